@@ -1,0 +1,246 @@
+"""`ChainStore`: every vector once, in reading order, with the boundaries of the documents (chains)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..files import atomic_path
+from .container import Tensor, TensorWriter, read_tensors
+from .quantize import Float32, Int64, Raw, check_rows, narrow
+from .sequences import chains_of_sequences
+from .vectors import Vectors
+
+_CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
+_NAMES = {code: name for name, code in _CODES.items()}
+
+
+class ChainStore:
+    """C chains of D-dimensional vectors, T rows in all; chain c is rows offsets[c] to offsets[c + 1].
+
+    Attributes:
+        vectors: `Vectors` (T, D); memory-mapped when the store was opened from a file.
+        offsets: (C + 1,) int64; offsets[0] = 0, non-decreasing, last = T.
+        ids: one string a chain.
+        metadata: JSON values, such as "encoder" and "source".
+    """
+
+    def __init__(
+        self,
+        vectors: Any,
+        offsets: npt.ArrayLike,
+        ids: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        scales: Any = None,
+        *,
+        where: str = "ChainStore",
+    ) -> None:
+        """Make a store in memory; values are not read (see `check`), everything else is checked.
+
+        Args:
+            vectors: (T, D) numpy array, torch tensor or `Vectors`; float32, float16, bfloat16, or int8 with `scales`.
+            offsets: (C + 1,) integers.
+            ids: C strings; "chain_0", "chain_1", ... when left out.
+            metadata: JSON-able values.
+            scales: (T,) float32, for int8 only.
+            where: the name that errors begin with.
+
+        Raises:
+            ValueError: names the argument, what was expected and what came.
+        """
+        self.vectors = Vectors.of(vectors, scales, where)
+        self.offsets = _checked_offsets(offsets, len(self.vectors), where)
+        self.ids = _checked_ids(ids, len(self.offsets) - 1, where)
+        self.metadata = dict(metadata or {})
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> ChainStore:
+        """Map a store from disk. The vectors are not read: the time and memory do not depend on their number.
+
+        Raises:
+            OSError: the file cannot be opened.
+            ValueError: the file is truncated, its header does not fit it, or it is not a chain store.
+        """
+        where = f"ChainStore.open: {os.fspath(path)}"
+        try:
+            tensors, strings = read_tensors(path)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        vectors = _tensor(tensors, "vectors", tuple(_NAMES), where)
+        scales = tensors["scales"].values if "scales" in tensors else None
+        metadata = {key: _from_string(value) for key, value in strings.items()}
+        ids = metadata.pop("ids", None)
+        return cls(
+            Vectors(vectors.values, _NAMES[vectors.code], scales, where),
+            _tensor(tensors, "offsets", ("I64",), where).values,
+            ids,
+            metadata,
+            where=where,
+        )
+
+    @classmethod
+    def write(
+        cls,
+        path: str | os.PathLike[str],
+        vectors: Any,
+        offsets: npt.ArrayLike,
+        ids: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        scales: Any = None,
+        dtype: str | None = None,
+    ) -> None:
+        """Check every row and save a store: `ChainStore(...).save(path, dtype)`.
+
+        Raises:
+            ValueError: as the constructor, or a row holds NaN or Inf, is all zeros, or does not fit `dtype`.
+            OSError: the file cannot be written; nothing is left behind.
+        """
+        cls(vectors, offsets, ids, metadata, scales, where="ChainStore.write").save(path, dtype)
+
+    @classmethod
+    def from_sequences(cls, npz_path: str | os.PathLike[str]) -> ChainStore:
+        """Recover the chains of the reference's sequence file, so that each vector is held once.
+
+        The `.npz` holds `context_sequences` (S, N, D), `target_vectors` (S, D) and optionally `target_indices` (S,).
+        See `lvm_fast.data.sequences` for how windows are joined.
+
+        Raises:
+            OSError: the file cannot be opened.
+            ValueError: an array is missing, pickled, of the wrong shape or dtype, or its header does not fit the file.
+        """
+        where = f"ChainStore.from_sequences: {os.fspath(npz_path)}"
+        rows, offsets, facts = chains_of_sequences(npz_path, where)
+        return cls(rows, offsets, metadata={"source": os.path.basename(npz_path), "sequences": facts}, where=where)
+
+    def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
+        """Write the store as one `.safetensors` file, atomically and in blocks, converted to `dtype` if given.
+
+        Raises:
+            ValueError: a row holds NaN or Inf, is all zeros, or does not fit `dtype`; metadata is not JSON-able.
+            OSError: the file cannot be written; nothing is left behind.
+        """
+        dtype = dtype or self.vectors.dtype_name
+        if dtype not in _CODES:
+            raise ValueError(f"ChainStore.save: dtype = {dtype!r}; expected one of {', '.join(_CODES)}")
+        strings = {key: _to_string(key, value) for key, value in {**self.metadata, "ids": self.ids}.items()}
+        layout: dict[str, tuple[str, tuple[int, ...]]] = {"offsets": ("I64", self.offsets.shape)}
+        if dtype == "int8":
+            layout["scales"] = ("F32", (len(self.vectors),))
+        layout["vectors"] = (_CODES[dtype], self.vectors.shape)
+        with atomic_path(path) as temporary, TensorWriter(temporary, layout, strings) as file:
+            file.put("offsets", 0, self.offsets)
+            for first, block in self.vectors.blocks():
+                raw, scales = _checked_block(block, first, dtype)
+                file.put("vectors", first, raw)
+                if scales is not None:
+                    file.put("scales", first, scales)
+
+    def check(self) -> None:
+        """Read every row, in blocks; raise ValueError for the first that holds NaN or Inf, or is all zeros."""
+        for first, block in self.vectors.blocks():
+            check_rows(block[:], "ChainStore.check: vectors", first)
+
+    def pieces(self, starts: Int64, stops: Int64, ids: Sequence[str], metadata: Mapping[str, Any]) -> ChainStore:
+        """A store whose chain i is rows starts[i] to stops[i] of this one.
+
+        Adjoining ranges are a view; otherwise the rows are gathered once, as stored.
+        """
+        lengths = stops - starts
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        if np.array_equal(starts[1:], stops[:-1]):
+            rows: Any = slice(int(starts[0]), int(stops[-1]))
+        else:
+            rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return ChainStore(self.vectors.select(rows), offsets, ids, metadata)
+
+    def chain_of(self, rows: npt.ArrayLike) -> Int64:
+        """The chain index of each row, in the shape of `rows`."""
+        return np.asarray(np.searchsorted(self.offsets, rows, side="right") - 1, dtype=np.int64)
+
+    @property
+    def dim(self) -> int:
+        return self.vectors.shape[1]
+
+    @property
+    def lengths(self) -> Int64:
+        """(C,) rows in each chain."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        rows, dim = self.vectors.shape
+        return f"ChainStore({len(self)} chains, {rows} rows x {dim}, {self.vectors.dtype_name})"
+
+
+def _checked_block(block: Vectors, first: int, dtype: str) -> tuple[Raw, Float32 | None]:
+    """The rows as they will be stored; raises for the first row that is not a finite, non-zero vector then."""
+    values = block[:]
+    check_rows(values, "ChainStore.write: vectors", first)
+    if dtype == block.dtype_name:
+        return block.raw, block.scales
+    raw, scales = narrow(values, dtype)
+    check_rows(Vectors(raw, dtype, scales)[:], f"ChainStore.write: vectors rounded to {dtype}", first)
+    return raw, scales
+
+
+def _tensor(tensors: Mapping[str, Tensor], name: str, codes: Sequence[str], where: str) -> Tensor:
+    if name not in tensors:
+        raise ValueError(f"{where}: no tensor '{name}'; found {', '.join(sorted(tensors)) or 'none'}")
+    if tensors[name].code not in codes:
+        raise ValueError(f"{where}: tensor '{name}' has dtype {tensors[name].code}; expected {' or '.join(codes)}")
+    return tensors[name]
+
+
+def _checked_offsets(offsets: npt.ArrayLike, rows: int, where: str) -> Int64:
+    array = np.asarray(offsets)
+    if array.ndim != 1 or len(array) < 2 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{where}: offsets has shape {array.shape} and dtype {array.dtype}; expected at least 2 integers in one row"
+        )
+    array = array.astype(np.int64)
+    if array[0] != 0:
+        raise ValueError(f"{where}: offsets[0] = {array[0]}; expected 0")
+    falls = np.flatnonzero(array[1:] < array[:-1])
+    if len(falls):
+        at = int(falls[0]) + 1
+        raise ValueError(
+            f"{where}: offsets[{at}] = {array[at]} is smaller than offsets[{at - 1}] = {array[at - 1]}; "
+            "expected non-decreasing offsets"
+        )
+    if array[-1] != rows:
+        raise ValueError(f"{where}: the last of the offsets is {array[-1]}; expected the number of vectors, {rows}")
+    return array
+
+
+def _checked_ids(ids: Any, chains: int, where: str) -> list[str]:
+    if ids is None:
+        return [f"chain_{chain}" for chain in range(chains)]
+    if isinstance(ids, str) or not isinstance(ids, Sequence) or not all(isinstance(name, str) for name in ids):
+        raise ValueError(f"{where}: ids is not a list of strings; expected one string a chain")
+    if len(ids) != chains:
+        raise ValueError(f"{where}: {len(ids)} ids for {chains} chains; expected one a chain")
+    return list(ids)
+
+
+def _to_string(key: str, value: Any) -> str:
+    """Metadata as a file keeps them: plain text as it is; everything else, and text that reads as JSON, as JSON."""
+    if isinstance(value, str) and _from_string(value) == value:
+        return value
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"ChainStore.save: metadata[{key!r}] is not JSON-able: {error}") from error
+
+
+def _from_string(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,146 @@
+"""`Windows`: (context, target) pairs as row numbers into a `ChainStore`; vectors are gathered only when asked for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .quantize import Float32, Int64
+from .store import ChainStore
+
+_BLOCK_ROWS = 8192
+
+
+class Batch(NamedTuple):
+    """B windows as arrays.
+
+    Attributes:
+        context: (B, n, D) float32, padded with zeros on the right to the longest context of the batch.
+        lengths: (B,) int64, the valid rows of each context.
+        target: (B, D) float32.
+    """
+
+    context: Float32
+    lengths: Int64
+    target: Float32
+
+
+class Windows:
+    """The training or evaluation windows of a store, in reading order.
+
+    In each chain of L rows the targets are rows L-1, L-1-stride, L-1-2*stride, ... while at least `min_length` - 1 rows
+    stand before them; the context is the up to `context_length` rows before the target. So short chains, and the
+    beginnings of long ones, are used too.
+
+    Attributes:
+        starts: (W,) int64, the first context row of each window.
+        targets: (W,) int64, the target row; the context is rows starts to targets - 1.
+        chains: (W,) int64, the chain of the target.
+        dropped_incoherent: how many windows `min_coherence` removed.
+    """
+
+    def __init__(
+        self,
+        store: ChainStore,
+        context_length: int,
+        stride: int | None = None,
+        min_length: int = 7,
+        min_coherence: float | None = None,
+        cross_chains: bool = False,
+    ) -> None:
+        """Lay out the windows.
+
+        Args:
+            store: where the vectors are.
+            context_length: the most rows in a context.
+            stride: rows between targets; half the context length (at least 1) when left out.
+            min_length: the fewest rows of context and target together, at least 2.
+            min_coherence: drop windows with cos(last context vector, target) below this.
+            cross_chains: treat the whole store as one chain, as the reference did.
+
+        Raises:
+            ValueError: an argument out of range, or no window is left.
+        """
+        stride = max(1, context_length // 2) if stride is None else stride
+        for name, value, least in (
+            ("context_length", context_length, 1),
+            ("stride", stride, 1),
+            ("min_length", min_length, 2),
+        ):
+            if value < least:
+                raise ValueError(f"Windows: {name} = {value}; expected at least {least}")
+        offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
+        self.store = store
+        self.context_length = context_length
+        self.targets, chain_starts = _targets(offsets, stride, min_length)
+        if not len(self.targets):
+            longest = int(np.diff(offsets).max())
+            raise ValueError(f"Windows: no window: the longest chain has {longest} rows, min_length is {min_length}")
+        self.starts = np.maximum(chain_starts, self.targets - context_length)
+        self.dropped_incoherent = 0
+        if min_coherence is not None:
+            self._drop_incoherent(min_coherence)
+        self.chains = store.chain_of(self.targets)
+
+    def _drop_incoherent(self, min_coherence: float) -> None:
+        keep = _coherence(self.store, self.targets) >= min_coherence
+        self.dropped_incoherent = int(np.count_nonzero(~keep))
+        if not keep.any():
+            raise ValueError(
+                f"Windows: min_coherence = {min_coherence} drops all {len(keep)} windows; expected a lower value"
+            )
+        self.starts, self.targets = self.starts[keep], self.targets[keep]
+
+    def batch(self, indices: npt.ArrayLike) -> Batch:
+        """Gather the windows `indices` (B,), whose context rows are read once each and nothing else is.
+
+        Raises:
+            ValueError: `indices` is empty or has an entry outside 0 to len(self) - 1.
+        """
+        chosen = np.asarray(indices)
+        if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(self):
+            raise ValueError(
+                f"Windows.batch: indices has shape {chosen.shape} or leaves 0..{len(self) - 1}; expected (B,)"
+            )
+        starts, targets = self.starts[chosen], self.targets[chosen]
+        lengths = targets - starts
+        steps = np.arange(lengths.max())
+        valid = steps < lengths[:, None]  # (B, n)
+        rows = self.store.vectors[(starts[:, None] + steps)[valid]]  # (sum of lengths, D)
+        if valid.all():
+            context = rows.reshape(*valid.shape, self.store.dim)
+        else:
+            context = np.zeros((*valid.shape, self.store.dim), dtype=np.float32)
+            context[valid] = rows
+        return Batch(context, lengths, self.store.vectors[targets])
+
+    @property
+    def lengths(self) -> Int64:
+        """(W,) rows in each context."""
+        return self.targets - self.starts
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64]:
+    """Every target row, ascending, and the first row of its chain, both (W,)."""
+    lengths = np.diff(offsets)
+    counts = np.maximum(0, (lengths - min_length) // stride + 1)  # (C,)
+    window = np.arange(counts.sum())
+    from_last = np.repeat(np.cumsum(counts), counts) - 1 - window  # 0 for a chain's last target
+    targets = np.repeat(offsets[1:], counts) - 1 - from_last * stride
+    return targets, np.repeat(offsets[:-1], counts)
+
+
+def _coherence(store: ChainStore, targets: Int64) -> Float32:
+    """cos(row before the target, target) of each window (W,), in blocks."""
+    cosines = np.empty(len(targets), dtype=np.float32)
+    for first in range(0, len(targets), _BLOCK_ROWS):
+        block = targets[first : first + _BLOCK_ROWS]
+        target, last = store.vectors[block], store.vectors[block - 1]
+        norms = np.linalg.norm(target, axis=1) * np.linalg.norm(last, axis=1)
+        cosines[first : first + _BLOCK_ROWS] = np.einsum("wd,wd->w", target, last) / norms
+    return cosines

@@ -1,0 +1,123 @@
+"""Atomic saves: a file or folder appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_DISK_IS_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary file beside `path` to write to; on success it is synced and takes the name `path`.
+
+    The temporary file exists (empty) from the start, keeps the suffix of `path`, and is removed when the block raises.
+    A symbolic link is written through.
+
+    Raises:
+        OSError: the folder is missing or not writable, `path` is a folder, or the disk is full; each names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "expected a file to write, found a folder", str(path))
+    temporary = _name_beside(target)
+    with _naming_target(path):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        with _naming_target(path):
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 to `path`, atomically. Raises OSError as `atomic_path` does."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Give a fresh, empty folder beside `path` to fill; on success it is synced and takes the name `path`.
+
+    With `overwrite=True` a file or folder already at `path` is replaced as a whole.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is False.
+        OSError: the parent folder is missing or not writable, or the disk is full; each names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not overwrite:
+        raise FileExistsError(errno.EEXIST, "already exists; pass overwrite=True to replace it", str(path))
+    temporary = _name_beside(target)
+    with _naming_target(path):
+        temporary.mkdir()
+    try:
+        with _naming_target(path):
+            yield temporary
+            for item in sorted(temporary.rglob("*")):
+                if item.is_file():
+                    _sync(item)
+            _replace_folder(temporary, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _name_beside(target: Path) -> Path:
+    return target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Rename `new` to `target`; what stood there is set aside first, put back on failure, and removed last."""
+    if not target.exists():
+        new.rename(target)
+        return
+    old = _name_beside(target)
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    if old.is_dir():
+        shutil.rmtree(old)
+    else:
+        old.unlink()
+
+
+@contextmanager
+def _naming_target(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make errors about the temporary name, or about a full disk, name the path the caller knows."""
+    try:
+        yield
+    except OSError as error:
+        hidden = error.filename is not None and Path(os.fsdecode(error.filename)).name.startswith(".")
+        if not hidden and error.errno not in _DISK_IS_FULL:
+            raise
+        raise type(error)(error.errno, f"cannot save: {error.strerror}", str(path)) from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the rename itself durable; some file systems refuse this, and then the rename is as safe as they allow."""
+    with suppress(OSError):
+        _sync(path)
