@@ -1,0 +1,155 @@
+#include "rowwise/rowwise.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "rowwise/kernels.h"
+#include "simd/half.h"
+#include "simd/level.h"
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+constexpr int64_t kBytesPerPiece = 256 << 10;   // a thread's share of work at a time: fits in L2
+constexpr int64_t kBytesToShare = 4 << 20;      // below this, waking another thread costs more than it saves
+constexpr int64_t kBytesToBypass = 8 << 20;     // results this large would only push everything else out of the caches
+
+const RowKernels& kernels() {
+    switch (current_level()) {
+#if defined(__x86_64__)
+        case Level::avx512: return avx512::row_kernels;
+        case Level::avx2: return avx2::row_kernels;
+#elif defined(__aarch64__)
+        case Level::neon: return neon::row_kernels;
+#endif
+        default: return scalar::row_kernels;
+    }
+}
+
+int64_t element_size(DType dtype) {
+    switch (dtype) {
+        case DType::float64: return 8;
+        case DType::float32: return 4;
+        default: return 2;
+    }
+}
+
+template <class T>
+double value(const T* x, const T* delta, int64_t i) {
+    const double first = widen(load_unaligned(x + i));
+    return delta ? first + static_cast<double>(widen(load_unaligned(delta + i))) : first;
+}
+
+template <class T>
+bool all_finite(const T* x, int64_t dim) {
+    for (int64_t i = 0; i < dim; ++i) {
+        if (!std::isfinite(static_cast<double>(widen(load_unaligned(x + i))))) return false;
+    }
+    return true;
+}
+
+// Scaled by the largest magnitude, so that no square overflows or vanishes.
+template <class T>
+double careful_norm(const T* x, const T* delta, int64_t dim) {
+    double largest = 0;
+    for (int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::abs(value(x, delta, i)));
+    if (largest == 0) return 0;
+    double sum = 0;
+    for (int64_t i = 0; i < dim; ++i) {
+        const double part = value(x, delta, i) / largest;
+        sum += part * part;
+    }
+    return largest * std::sqrt(sum);
+}
+
+RowFault float64_forward(const RowSpan& span, bool) {
+    RowFault fault;
+    for (int64_t r = span.begin; r < span.end; ++r) {
+        const double* delta = span.delta ? span.delta->row<double>(r) : nullptr;
+        const int argument =
+            careful_forward(span.x.row<double>(r), delta, span.out.row<double>(r), span.x.dim, span.eps);
+        if (argument >= 0 && fault.row < 0) fault = {r, argument};
+    }
+    return fault;
+}
+
+void float64_backward(const RowSpan& span, const Rows& grad_out) {
+    for (int64_t r = span.begin; r < span.end; ++r) {
+        const double* delta = span.delta ? span.delta->row<double>(r) : nullptr;
+        careful_backward(span.x.row<double>(r), delta, grad_out.row<double>(r), span.out.row<double>(r), span.x.dim,
+                         span.eps);
+    }
+}
+
+// Calls body(begin, end) over all rows, on several threads when there is enough to do.
+template <class Body>
+void over_rows(int64_t rows, int64_t row_bytes, const Body& body) {
+    if (rows == 0) return;
+    if (rows * row_bytes < kBytesToShare) return body(0, rows);
+    const int64_t grain = std::max<int64_t>(1, kBytesPerPiece / std::max<int64_t>(row_bytes, 1));
+    parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) { body(begin, end); });
+}
+
+}  // namespace
+
+template <class T>
+int careful_forward(const T* x, const T* delta, T* out, int64_t dim, double eps) {
+    if (!all_finite(x, dim)) return 0;
+    if (delta && !all_finite(delta, dim)) return 1;
+    const double norm = careful_norm(x, delta, dim) + eps;
+    for (int64_t i = 0; i < dim; ++i) {
+        const T result = narrow<T>(value(x, delta, i) / norm);
+        std::memcpy(out + i, &result, sizeof(T));
+    }
+    return -1;
+}
+
+template <class T>
+void careful_backward(const T* x, const T* delta, const T* grad_out, T* grad_x, int64_t dim, double eps) {
+    const double norm = careful_norm(x, delta, dim);
+    const double s = 1.0 / (norm + eps);
+    double along = 0;
+    for (int64_t i = 0; i < dim && norm > 0; ++i) {
+        along += (value(x, delta, i) / norm) * static_cast<double>(widen(load_unaligned(grad_out + i)));
+    }
+    for (int64_t i = 0; i < dim; ++i) {
+        const double grad = widen(load_unaligned(grad_out + i));
+        const T result = narrow<T>(s * grad - s * s * along * value(x, delta, i));
+        std::memcpy(grad_x + i, &result, sizeof(T));
+    }
+}
+
+template int careful_forward(const float*, const float*, float*, int64_t, double);
+template int careful_forward(const Half*, const Half*, Half*, int64_t, double);
+template int careful_forward(const BHalf*, const BHalf*, BHalf*, int64_t, double);
+template void careful_backward(const float*, const float*, const float*, float*, int64_t, double);
+template void careful_backward(const Half*, const Half*, const Half*, Half*, int64_t, double);
+template void careful_backward(const BHalf*, const BHalf*, const BHalf*, BHalf*, int64_t, double);
+
+RowFault normalize_rows(const Rows& x, const Rows* delta, const MutableRows& out, double eps) {
+    const auto forward = x.dtype == DType::float64 ? float64_forward : kernels().forward;
+    const int64_t row_bytes = x.dim * element_size(x.dtype);
+    const bool aligned = reinterpret_cast<uintptr_t>(out.data) % 64 == 0 && row_bytes % 64 == 0;
+    const bool bypass = aligned && x.rows * row_bytes >= kBytesToBypass;
+    RowFault fault;
+    std::mutex mutex;
+    over_rows(x.rows, row_bytes, [&](int64_t begin, int64_t end) {
+        const RowFault found = forward({x, delta, out, begin, end, eps}, bypass);
+        if (found.row < 0) return;
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (fault.row < 0 || found.row < fault.row) fault = found;
+    });
+    return fault;
+}
+
+void normalize_rows_backward(const Rows& x, const Rows* delta, const Rows& grad_out, const MutableRows& grad_x,
+                             double eps) {
+    const auto backward = x.dtype == DType::float64 ? float64_backward : kernels().backward;
+    over_rows(x.rows, x.dim * element_size(x.dtype), [&](int64_t begin, int64_t end) {
+        backward({x, delta, grad_x, begin, end, eps}, grad_out);
+    });
+}
+
+}  // namespace lvm

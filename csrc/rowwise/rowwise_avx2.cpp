@@ -1,0 +1,4 @@
+#include "simd/vec_avx2.h"
+
+#define LVM_LEVEL avx2
+#include "rowwise/rowwise-inl.h"

@@ -1,0 +1,62 @@
+// Eight float32 lanes.
+#pragma once
+
+#include <immintrin.h>
+
+#include "rows.h"
+
+namespace lvm::avx2 {
+
+struct Vec {
+    static constexpr int width = 8;
+    __m256 v;
+};
+
+inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline Vec load(const Half* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+inline Vec load(const BHalf* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
+}
+
+inline __m128i to_half(Vec a) { return _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT); }
+inline __m128i to_bhalf(Vec a) {
+    const __m256i bits = _mm256_castps_si256(a.v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q));
+    const __m256i kept = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc00000), nan);
+    const __m256i high = _mm256_srli_epi32(kept, 16);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), 0x08);
+    return _mm256_castsi256_si128(packed);
+}
+
+inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+inline void store(Half* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_half(a)); }
+inline void store(BHalf* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_bhalf(a)); }
+inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+inline void stream(Half* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_half(a)); }
+inline void stream(BHalf* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_bhalf(a)); }
+inline void fence() { _mm_sfence(); }
+
+inline Vec set1(float x) { return {_mm256_set1_ps(x)}; }
+inline Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline float sum(Vec a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// One bit a lane: a > b, and not (a < b). NaN is never greater and never less.
+inline uint64_t greater(Vec a, Vec b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)));
+}
+inline uint64_t not_less(Vec a, Vec b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_NLT_UQ)));
+}
+
+}  // namespace lvm::avx2

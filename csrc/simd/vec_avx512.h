@@ -1,0 +1,52 @@
+// Sixteen float32 lanes.
+#pragma once
+
+#include <immintrin.h>
+
+#include "rows.h"
+
+namespace lvm::avx512 {
+
+struct Vec {
+    static constexpr int width = 16;
+    __m512 v;
+};
+
+inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline Vec load(const Half* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline Vec load(const BHalf* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+
+inline __m256i to_half(Vec a) { return _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline __m256i to_bhalf(Vec a) {
+    const __m512i bits = _mm512_castps_si512(a.v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    const __m512i kept = _mm512_mask_blend_epi32(nan, rounded, _mm512_set1_epi32(0x7fc00000));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
+}
+
+inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+inline void store(Half* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_half(a)); }
+inline void store(BHalf* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bhalf(a)); }
+inline void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
+inline void stream(Half* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_half(a)); }
+inline void stream(BHalf* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_bhalf(a)); }
+inline void fence() { _mm_sfence(); }
+
+inline Vec set1(float x) { return {_mm512_set1_ps(x)}; }
+inline Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
+
+// One bit a lane: a > b, and not (a < b). NaN is never greater and never less.
+inline uint64_t greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ); }
+inline uint64_t not_less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_NLT_UQ); }
+
+}  // namespace lvm::avx512

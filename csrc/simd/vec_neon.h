@@ -1,0 +1,62 @@
+// Four float32 lanes.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "rows.h"
+
+namespace lvm::neon {
+
+struct Vec {
+    static constexpr int width = 4;
+    float32x4_t v;
+};
+
+inline uint16x4_t load_bits(const void* p) {
+    uint16x4_t bits;
+    std::memcpy(&bits, p, sizeof(bits));
+    return bits;
+}
+
+inline Vec load(const float* p) {
+    float32x4_t v;
+    std::memcpy(&v, p, sizeof(v));
+    return {v};
+}
+inline Vec load(const Half* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(load_bits(p)))}; }
+inline Vec load(const BHalf* p) { return {vreinterpretq_f32_u32(vshll_n_u16(load_bits(p), 16))}; }
+
+inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
+inline void store(Half* p, Vec a) {
+    const uint16x4_t bits = vreinterpret_u16_f16(vcvt_f16_f32(a.v));
+    std::memcpy(p, &bits, sizeof(bits));
+}
+inline void store(BHalf* p, Vec a) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(a.v);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint32x4_t number = vceqq_f32(a.v, a.v);
+    const uint16x4_t narrow = vshrn_n_u32(vbslq_u32(number, rounded, vdupq_n_u32(0x7fc00000)), 16);
+    std::memcpy(p, &narrow, sizeof(narrow));
+}
+template <class T>
+inline void stream(T* p, Vec a) {
+    store(p, a);
+}
+inline void fence() {}
+
+inline Vec set1(float x) { return {vdupq_n_f32(x)}; }
+inline Vec add(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
+inline Vec mul(Vec a, Vec b) { return {vmulq_f32(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+inline float sum(Vec a) { return vaddvq_f32(a.v); }
+
+inline uint64_t lane_bits(uint32x4_t lanes) {
+    constexpr uint32_t weights[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(lanes, vld1q_u32(weights)));
+}
+// One bit a lane: a > b, and not (a < b). NaN is never greater and never less.
+inline uint64_t greater(Vec a, Vec b) { return lane_bits(vcgtq_f32(a.v, b.v)); }
+inline uint64_t not_less(Vec a, Vec b) { return lane_bits(vmvnq_u32(vcltq_f32(a.v, b.v))); }
+
+}  // namespace lvm::neon

@@ -1,0 +1,39 @@
+// Plain C++ stand-in for a vector of one number.
+#pragma once
+
+#include <cmath>
+
+#include "simd/half.h"
+
+namespace lvm::scalar {
+
+struct Vec {
+    static constexpr int width = 1;
+    float v;
+};
+
+template <class T>
+inline Vec load(const T* p) {
+    return {widen(load_unaligned(p))};
+}
+template <class T>
+inline void store(T* p, Vec a) {
+    const T value = narrow<T>(a.v);
+    std::memcpy(p, &value, sizeof(T));
+}
+template <class T>
+inline void stream(T* p, Vec a) {
+    store(p, a);
+}
+inline Vec set1(float x) { return {x}; }
+inline Vec add(Vec a, Vec b) { return {a.v + b.v}; }
+inline Vec mul(Vec a, Vec b) { return {a.v * b.v}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+inline float sum(Vec a) { return a.v; }
+inline void fence() {}
+
+// One bit a lane: a > b, and not (a < b). NaN is never greater and never less.
+inline uint64_t greater(Vec a, Vec b) { return a.v > b.v; }
+inline uint64_t not_less(Vec a, Vec b) { return !(a.v < b.v); }
+
+}  // namespace lvm::scalar

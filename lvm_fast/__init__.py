@@ -1,0 +1,61 @@
+"""lvm_fast: fast, exact, honest Latent Vector Models.
+
+Names load on first use, so `import lvm_fast` costs milliseconds and pulls in neither torch nor coremltools.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "l2_normalize": "kernels",
+    "reconstruct": "kernels",
+    "VectorBank": "scoring",
+    "hit_at_k": "scoring",
+    "ChainStore": "data.store",
+    "split_chains": "data.split",
+    "Windows": "data.windows",
+    "sample": "data.sample",
+    "create_model": "models.registry",
+    "load_model": "models.pretrained",
+    "Recipe": "training.recipe",
+    "train": "training.trainer",
+    "evaluate": "evaluation.evaluate",
+    "export_coreml": "export.coreml",
+    "verify_coreml": "export.verify",
+}
+
+__all__ = ["__version__", *_HOME_OF]
+
+if TYPE_CHECKING:
+    from .data.sample import sample as sample
+    from .data.split import split_chains as split_chains
+    from .data.store import ChainStore as ChainStore
+    from .data.windows import Windows as Windows
+    from .evaluation.evaluate import evaluate as evaluate
+    from .export.coreml import export_coreml as export_coreml
+    from .export.verify import verify_coreml as verify_coreml
+    from .kernels import l2_normalize as l2_normalize
+    from .kernels import reconstruct as reconstruct
+    from .models.pretrained import load_model as load_model
+    from .models.registry import create_model as create_model
+    from .scoring import VectorBank as VectorBank
+    from .scoring import hit_at_k as hit_at_k
+    from .training.recipe import Recipe as Recipe
+    from .training.trainer import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'lvm_fast' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

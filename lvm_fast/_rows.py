@@ -1,0 +1,70 @@
+"""Arrays of any kind as the core sees them: (rows, dim) at an address, checked, copied only when the layout demands it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._core import Rows
+
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+
+
+def dtype_name(x: Any) -> str:
+    """The dtype of a numpy array or torch tensor without its library's prefix, such as "bfloat16"."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x is a torch tensor; does not import torch."""
+    return hasattr(x, "data_ptr")
+
+
+def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows, Any]:
+    """The rows of x, shape (..., D), flattened to (rows, D), and what must stay alive while they are used.
+
+    x is a numpy array, a torch CPU tensor, or a `lvm_fast.data.store.Vectors`. ValueError, beginning with `where`, for
+    another kind, dtype or device.
+    """
+    if hasattr(x, "dtype_name"):
+        return _stored_rows(x, where, dtypes)
+    if not isinstance(x, np.ndarray) and not is_tensor(x):
+        raise ValueError(f"{where}: expected a numpy array or a torch tensor, got {type(x).__name__}")
+    name = dtype_name(x)
+    if name not in dtypes:
+        raise ValueError(f"{where}: expected {', '.join(dtypes)}, got {name}")
+    if x.ndim == 0:
+        raise ValueError(f"{where}: expected shape (..., D), got a single number")
+    dim = x.shape[-1]
+    if is_tensor(x):
+        if x.device.type != "cpu":
+            raise ValueError(f"{where}: expected a tensor on the CPU, got one on {x.device}")
+        flat = x.detach()
+        if not flat.is_contiguous():
+            flat = flat.reshape(_row_count(x), dim)
+            if dim > 1 and flat.stride(1) != 1:
+                flat = flat.contiguous()
+            return Rows(flat.data_ptr(), name, flat.shape[0], dim, flat.stride(0)), flat
+        return Rows(flat.data_ptr(), name, _row_count(x), dim, dim), flat
+    flat = x.reshape(_row_count(x), dim)
+    if dim > 1 and (flat.strides[1] != flat.itemsize or flat.strides[0] % flat.itemsize):
+        flat = np.ascontiguousarray(flat)
+    return Rows(flat.ctypes.data, name, flat.shape[0], dim, flat.strides[0] // flat.itemsize), flat
+
+
+def _row_count(x: Any) -> int:
+    count = 1
+    for size in x.shape[:-1]:
+        count *= size
+    return count
+
+
+def _stored_rows(vectors: Any, where: str, dtypes: tuple[str, ...]) -> tuple[Rows, Any]:
+    if vectors.dtype_name not in (*dtypes, "int8"):
+        raise ValueError(f"{where}: expected {', '.join(dtypes)} or int8, got {vectors.dtype_name}")
+    raw = vectors.raw if vectors.raw.flags.c_contiguous else np.ascontiguousarray(vectors.raw)
+    scales = None if vectors.scales is None else np.ascontiguousarray(vectors.scales, dtype=np.float32)
+    rows, dim = raw.shape
+    address = 0 if scales is None else scales.ctypes.data
+    return Rows(raw.ctypes.data, vectors.dtype_name, rows, dim, dim, address), (raw, scales)

@@ -1,0 +1,39 @@
+"""The `lvm-fast` command: one module a command, each with HELP, add_arguments(parser) and run(args)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = ("demo", "encode", "prepare", "train", "evaluate", "export", "verify", "info")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="lvm-fast", description="Train, score and export Latent Vector Models: fast, exact, honest."
+    )
+    parser.add_argument("--version", action="version", version=f"lvm-fast {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = import_module(f".{name}", __name__)
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; bad input is one line on standard error and exit code 2."""
+    args = build_parser().parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"lvm-fast: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lvm-fast: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,138 @@
+"""The row kernels as torch operators: autograd, torch.compile, and a plain-torch twin for CUDA and MPS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _core
+from ._rows import rows_of
+from .kernels import argument_names, check_eps, check_result, raise_fault
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def normalize(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor | None) -> Tensor:
+    """`l2_normalize` (delta is None) and `reconstruct` of `lvm_fast.kernels`, for torch tensors."""
+    check_eps(op, eps)
+    x, delta = _checked(op, x, delta)
+    if out is not None:
+        return _normalize_into(op, x, delta, eps, out)
+    if x.device.type != "cpu":
+        return twin(x, delta, eps)
+    if _is_plain(x) and (delta is None or _is_plain(delta)):
+        return _run(op, x, delta, eps, x.new_empty(x.shape))
+    result: Tensor = torch.ops.lvm_fast.normalize_rows(x, delta, eps)
+    return result
+
+
+def twin(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
+    """The same in plain torch, for devices that the core does not serve: (..., D) -> (..., D), computed in at least float32."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    v = x.to(wide) if delta is None else x.to(wide) + delta.to(wide)
+    return (v / (torch.linalg.vector_norm(v, dim=-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def _checked(op: str, x: Any, delta: Any) -> tuple[Tensor, Tensor | None]:
+    first, second = argument_names(op)
+    for name, value in ((first, x), (second, delta)):
+        if value is None and name == second:
+            continue
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{op}: {name}: expected a numpy array or a torch tensor, got {type(value).__name__}")
+        if value.dtype not in FLOATS:
+            raise ValueError(f"{op}: {name}: expected float32, float16, bfloat16 or float64, got {value.dtype}")
+        if value.ndim == 0:
+            raise ValueError(f"{op}: {name}: expected shape (..., D), got a single number")
+    if delta is not None:
+        if delta.shape != x.shape:
+            raise ValueError(f"{op}: {second}: expected shape {tuple(x.shape)} like {first}, got {tuple(delta.shape)}")
+        if delta.device != x.device:
+            raise ValueError(f"{op}: {second}: expected device {x.device} like {first}, got {delta.device}")
+        if delta.dtype != x.dtype:
+            common = torch.promote_types(x.dtype, delta.dtype)
+            x, delta = x.to(common), delta.to(common)
+    return x, delta
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether the core may read x at once: nobody traces, differentiates or transforms it."""
+    return (
+        not torch.compiler.is_compiling()
+        and (type(x) is Tensor or type(x) is torch.nn.Parameter)
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _normalize_into(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:
+    if not isinstance(out, Tensor):
+        raise ValueError(f"{op}: out: expected a torch tensor, got {type(out).__name__}")
+    check_result(op, out, x, out.is_contiguous())
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, delta, out)):
+        raise ValueError(f"{op}: out: expected no gradients to be recorded; use torch.no_grad() or leave out away")
+    if x.device.type != "cpu" or not _is_plain(x):
+        return out.copy_(twin(x, delta, eps))
+    return _run(op, x, delta, eps, out)
+
+
+def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:
+    first, second = argument_names(op)
+    x_rows, x_memory = rows_of(x, first)
+    delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, second)
+    raise_fault(op, _core.normalize_rows(x_rows, delta_rows, out.data_ptr(), eps))
+    del x_memory, delta_memory
+    return out
+
+
+@torch.library.custom_op("lvm_fast::normalize_rows", mutates_args=())
+def _normalize_rows(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
+    if x.device.type != "cpu":
+        return twin(x, delta, eps).contiguous()
+    return _run("l2_normalize" if delta is None else "reconstruct", x, delta, eps, x.new_empty(x.shape))
+
+
+@torch.library.custom_op("lvm_fast::normalize_rows_backward", mutates_args=())
+def _normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
+    if x.device.type != "cpu":
+        return _twin_backward(x, delta, grad_out, eps)
+    grad_x = x.new_empty(x.shape)
+    x_rows, x_memory = rows_of(x, "x")
+    delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, "delta")
+    grad_rows, grad_memory = rows_of(grad_out.to(x.dtype), "grad_out")
+    _core.normalize_rows_backward(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
+    del x_memory, delta_memory, grad_memory
+    return grad_x
+
+
+def _twin_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
+    with torch.enable_grad():
+        v = (x if delta is None else x + delta).detach().requires_grad_()
+        (grad,) = torch.autograd.grad(twin(v, None, eps), v, grad_out)
+    return grad.contiguous()
+
+
+@_normalize_rows.register_fake
+def _(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@_normalize_rows_backward.register_fake
+def _(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Tensor, Tensor | None, float], output: Tensor) -> None:
+    x, delta, ctx.eps = inputs
+    ctx.save_for_backward(x, delta)
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    x, delta = ctx.saved_tensors
+    grad = torch.ops.lvm_fast.normalize_rows_backward(x, delta, grad_out, ctx.eps)
+    return grad, (None if delta is None else grad), None
+
+
+_normalize_rows.register_autograd(_backward, setup_context=_save_for_backward)
