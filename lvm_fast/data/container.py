@@ -69,7 +69,7 @@ def _read_header(prefix: bytes, file: Any, size: int) -> tuple[dict[str, Any], i
     try:
         header = json.loads(file.read(length))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the header is no valid JSON; expected a safetensors file") from error
+        raise ValueError("the header is no valid JSON; expected a safetensors file") from error
     if not isinstance(header, dict):
         raise ValueError(f"the header is a JSON {type(header).__name__}; expected an object")
     return header, 8 + length

@@ -27,7 +27,8 @@ def widen(raw: Raw, dtype_name: str, scales: Raw | None = None) -> Float32:
         scales: (...) float32, for int8 only.
     """
     if dtype_name == "bfloat16":
-        return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        bits: Raw = raw.astype(np.uint32) << np.uint32(16)
+        return bits.view(np.float32)
     values: Float32 = raw.astype(np.float32)
     if scales is not None:
         values *= np.asarray(scales)[..., None]

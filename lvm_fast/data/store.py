@@ -241,6 +241,10 @@ def _to_string(key: str, value: Any) -> str:
 
 def _from_string(value: str) -> Any:
     try:
-        return json.loads(value)
+        return json.loads(value, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

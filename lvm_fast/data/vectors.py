@@ -34,9 +34,7 @@ class Vectors:
             ValueError: `raw` is not two-dimensional or is empty, or `scales` (T,) is missing, surplus or not positive.
         """
         if raw.ndim != 2 or 0 in raw.shape:
-            raise ValueError(
-                f"{where}: vectors has shape {raw.shape}; expected (T, D) with at least one row and column"
-            )
+            raise ValueError(f"{where}: vectors has shape {raw.shape}; expected (T, D), neither of them 0")
         self.raw = raw
         self.dtype_name = dtype_name
         self.scales = _checked_scales(scales, len(raw), dtype_name, where)
@@ -108,12 +106,12 @@ def _checked_scales(scales: Any, rows: int, dtype_name: str, where: str) -> Floa
         return None
     if dtype_name != "int8":
         raise ValueError(f"{where}: scales came with {dtype_name} vectors; expected scales only with int8")
-    scales = np.asarray(scales)
-    if scales.dtype != np.float32 or scales.shape != (rows,):
+    array: Float32 = np.asarray(scales)
+    if array.dtype != np.float32 or array.shape != (rows,):
         raise ValueError(
-            f"{where}: scales has dtype {scales.dtype} and shape {scales.shape}; expected float32 ({rows},)"
+            f"{where}: scales is {array.dtype} of shape {array.shape}; expected float32 of shape ({rows},)"
         )
-    bad = np.flatnonzero(~(np.isfinite(scales) & (scales > 0)))
+    bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
     if len(bad):
-        raise ValueError(f"{where}: scales[{bad[0]}] = {scales[bad[0]]}; expected a finite number above 0")
-    return scales
+        raise ValueError(f"{where}: scales[{bad[0]}] = {array[bad[0]]}; expected a finite number above 0")
+    return array

@@ -64,13 +64,9 @@ class Windows:
             ValueError: an argument out of range, or no window is left.
         """
         stride = max(1, context_length // 2) if stride is None else stride
-        for name, value, least in (
-            ("context_length", context_length, 1),
-            ("stride", stride, 1),
-            ("min_length", min_length, 2),
-        ):
-            if value < least:
-                raise ValueError(f"Windows: {name} = {value}; expected at least {least}")
+        _require_at_least("context_length", context_length, 1)
+        _require_at_least("stride", stride, 1)
+        _require_at_least("min_length", min_length, 2)
         offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
         self.store = store
         self.context_length = context_length
@@ -101,9 +97,7 @@ class Windows:
         """
         chosen = np.asarray(indices)
         if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(self):
-            raise ValueError(
-                f"Windows.batch: indices has shape {chosen.shape} or leaves 0..{len(self) - 1}; expected (B,)"
-            )
+            raise ValueError(f"Windows.batch: expected indices (B,) within 0 to {len(self) - 1}, got {indices!r}")
         starts, targets = self.starts[chosen], self.targets[chosen]
         lengths = targets - starts
         steps = np.arange(lengths.max())
@@ -123,6 +117,11 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+
+def _require_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"Windows: {name} = {value}; expected at least {least}")
 
 
 def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64]:

@@ -1,0 +1,130 @@
+"""Splitting a store by chain, so that no document, and no copy of a passage, is on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..scoring import VectorBank
+from .quantize import Int64
+from .store import ChainStore
+
+_BLOCK_ROWS = 4096
+
+
+def split_chains(
+    store: ChainStore,
+    val_fraction: float = 0.1,
+    seed: int = 42,
+    test_fraction: float = 0.0,
+    near_duplicate: float | None = 0.995,
+) -> tuple[ChainStore, ...]:
+    """Deal whole chains to training, validation and, with `test_fraction`, test.
+
+    The fractions are of rows, met as nearly as chains allow: the chains are walked in a random order that `seed` alone
+    decides, each that still fits is taken, and one more if that comes closer. The validation part does not depend on
+    `test_fraction`. Chains without rows vanish.
+
+    Then near-duplicates across parts are removed: a validation chunk whose cosine with any chunk of the other parts is
+    at least `near_duplicate` is dropped, and so is such a test chunk, until no near pair is left between any two parts.
+    The chain is cut there, into pieces called `id#1`, `id#2`, ..., since what remains on both sides are no neighbours.
+
+    Args:
+        val_fraction: share of the rows for validation, above 0 and below 1.
+        test_fraction: share of the rows for a third part; 0 for none.
+        near_duplicate: the cosine from which chunks count as the same; None keeps all.
+
+    Returns:
+        (train, val) or (train, val, test), ChainStores of their own rows with chains in the order of `store`. In the
+        metadata, "split" tells part, seed, fraction and rows, "near_duplicates_dropped" how many chunks were removed.
+
+    Raises:
+        ValueError: a fraction out of range, too few chains with rows, or a part that near-duplicates leave empty.
+    """
+    if near_duplicate is not None and not near_duplicate > 0:
+        raise ValueError(f"split_chains: near_duplicate = {near_duplicate}; expected a cosine above 0, or None")
+    parts = _deal(store, {"val": val_fraction, **({"test": test_fraction} if test_fraction else {})}, seed)
+    stores = {name: _part(store, chains) for name, chains in parts.items()}
+    # Validation gives way to training and test, test to training: so validation is the same whatever the test fraction.
+    for name in list(stores)[1:]:
+        others = [stores[other] for other in stores if other != name and (name, other) != ("test", "val")]
+        stores[name] = _without_near_duplicates(stores[name], others, near_duplicate, name)
+    for name, part in stores.items():
+        asked = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}[name]
+        part.metadata["split"] = {"part": name, "seed": seed, "fraction": round(asked, 6), "rows": len(part.vectors)}
+    return tuple(stores.values())
+
+
+def _deal(store: ChainStore, fractions: dict[str, float], seed: int) -> dict[str, Int64]:
+    """The chains (sorted) of "train" and of each part in `fractions`."""
+    for name, fraction in fractions.items():
+        if not 0 < fraction < 1:
+            raise ValueError(f"split_chains: {name}_fraction = {fraction}; expected above 0 and below 1")
+    if sum(fractions.values()) >= 1:
+        raise ValueError(f"split_chains: the fractions {fractions} leave nothing for training; expected a sum below 1")
+    filled = np.flatnonzero(store.lengths)
+    if len(filled) <= len(fractions):
+        raise ValueError(f"split_chains: {len(filled)} chains with rows; expected at least {len(fractions) + 1}")
+    left = np.random.default_rng(seed).permutation(filled)
+    parts: dict[str, Int64] = {}
+    for name, fraction in fractions.items():
+        if len(left) < 2:
+            raise ValueError(f"split_chains: {len(left)} chain is left for {name} and training; expected more chains")
+        taken = _take(store.lengths[left], fraction * len(store.vectors))
+        parts[name], left = np.sort(left[taken]), left[~taken]
+    return {"train": np.sort(left), **parts}
+
+
+def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
+    """Which chains, walked in order, sum up to `wanted` rows; at least one, and at least one is left over."""
+    taken = np.zeros(len(lengths), dtype=bool)
+    rows, spare = 0, len(lengths) - 1
+    for at, length in enumerate(lengths.tolist()):
+        if spare and rows + length <= wanted:
+            taken[at] = True
+            rows, spare = rows + length, spare - 1
+    misses = np.where(taken, np.inf, np.abs(rows + lengths - wanted))
+    closest = int(np.argmin(misses))
+    if not rows or (spare and misses[closest] < wanted - rows):
+        taken[closest] = True
+    return taken
+
+
+def _part(store: ChainStore, chains: Int64) -> ChainStore:
+    ids = [store.ids[chain] for chain in chains]
+    return store.pieces(store.offsets[chains], store.offsets[chains + 1], ids, store.metadata)
+
+
+def _without_near_duplicates(
+    part: ChainStore, others: Sequence[ChainStore], near_duplicate: float | None, name: str
+) -> ChainStore:
+    """`part`, cut where a chunk is a near-duplicate of one in `others`."""
+    kept = np.ones(len(part.vectors), dtype=bool)
+    for other in others if near_duplicate is not None else ():
+        bank = VectorBank(other.vectors, normalize=True)
+        for first in range(0, len(kept), _BLOCK_ROWS):
+            scores, _ = bank.topk(part.vectors[first : first + _BLOCK_ROWS], 1)
+            kept[first : first + _BLOCK_ROWS] &= scores[:, 0] < near_duplicate
+    if not kept.any():
+        raise ValueError(f"split_chains: every chunk of the {name} part is a near-duplicate; expected distinct chains")
+    cut = part if kept.all() else _cut(part, kept)
+    cut.metadata["near_duplicates_dropped"] = int(np.count_nonzero(~kept))
+    return cut
+
+
+def _cut(part: ChainStore, kept: npt.NDArray[np.bool_]) -> ChainStore:
+    """The runs of kept rows within each chain; a chain that lost rows gives pieces `id#1`, `id#2`, ..."""
+    begins = np.zeros(len(kept) + 1, dtype=bool)
+    begins[part.offsets] = True  # a run ends where a chain does, and before each dropped row
+    starts = np.flatnonzero(kept & (begins[:-1] | ~np.roll(kept, 1)))
+    stops = np.flatnonzero(kept & (begins[1:] | ~np.roll(kept, -1))) + 1
+    chains = part.chain_of(starts)
+    numbers = np.arange(len(chains)) - np.searchsorted(chains, chains) + 1
+    whole = stops - starts == part.lengths[chains]
+    ids = [
+        part.ids[chain] if uncut else f"{part.ids[chain]}#{number}"
+        for chain, number, uncut in zip(chains, numbers, whole, strict=True)
+    ]
+    return part.pieces(starts, stops, ids, part.metadata)
