@@ -39,7 +39,7 @@ def predict_windows(
         Unit predictions ``l2_normalize(current + delta)``, float32 (W, D), in window order.
 
     Raises:
-        ValueError: If ``batch_size`` is not positive, or a prediction is NaN or infinite.
+        ValueError: If ``batch_size`` is not positive, or the model returns NaN or infinity.
     """
     if batch_size < 1:
         raise ValueError(f"predict_windows: batch_size = {batch_size}; expected at least 1")
@@ -57,10 +57,6 @@ def predict_windows(
                 bar.update(len(chosen))
     finally:
         model.train(was_training)
-    finite = np.isfinite(predictions).all(axis=1)
-    if not finite.all():
-        first_bad = int(np.argmin(finite))
-        raise ValueError(f"predict_windows: the model's prediction for window {first_bad} is NaN or infinite")
     return predictions
 
 
@@ -71,6 +67,10 @@ def _predict_batch(
     context = torch.from_numpy(batch.context).to(device)  # (B, N, D)
     lengths = torch.from_numpy(batch.lengths).to(device)  # (B,)
     delta = model(context, lengths)  # (B, D)
+    finite = torch.isfinite(delta).all(dim=1)  # (B,)
+    if not finite.all():
+        window = chosen[int(finite.int().argmin())]
+        raise ValueError(f"predict_windows: the model's output for window {window} is NaN or infinite; expected numbers")
     current = context[torch.arange(len(chosen), device=context.device), lengths - 1]  # (B, D)
-    predicted: NDArray[np.float32] = reconstruct(current, delta.float()).cpu().numpy()
+    predicted: NDArray[np.float32] = reconstruct(current, delta).cpu().numpy()
     return predicted

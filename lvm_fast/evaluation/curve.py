@@ -1,0 +1,117 @@
+"""Hit@K against pool size, computed exactly from ranks instead of drawing one lucky or unlucky pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .baselines import chance
+from .intervals import bootstrap_intervals
+from .report import CURVE_K, CurvePoint, Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SIZES = (10, 20, 50, 115, 230, 500, 1149, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
+
+
+def hit_curve(
+    ranks_in_targets: Mapping[str, NDArray[np.int64]],
+    targets: int,
+    ranks_in_all: Mapping[str, NDArray[np.int64]],
+    candidates: int,
+    clusters: NDArray[np.int64],
+    resamples: int,
+    seed: int,
+) -> list[CurvePoint]:
+    """Hit@5 of every predictor, with 95% intervals, at growing pool sizes up to all candidates.
+
+    Args:
+        ranks_in_targets: Rank of each query's target among the targets, (Q,) by predictor.
+        targets: How many targets there are.
+        ranks_in_all: Rank of each query's target among all candidates, (Q,) by predictor.
+        candidates: How many candidates there are.
+        clusters: The cluster of each query, (Q,).
+        resamples: Bootstrap resamples.
+        seed: Seed of the resamples.
+    """
+    sizes = curve_sizes(targets, candidates)
+    names = list(ranks_in_all)
+    hits = np.stack(  # (Q, sizes * predictors)
+        [
+            expected_hits(CURVE_K, size, ranks_in_targets[name], targets, ranks_in_all[name], candidates)
+            for size in sizes
+            for name in names
+        ],
+        axis=1,
+    )
+    means = hits.mean(axis=0).reshape(len(sizes), len(names))
+    ends = bootstrap_intervals(hits, clusters, resamples, seed)
+    points = []
+    for i, size in enumerate(sizes):
+        found = {name: float(means[i, j]) for j, name in enumerate(names)}
+        found["chance"] = chance(size, (CURVE_K,))[f"hit@{CURVE_K}"]
+        intervals: dict[str, Interval | None] = dict.fromkeys(names)
+        if ends is not None:
+            low, high = ends.reshape(2, len(sizes), len(names))[:, i]
+            intervals = {name: (float(low[j]), float(high[j])) for j, name in enumerate(names)}
+        points.append(CurvePoint(size, found, intervals))
+    return points
+
+
+def curve_sizes(targets: int, candidates: int) -> list[int]:
+    """Pool sizes worth a point: round ones, the reference's (115, 230, 1,149), the targets' and all candidates' own."""
+    sizes = {size for size in (*_SIZES, targets) if 10 <= size <= candidates}
+    return sorted(sizes | {candidates})
+
+
+def expected_hits(
+    k: int,
+    size: int,
+    rank_in_targets: NDArray[np.int64],
+    targets: int,
+    rank_in_all: NDArray[np.int64],
+    candidates: int,
+) -> NDArray[np.float64]:
+    """Chance that each query's target is among its ``k`` best in a pool of ``size``, over all pools of that size.
+
+    Pools nest as in `evaluate`: up to the number of targets, a pool is the query's target and a random subset of the
+    other targets; beyond it, all targets and a random subset of the other candidates.
+
+    Args:
+        k: Places that count as a hit.
+        size: Pool size, 1 to ``candidates``.
+        rank_in_targets: Rank (0 = best) of each query's target among all targets, (Q,).
+        targets: How many targets there are.
+        rank_in_all: Rank of each query's target among all candidates, (Q,).
+        candidates: How many candidates there are, the targets among them.
+
+    Returns:
+        Probabilities, float64 (Q,); plain hits (0 or 1) where ``size`` is ``targets`` or ``candidates``.
+    """
+    if size <= targets:
+        return _at_most(k - 1, rank_in_targets, targets - 1, size - 1)
+    others_ahead = rank_in_all - rank_in_targets
+    return _at_most(k - 1 - rank_in_targets, others_ahead, candidates - targets, size - targets)
+
+
+def _at_most(
+    limit: NDArray[np.int64] | int, marked: NDArray[np.int64], population: int, draws: int
+) -> NDArray[np.float64]:
+    """P(X <= limit), X = marked items among `draws` taken from `population` without replacement (hypergeometric)."""
+    limit = np.broadcast_to(limit, marked.shape)
+    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, population + 1)))))
+
+    def log_choose(n: NDArray[np.int64] | int, r: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        chosen: NDArray[np.float64] = log_factorial[n] - log_factorial[r] - log_factorial[np.subtract(n, r)]
+        return chosen
+
+    total = np.zeros(marked.shape)
+    for taken in range(int(limit.max(initial=-1)) + 1):
+        possible = (taken <= limit) & (taken <= marked) & (draws - taken <= population - marked) & (taken <= draws)
+        ahead = marked[possible]
+        log_ways = log_choose(ahead, taken) + log_choose(population - ahead, draws - taken)
+        total[possible] += np.exp(log_ways - log_choose(population, draws))
+    return np.minimum(total, 1.0)

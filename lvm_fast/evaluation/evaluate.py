@@ -1,0 +1,165 @@
+"""Scores a model beside what needs no model: exact Hit@K with its pool, baselines, paired chain-level intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..data.windows import Windows
+from ..scoring import VectorBank
+from .baselines import chance, copy_last, recency_mean
+from .curve import hit_curve
+from .intervals import clusters_of
+from .metrics import differences, intervals_of, query_scores
+from .pools import Candidates, Pool, pool_of_bank
+from .predictions import predict_windows
+from .report import MODEL, CurvePoint, Report
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from ..data.store import ChainStore
+
+
+def evaluate(
+    model: torch.nn.Module,
+    store: ChainStore,
+    context_length: int = 100,
+    pool: str | int | VectorBank = "targets",
+    stride: int | None = None,
+    ks: Sequence[int] = (1, 5, 10),
+    seed: int = 42,
+    bootstrap: int = 1000,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    *,
+    min_length: int = 7,
+    min_coherence: float | None = None,
+    distractors: ChainStore | None = None,
+    pool_ids: NDArray[np.int64] | None = None,
+    rivals: Mapping[str, torch.nn.Module] | None = None,
+    curve: bool = True,
+    progress: bool = False,
+) -> Report:
+    """Score a model on every window of a store, beside baselines that have not learned anything.
+
+    The right answer is always in the pool, and scores are cosines. Equal scores go to the lower index, so an exact
+    duplicate of a target that stands before it counts as a miss. The pool is one of
+
+    - ``"targets"``: the targets of the windows themselves;
+    - a size: all targets and random other chunks up to that size; where it is smaller than the number of targets, a
+      random subset of that many queries and their targets;
+    - ``"store"``: every chunk. It holds the contexts' own chunks, so copy-last finds itself first and never gets Hit@1;
+    - a `VectorBank` that holds the targets.
+
+    Args:
+        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D).
+        store: The chains to predict: held-out ones, for a figure that means anything.
+        context_length: Most context vectors a window has.
+        pool: The candidates, as above.
+        stride: Rows between the targets of a chain; half the context unless given.
+        ks: The K of each Hit@K; one beyond the pool is always a hit, for chance too.
+        seed: Seed of random pools and of the resamples.
+        bootstrap: Resamples of whole chains for the 95% intervals.
+        batch_size: Windows a forward pass.
+        device: Where the model runs; where its parameters are unless given.
+        min_length: Shortest chain piece a window is made from, target included.
+        min_coherence: Drop windows whose target has a smaller cosine with its current vector.
+        distractors: More chains (the training part, say) that add their chunks to sized and ``"store"`` pools.
+        pool_ids: With a bank as the pool: the place in it of every row of the store, (T,); looked up unless given.
+        rivals: Other models by name, scored on the same queries and pool and compared in the same pairs.
+        curve: Also work out Hit@5 against pool size, which ranks against every chunk there is.
+        progress: Show progress bars on stderr.
+
+    Returns:
+        The report: fractions in [0, 1] everywhere, the pool beside them.
+
+    Raises:
+        ValueError: If an argument does not fit, there is no window, or the model predicts NaN.
+    """
+    input_dim = getattr(model, "input_dim", store.dim)
+    if input_dim != store.dim:
+        raise ValueError(f"evaluate: the store has {store.dim} dimensions; expected {input_dim}, as the model reads")
+    stride = max(1, context_length // 2) if stride is None else stride
+    windows = Windows(store, context_length, stride, min_length, min_coherence)
+    candidates = Candidates(windows, distractors)
+    asked = _make_pool(candidates, pool, pool_ids, seed)
+    ks = sorted(set(ks))
+    if not ks or ks[0] < 1:
+        raise ValueError(f"evaluate: ks = {tuple(ks)}; expected numbers of at least 1")
+
+    models = {MODEL: model, **_checked_rivals(rivals or {})}
+    predictors = {name: predict_windows(m, windows, batch_size, device, progress) for name, m in models.items()}
+    predictors |= {"copy_last": copy_last(windows), "recency_mean": recency_mean(windows)}
+
+    bank = asked if isinstance(pool, VectorBank) else None
+    clusters = clusters_of(store.ids, windows.chains)
+    ranks = asked.ranks(predictors)
+    scores = query_scores(predictors, ranks, windows, asked.queries, ks)
+    means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
+    mine = means.pop(MODEL)
+    return Report(
+        model_type=str(getattr(model, "model_type", type(model).__name__)),
+        context_length=context_length,
+        median_context=int(np.median(windows.lengths[asked.queries])),
+        stride=stride,
+        pool=len(asked),
+        pool_words=asked.words,
+        pool_holds_current=asked.holds_current,
+        queries=len(asked.queries),
+        chains=len(np.unique(clusters[asked.queries])),
+        hits={f"hit@{k}": mine[f"hit@{k}"] for k in ks},
+        mrr=mine["mrr"],
+        mean_cosine=mine["mean_cosine"],
+        direction_margin=mine["direction_margin"],
+        baselines={**means, "chance": chance(len(asked), ks)},
+        intervals=intervals_of({**scores, **differences(scores)}, clusters[asked.queries], bootstrap, seed),
+        curve=_curve(predictors, candidates, bank, clusters, bootstrap, seed) if curve else [],
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+
+
+def _checked_rivals(rivals: Mapping[str, torch.nn.Module]) -> Mapping[str, torch.nn.Module]:
+    taken = {MODEL, "copy_last", "recency_mean", "chance"} & set(rivals)
+    if taken:
+        raise ValueError(
+            f"evaluate: rivals has the name {min(taken)!r}, which the report uses itself; expected another"
+        )
+    return rivals
+
+
+def _make_pool(
+    candidates: Candidates, pool: str | int | VectorBank, pool_ids: NDArray[np.int64] | None, seed: int
+) -> Pool:
+    if isinstance(pool, VectorBank):
+        return pool_of_bank(candidates.windows, pool, pool_ids)
+    if pool_ids is not None:
+        raise ValueError(f"evaluate: pool_ids belong to a VectorBank as the pool; pool is {pool!r}")
+    if pool == "targets":
+        return candidates.targets()
+    if pool == "store":
+        return candidates.all()
+    if isinstance(pool, str | bool):
+        raise ValueError(f"evaluate: pool = {pool!r}; expected 'targets', 'store', a size or a VectorBank")
+    return candidates.sized(int(pool), seed)
+
+
+def _curve(
+    predictors: dict[str, NDArray[np.float32]],
+    candidates: Candidates,
+    bank: Pool | None,
+    clusters: NDArray[np.int64],
+    bootstrap: int,
+    seed: int,
+) -> list[CurvePoint]:
+    """Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of the bank."""
+    if bank is not None:
+        alone = {name: np.zeros(len(clusters), np.int64) for name in predictors}
+        return hit_curve(alone, 1, bank.ranks(predictors), len(bank), clusters, bootstrap, seed)
+    inner, outer = candidates.targets(), candidates.all()
+    ranks = inner.ranks(predictors), outer.ranks(predictors)
+    return hit_curve(ranks[0], len(inner), ranks[1], len(outer), clusters, bootstrap, seed)

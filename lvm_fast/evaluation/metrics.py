@@ -1,0 +1,80 @@
+"""What is measured of every predictor, one value a query, so that any two can be compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..kernels import l2_normalize
+from .intervals import bootstrap_intervals
+from .report import MODEL, Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..data.windows import Windows
+
+    Scores = dict[str, dict[str, NDArray[np.float64]]]  # predictor -> metric -> (Q,)
+
+
+def query_scores(
+    predictors: Mapping[str, NDArray[np.float32]],
+    ranks: Mapping[str, NDArray[np.int64]],
+    windows: Windows,
+    queries: NDArray[np.int64],
+    ks: Sequence[int],
+) -> Scores:
+    """Hits, reciprocal rank, cosine and direction margin of every predictor.
+
+    Args:
+        predictors: Unit predictions of all windows (W, D) by name.
+        ranks: Rank of each query's target, 0 = best, (Q,) by name.
+        windows: The W windows.
+        queries: The windows asked, indices (Q,).
+        ks: The K of each Hit@K.
+
+    Returns:
+        By predictor: ``hit@k`` (0 or 1), ``mrr`` (1 / (rank + 1)), ``mean_cosine`` = cos(predicted, next) and
+        ``direction_margin`` = cos(predicted, next) - cos(predicted, current), each float64 (Q,).
+    """
+    following = l2_normalize(windows.store.vectors[windows.targets[queries]])  # (Q, D)
+    current = l2_normalize(windows.store.vectors[windows.targets[queries] - 1])  # (Q, D)
+    scores: Scores = {}
+    for name, predicted in predictors.items():
+        rank = ranks[name]
+        to_next = _cosines(predicted[queries], following)
+        scores[name] = {f"hit@{k}": (rank < k).astype(np.float64) for k in ks}
+        scores[name]["mrr"] = 1.0 / (rank + 1.0)
+        scores[name]["mean_cosine"] = to_next
+        scores[name]["direction_margin"] = to_next - _cosines(predicted[queries], current)
+    return scores
+
+
+def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    cosines: NDArray[np.float64] = np.einsum("qd,qd->q", a, b, dtype=np.float64)
+    return cosines
+
+
+def differences(scores: Scores) -> Scores:
+    """The model minus every other predictor, query by query: what both find hard cancels out."""
+    mine = scores[MODEL]
+    return {
+        f"{MODEL} - {name}": {metric: mine[metric] - theirs[metric] for metric in mine}
+        for name, theirs in scores.items()
+        if name != MODEL
+    }
+
+
+def intervals_of(
+    scores: Scores, clusters: NDArray[np.int64], resamples: int, seed: int
+) -> dict[str, dict[str, Interval | None]]:
+    """The 95% interval of every mean, all from the same resamples; None throughout for fewer than two clusters."""
+    columns = [(name, metric) for name, metrics in scores.items() for metric in metrics]
+    values = np.stack([scores[name][metric] for name, metric in columns], axis=1)  # (Q, M)
+    ends = bootstrap_intervals(values, clusters, resamples, seed)
+    intervals: dict[str, dict[str, Interval | None]] = {name: {} for name in scores}
+    for i, (name, metric) in enumerate(columns):
+        intervals[name][metric] = None if ends is None else (float(ends[0, i]), float(ends[1, i]))
+    return intervals

@@ -1,0 +1,223 @@
+"""The report's picture: how training went, and how Hit@5 falls as the pool grows. Needs the extra `plot`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..files import atomic_path
+from .report import CURVE_K, MODEL, PRODUCTION_TARGETS
+from .words import headline, spoken
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .report import Report
+
+_COLOURS = {MODEL: "#1f5fa8", "copy_last": "#d9662b", "recency_mean": "#2f9580", "chance": "#9a9a9a"}
+_RIVALS = ("#8a5ab5", "#b0892a", "#c2477f")
+_LABEL = 10.5  # points
+_INK, _MUTED, _GRID = "#222222", "#6b6b6b", "#e6e6e6"
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "text.color": _INK,
+    "axes.edgecolor": "#bdbdbd",
+    "axes.labelcolor": _MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "figure.facecolor": "white",
+}
+
+
+def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> None:
+    """Draw the report to a PNG file, atomically.
+
+    Args:
+        report: The figures; its curve gives the right panel.
+        path: The PNG file.
+        history: Rows, one an epoch, with ``epoch``, ``hit5`` (percent) and ``train_loss``; they give the left panels.
+
+    Raises:
+        ImportError: If matplotlib is missing; says which extra brings it.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("matplotlib is missing; pip install 'lvm_fast[plot]' brings it") from error
+    with matplotlib.rc_context(_STYLE), atomic_path(path) as temporary:
+        figure = Figure(figsize=(12.5, 5.6) if history else (8.2, 5.6), dpi=160)
+        draw(report, figure, history)
+        figure.savefig(temporary, format="png")
+
+
+def draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]] | None = None) -> None:
+    """Lay out the panels on an empty figure: training on the left where there is a history, the curve on the right."""
+    title, width = headline(report), figure.get_figwidth()
+    left, right = 0.75 / width, 1 - 1.25 / width
+    largest = 72 * 0.93 * width / (0.66 * len(title))  # points, so that the title fits the width
+    figure.text(left, 0.945, title, fontsize=min(15.0, largest), fontweight="bold", va="center")
+    figure.text(left, 0.895, _subtitle(report), fontsize=10.5, color=_MUTED, va="center")
+    columns = 2 if history else 1
+    grid = figure.add_gridspec(
+        2, columns, left=left, right=right, top=0.79, bottom=0.1, height_ratios=(2.2, 1), hspace=0.32, wspace=0.34
+    )
+    _draw_curve(figure.add_subplot(grid[:, -1]), report)
+    if history:
+        hits = figure.add_subplot(grid[0, 0])
+        _draw_hits(hits, report, history)
+        _draw_loss(figure.add_subplot(grid[1, 0], sharex=hits), history)
+
+
+def _subtitle(report: Report) -> str:
+    chains = f"{report.chains:,} chain{'s' * (report.chains != 1)}"
+    return (
+        f"{report.model_type}, contexts of up to {report.context_length:,} chunks; "
+        f"{report.queries:,} queries from {chains}, pool of {report.pool:,}"
+    )
+
+
+def _draw_curve(axes: Axes, report: Report) -> None:
+    """Hit@5 of every predictor against pool size, with 95% bands."""
+    _title(axes, f"Hit@{CURVE_K} falls as the pool grows", "%, bands: 95% intervals over chains")
+    pools = [point.pool for point in report.curve]
+    axes.set_xscale("log")
+    axes.set_xlim(pools[0], pools[-1])
+    axes.set_xlabel("candidates in the pool")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(axis="x", which="minor", bottom=False)
+    _draw_goal(axes)
+    ends = {}
+    for name, colour in _colours(report).items():
+        line = [100 * point.hits[name] for point in report.curve]
+        strong = name == MODEL
+        axes.plot(pools, line, color=colour, lw=2.6 if strong else 1.7, ls=_dashes(name), zorder=4 if strong else 3)
+        bands = [point.intervals.get(name) for point in report.curve]
+        if all(bands):
+            low, high = zip(*((100 * a, 100 * b) for a, b in filter(None, bands)), strict=True)
+            axes.fill_between(pools, low, high, color=colour, alpha=0.2 if strong else 0.12, lw=0)
+        ends[name] = line[-1]
+    axes.set_ylim(0, 100)
+    _label_ends(axes, ends, _colours(report))
+    asked = f"hit@{CURVE_K}"
+    if asked in report.hits:
+        _ring(
+            axes, report.pool, 100 * report.hits[asked], f"{100 * report.hits[asked]:.1f}% at {report.pool:,}", "left"
+        )
+
+
+def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]]) -> None:
+    """Validation Hit@5 by epoch, and the baselines where they were scored in a pool of the same size."""
+    epochs = [row["epoch"] for row in history]
+    hits = [row["hit5"] for row in history]
+    pool = history[-1]["pool"]
+    _title(axes, f"Hit@5 by epoch, pool of {pool:,}", "%, validation")
+    axes.plot(epochs, hits, color=_COLOURS[MODEL], lw=2.6, zorder=4)
+    axes.tick_params(labelbottom=False)
+    levels = {MODEL: hits[-1]}
+    for point in report.curve:
+        if point.pool == pool:
+            levels |= {name: 100 * hit for name, hit in point.hits.items() if name != MODEL}
+    colours = _colours(report)
+    for name, level in levels.items():
+        if name != MODEL:
+            axes.axhline(level, color=colours[name], lw=1.5, ls=_dashes(name), zorder=2)
+    axes.set_ylim(0, 1.12 * max(*levels.values(), *hits))
+    axes.set_xlim(min(epochs), max(max(epochs), min(epochs) + 1))
+    _label_ends(axes, levels, colours)
+    best = max(range(len(hits)), key=hits.__getitem__)
+    _ring(axes, epochs[best], hits[best], f"best {hits[best]:.1f}%", "center")
+
+
+def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    _title(axes, "Training loss", "")
+    axes.plot([row["epoch"] for row in history], [row["train_loss"] for row in history], color=_INK, lw=1.7)
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.get_major_locator().set_params(nbins=4)
+
+
+def _draw_goal(axes: Axes) -> None:
+    goal = 100 * PRODUCTION_TARGETS[f"hit@{CURVE_K}"]
+    axes.axhline(goal, color="#c9c9c9", lw=1.0, ls=(0, (1, 2)), zorder=1)
+    axes.annotate(
+        f"production target {goal:.0f}%",
+        (1, goal),
+        (-4, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8.5,
+        color="#8f8f8f",
+    )
+
+
+def _title(axes: Axes, title: str, unit: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=18 if unit else 8)
+    axes.annotate(unit, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=_MUTED)
+
+
+def _ring(axes: Axes, x: float, y: float, text: str, align: str) -> None:
+    """One point worth reading off, with its figure above it."""
+    axes.plot([x], [y], "o", ms=8, mfc="white", mec=_COLOURS[MODEL], mew=2.2, zorder=6, clip_on=False)
+    axes.annotate(
+        text,
+        (x, y),
+        (0, 11),
+        textcoords="offset points",
+        ha=align,
+        fontsize=9.5,
+        fontweight="bold",
+        color=_COLOURS[MODEL],
+        zorder=7,
+    )
+
+
+def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str]) -> None:
+    """Name each line at its right end, pushed apart where they would overlap."""
+    low, high = axes.get_ylim()
+    line_height = 1.3 * _LABEL / 72 * axes.figure.dpi  # pixels
+    places = _spread(list(ends.values()), (high - low) * line_height / axes.bbox.height)
+    for (name, _), place in zip(ends.items(), places, strict=True):
+        axes.annotate(
+            spoken(name),
+            (1, place),
+            (7, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            fontsize=_LABEL,
+            color=colours[name],
+            fontweight="bold" if name == MODEL else "normal",
+        )
+
+
+def _spread(values: Sequence[float], gap: float) -> list[float]:
+    """The values moved upwards, as little as needed, until neighbours are at least `gap` apart."""
+    moved = list(values)
+    floor = float("-inf")
+    for i in sorted(range(len(moved)), key=moved.__getitem__):
+        moved[i] = floor = max(moved[i], floor + gap)
+    return moved
+
+
+def _colours(report: Report) -> dict[str, str]:
+    """A colour for every predictor, in drawing order; the model keeps its own in every picture."""
+    rivals = iter(_RIVALS * len(report.scores))
+    return {name: _COLOURS.get(name) or next(rivals) for name in report.scores}
+
+
+def _dashes(name: str) -> str:
+    return "--" if name == "chance" else "-"

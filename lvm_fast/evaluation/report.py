@@ -1,0 +1,147 @@
+"""The figures of one evaluation: plain data that becomes JSON, Markdown and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import atomic_write_text
+
+Interval = tuple[float, float]
+
+MODEL = "model"  # the name of the scored model among the predictors
+CURVE_K = 5  # the K of the curve against pool size
+PRODUCTION_TARGETS = {"hit@5": 0.55, "hit@10": 0.70}
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Hit@5 in pools of one size.
+
+    Attributes:
+        pool: Candidates in the pool.
+        hits: Hit@5 by predictor, ``chance`` among them; the mean over all pools of this size.
+        intervals: 95% intervals by predictor; None where there are fewer than two chains.
+    """
+
+    pool: int
+    hits: dict[str, float]
+    intervals: dict[str, Interval | None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` found. All figures are fractions in [0, 1] (cosines in [-1, 1]); the documents print percent.
+
+    Attributes:
+        model_type: The architecture's name.
+        context_length: Most context vectors a query has.
+        median_context: Context vectors the median query has.
+        stride: Rows between the targets of a chain.
+        pool: Candidates every prediction is ranked against.
+        pool_words: What these candidates are.
+        pool_holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
+        queries: Predictions scored.
+        chains: Chains they come from; the pieces of a cut chain count as one.
+        hits: ``"hit@1"``, ... of the model.
+        mrr: Mean reciprocal rank of the model.
+        mean_cosine: Mean cos(predicted, next) of the model.
+        direction_margin: Mean of cos(predicted, next) - cos(predicted, current): below 0, it looks back, not ahead.
+        baselines: The same metrics of ``copy_last``, ``recency_mean`` and every rival; hits and MRR of ``chance``.
+        intervals: 95% intervals by predictor and metric, and by ``"model - copy_last"``, ... for the paired
+            differences; None where there are fewer than two chains.
+        curve: Hit@5 against pool size.
+        bootstrap: Resamples behind the intervals.
+        seed: Seed of random pools and resamples.
+    """
+
+    model_type: str
+    context_length: int
+    median_context: int
+    stride: int
+    pool: int
+    pool_words: str
+    pool_holds_current: float | None
+    queries: int
+    chains: int
+    hits: dict[str, float]
+    mrr: float
+    mean_cosine: float
+    direction_margin: float
+    baselines: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, Interval | None]]
+    curve: list[CurvePoint]
+    bootstrap: int
+    seed: int
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """All metrics of all predictors, the model first."""
+        mine = {"mrr": self.mrr, "mean_cosine": self.mean_cosine, "direction_margin": self.direction_margin}
+        return {MODEL: {**self.hits, **mine}, **self.baselines}
+
+    @property
+    def production_targets(self) -> dict[str, dict[str, Any]]:
+        """For Hit@5 and Hit@10: the target, the figure, whether it is met, and the pool that is said of."""
+        return {
+            metric: {
+                "target": target,
+                "reached": self.hits[metric],
+                "met": self.hits[metric] >= target,
+                "pool": self.pool,
+            }
+            for metric, target in PRODUCTION_TARGETS.items()
+            if metric in self.hits
+        }
+
+    @property
+    def interval_note(self) -> str | None:
+        """Why there are no intervals, or why they are rough; None where neither is the case."""
+        if self.chains < 2:
+            return "No intervals: all queries come from one chain, and one chain cannot tell how much chains differ."
+        if self.chains < 10:
+            return f"Only {self.chains} chains: read the intervals as rough, they tend to be too narrow."
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        derived = {"production_targets": self.production_targets, "interval_note": self.interval_note}
+        plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), **derived}, allow_nan=False))
+        return plain
+
+    def to_markdown(self, picture: str | None = None) -> str:
+        """The report in words and tables.
+
+        Args:
+            picture: File name of the picture to show, relative to the document.
+        """
+        from .words import report_in_words
+
+        return report_in_words(self, picture)
+
+    def save(self, folder: str | Path, history: Sequence[dict[str, Any]] | None = None) -> list[Path]:
+        """Write ``report.json``, ``report.md`` and, with matplotlib, ``report.png``; each appears whole or not at all.
+
+        Args:
+            folder: Where; made if it is not there.
+            history: The training's rows, one an epoch, for the picture's training curves.
+
+        Returns:
+            The files written.
+        """
+        from .plot import save_picture
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        data, document, picture = (folder / f"report.{kind}" for kind in ("json", "md", "png"))
+        try:
+            save_picture(self, picture, history)
+            text = self.to_markdown(picture.name)
+        except ImportError as missing:
+            text = f"{self.to_markdown()}\nNo picture: {missing}.\n"
+        atomic_write_text(data, json.dumps(self.to_dict(), indent=2) + "\n")
+        atomic_write_text(document, text)
+        return [data, document, picture] if picture.name in text else [data, document]

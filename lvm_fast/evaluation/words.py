@@ -1,0 +1,226 @@
+"""A report in plain words: the verdict first, then the tables behind it, every hit figure with its pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .report import CURVE_K, MODEL
+
+if TYPE_CHECKING:
+    from .report import Interval, Report
+
+_NAMES = {MODEL: "model", "copy_last": "copy-last", "recency_mean": "recency mean"}
+
+
+def spoken(name: str) -> str:
+    """A predictor's name as people say it; rivals keep the name they were given."""
+    return _NAMES.get(name, name)
+
+
+def headline(report: Report) -> str:
+    """Where the model stands against all baselines and rivals, in one sentence."""
+    metric = _headline_metric(report)
+    others = [name for name in report.baselines if name != "chance"]
+    outcomes = {name: _outcome(report, name, metric) for name in others}
+    losses, ties = ([spoken(name) for name in others if outcomes[name] == word] for word in ("loses to", "ties with"))
+    if losses:
+        stands = f"loses to {_listed(losses)}"
+    elif ties:
+        stands = f"cannot be told apart from {_listed(ties)}"
+    else:
+        stands = f"beats {_listed([spoken(name) for name in others])}"
+    if report.chains < 2:
+        return f"On a single chain, which proves nothing, the model {stands}."
+    return f"The model {stands}."
+
+
+def verdict(report: Report) -> str:
+    """The headline and the figures behind it."""
+    metric = _headline_metric(report)
+    figure = _with_interval(report.hits[metric], report.intervals[MODEL][metric])
+    sentences = [headline(report), f"{_heading(metric)} {figure} in a pool of {report.pool:,}."]
+    sentences += [_comparison(report, name, metric) for name in report.baselines if name != "chance"]
+    return " ".join(sentences)
+
+
+def _headline_metric(report: Report) -> str:
+    """Hit@5, or the largest K where the report does without it."""
+    return f"hit@{CURVE_K}" if f"hit@{CURVE_K}" in report.hits else list(report.hits)[-1]
+
+
+def report_in_words(report: Report, picture: str | None = None) -> str:
+    """The whole report as Markdown."""
+    parts = [
+        f"# How well {report.model_type} predicts the next chunk",
+        f"**{verdict(report)}**",
+        _asked(report),
+        report.interval_note,
+        f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
+        "\n".join(["## Scores", "", *_score_table(report)]),
+        "\n".join(["## Model minus the others", "", *_difference_table(report)]),
+        _direction(report),
+        "\n".join(["## Production targets", "", *_production_lines(report)]) if report.production_targets else None,
+        "\n".join([f"## Hit@{CURVE_K} against pool size", "", *_curve_table(report)]) if report.curve else None,
+        _HOW_TO_READ.format(resamples=report.bootstrap, seed=report.seed),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_HOW_TO_READ = """## How to read this
+
+- **Hit@K**: the true next chunk is among the K candidates closest to the prediction. It falls as the pool grows,
+  so compare figures of the same pool only.
+- **copy-last** predicts the current chunk again; **recency mean** predicts the average of the context, each older
+  chunk weighing 0.8 of the one after it. Neither has learned anything.
+- **[low, high]** is a 95% interval: whole chains are drawn again with replacement, {resamples:,} times (seed {seed}).
+  Differences are paired: the same queries, the same draws.
+- An exact duplicate of a target that stands before it in the pool counts as a miss."""
+
+
+def _asked(report: Report) -> str:
+    lines = (
+        f"{report.queries:,} queries from {report.chains:,} chain{'s' * (report.chains != 1)}, "
+        f"a target every {report.stride} chunks, "
+        f"contexts of up to {report.context_length:,} chunks (median {report.median_context:,}). "
+        f"The pool of {report.pool:,} holds {report.pool_words}."
+    )
+    if report.pool_holds_current:
+        lines += (
+            f" For {100 * report.pool_holds_current:.3g}% of the queries it also holds the current chunk, "
+            "which copy-last finds first: there, copy-last cannot get Hit@1."
+        )
+    return lines
+
+
+def _outcome(report: Report, name: str, metric: str) -> str:
+    difference = report.scores[MODEL][metric] - report.scores[name][metric]
+    low, high = report.intervals[f"{MODEL} - {name}"][metric] or (difference, difference)
+    if low > 0:
+        return "beats"
+    return "loses to" if high < 0 else "ties with"
+
+
+def _comparison(report: Report, name: str, metric: str) -> str:
+    theirs = report.scores[name][metric]
+    difference = report.scores[MODEL][metric] - theirs
+    interval = report.intervals[f"{MODEL} - {name}"][metric]
+    said = f"{spoken(name)[0].upper()}{spoken(name)[1:]} reaches {100 * theirs:.1f}%: the model is "
+    if difference == 0:
+        said += "level with it"
+    else:
+        said += f"{'ahead' if difference > 0 else 'behind'} by {100 * abs(difference):.1f} points"
+    if interval is not None:
+        low, high = sorted(-end if difference < 0 else end for end in interval)
+        said += f" [{_points(low)}, {_points(high)}]"
+        if low <= 0 <= high and difference != 0:
+            said += ", not distinguishable"
+    return said + "."
+
+
+def _score_table(report: Report) -> list[str]:
+    metrics = list(report.scores[MODEL])
+    head = [_heading(metric) for metric in metrics]
+    rows = []
+    for name, scores in report.scores.items():
+        intervals = report.intervals.get(name, {})
+        cells = [_cell(metric, scores[metric], intervals.get(metric)) if metric in scores else "" for metric in metrics]
+        rows.append([spoken(name), *cells])
+    return [f"Pool of {report.pool:,}; hits and MRR in percent.", "", *_table(["", *head], rows)]
+
+
+def _difference_table(report: Report) -> list[str]:
+    metrics = list(report.scores[MODEL])
+    rows = []
+    for name, scores in report.baselines.items():
+        if name == "chance":
+            continue
+        intervals = report.intervals[f"{MODEL} - {name}"]
+        mine = report.scores[MODEL]
+        cells = [_cell(metric, mine[metric] - scores[metric], intervals[metric], signed=True) for metric in metrics]
+        rows.append([f"minus {spoken(name)}", *cells])
+    note = (
+        f"Paired, pool of {report.pool:,}; hits and MRR in percentage points. "
+        "Where an interval holds 0, the two cannot be told apart."
+    )
+    return [note, "", *_table(["", *(_heading(metric) for metric in metrics)], rows)]
+
+
+def _direction(report: Report) -> str:
+    interval = report.intervals[MODEL]["direction_margin"]
+    low, high = interval or (report.direction_margin, report.direction_margin)
+    if low > 0:
+        meaning = "the predictions lie closer to the next chunk than to the current one"
+    elif high < 0:
+        meaning = (
+            "the predictions lie closer to the current chunk than to the next: the model looks back more than ahead"
+        )
+    else:
+        meaning = "the predictions lie about as close to the current chunk as to the next"
+    figure = _cell("direction_margin", report.direction_margin, interval, signed=True)
+    return f"Direction margin cos(predicted, next) - cos(predicted, current): {figure}; {meaning}."
+
+
+def _production_lines(report: Report) -> list[str]:
+    lines = []
+    for metric, goal in report.production_targets.items():
+        title, target = metric.replace("hit", "Hit"), goal["target"]
+        state = f"**{'met' if goal['met'] else 'not met'}** with {100 * goal['reached']:.1f}%"
+        if report.baselines["chance"][metric] >= target:
+            state += " (and by chance: the pool is too small to mean anything)"
+        line = f"- {title} of at least {100 * target:.0f}%: {state} in a pool of {report.pool:,}."
+        if report.curve and metric == f"hit@{CURVE_K}":
+            reached = [point.pool for point in report.curve if point.hits[MODEL] >= target]
+            line += (
+                f" It is met in pools of up to about {max(reached):,}." if reached else " It is met in no pool below."
+            )
+        lines.append(line)
+    return lines
+
+
+def _curve_table(report: Report) -> list[str]:
+    names = list(report.curve[0].hits)
+    rows = [
+        [f"{point.pool:,}", *(_cell("hit", point.hits[name], point.intervals.get(name)) for name in names)]
+        for point in report.curve
+    ]
+    note = f"All queries, in percent: the Hit@{CURVE_K} to expect of a random pool of that size, worked out exactly."
+    return [note, "", *_table(["pool", *map(spoken, names)], rows)]
+
+
+def _heading(metric: str) -> str:
+    named = {"mrr": "MRR", "mean_cosine": "cos(predicted, next)", "direction_margin": "direction margin"}
+    return named.get(metric, metric.replace("hit", "Hit"))
+
+
+def _cell(metric: str, value: float, interval: Interval | None, signed: bool = False) -> str:
+    scale, form = (1.0, ".3f") if metric in ("mean_cosine", "direction_margin") else (100.0, ".1f")
+    form = f"+{form}" if signed else form
+    figure = f"{scale * value:{form}}"
+    return figure if interval is None else f"{figure} [{scale * interval[0]:{form}}, {scale * interval[1]:{form}}]"
+
+
+def _with_interval(value: float, interval: Interval | None) -> str:
+    figure = f"{100 * value:.1f}%"
+    return figure if interval is None else f"{figure} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def _points(fraction: float) -> str:
+    return f"{round(100 * fraction, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table with padded columns, so that it reads well in a terminal too."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [
+        [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in [head, *rows]
+    ]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])]
