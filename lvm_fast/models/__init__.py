@@ -1,0 +1,1 @@
+"""Latent vector models: one file per architecture, one registry."""

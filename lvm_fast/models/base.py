@@ -1,0 +1,188 @@
+"""What every latent vector model can do, whatever its architecture."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..kernels import reconstruct
+from .recurrence import last_valid
+from .saving import save_pretrained
+
+
+class LatentVectorModel(nn.Module, ABC):
+    """Reads a context of vectors and predicts the step (delta) from the last of them to the next vector.
+
+    Attributes:
+        model_type: The name in the registry.
+        config: JSON-able constructor arguments: ``create_model(model_type, **config)`` builds the same architecture.
+        input_dim: Width D of the vectors.
+        metrics: What is known of its quality (percent, with the pool), for the model card; empty if nothing is.
+    """
+
+    model_type: ClassVar[str]
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.config = config
+        self.input_dim: int = config["input_dim"]
+        self.metrics: dict[str, Any] = {}
+
+    @abstractmethod
+    def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict deltas.
+
+        Args:
+            context: (B, N, D), right-padded where `lengths` is given.
+            lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
+
+        Returns:
+            Deltas (B, D): ``l2_normalize(last valid context vector + delta)`` is the predicted next vector.
+
+        Raises:
+            ValueError: The context or the lengths do not fit.
+        """
+
+    @classmethod
+    @abstractmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Read the sizes from the shapes of a state dict's tensors. Raises ValueError naming a tensor it lacks."""
+
+    @contextmanager
+    def deferred_memory_writes(self) -> Iterator[None]:
+        """Within the block, forward passes only collect memory writes; `commit_memory` applies them as one.
+
+        A model without a memory has nothing to write.
+        """
+        yield
+
+    def commit_memory(self) -> None:
+        """Apply the collected memory writes, averaged over every context they came from."""
+
+    @overload
+    def predict(self, context: Tensor, lengths: Any = None, weights: str = "float32") -> Tensor: ...
+    @overload
+    def predict(self, context: NDArray[Any], lengths: Any = None, weights: str = "float32") -> NDArray[np.float32]: ...
+
+    def predict(
+        self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
+    ) -> Tensor | NDArray[np.float32]:
+        """Predict the next vector, in evaluation mode and without gradients.
+
+        Args:
+            context: (B, N, D), a tensor or a numpy array of any float dtype, right-padded where `lengths` is given.
+            lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
+            weights: Precision of the weights: "float32".
+
+        Returns:
+            Unit next vectors (B, D), float32, a tensor or a numpy array as the context was.
+
+        Raises:
+            ValueError: The context, the lengths or `weights` do not fit, or a context row is NaN or infinite.
+        """
+        if weights != "float32":
+            raise ValueError(f"predict: weights = {weights!r}; expected 'float32'")
+        given = _own_copy(context) if isinstance(context, np.ndarray) else context
+        counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
+        self.check_context(given, counts)
+        _check_finite(given)
+        rows = given.to(next(self.parameters()))  # (B, N, D) on the model's device, in its dtype
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                predicted: Tensor = reconstruct(last_valid(rows, counts), self(rows, counts)).float()  # (B, D)
+        finally:
+            self.train(was_training)
+        if not isinstance(context, np.ndarray):
+            return predicted.to(given.device)
+        array: NDArray[np.float32] = predicted.cpu().numpy()
+        return array
+
+    def check_context(self, context: Tensor, lengths: Tensor | None) -> None:
+        """Raise ValueError unless the context is (B, N, D), not empty, and the lengths are integers 1 to N, (B,)."""
+        if torch.compiler.is_compiling():
+            return  # shapes are symbols there
+        if context.ndim != 3 or context.shape[2] != self.input_dim or 0 in context.shape:
+            expected = f"(B, N, {self.input_dim}) with at least one row and one vector"
+            raise ValueError(f"{self.model_type}: context has shape {tuple(context.shape)}; expected {expected}")
+        if not context.is_floating_point():
+            raise ValueError(f"{self.model_type}: context has dtype {context.dtype}; expected a float dtype")
+        if lengths is None:
+            return
+        rows, longest, _ = context.shape
+        if lengths.shape != (rows,) or lengths.dtype not in (torch.int64, torch.int32):
+            got = f"{lengths.dtype} {tuple(lengths.shape)}"
+            raise ValueError(f"{self.model_type}: lengths are {got}; expected int64 ({rows},), one a context row")
+        wrong = ((lengths < 1) | (lengths > longest)).nonzero()
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(f"{self.model_type}: lengths[{row}] = {int(lengths[row])}; expected 1 to {longest}")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch does; a state dict of other sizes is a ValueError that names the right ones."""
+        if strict:
+            self._check_sizes(state_dict)
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self.model_type}: {reason}") from error
+
+    def _check_sizes(self, state: Mapping[str, Any]) -> None:
+        found = self.config_from_state(state)
+        if any(self.config[name] != size for name, size in found.items()):
+            mine = ", ".join(f"{name}={self.config[name]}" for name in found)
+            right = ", ".join(f"{name}={size}" for name, size in found.items())
+            raise ValueError(
+                f"{self.model_type}: the model was built with {mine}, the state dict has {right}; "
+                f"build it with create_model({self.model_type!r}, {right}), or use load_model"
+            )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Save ``model.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
+
+        The three files appear together or not at all; files of these names are replaced, others are left alone.
+
+        Raises:
+            OSError: The folder cannot be written, or the disk is full.
+        """
+        save_pretrained(self, folder)
+
+
+def check_sizes(model_type: str, **sizes: Any) -> None:
+    """Raise ValueError unless every size is an integer of at least 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{model_type}: {name} = {size!r}; expected an integer of at least 1")
+
+
+def tensor_of(model_type: str, state: Mapping[str, Tensor], name: str, ndim: int) -> Tensor:
+    """Return the tensor called `name`; raise ValueError where the state dict lacks it or it has another rank."""
+    if name not in state:
+        raise ValueError(f"{model_type}: the state dict has no tensor {name!r}; is it one of a {model_type}?")
+    if state[name].ndim != ndim:
+        got = tuple(state[name].shape)
+        raise ValueError(f"{model_type}: tensor {name!r} has shape {got}; expected {ndim} dimensions")
+    return state[name]
+
+
+def _own_copy(context: NDArray[Any]) -> Tensor:
+    if context.dtype.kind != "f":
+        raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")
+    return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays
+
+
+def _check_finite(context: Tensor) -> None:
+    finite = context.isfinite().all(dim=2)  # (B, N)
+    if not finite.all():
+        row, position = (int(i) for i in (~finite).nonzero()[0])
+        raise ValueError(f"predict: context[{row}, {position}] holds NaN or Inf; expected finite values")

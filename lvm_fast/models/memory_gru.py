@@ -1,0 +1,171 @@
+"""memory_gru: a GRU that reads a memory of vectors before and after the context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import LatentVectorModel, check_sizes, tensor_of
+from .recurrence import GRU, last_valid
+
+_KEPT = 0.9  # share of the memory that survives a write
+
+
+class SlotMemory(nn.Module):
+    """Slots of vectors: read by cosine attention, written by a gate, outside autograd.
+
+    Args:
+        slots: Number of slots S.
+        slot_dim: Width D of a slot.
+        query_dim: Width H of the query.
+    """
+
+    memory: Tensor
+    gate_sum: Tensor
+    value_sum: Tensor
+    contexts: Tensor
+
+    def __init__(self, slots: int, slot_dim: int, query_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("memory", 0.01 * torch.randn(slots, slot_dim))
+        self.query_proj = nn.Linear(query_dim, slot_dim)
+        self.write_gate = nn.Linear(query_dim, slots)
+        # the writes not yet applied: sums over the contexts they came from
+        self.register_buffer("gate_sum", torch.zeros(slots), persistent=False)
+        self.register_buffer("value_sum", torch.zeros(slot_dim), persistent=False)
+        self.register_buffer("contexts", torch.zeros(()), persistent=False)
+
+    def read(self, query: Tensor) -> Tensor:
+        """Content for each query: (B, H) -> (B, D)."""
+        return self._attend(self.query_proj(query))
+
+    def read_at_zero(self) -> Tensor:
+        """Content for the zero query, whose projection is the bias alone: (D,)."""
+        return self._attend(self.query_proj.bias.unsqueeze(0)).squeeze(0)
+
+    def _attend(self, key: Tensor) -> Tensor:
+        cosines = F.normalize(key, dim=1) @ F.normalize(self.memory, dim=1).T  # (B, S)
+        return cosines.softmax(dim=1) @ self.memory  # (B, D)
+
+    @torch.no_grad()
+    def collect(self, query: Tensor, value: Tensor) -> None:
+        """Note one write of each context: where (B, H), what (B, D)."""
+        self.gate_sum += self.write_gate(query).float().softmax(dim=1).sum(dim=0)
+        self.value_sum += value.float().sum(dim=0)
+        self.contexts += query.shape[0]
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """memory <- 0.9 memory + 0.1 outer(mean gate, mean value) over the noted contexts."""
+        update = torch.outer(self.gate_sum / self.contexts, self.value_sum / self.contexts)  # (S, D)
+        # a new tensor: autograd may still hold the old one for a backward pass to come
+        self.memory = _KEPT * self.memory + (1.0 - _KEPT) * update
+        self.discard()
+
+    @torch.no_grad()
+    def discard(self) -> None:
+        """Forget the writes not yet applied."""
+        for waiting in (self.gate_sum, self.value_sum, self.contexts):
+            waiting.zero_()
+
+
+class MemoryGRU(LatentVectorModel):
+    """LayerNorm -> 4-layer GRU beside one memory read -> second memory read -> fusion -> projection -> unit delta.
+
+    Each forward pass in training mode also writes into the memory, once its outputs are computed; within
+    `deferred_memory_writes` it only collects, and `commit_memory` writes once for all of them.
+
+    Args:
+        input_dim: Width D of the vectors.
+        hidden_dim: Width H of the hidden states.
+        num_layers: GRU layers.
+        memory_slots: Slots S of the memory.
+        dropout: Dropout between GRU layers and in the heads.
+        normalize_delta: Return ``raw / ||raw||`` (the reference's habit); False returns ``raw``.
+    """
+
+    model_type: ClassVar[str] = "memory_gru"
+
+    def __init__(
+        self,
+        input_dim: int = 768,
+        hidden_dim: int = 512,
+        num_layers: int = 4,
+        memory_slots: int = 2048,
+        dropout: float = 0.1,
+        normalize_delta: bool = True,
+    ) -> None:
+        sizes = {
+            "input_dim": input_dim,
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "memory_slots": memory_slots,
+        }
+        check_sizes(self.model_type, **sizes)
+        super().__init__({**sizes, "dropout": dropout, "normalize_delta": normalize_delta})
+        self.normalize_delta = normalize_delta
+        self.gru = GRU(2 * input_dim, hidden_dim, num_layers, dropout)
+        self.memory = SlotMemory(memory_slots, input_dim, hidden_dim)
+        self.input_norm = nn.LayerNorm(input_dim)
+        self.fusion = nn.Sequential(
+            nn.Linear(hidden_dim + input_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.LayerNorm(hidden_dim)
+        )
+        self.output_proj = nn.Sequential(
+            nn.Linear(hidden_dim, 2 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden_dim, input_dim)
+        )
+        self._defers_writes = False
+
+    def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict deltas: context (B, N, D), lengths (B,) -> (B, D). See `LatentVectorModel.forward`."""
+        self.check_context(context, lengths)
+        states = self.gru(self.input_norm(context), *self.folded_input())  # (B, N, H)
+        final = last_valid(states, lengths)  # (B, H)
+        raw = self.head(final)  # (B, D)
+        if self.training:
+            self.memory.collect(final.detach(), raw.detach())
+            if not self._defers_writes:
+                self.memory.commit()
+        return F.normalize(raw, dim=-1) if self.normalize_delta else raw
+
+    def folded_input(self) -> tuple[Tensor, Tensor]:
+        """Layer 0's input weight (3H, D) and bias (3H,) with the memory half folded into the bias.
+
+        The first read is the same for every step of every context, so its half of the GEMM is one constant vector.
+        """
+        content = self.memory.read_at_zero()  # (D,)
+        weight, bias = self.gru.get_parameter("weight_ih_l0"), self.gru.get_parameter("bias_ih_l0")
+        return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
+
+    def head(self, final: Tensor) -> Tensor:
+        """Second memory read, fusion and projection: hidden states (B, H) -> raw deltas (B, D)."""
+        fused = self.fusion(torch.cat((final, self.memory.read(final)), dim=1))  # (B, H)
+        raw: Tensor = self.output_proj(fused)
+        return raw
+
+    @contextmanager
+    def deferred_memory_writes(self) -> Iterator[None]:
+        """Within the block, forward passes only collect memory writes; `commit_memory` applies them as one."""
+        self.memory.discard()  # left over from a step that never committed
+        self._defers_writes = True
+        try:
+            yield
+        finally:
+            self._defers_writes = False
+
+    def commit_memory(self) -> None:
+        """Apply the collected memory writes, averaged over every context they came from; nothing if there are none."""
+        if self.memory.contexts > 0:
+            self.memory.commit()
+
+    @classmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Read the sizes from the shapes of a state dict's tensors. Raises ValueError naming a tensor it lacks."""
+        slots, input_dim = tensor_of(cls.model_type, state, "memory.memory", 2).shape
+        _, hidden_dim = tensor_of(cls.model_type, state, "gru.weight_hh_l0", 2).shape
+        layers = sum(name.startswith("gru.weight_hh_l") for name in state)
+        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": layers, "memory_slots": slots}

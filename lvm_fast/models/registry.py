@@ -1,0 +1,54 @@
+"""The models by name. A new architecture is one new file and one line here."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ..suggest import unknown_name
+from .base import LatentVectorModel
+from .memory_gru import MemoryGRU
+
+_MODELS: dict[str, type[LatentVectorModel]] = {
+    MemoryGRU.model_type: MemoryGRU,
+}
+
+
+def model_names() -> list[str]:
+    """Return the names that `create_model` knows."""
+    return list(_MODELS)
+
+
+def model_class(name: str) -> type[LatentVectorModel]:
+    """Return the class behind a name. Raises ValueError listing the names there are."""
+    if not isinstance(name, str) or name not in _MODELS:
+        raise ValueError(unknown_name("model", name, _MODELS))
+    return _MODELS[name]
+
+
+def size_names(name: str) -> list[str]:
+    """Return the constructor arguments of a model. Raises ValueError listing the models there are."""
+    return list(inspect.signature(model_class(name)).parameters)
+
+
+def create_model(name: str, **sizes: Any) -> LatentVectorModel:
+    """Build a model with fresh weights.
+
+    Args:
+        name: A name from `model_names`, such as "memory_gru".
+        **sizes: Constructor arguments; the reference's sizes unless given. ``d_model`` is accepted for ``input_dim``.
+
+    Raises:
+        ValueError: The name or an argument is unknown (the nearest one is suggested), or a size is not positive.
+    """
+    known = size_names(name)
+    if "d_model" in sizes:
+        d_model = sizes.pop("d_model")
+        if sizes.setdefault("input_dim", d_model) != d_model:
+            raise ValueError(
+                f"{name}: d_model = {d_model} and input_dim = {sizes['input_dim']} are the same size; give one"
+            )
+    for given in sizes:
+        if given not in known:
+            raise ValueError(unknown_name(f"{name} argument", given, known))
+    return _MODELS[name](**sizes)

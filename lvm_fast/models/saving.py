@@ -1,0 +1,91 @@
+"""Saving a model as a folder: weights, config and a model card."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import save
+
+from .. import __version__
+from ..files import atomic_path
+
+if TYPE_CHECKING:
+    from .base import LatentVectorModel
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) -> None:
+    """Save the three files of a model into `folder`; see `LatentVectorModel.save_pretrained`."""
+    target = Path(folder)
+    config = {
+        "model_type": model.model_type,
+        "config": model.config,
+        "metrics": model.metrics,
+        "lvm_fast_version": __version__,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    contents = {
+        WEIGHTS: save(weights, {"format": "pt", "model_type": model.model_type}),
+        CONFIG: (json.dumps(config, indent=2, allow_nan=False) + "\n").encode(),
+        CARD: _card(model).encode(),
+    }
+    is_new = not target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with ExitStack() as names:  # all three are written before the first one takes its name
+            places = {name: names.enter_context(atomic_path(target / name)) for name in contents}
+            for name, content in contents.items():
+                places[name].write_bytes(content)
+    except BaseException:
+        if is_new:
+            target.rmdir()
+        raise
+
+
+def _card(model: LatentVectorModel) -> str:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    sizes = "\n".join(f"| {name} | {value} |" for name, value in model.config.items())
+    dim = model.input_dim
+    return f"""---
+library_name: lvm_fast
+tags: [latent-vector-model, {model.model_type}]
+---
+# A latent vector model: {model.model_type}
+
+It reads a context of N text-chunk embeddings (N x {dim}) and predicts the embedding of the next chunk.
+{parameters:,} parameters, saved by lvm_fast {__version__}.
+
+| size | value |
+|---|---|
+{sizes}
+
+## How to use it
+```python
+import lvm_fast as lf
+
+model = lf.load_model("path/to/this/folder")
+next_vector = model.predict(context)  # context (B, N, {dim}), oldest vector first -> unit vectors (B, {dim})
+```
+Use the same text encoder as in training.
+
+## How good it is
+{_quality(model)}
+"""
+
+
+def _quality(model: LatentVectorModel) -> str:
+    hits = {f"Hit@{k}": model.metrics.get(f"hit{k}") for k in (1, 5, 10)}
+    known = {name: value for name, value in hits.items() if value is not None}
+    if not known:
+        return "No score was saved with it. `lvm-fast evaluate` gives one."
+    figures = ", ".join(f"{name} {value:.2f}%" for name, value in known.items())
+    pool = model.metrics.get("pool")
+    among = (
+        f"among {pool:,} candidates" if pool else "in a candidate pool of unknown size (Hit@K means little without it)"
+    )
+    return f"On held-out chains: {figures}, {among}."

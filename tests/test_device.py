@@ -1,0 +1,55 @@
+"""Device choice, with machines that are not there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lvm_fast.device import available_devices, choose_device
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend to be a machine with these devices."""
+
+    def pretend(mps: bool = False, cuda: int = 0) -> None:
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("mps", "cuda", "chosen"), [(False, 0, "cpu"), (True, 0, "mps"), (False, 1, "cuda"), (True, 1, "cuda")]
+)
+def test_auto_takes_the_best_there_is(machine, mps, cuda, chosen):
+    machine(mps, cuda)
+    assert choose_device() == torch.device(chosen)
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["mps", "cuda", "cuda:0"])
+def test_a_device_that_is_not_there_is_named(machine, name):
+    machine()
+    with pytest.raises(ValueError, match=f"'{name}'.*available: cpu"):
+        choose_device(name)
+
+
+def test_one_of_several_gpus(machine):
+    machine(cuda=2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="'cuda:2'; expected cuda:0 to cuda:1"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "cuda:x", "auto:1", "CUDA"])
+def test_names_that_are_none_are_refused(machine, name):
+    machine(mps=True, cuda=1)
+    with pytest.raises(ValueError, match="expected one of auto, cpu, cuda, mps"):
+        choose_device(name)
+
+
+def test_what_is_available_is_listed_best_last(machine):
+    machine(mps=True, cuda=1)
+    assert available_devices() == ["cpu", "mps", "cuda"]
