@@ -90,6 +90,8 @@ def evaluate(
     ks = sorted(set(ks))
     if not ks or ks[0] < 1:
         raise ValueError(f"evaluate: ks = {tuple(ks)}; expected numbers of at least 1")
+    if bootstrap < 1:
+        raise ValueError(f"evaluate: bootstrap = {bootstrap}; expected at least 1 resample")
 
     models = {MODEL: model, **_checked_rivals(rivals or {})}
     predictors = {name: predict_windows(m, windows, batch_size, device, progress) for name, m in models.items()}

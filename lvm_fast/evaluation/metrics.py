@@ -46,7 +46,7 @@ def query_scores(
         rank = ranks[name]
         to_next = _cosines(predicted[queries], following)
         scores[name] = {f"hit@{k}": (rank < k).astype(np.float64) for k in ks}
-        scores[name]["mrr"] = 1.0 / (rank + 1.0)
+        scores[name]["mrr"] = np.reciprocal(rank + 1.0, dtype=np.float64)
         scores[name]["mean_cosine"] = to_next
         scores[name]["direction_margin"] = to_next - _cosines(predicted[queries], current)
     return scores

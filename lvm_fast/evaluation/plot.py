@@ -20,7 +20,7 @@ _COLOURS = {MODEL: "#1f5fa8", "copy_last": "#d9662b", "recency_mean": "#2f9580",
 _RIVALS = ("#8a5ab5", "#b0892a", "#c2477f")
 _LABEL = 10.5  # points
 _INK, _MUTED, _GRID = "#222222", "#6b6b6b", "#e6e6e6"
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "text.color": _INK,
@@ -41,7 +41,7 @@ _STYLE = {
 }
 
 
-def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> None:
+def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> bool:
     """Draw the report to a PNG file, atomically.
 
     Args:
@@ -49,32 +49,40 @@ def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]
         path: The PNG file.
         history: Rows, one an epoch, with ``epoch``, ``hit5`` (percent) and ``train_loss``; they give the left panels.
 
+    Returns:
+        Whether there was anything to draw: a history, or a curve of at least two points.
+
     Raises:
         ImportError: If matplotlib is missing; says which extra brings it.
     """
+    if not history and len(report.curve) < 2:
+        return False
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("matplotlib is missing; pip install 'lvm_fast[plot]' brings it") from error
     with matplotlib.rc_context(_STYLE), atomic_path(path) as temporary:
-        figure = Figure(figsize=(12.5, 5.6) if history else (8.2, 5.6), dpi=160)
-        draw(report, figure, history)
+        both = history and len(report.curve) > 1
+        figure = Figure(figsize=(12.5, 5.6) if both else (8.2, 5.6), dpi=160)
+        _draw(report, figure, history or ())
         figure.savefig(temporary, format="png")
+    return True
 
 
-def draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Lay out the panels on an empty figure: training on the left where there is a history, the curve on the right."""
+def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
+    """Lay out the panels on an empty figure: training on the left, the curve on the right, as far as they are there."""
     title, width = headline(report), figure.get_figwidth()
     left, right = 0.75 / width, 1 - 1.25 / width
     largest = 72 * 0.93 * width / (0.66 * len(title))  # points, so that the title fits the width
     figure.text(left, 0.945, title, fontsize=min(15.0, largest), fontweight="bold", va="center")
     figure.text(left, 0.895, _subtitle(report), fontsize=10.5, color=_MUTED, va="center")
-    columns = 2 if history else 1
+    columns = bool(history) + (len(report.curve) > 1)
     grid = figure.add_gridspec(
         2, columns, left=left, right=right, top=0.79, bottom=0.1, height_ratios=(2.2, 1), hspace=0.32, wspace=0.34
     )
-    _draw_curve(figure.add_subplot(grid[:, -1]), report)
+    if len(report.curve) > 1:
+        _draw_curve(figure.add_subplot(grid[:, -1]), report)
     if history:
         hits = figure.add_subplot(grid[0, 0])
         _draw_hits(hits, report, history)
@@ -145,8 +153,8 @@ def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     _title(axes, "Training loss", "")
     axes.plot([row["epoch"] for row in history], [row["train_loss"] for row in history], color=_INK, lw=1.7)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.yaxis.get_major_locator().set_params(nbins=4)
+    axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="y", nbins=4)
 
 
 def _draw_goal(axes: Axes) -> None:

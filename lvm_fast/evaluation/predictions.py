@@ -70,7 +70,9 @@ def _predict_batch(
     finite = torch.isfinite(delta).all(dim=1)  # (B,)
     if not finite.all():
         window = chosen[int(finite.int().argmin())]
-        raise ValueError(f"predict_windows: the model's output for window {window} is NaN or infinite; expected numbers")
+        raise ValueError(
+            f"predict_windows: the model's output for window {window} is NaN or infinite; expected numbers"
+        )
     current = context[torch.arange(len(chosen), device=context.device), lengths - 1]  # (B, D)
     predicted: NDArray[np.float32] = reconstruct(current, delta).cpu().numpy()
     return predicted

@@ -125,6 +125,8 @@ class Report:
     def save(self, folder: str | Path, history: Sequence[dict[str, Any]] | None = None) -> list[Path]:
         """Write ``report.json``, ``report.md`` and, with matplotlib, ``report.png``; each appears whole or not at all.
 
+        Without matplotlib the document says which extra brings it.
+
         Args:
             folder: Where; made if it is not there.
             history: The training's rows, one an epoch, for the picture's training curves.
@@ -137,11 +139,11 @@ class Report:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         data, document, picture = (folder / f"report.{kind}" for kind in ("json", "md", "png"))
+        drawn, note = False, ""
         try:
-            save_picture(self, picture, history)
-            text = self.to_markdown(picture.name)
+            drawn = save_picture(self, picture, history)
         except ImportError as missing:
-            text = f"{self.to_markdown()}\nNo picture: {missing}.\n"
+            note = f"\nNo picture: {missing}.\n"
         atomic_write_text(data, json.dumps(self.to_dict(), indent=2) + "\n")
-        atomic_write_text(document, text)
-        return [data, document, picture] if picture.name in text else [data, document]
+        atomic_write_text(document, self.to_markdown(picture.name if drawn else None) + note)
+        return [data, document, *([picture] if drawn else [])]

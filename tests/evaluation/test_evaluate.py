@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_fast.data.store import ChainStore
+from lvm_fast.data.windows import Windows
+from lvm_fast.evaluation.evaluate import evaluate
+from lvm_fast.evaluation.predictions import predict_windows
+from lvm_fast.scoring import VectorBank, hit_at_k
+
+QUICK = {"context_length": 10, "bootstrap": 100}
+
+
+@pytest.mark.parametrize("pool", ["targets", "store", 20, 150])
+def test_no_change_ties_copy_last_exactly(store, zero_delta, pool):
+    report = evaluate(zero_delta, store, pool=pool, **QUICK)
+    copied = report.baselines["copy_last"]
+    assert report.hits == {metric: copied[metric] for metric in report.hits}
+    assert report.mrr == copied["mrr"]
+    assert set(report.intervals["model - copy_last"].values()) == {(0.0, 0.0)}
+    assert report.intervals["model"] == report.intervals["copy_last"]
+
+
+def test_hits_of_the_targets_pool_equal_hit_at_k(store, momentum):
+    windows = Windows(store, 10)
+    report = evaluate(momentum, store, **QUICK)
+    expected = hit_at_k(predict_windows(momentum, windows), np.asarray(store.vectors)[windows.targets], normalize=True)
+    assert report.hits == {metric: pytest.approx(expected[metric]) for metric in report.hits}
+    assert report.mrr == pytest.approx(expected["mrr"])
+    assert (report.pool, report.queries) == (expected["pool"], expected["queries"])
+
+
+def test_cosine_and_direction_are_plain_means(store, momentum):
+    windows = Windows(store, 10)
+    vectors = np.asarray(store.vectors, np.float64)
+    predicted = predict_windows(momentum, windows).astype(np.float64)
+    to_next = np.sum(predicted * vectors[windows.targets], axis=1)
+    to_current = np.sum(predicted * vectors[windows.targets - 1], axis=1)
+    report = evaluate(momentum, store, **QUICK)
+    assert report.mean_cosine == pytest.approx(to_next.mean(), abs=1e-6)
+    assert report.direction_margin == pytest.approx((to_next - to_current).mean(), abs=1e-6)
+    assert report.direction_margin > report.baselines["copy_last"]["direction_margin"]
+
+
+def test_differences_are_paired_and_intervals_surround_the_figures(store, momentum):
+    report = evaluate(momentum, store, **QUICK)
+    for name in ("copy_last", "recency_mean"):
+        for metric, (low, high) in report.intervals[f"model - {name}"].items():
+            difference = report.scores["model"][metric] - report.baselines[name][metric]
+            assert low <= difference + 1e-12
+            assert difference <= high + 1e-12
+    low, high = report.intervals["model - copy_last"]["mean_cosine"]
+    (a, b), (c, d) = report.intervals["model"]["mean_cosine"], report.intervals["copy_last"]["mean_cosine"]
+    assert high - low < (b - a) + (d - c)
+
+
+def test_in_the_whole_store_copy_last_finds_itself(store, momentum):
+    report = evaluate(momentum, store, pool="store", **QUICK)
+    assert report.pool == len(store.vectors)
+    assert report.baselines["copy_last"]["hit@1"] == 0.0
+    assert report.pool_holds_current == 1.0
+
+
+def test_the_curve_meets_the_pools_it_passes(store, distractors, momentum):
+    targets = evaluate(momentum, store, distractors=distractors, **QUICK)
+    everything = evaluate(momentum, store, pool="store", distractors=distractors, **QUICK)
+    curve = {point.pool: point for point in targets.curve}
+    assert everything.pool == len(store.vectors) + len(distractors.vectors) == max(curve)
+    for report in (targets, everything):
+        for name, scores in report.scores.items():
+            assert curve[report.pool].hits[name] == pytest.approx(scores["hit@5"])
+        for name, interval in curve[report.pool].intervals.items():
+            assert interval == pytest.approx(report.intervals[name]["hit@5"])
+    assert [vars(point) for point in everything.curve] == [vars(point) for point in targets.curve]
+
+
+def test_random_pools_agree_with_the_curve(store, momentum):
+    """The mean over many sized pools is what the curve works out."""
+    drawn = [
+        evaluate(momentum, store, pool=100, seed=seed, curve=False, context_length=10, bootstrap=1).hits["hit@5"]
+        for seed in range(60)
+    ]
+    curve = {point.pool: point.hits["model"] for point in evaluate(momentum, store, **QUICK).curve}
+    assert 100 not in curve
+    assert curve[115] - 0.02 < np.mean(drawn) < curve[50] + 0.02
+
+
+def test_a_bank_with_the_store_in_it_is_the_store(store, momentum):
+    bank = VectorBank(np.asarray(store.vectors), normalize=True)
+    given, whole = (evaluate(momentum, store, pool=pool, **QUICK) for pool in (bank, "store"))
+    assert given.scores == whole.scores
+    assert given.intervals == whole.intervals
+    assert given.pool_holds_current is None
+    assert given.curve[-1].hits["model"] == given.hits["hit@5"]
+
+
+def test_rivals_meet_on_the_same_queries(store, momentum, zero_delta):
+    report = evaluate(momentum, store, rivals={"untrained": zero_delta}, **QUICK)
+    assert report.baselines["untrained"] == report.baselines["copy_last"]
+    assert report.intervals["model - untrained"] == report.intervals["model - copy_last"]
+
+
+def test_one_chain_has_no_intervals_and_says_why(one_chain, momentum):
+    report = evaluate(momentum, one_chain, **QUICK)
+    assert report.chains == 1
+    assert {value for metrics in report.intervals.values() for value in metrics.values()} == {None}
+    assert "one chain" in report.interval_note
+    assert {value for point in report.curve for value in point.intervals.values()} == {None}
+
+
+def test_pieces_of_one_chain_are_one_chain(store, momentum):
+    pieces = ChainStore(store.vectors, store.offsets, [f"a#{i}" for i in range(len(store))])
+    assert evaluate(momentum, pieces, **QUICK).interval_note is not None
+    assert evaluate(momentum, pieces, **QUICK).chains == 1
+
+
+def test_the_seed_decides_everything(store, momentum):
+    first, again, other = (evaluate(momentum, store, pool=15, seed=seed, **QUICK) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pool": "everything"}, "pool = 'everything'; expected 'targets', 'store', a size or a VectorBank"),
+        ({"pool": True}, "pool = True"),
+        ({"pool": 100_000}, "pool = 100,000; expected 1 to 233"),
+        ({"ks": ()}, "ks = "),
+        ({"ks": (0, 5)}, "ks = "),
+        ({"pool_ids": np.arange(233)}, "pool_ids belong to a VectorBank"),
+        ({"rivals": {"copy_last": torch.nn.Identity()}}, "rivals has the name 'copy_last'"),
+        ({"min_length": 500}, "longest chain has 60 rows"),
+        ({"bootstrap": 0}, "bootstrap = 0"),
+    ],
+)
+def test_bad_arguments_are_named(store, zero_delta, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(zero_delta, store, **{"context_length": 10, **arguments})
+
+
+def test_a_store_of_another_dimension_is_an_error(store, zero_delta):
+    zero_delta.input_dim = 768
+    with pytest.raises(ValueError, match="the store has 12 dimensions; expected 768"):
+        evaluate(zero_delta, store)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_fast.data.windows import Windows
+from lvm_fast.evaluation.predictions import predict_windows
+
+
+def test_batches_sorted_by_length_come_back_in_window_order(store, momentum):
+    windows = Windows(store, 20, stride=3, min_length=4)
+    assert len(set(windows.lengths)) > 5
+    predicted = predict_windows(momentum, windows, batch_size=7)
+    vectors = np.asarray(store.vectors, np.float64)
+    current, before = vectors[windows.targets - 1], vectors[windows.targets - 2]
+    expected = current + 0.5 * (current - before)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted, expected, atol=1e-6)
+
+
+def test_the_batch_size_does_not_matter(store, momentum):
+    windows = Windows(store, 10)
+    np.testing.assert_allclose(
+        predict_windows(momentum, windows, batch_size=1), predict_windows(momentum, windows, batch_size=1000), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_runs_in_evaluation_mode_and_gets_its_mode_back(store, training):
+    modes = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, context, lengths):
+            modes.append((self.training, torch.is_grad_enabled()))
+            return torch.zeros(context.shape[0], context.shape[2])
+
+    model = Watched().train(training)
+    predict_windows(model, Windows(store, 10))
+    assert set(modes) == {(False, False)}
+    assert model.training is training
+
+
+def test_the_mode_comes_back_after_a_failure_too(store):
+    class Broken(torch.nn.Module):
+        def forward(self, context, lengths):
+            raise RuntimeError("broken")
+
+    model = Broken().train()
+    with pytest.raises(RuntimeError, match="broken"):
+        predict_windows(model, Windows(store, 10))
+    assert model.training
+
+
+def test_nan_is_an_error_that_names_the_window(store):
+    windows = Windows(store, 10)
+
+    class Diverged(torch.nn.Module):
+        def forward(self, context, lengths):
+            delta = torch.zeros(context.shape[0], context.shape[2])
+            delta[-1, 3] = float("nan")
+            return delta
+
+    longest = int(np.argsort(windows.lengths, kind="stable")[-1])
+    with pytest.raises(ValueError, match=f"predict_windows: .* window {longest} is NaN"):
+        predict_windows(Diverged(), windows)
+
+
+def test_a_batch_size_below_one_is_an_error(store, momentum):
+    with pytest.raises(ValueError, match="batch_size = 0"):
+        predict_windows(momentum, Windows(store, 10), batch_size=0)
