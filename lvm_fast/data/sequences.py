@@ -37,7 +37,7 @@ def chains_of_sequences(path: str | os.PathLike[str], where: str) -> tuple[Raw, 
         raise ValueError(f"{where}: {error}") from error
     count, length, _ = contexts.shape
     facts = {"windows": count, "context_length": length, "rows_in_windows": count * (length + 1)}
-    return _concatenate(blocks), np.concatenate([[0], np.cumsum(lengths)]), facts
+    return concatenate(blocks), np.concatenate([[0], np.cumsum(lengths)]), facts
 
 
 def _checked_arrays(members: dict[str, Member]) -> tuple[Member, Member]:
@@ -105,7 +105,7 @@ def _shift(last: Raw, window: Raw, expected: int | None) -> int | None:
     return None
 
 
-def _concatenate(blocks: deque[Raw]) -> Raw:
+def concatenate(blocks: deque[Raw]) -> Raw:
     """All blocks in one array; each is let go once copied, so that memory holds the rows about once."""
     rows = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), blocks[0].dtype)
     end = 0

@@ -102,11 +102,12 @@ def _without_near_duplicates(
 ) -> ChainStore:
     """`part`, cut where a chunk is a near-duplicate of one in `others`."""
     kept = np.ones(len(part.vectors), dtype=bool)
-    for other in others if near_duplicate is not None else ():
+    limit = np.inf if near_duplicate is None else near_duplicate
+    for other in others if limit <= 1 else ():
         bank = VectorBank(other.vectors, normalize=True)
         for first in range(0, len(kept), _BLOCK_ROWS):
             scores, _ = bank.topk(part.vectors[first : first + _BLOCK_ROWS], 1)
-            kept[first : first + _BLOCK_ROWS] &= scores[:, 0] < near_duplicate
+            kept[first : first + _BLOCK_ROWS] &= scores[:, 0] < limit
     if not kept.any():
         raise ValueError(f"split_chains: every chunk of the {name} part is a near-duplicate; expected distinct chains")
     cut = part if kept.all() else _cut(part, kept)

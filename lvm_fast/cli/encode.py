@@ -1,0 +1,51 @@
+"""`lvm-fast encode`: text -> a chain store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "turn text files or JSON lines into a chain store"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help=".txt or .md files, folders of them, or .jsonl (id, text)"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
+    parser.add_argument(
+        "--model",
+        default="sentence-transformers/all-mpnet-base-v2",
+        help="a sentence-transformers model, by name or folder (default: %(default)s)",
+    )
+    parser.add_argument("--chunk-tokens", type=int, default=20, help="tokens in a chunk, about (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="chunks encoded at once (default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        default="float16",
+        choices=("float32", "float16", "bfloat16", "int8"),
+        help="how to store the numbers (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..data.documents import read_documents
+    from ..data.encode import chunks_path, encode_documents
+    from ..data.sentence_encoder import SentenceEncoder
+    from ..device import choose_device
+
+    documents = read_documents(args.inputs)
+    encoder = SentenceEncoder(args.model, str(choose_device(args.device)), args.batch_size)
+    store = encode_documents(
+        documents,
+        encoder,
+        args.output,
+        chunk_tokens=args.chunk_tokens,
+        dtype=args.dtype,
+        source=", ".join(path.name for path in args.inputs),
+    )
+    rows, dim = store.vectors.shape
+    print(f"{args.output}: {len(store):,} documents, {rows:,} chunks x {dim}, {store.vectors.dtype_name}")
+    print(f"{chunks_path(args.output)}: the texts of the chunks")
+    return 0

@@ -1,0 +1,35 @@
+"""`lvm-fast prepare`: vectors that exist already -> a chain store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "turn vectors (.npz sequences, .npy, .jsonl) into a chain store"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help=".npz sequence file, .npy (T, D), or .jsonl with id and vectors")
+    parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
+    parser.add_argument("--offsets", type=Path, help="for .npy: a .npy of the chain boundaries (C + 1,)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16", "int8"),
+        help="how to store the numbers; as they are when left out",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..data.prepare import read_vectors
+    from ..data.store import ChainStore
+
+    before = args.input.stat().st_size
+    read_vectors(args.input, args.offsets).save(args.output, args.dtype)
+    store, after = ChainStore.open(args.output), args.output.stat().st_size
+    rows, dim = store.vectors.shape
+    facts = store.metadata.get("sequences")
+    if facts:
+        print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows, {rows:,} of them different")
+    print(f"{args.output}: {len(store):,} chains, {rows:,} rows x {dim}, {store.vectors.dtype_name}")
+    print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now ({before / after:.1f}x smaller)")
+    return 0
