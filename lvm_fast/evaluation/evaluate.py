@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ..data.store import ChainStore
 
+_ORIGIN = ("source", "encoder", "split", "near_duplicates_dropped")  # the metadata that tells what was scored
+
 
 def evaluate(
     model: torch.nn.Module,
@@ -105,6 +107,7 @@ def evaluate(
     mine = means.pop(MODEL)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
+        data={key: store.metadata[key] for key in _ORIGIN if key in store.metadata},
         context_length=context_length,
         median_context=int(np.median(windows.lengths[asked.queries])),
         stride=stride,

@@ -38,6 +38,7 @@ class Report:
 
     Attributes:
         model_type: The architecture's name.
+        data: What the store's metadata says about itself, the split it comes from above all.
         context_length: Most context vectors a query has.
         median_context: Context vectors the median query has.
         stride: Rows between the targets of a chain.
@@ -59,6 +60,7 @@ class Report:
     """
 
     model_type: str
+    data: dict[str, Any]
     context_length: int
     median_context: int
     stride: int

@@ -79,7 +79,7 @@ _HOW_TO_READ = """## How to read this
 
 def _asked(report: Report) -> str:
     lines = (
-        f"{report.queries:,} queries from {report.chains:,} chain{'s' * (report.chains != 1)}, "
+        f"{_origin(report)} {report.queries:,} queries from {report.chains:,} chain{'s' * (report.chains != 1)}, "
         f"a target every {report.stride} chunks, "
         f"contexts of up to {report.context_length:,} chunks (median {report.median_context:,}). "
         f"The pool of {report.pool:,} holds {report.pool_words}."
@@ -90,6 +90,16 @@ def _asked(report: Report) -> str:
             "which copy-last finds first: there, copy-last cannot get Hit@1."
         )
     return lines
+
+
+def _origin(report: Report) -> str:
+    split, dropped = report.data.get("split"), report.data.get("near_duplicates_dropped", 0)
+    if not isinstance(split, dict) or not {"part", "fraction", "seed"} <= split.keys():
+        return (
+            "The chains are no held-out part of a split: the figures mean something only if the model never saw them."
+        )
+    said = f"The chains are the {split['part']} part of a split by chain ({split['fraction']:.0%}, seed {split['seed']}"
+    return f"{said}; {dropped:,} near-duplicates of the other part dropped)."
 
 
 def _outcome(report: Report, name: str, metric: str) -> str:

@@ -27,6 +27,7 @@ def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
     ]
     fields = {
         "model_type": "memory_gru",
+        "data": {"split": {"part": "val", "seed": 7, "fraction": 0.1}, "near_duplicates_dropped": 52},
         "context_length": 100,
         "median_context": 90,
         "stride": 50,
@@ -123,6 +124,12 @@ def test_a_pool_that_chance_masters_means_nothing():
 def test_direction_is_put_in_words():
     assert "looks back more than ahead" in make_report().to_markdown()
     assert "closer to the next chunk than to the current" in make_report(0.9).to_markdown()
+
+
+def test_it_says_where_the_chains_come_from():
+    split = "the val part of a split by chain (10%, seed 7; 52 near-duplicates of the other part dropped)"
+    assert split in make_report().to_markdown()
+    assert "only if the model never saw them" in make_report(data={"split": "odd"}).to_markdown()
 
 
 def test_a_pool_with_the_current_chunk_says_so():
