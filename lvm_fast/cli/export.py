@@ -1,0 +1,52 @@
+"""`lvm-fast export`: a trained model -> a Core ML package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "write a trained model as a Core ML package (.mlpackage)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="a checkpoint (.pt), a training run or a saved model's folder")
+    parser.add_argument("--output", type=Path, required=True, help="the package to write (.mlpackage)")
+    parser.add_argument(
+        "--contexts",
+        type=int,
+        nargs="*",
+        default=[100, 500, 1000],
+        metavar="N",
+        help="context lengths, a predict_N function each (default: 100 500 1000)",
+    )
+    parser.add_argument("--no-streaming", action="store_true", help="leave out the step function")
+    parser.add_argument("--precision", default="float16", help="float16 (default) or float32")
+    parser.add_argument("--target", default="ios18", help="ios18 (default), ios17 or ios16")
+    parser.add_argument("--overwrite", action="store_true", help="replace the package if it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    import sys
+    import warnings
+
+    from ..export.coreml import export_coreml
+    from ..models.pretrained import load_model
+
+    model = load_model(args.model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        package = export_coreml(
+            model,
+            args.output,
+            contexts=args.contexts,
+            streaming=not args.no_streaming,
+            precision=args.precision,
+            target=args.target,
+            overwrite=args.overwrite,
+        )
+    for warning in caught:
+        print(f"lvm-fast: warning: {warning.message}", file=sys.stderr)
+    size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+    contents = [f"context {length}" for length in args.contexts] + ["streaming"] * (not args.no_streaming)
+    print(f"{package}: {', '.join(contents)}; {args.precision}, {size / 1e6:.1f} MB")
+    return 0

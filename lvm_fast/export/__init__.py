@@ -1,0 +1,1 @@
+"""Core ML packages: writing them, and proving them equal to the model on any machine."""

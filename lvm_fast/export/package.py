@@ -1,0 +1,70 @@
+"""Core ML packages on disk: MIL functions in, a `.mlpackage` out, and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..files import atomic_folder
+from .toolkit import Function, Program, ct, lower_program, raise_program
+
+SUFFIX = ".mlpackage"
+_MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
+
+
+def write_package(
+    functions: Mapping[str, Function],
+    path: str | os.PathLike[str],
+    describe: Callable[[Any], None],
+    overwrite: bool = False,
+) -> None:
+    """Write MIL functions as a package, atomically.
+
+    Args:
+        functions: By name; the first is the default. One function called "main" makes a package for targets before
+            iOS 18, which know no function names.
+        path: The package, ending in ``.mlpackage``.
+        describe: Called with the model specification to fill in its metadata.
+        overwrite: Replace a package at `path`.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is False.
+        OSError: The package cannot be written.
+    """
+    program = Program()
+    for name, function in functions.items():
+        program.add_function(name, function)
+    program.default_function_name = next(iter(functions))
+    program.export_as_multifunction = program.default_function_name != "main"
+    target = functions[program.default_function_name].opset_version
+    # the functions are built in their final form: none of coremltools' optimisation passes has anything to do
+    with atomic_folder(path, overwrite) as folder, TemporaryDirectory() as weights:
+        try:
+            spec = lower_program(program, weights, specification_version=target.value)
+            describe(spec)
+            ct.utils.save_spec(spec, str(folder), weights_dir=weights)
+        except RuntimeError as error:  # how coremltools' file writer reports a full disk
+            raise OSError(None, f"cannot save: {error}", str(path)) from error
+        shutil.copymode(folder / "Manifest.json", folder / _MODEL)  # coremltools leaves it readable by its owner alone
+
+
+def read_package(path: str | os.PathLike[str]) -> tuple[Any, Program]:
+    """Read a package back through coremltools' own loader: its specification and its program, weights included.
+
+    Raises:
+        FileNotFoundError: There is no folder at `path`.
+        ValueError: It is not a readable ML program package.
+    """
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"no Core ML package at {str(path)!r}; expected a folder ending in {SUFFIX}")
+    try:
+        model = ct.models.MLModel(str(path), skip_model_load=True)
+        spec = model.get_spec()
+        return spec, raise_program(spec, spec.specificationVersion, model.weights_dir)
+    except Exception as error:  # a damaged package can raise almost anything
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(f"{path}: not a readable ML program package: {reason}") from error
