@@ -15,7 +15,8 @@ struct BHalf {
     uint16_t bits;
 };
 
-// `rows` rows of `dim` elements; row i starts `i * stride` elements after `data` (any alignment, stride may be negative).
+// `rows` rows of `dim` elements; row i starts `i * stride` elements after `data` (any alignment, stride may
+// be negative).
 struct Rows {
     const void* data = nullptr;
     DType dtype = DType::float32;

@@ -62,6 +62,8 @@ def reconstruct(current: RowsLike, delta: RowsLike, eps: float = 1e-8, out: Rows
     Raises:
         ValueError: as `l2_normalize`, or the shapes differ.
     """
+    if delta is None:
+        raise ValueError("reconstruct: delta: expected an array of current's shape, got None")
     if isinstance(current, np.ndarray):
         return _normalize_numpy("reconstruct", current, delta, eps, out)
     from . import ops

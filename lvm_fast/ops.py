@@ -20,7 +20,7 @@ def normalize(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor 
     x, delta = _checked(op, x, delta)
     if out is not None:
         return _normalize_into(op, x, delta, eps, out)
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or _is_transformed():
         return twin(x, delta, eps)
     if _is_plain(x) and (delta is None or _is_plain(delta)):
         return _run(op, x, delta, eps, x.new_empty(x.shape))
@@ -57,13 +57,17 @@ def _checked(op: str, x: Any, delta: Any) -> tuple[Tensor, Tensor | None]:
     return x, delta
 
 
+def _is_transformed() -> bool:
+    """Whether torch.func is at work (vmap, grad, ...): it cannot see through operators with registered gradients."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
 def _is_plain(x: Tensor) -> bool:
-    """Whether the core may read x at once: nobody traces, differentiates or transforms it."""
+    """Whether the core may read x at once: nobody traces or differentiates it."""
     return (
         not torch.compiler.is_compiling()
         and (type(x) is Tensor or type(x) is torch.nn.Parameter)
         and not (x.requires_grad and torch.is_grad_enabled())
-        and not torch._C._are_functorch_transforms_active()
     )
 
 
@@ -73,7 +77,7 @@ def _normalize_into(op: str, x: Tensor, delta: Tensor | None, eps: float, out: T
     check_result(op, out, x, out.is_contiguous())
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, delta, out)):
         raise ValueError(f"{op}: out: expected no gradients to be recorded; use torch.no_grad() or leave out away")
-    if x.device.type != "cpu" or not _is_plain(x):
+    if x.device.type != "cpu" or _is_transformed() or not _is_plain(x):
         return out.copy_(twin(x, delta, eps))
     return _run(op, x, delta, eps, out)
 

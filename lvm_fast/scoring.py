@@ -75,7 +75,7 @@ class VectorBank:
             k: How many, from 1 to len(bank).
 
         Returns:
-            scores (B, k) float32 and ids (B, k) int64.
+            scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64.
         """
         rows, memory = self._queries(queries, "topk")
         if not 1 <= k <= self._size:

@@ -19,33 +19,40 @@ void check_alike(const Rows& x, const Rows* other, const char* name) {
     if (x.dtype == DType::int8) throw py::value_error("x: expected floating-point rows, got int8");
 }
 
-std::optional<std::pair<int64_t, int>> forward(const Rows& x, const Rows* delta, uintptr_t out, double eps) {
-    check_alike(x, delta, "delta");
+const Rows* pointer(const std::optional<Rows>& rows) { return rows ? &*rows : nullptr; }
+
+std::optional<std::pair<int64_t, int>> forward(const Rows& x, const std::optional<Rows>& delta, uintptr_t out,
+                                               double eps) {
+    check_alike(x, pointer(delta), "delta");
     RowFault fault;
     {
         const py::gil_scoped_release release;
-        fault = normalize_rows(x, delta, {reinterpret_cast<void*>(out), x.rows, x.dim}, eps);
+        fault = normalize_rows(x, pointer(delta), {reinterpret_cast<void*>(out), x.rows, x.dim}, eps);
     }
     if (fault.row < 0) return std::nullopt;
     return std::pair{fault.row, fault.argument};
 }
 
-void backward(const Rows& x, const Rows* delta, const Rows& grad_out, uintptr_t grad_x, double eps) {
-    check_alike(x, delta, "delta");
+void backward(const Rows& x, const std::optional<Rows>& delta, const Rows& grad_out, uintptr_t grad_x,
+              double eps) {
+    check_alike(x, pointer(delta), "delta");
     check_alike(x, &grad_out, "grad_out");
     const py::gil_scoped_release release;
-    normalize_rows_backward(x, delta, grad_out, {reinterpret_cast<void*>(grad_x), x.rows, x.dim}, eps);
+    normalize_rows_backward(x, pointer(delta), grad_out, {reinterpret_cast<void*>(grad_x), x.rows, x.dim},
+                            eps);
 }
 
 }  // namespace
 
 void bind_rowwise(py::module_& module) {
-    module.def("normalize_rows", &forward, py::arg("x"), py::arg("delta").none(true), py::arg("out"), py::arg("eps"),
-               "Write v / (||v|| + eps) to the contiguous rows at address `out`, where v = x, or x + delta. Returns the first "
+    module.def("normalize_rows", &forward, py::arg("x"), py::arg("delta"), py::arg("out"), py::arg("eps"),
+               "Write v / (||v|| + eps) to the contiguous rows at address `out`, where v = x, or x + delta. "
+               "Returns the first "
                "row with NaN or infinity and the argument it is in (0 = x, 1 = delta), or None.");
-    module.def("normalize_rows_backward", &backward, py::arg("x"), py::arg("delta").none(true), py::arg("grad_out"),
-               py::arg("grad_x"), py::arg("eps"),
-               "Write the gradient of normalize_rows with respect to v to the contiguous rows at address `grad_x`.");
+    module.def(
+        "normalize_rows_backward", &backward, py::arg("x"), py::arg("delta"), py::arg("grad_out"),
+        py::arg("grad_x"), py::arg("eps"),
+        "Write the gradient of normalize_rows with respect to v to the contiguous rows at address `grad_x`.");
 }
 
 }  // namespace lvm::python

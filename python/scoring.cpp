@@ -20,18 +20,20 @@ using Bounds = py::array_t<double, py::array::c_style>;
 
 void check_queries(const Bank& bank, const Rows& queries) {
     if (queries.dtype != DType::float64 && queries.dim == bank.dim()) return;
-    throw py::value_error("queries: expected float32, float16 or bfloat16 rows of " + std::to_string(bank.dim()) +
-                          " numbers, got " + std::to_string(queries.dim));
+    throw py::value_error("queries: expected float32, float16 or bfloat16 rows of " +
+                          std::to_string(bank.dim()) + " numbers, got " + std::to_string(queries.dim));
 }
 
 void check_shape(const py::array& array, std::vector<int64_t> shape, const char* name) {
     bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
-    for (size_t i = 0; fits && i < shape.size(); ++i) fits = array.shape(static_cast<py::ssize_t>(i)) == shape[i];
+    for (size_t i = 0; fits && i < shape.size(); ++i)
+        fits = array.shape(static_cast<py::ssize_t>(i)) == shape[i];
     if (!fits) throw py::value_error(std::string(name) + ": wrong shape");
 }
 
 std::unique_ptr<Bank> make_bank(const Rows& rows, bool normalize) {
-    if (rows.dtype == DType::float64) throw py::value_error("vectors: expected float32 or shorter, got float64");
+    if (rows.dtype == DType::float64)
+        throw py::value_error("vectors: expected float32 or shorter, got float64");
     const py::gil_scoped_release release;
     return std::make_unique<Bank>(rows, normalize);
 }
@@ -83,12 +85,13 @@ Ids band(const Bank& bank, const Rows& queries, double low, double high, int64_t
 }  // namespace
 
 void bind_scoring(py::module_& module) {
-    py::class_<Bank>(module, "Bank", "Exact scoring over rows that the caller keeps alive; see lvm_fast.scoring.VectorBank.")
+    py::class_<Bank>(module, "Bank",
+                     "Exact scoring over rows that the caller keeps alive; see lvm_fast.scoring.VectorBank.")
         .def(py::init(&make_bank), py::arg("rows"), py::arg("normalize"))
         .def("rank", &rank, py::arg("queries"), py::arg("targets"), py::arg("max_rank"))
         .def("topk", &topk, py::arg("queries"), py::arg("k"))
         .def("band", &band, py::arg("queries"), py::arg("low"), py::arg("high"), py::arg("limit"),
-             py::arg("exclude").none(true), py::arg("below").none(true));
+             py::arg("exclude"), py::arg("below"));
 }
 
 }  // namespace lvm::python

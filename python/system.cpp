@@ -14,7 +14,8 @@ namespace lvm::python {
 void bind_system(py::module_& module) {
     module.def(
         "simd_level", [] { return std::string(level_name(current_level())); },
-        "The instruction set in force: the best of simd_levels(), unless LVM_FAST_SIMD or set_simd_level() chose another.");
+        "The instruction set in force: the best of simd_levels(), unless LVM_FAST_SIMD or set_simd_level() "
+        "chose another.");
     module.def(
         "simd_levels",
         [] {

@@ -1,5 +1,6 @@
-// The row kernels of one instruction set. Included once per level, inside that level's own namespace (LVM_LEVEL), after its Vec.
-// Nothing here may have external linkage but row_kernels: a shared inline function compiled with AVX-512 could replace the plain one.
+// The row kernels of one instruction set. Included once per level, inside that level's own namespace
+// (LVM_LEVEL), after its Vec. Nothing here may have external linkage but row_kernels: a shared inline
+// function compiled with AVX-512 could replace the plain one.
 
 #include "rowwise/kernels.h"
 
@@ -124,17 +125,23 @@ void backward_of(const RowSpan& span, const Rows& grad_out) {
 
 RowFault any_forward(const RowSpan& span, bool bypass) {
     switch (span.x.dtype) {
-        case DType::float16: return forward_of<Half>(span, bypass);
-        case DType::bfloat16: return forward_of<BHalf>(span, bypass);
-        default: return forward_of<float>(span, bypass);
+        case DType::float16:
+            return forward_of<Half>(span, bypass);
+        case DType::bfloat16:
+            return forward_of<BHalf>(span, bypass);
+        default:
+            return forward_of<float>(span, bypass);
     }
 }
 
 void any_backward(const RowSpan& span, const Rows& grad_out) {
     switch (span.x.dtype) {
-        case DType::float16: return backward_of<Half>(span, grad_out);
-        case DType::bfloat16: return backward_of<BHalf>(span, grad_out);
-        default: return backward_of<float>(span, grad_out);
+        case DType::float16:
+            return backward_of<Half>(span, grad_out);
+        case DType::bfloat16:
+            return backward_of<BHalf>(span, grad_out);
+        default:
+            return backward_of<float>(span, grad_out);
     }
 }
 

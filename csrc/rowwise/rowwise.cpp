@@ -12,27 +12,35 @@
 namespace lvm {
 namespace {
 
-constexpr int64_t kBytesPerPiece = 256 << 10;   // a thread's share of work at a time: fits in L2
-constexpr int64_t kBytesToShare = 4 << 20;      // below this, waking another thread costs more than it saves
-constexpr int64_t kBytesToBypass = 8 << 20;     // results this large would only push everything else out of the caches
+constexpr int64_t kBytesPerPiece = 256 << 10;  // a thread's share of work at a time: fits in L2
+constexpr int64_t kBytesToShare = 4 << 20;     // below this, waking another thread costs more than it saves
+constexpr int64_t kBytesToBypass =
+    8 << 20;  // results this large would only push everything else out of the caches
 
 const RowKernels& kernels() {
     switch (current_level()) {
 #if defined(__x86_64__)
-        case Level::avx512: return avx512::row_kernels;
-        case Level::avx2: return avx2::row_kernels;
+        case Level::avx512:
+            return avx512::row_kernels;
+        case Level::avx2:
+            return avx2::row_kernels;
 #elif defined(__aarch64__)
-        case Level::neon: return neon::row_kernels;
+        case Level::neon:
+            return neon::row_kernels;
 #endif
-        default: return scalar::row_kernels;
+        default:
+            return scalar::row_kernels;
     }
 }
 
 int64_t element_size(DType dtype) {
     switch (dtype) {
-        case DType::float64: return 8;
-        case DType::float32: return 4;
-        default: return 2;
+        case DType::float64:
+            return 8;
+        case DType::float32:
+            return 4;
+        default:
+            return 2;
     }
 }
 
@@ -78,8 +86,8 @@ RowFault float64_forward(const RowSpan& span, bool) {
 void float64_backward(const RowSpan& span, const Rows& grad_out) {
     for (int64_t r = span.begin; r < span.end; ++r) {
         const double* delta = span.delta ? span.delta->row<double>(r) : nullptr;
-        careful_backward(span.x.row<double>(r), delta, grad_out.row<double>(r), span.out.row<double>(r), span.x.dim,
-                         span.eps);
+        careful_backward(span.x.row<double>(r), delta, grad_out.row<double>(r), span.out.row<double>(r),
+                         span.x.dim, span.eps);
     }
 }
 
@@ -144,12 +152,11 @@ RowFault normalize_rows(const Rows& x, const Rows* delta, const MutableRows& out
     return fault;
 }
 
-void normalize_rows_backward(const Rows& x, const Rows* delta, const Rows& grad_out, const MutableRows& grad_x,
-                             double eps) {
+void normalize_rows_backward(const Rows& x, const Rows* delta, const Rows& grad_out,
+                             const MutableRows& grad_x, double eps) {
     const auto backward = x.dtype == DType::float64 ? float64_backward : kernels().backward;
-    over_rows(x.rows, x.dim * element_size(x.dtype), [&](int64_t begin, int64_t end) {
-        backward({x, delta, grad_x, begin, end, eps}, grad_out);
-    });
+    over_rows(x.rows, x.dim * element_size(x.dtype),
+              [&](int64_t begin, int64_t end) { backward({x, delta, grad_x, begin, end, eps}, grad_out); });
 }
 
 }  // namespace lvm

@@ -15,7 +15,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Queries at a time: bounds memory, yet makes packing the candidates once per block cheap.
 constexpr int64_t kQueriesPerBlock = 1536;
 
-// Calls body(block, first) for consecutive blocks of checked queries; `first` is the index of the block's first query.
+// Calls body(block, first) for consecutive blocks of checked queries; `first` is the index of the block's
+// first query.
 template <class Body>
 void over_blocks(const Rows& queries, bool normalize, const Body& body) {
     const std::vector<double> norms = checked_norms(queries, normalize, "queries");
@@ -61,7 +62,8 @@ void Bank::rank(const Rows& queries, const int64_t* targets, int64_t max_rank, i
 void Bank::topk(const Rows& queries, int64_t k, float* scores, int64_t* ids) const {
     const int workers = num_threads();
     over_blocks(queries, normalize_, [&](const QueryBlock& block, int64_t first) {
-        std::vector<BestEnding::Limits> limits(static_cast<size_t>(block.count()), {-kInfinity, kInfinity, nullptr, 0});
+        std::vector<BestEnding::Limits> limits(static_cast<size_t>(block.count()),
+                                               {-kInfinity, kInfinity, nullptr, 0});
         BestEnding ending(std::move(limits), k, workers);
         scan(*this, block, workers, ending);
         for (int64_t q = 0; q < block.count(); ++q) {
@@ -74,14 +76,15 @@ void Bank::topk(const Rows& queries, int64_t k, float* scores, int64_t* ids) con
     });
 }
 
-void Bank::band(const Rows& queries, double low, double high, int64_t limit, const int64_t* exclude, int64_t excluded,
-                const double* below, int64_t* ids) const {
+void Bank::band(const Rows& queries, double low, double high, int64_t limit, const int64_t* exclude,
+                int64_t excluded, const double* below, int64_t* ids) const {
     const int workers = num_threads();
     std::fill(ids, ids + queries.rows * limit, -1);
     over_blocks(queries, normalize_, [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits;
         for (int64_t q = first; q < first + block.count(); ++q) {
-            limits.push_back({low, below ? std::min(high, below[q]) : high, exclude + q * excluded, excluded});
+            limits.push_back(
+                {low, below ? std::min(high, below[q]) : high, exclude + q * excluded, excluded});
         }
         BestEnding ending(std::move(limits), limit, workers);
         scan(*this, block, workers, ending);

@@ -1,4 +1,5 @@
-// Top-k and bands: the best candidates whose score lies in [low, high). The open interval narrows as the lists fill.
+// Top-k and bands: the best candidates whose score lies in [low, high). The open interval narrows as the
+// lists fill.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +19,8 @@ class BestEnding {
     };
 
     BestEnding(std::vector<Limits> limits, int64_t capacity, int workers)
-        : limits_(std::move(limits)), lists_(limits_.size() * static_cast<size_t>(workers), BestList(capacity)) {}
+        : limits_(std::move(limits)),
+          lists_(limits_.size() * static_cast<size_t>(workers), BestList(capacity)) {}
 
     Open open(int worker, int64_t q) const {
         const Limits& wanted = limits_[static_cast<size_t>(q)];
@@ -29,7 +31,9 @@ class BestEnding {
         const Limits& wanted = limits_[static_cast<size_t>(q)];
         BestList& list = lists_[at(worker, q)];
         if (!(exact >= wanted.low && exact < wanted.high) || exact < list.threshold()) return;
-        if (std::find(wanted.exclude, wanted.exclude + wanted.excluded, id) != wanted.exclude + wanted.excluded) return;
+        if (std::find(wanted.exclude, wanted.exclude + wanted.excluded, id) !=
+            wanted.exclude + wanted.excluded)
+            return;
         list.offer({exact, id});
     }
 

@@ -14,7 +14,9 @@ struct Scored {
 };
 
 // The total order of all results: higher scores first, equal scores by lower id.
-inline bool better(const Scored& a, const Scored& b) { return a.score != b.score ? a.score > b.score : a.id < b.id; }
+inline bool better(const Scored& a, const Scored& b) {
+    return a.score != b.score ? a.score > b.score : a.id < b.id;
+}
 
 class BestList {
   public:

@@ -17,8 +17,8 @@ void interleave(const float* const* rows, int64_t count, int64_t dim, int64_t wi
 class QueryBlock {
   public:
     // Rows [begin, end) of the queries; `norms` of all queries, used to normalise where asked.
-    QueryBlock(const Rows& queries, const std::vector<double>& norms, bool normalize, int64_t begin, int64_t end,
-               int64_t width);
+    QueryBlock(const Rows& queries, const std::vector<double>& norms, bool normalize, int64_t begin,
+               int64_t end, int64_t width);
 
     int64_t count() const { return count_; }
     int64_t groups() const { return (count_ + width_ - 1) / width_; }

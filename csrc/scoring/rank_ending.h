@@ -13,7 +13,9 @@ class RankEnding {
   public:
     // targets[q]: the exact score and id of query q's target.
     RankEnding(std::vector<Scored> targets, int64_t max_rank, int workers)
-        : targets_(std::move(targets)), max_rank_(max_rank), counts_(targets_.size() * static_cast<size_t>(workers)) {}
+        : targets_(std::move(targets)),
+          max_rank_(max_rank),
+          counts_(targets_.size() * static_cast<size_t>(workers)) {}
 
     Open open(int worker, int64_t q) const {
         if (count(worker, q) >= max_rank_) return {kNever, kNever};  // a certain miss: nothing more to learn

@@ -1,9 +1,9 @@
 // The one loop under every question to the bank: screen tile by tile, certify, rescore.
 //
 // An Ending says what it wants to know of the scores of query q of the block, and is told by worker `worker`:
-//   Open open(worker, q)              scores in [low, high] must be seen exactly; those above are counted, those below ignored
-//   void above(worker, q, count)      `count` more scores are certainly > high
-//   void score(worker, q, id, exact)  an exact score that may lie in the open interval
+//   Open open(worker, q)              scores in [low, high] must be seen exactly; those above are counted,
+//   those below ignored void above(worker, q, count)      `count` more scores are certainly > high void
+//   score(worker, q, id, exact)  an exact score that may lie in the open interval
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,6 @@
-// The scoring kernels of one instruction set. Included once per level, inside that level's own namespace (LVM_LEVEL), after its Vec
-// and the tile shape LVM_TILE_QUERIES x LVM_TILE_VECTORS. Only screen_kernels has external linkage, as in rowwise-inl.h.
+// The scoring kernels of one instruction set. Included once per level, inside that level's own namespace
+// (LVM_LEVEL), after its Vec and the tile shape LVM_TILE_QUERIES x LVM_TILE_VECTORS. Only screen_kernels has
+// external linkage, as in rowwise-inl.h.
 
 #include "scoring/screen.h"
 
@@ -53,7 +54,8 @@ double dot(const float* a, const float* b, int64_t dim) {
     Lanes sums[kPartialSums / kLanes] = {};
     int64_t i = 0;
     for (; i + kPartialSums <= dim; i += kPartialSums) {
-        for (int s = 0; s < kPartialSums / kLanes; ++s) add_products(sums[s], a + i + s * kLanes, b + i + s * kLanes);
+        for (int s = 0; s < kPartialSums / kLanes; ++s)
+            add_products(sums[s], a + i + s * kLanes, b + i + s * kLanes);
     }
     double partial[kPartialSums];
     std::memcpy(partial, sums, sizeof(partial));
@@ -78,15 +80,18 @@ void widen_row(const T* x, int64_t dim, float* out) {
 
 void widen(const Rows& rows, int64_t i, float* out) {
     switch (rows.dtype) {
-        case DType::float16: return widen_row(rows.row<Half>(i), rows.dim, out);
-        case DType::bfloat16: return widen_row(rows.row<BHalf>(i), rows.dim, out);
+        case DType::float16:
+            return widen_row(rows.row<Half>(i), rows.dim, out);
+        case DType::bfloat16:
+            return widen_row(rows.row<BHalf>(i), rows.dim, out);
         case DType::int8: {
             const int8_t* x = rows.row<int8_t>(i);
             const float scale = rows.scales[i];
             for (int64_t d = 0; d < rows.dim; ++d) out[d] = static_cast<float>(x[d]) * scale;
             return;
         }
-        default: std::memcpy(out, rows.row<float>(i), static_cast<size_t>(rows.dim) * sizeof(float));
+        default:
+            std::memcpy(out, rows.row<float>(i), static_cast<size_t>(rows.dim) * sizeof(float));
     }
 }
 

@@ -9,12 +9,16 @@ namespace lvm {
 const ScreenKernels& screen_kernels() {
     switch (current_level()) {
 #if defined(__x86_64__)
-        case Level::avx512: return avx512::screen_kernels;
-        case Level::avx2: return avx2::screen_kernels;
+        case Level::avx512:
+            return avx512::screen_kernels;
+        case Level::avx2:
+            return avx2::screen_kernels;
 #elif defined(__aarch64__)
-        case Level::neon: return neon::screen_kernels;
+        case Level::neon:
+            return neon::screen_kernels;
 #endif
-        default: return scalar::screen_kernels;
+        default:
+            return scalar::screen_kernels;
     }
 }
 

@@ -13,7 +13,8 @@ class AlignedBuffer {
     explicit AlignedBuffer(int64_t count) : storage_(static_cast<size_t>(count) + kLine / sizeof(T)) {}
 
     T* data() {
-        return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(storage_.data()) + kLine - 1) & ~(kLine - 1));
+        return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(storage_.data()) + kLine - 1) &
+                                    ~(kLine - 1));
     }
     const T* data() const { return const_cast<AlignedBuffer*>(this)->data(); }
 

@@ -1,4 +1,5 @@
-// float16 and bfloat16 to and from float32, one number at a time, for code that runs on any CPU. Rounding is to nearest, ties to even.
+// float16 and bfloat16 to and from float32, one number at a time, for code that runs on any CPU. Rounding is
+// to nearest, ties to even.
 #pragma once
 
 #include <bit>

@@ -16,18 +16,22 @@ Level level_from(const std::string& name, const std::string& where) {
         if (name == level_name(level)) return level;
         names += (names.empty() ? "" : ", ") + std::string(level_name(level));
     }
-    throw std::invalid_argument(where + ": expected an instruction set of this CPU (" + names + "), got '" + name +
-                                "'");
+    throw std::invalid_argument(where + ": expected an instruction set of this CPU (" + names + "), got '" +
+                                name + "'");
 }
 
 }  // namespace
 
 const char* level_name(Level level) {
     switch (level) {
-        case Level::scalar: return "scalar";
-        case Level::neon: return "neon";
-        case Level::avx2: return "avx2";
-        case Level::avx512: return "avx512";
+        case Level::scalar:
+            return "scalar";
+        case Level::neon:
+            return "neon";
+        case Level::avx2:
+            return "avx2";
+        case Level::avx512:
+            return "avx512";
     }
     return "unknown";
 }

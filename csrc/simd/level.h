@@ -1,4 +1,5 @@
-// Which instruction set the kernels use: the best one this CPU has, unless LVM_FAST_SIMD or set_level() says otherwise.
+// Which instruction set the kernels use: the best one this CPU has, unless LVM_FAST_SIMD or set_level() says
+// otherwise.
 #pragma once
 
 #include <string>
@@ -13,7 +14,8 @@ const char* level_name(Level level);
 // The levels this CPU can run, slowest first.
 std::vector<Level> available_levels();
 
-// The level in force. The first call reads LVM_FAST_SIMD; throws std::invalid_argument if it names a level this CPU lacks.
+// The level in force. The first call reads LVM_FAST_SIMD; throws std::invalid_argument if it names a level
+// this CPU lacks.
 Level current_level();
 
 // Forces a level by name. Throws std::invalid_argument if the name is unknown or the CPU lacks it.

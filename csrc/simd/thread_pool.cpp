@@ -56,7 +56,8 @@ class ThreadPool {
 
     void run(int64_t count, int64_t grain, const Body& body, int most_workers) {
         std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-        if (!busy.owns_lock() || std::min(count_, most_workers) == 1 || count <= grain) return body(0, count, 0);
+        if (!busy.owns_lock() || std::min(count_, most_workers) == 1 || count <= grain)
+            return body(0, count, 0);
         start_workers();
         {
             const std::lock_guard<std::mutex> lock(mutex_);

@@ -1,0 +1,60 @@
+"""
+The compute core of lvm_fast. Use it through lvm_fast.kernels, lvm_fast.ops and lvm_fast.scoring.
+"""
+from __future__ import annotations
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['Bank', 'Rows', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+class Rows:
+    """
+    A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not keep the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.
+    """
+    def __init__(self, address: typing.SupportsInt | typing.SupportsIndex, dtype: str, rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, scales: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    @property
+    def dim(self) -> int:
+        ...
+    @property
+    def rows(self) -> int:
+        ...
+class Bank:
+    """
+    Exact scoring over rows that the caller keeps alive; see lvm_fast.scoring.VectorBank.
+    """
+    def __init__(self, rows: Rows, normalize: bool) -> None:
+        ...
+    def band(self, queries: Rows, low: typing.SupportsFloat | typing.SupportsIndex, high: typing.SupportsFloat | typing.SupportsIndex, limit: typing.SupportsInt | typing.SupportsIndex, exclude: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None, below: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> numpy.typing.NDArray[numpy.int64]:
+        ...
+    def rank(self, queries: Rows, targets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], max_rank: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
+        ...
+    def topk(self, queries: Rows, k: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
+        ...
+def normalize_rows(x: Rows, delta: Rows | None, out: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int] | None:
+    """
+    Write v / (||v|| + eps) to the contiguous rows at address `out`, where v = x, or x + delta. Returns the first row with NaN or infinity and the argument it is in (0 = x, 1 = delta), or None.
+    """
+def normalize_rows_backward(x: Rows, delta: Rows | None, grad_out: Rows, grad_x: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex) -> None:
+    """
+    Write the gradient of normalize_rows with respect to v to the contiguous rows at address `grad_x`.
+    """
+def num_threads() -> int:
+    """
+    Threads that kernels may use, the caller's included.
+    """
+def set_num_threads(count: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Set the number of threads (1 to 1024); ValueError otherwise.
+    """
+def set_simd_level(name: str) -> None:
+    """
+    Force an instruction set; ValueError if this CPU lacks it.
+    """
+def simd_level() -> str:
+    """
+    The instruction set in force: the best of simd_levels(), unless LVM_FAST_SIMD or set_simd_level() chose another.
+    """
+def simd_levels() -> list[str]:
+    """
+    The instruction sets that this CPU can run, slowest first.
+    """

@@ -1,0 +1,83 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "check.h"
+#include "scoring/bank.h"
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+// The documented order of summation, written out.
+double score(const float* a, const float* b, int64_t dim) {
+    double partial[32] = {};
+    for (int64_t i = 0; i < dim; ++i)
+        partial[i % 32] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    for (int half = 16; half > 0; half /= 2) {
+        for (int j = 0; j < half; ++j) partial[j] += partial[j + half];
+    }
+    return partial[0];
+}
+
+template <class T>
+std::vector<float> widened(const std::vector<T>& numbers) {
+    std::vector<float> wide;
+    for (const T& number : numbers) wide.push_back(static_cast<float>(widen(number)));
+    return wide;
+}
+
+template <class T>
+void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
+    auto vectors = random_numbers<T>(size * dim, 1, scale);
+    const auto queries = random_numbers<T>(count * dim, 2);
+    // Every third candidate repeats an earlier one: ties.
+    for (int64_t i = 2; i < size; i += 3) std::copy_n(&vectors[(i / 2) * dim], dim, &vectors[i * dim]);
+    const std::vector<float> v = widened(vectors), q = widened(queries);
+    const Bank bank(rows_of(vectors, dim), false);
+    const Rows rows = rows_of(queries, dim);
+
+    std::vector<int64_t> targets, ranks(count);
+    for (int64_t b = 0; b < count; ++b) targets.push_back((b * 7) % size);
+    bank.rank(rows, targets.data(), size, ranks.data());
+    const int64_t k = std::min<int64_t>(size, 6);
+    std::vector<float> scores(count * k);
+    std::vector<int64_t> ids(count * k), in_band(count * k);
+    bank.topk(rows, k, scores.data(), ids.data());
+    bank.band(rows, -scale, scale, k, targets.data(), 1, nullptr, in_band.data());
+
+    for (int64_t b = 0; b < count; ++b) {
+        std::vector<double> exact;
+        for (int64_t i = 0; i < size; ++i) exact.push_back(score(&q[b * dim], &v[i * dim], dim));
+        std::vector<int64_t> order(size);
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(),
+                         [&](int64_t i, int64_t j) { return exact[i] > exact[j]; });
+        CHECK(order[ranks[b]] == targets[b]);
+        CHECK(std::equal(order.begin(), order.begin() + k, &ids[b * k]));
+        std::erase_if(order,
+                      [&](int64_t i) { return exact[i] < -scale || exact[i] >= scale || i == targets[b]; });
+        order.resize(k, -1);
+        CHECK(std::equal(order.begin(), order.end(), &in_band[b * k]));
+    }
+}
+
+}  // namespace
+}  // namespace lvm
+
+int main() {
+    lvm::at_every_level([] {
+        for (int threads : {1, 3}) {
+            lvm::set_num_threads(threads);
+            for (int64_t dim : lvm::kAwkwardDims) {
+                for (int64_t count : {1, 5, 13}) {
+                    for (int64_t size : {1, 64, 131}) lvm::check_bank<float>(count, size, dim, 1);
+                }
+                lvm::check_bank<lvm::Half>(7, 70, dim, 1);
+                lvm::check_bank<lvm::BHalf>(7, 70, dim, 1);
+            }
+            lvm::check_bank<float>(9, 90, 33, 1e-42);
+            lvm::check_bank<float>(9, 90, 33, 1e37);
+        }
+    });
+}

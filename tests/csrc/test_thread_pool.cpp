@@ -1,0 +1,59 @@
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+
+#include "check.h"
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+void check_every_index_once(int64_t count, int64_t grain) {
+    std::vector<std::atomic<int>> visits(static_cast<size_t>(count));
+    parallel_for(count, grain, [&](int64_t begin, int64_t end, int worker) {
+        CHECK(worker >= 0 && worker < num_threads());
+        for (int64_t i = begin; i < end; ++i) ++visits[static_cast<size_t>(i)];
+    });
+    for (const auto& visit : visits) CHECK(visit == 1);
+}
+
+void check_exceptions_arrive() {
+    bool caught = false;
+    try {
+        parallel_for(1000, 1, [](int64_t begin, int64_t end, int) {
+            if (begin <= 500 && 500 < end) throw std::runtime_error("expected");
+        });
+    } catch (const std::runtime_error&) {
+        caught = true;
+    }
+    CHECK(caught);
+}
+
+void check_nested_and_concurrent_calls() {
+    std::atomic<int64_t> total{0};
+    const auto job = [&] {
+        for (int round = 0; round < 50; ++round) {
+            parallel_for(8, 1, [&](int64_t begin, int64_t end, int) {
+                parallel_for(end - begin, 1, [&](int64_t, int64_t, int) { ++total; });
+            });
+        }
+    };
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 4; ++i) callers.emplace_back(job);
+    for (std::thread& caller : callers) caller.join();
+    CHECK(total == 4 * 50 * 8);
+}
+
+}  // namespace
+}  // namespace lvm
+
+int main() {
+    for (int threads : {1, 2, 7}) {
+        lvm::set_num_threads(threads);
+        for (int64_t count : {0, 1, 2, 100, 1001}) {
+            for (int64_t grain : {1, 3, 5000}) lvm::check_every_index_once(count, grain);
+        }
+        lvm::check_exceptions_arrive();
+        lvm::check_nested_and_concurrent_calls();
+    }
+}

@@ -1,0 +1,250 @@
+"""VectorBank against a float64 oracle that forms the whole (B, N) matrix."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lvm_fast as lf
+
+DIMS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 63, 65, 768, 769)
+
+
+def fixed_order_scores(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The documented score: 32 partial sums by stride, then halves added, all in float64. (B, N)."""
+    q, c = (np.asarray(a, np.float32).astype(np.float64) for a in (queries, vectors))
+    pad = -q.shape[1] % 32
+    q, c = (np.pad(a, ((0, 0), (0, pad))) for a in (q, c))
+    partial = np.zeros((len(q), len(c), 32))
+    for start in range(0, q.shape[1], 32):
+        partial += q[:, None, start : start + 32] * c[None, :, start : start + 32]
+    half = 16
+    while half:
+        partial = partial[..., :half] + partial[..., half : 2 * half]
+        half //= 2
+    return partial[..., 0]
+
+
+def best_first(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores, axis=1, kind="stable")
+
+
+def true_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return np.argsort(best_first(scores), axis=1)[np.arange(len(scores)), targets]
+
+
+def check_everything(queries, vectors, scores, bank, rng):
+    """rank, topk and band of the bank against the full score matrix."""
+    count, size = scores.shape
+    targets = rng.integers(0, size, count)
+    ranks = true_ranks(scores, targets)
+    np.testing.assert_array_equal(bank.rank(queries, targets), ranks)
+    np.testing.assert_array_equal(bank.rank(queries, targets, max_rank=3), np.minimum(ranks, 3))
+    for k in {1, min(5, size), size}:
+        best, ids = bank.topk(queries, k)
+        np.testing.assert_array_equal(ids, best_first(scores)[:, :k])
+        with np.errstate(over="ignore"):  # past float32 the returned score is infinity; the order is still exact
+            np.testing.assert_array_equal(best, np.take_along_axis(scores, ids, 1).astype(np.float32))
+    low, high = np.quantile(scores, [0.3, 0.8])
+    below = scores[np.arange(count), targets]
+    got = bank.band(queries, low, high, 4, exclude=targets[:, None], below=below)
+    for b in range(count):
+        wanted = [i for i in best_first(scores)[b] if low <= scores[b, i] < min(high, below[b]) and i != targets[b]]
+        np.testing.assert_array_equal(got[b], (wanted + [-1] * 4)[:4])
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_random_vectors_of_awkward_sizes(simd_level, rng, dim):
+    for count, size in ((1, 1), (3, 65), (7, 130), (20, 63)):
+        queries, vectors = (rng.standard_normal((n, dim)).astype(np.float32) for n in (count, size))
+        check_everything(queries, vectors, fixed_order_scores(queries, vectors), lf.VectorBank(vectors), rng)
+
+
+def clustered(rng, size, dim):
+    return np.repeat(rng.standard_normal((3, dim)), -(-size // 3), axis=0)[:size] + 1e-6 * rng.standard_normal((size, dim))
+
+
+def one_ulp_apart(rng, size, dim):
+    base = np.tile(rng.standard_normal(dim).astype(np.float32), (size, 1))
+    towards = np.where(rng.random((size, dim)) < 0.5, -np.inf, np.inf).astype(np.float32)
+    return np.where(rng.random((size, dim)) < 0.1, np.nextafter(base, towards), base)
+
+
+HARD_SETS = {
+    "clustered": clustered,
+    "one ulp apart": one_ulp_apart,
+    "all identical": lambda rng, size, dim: np.tile(rng.standard_normal(dim), (size, 1)),
+    "duplicates": lambda rng, size, dim: rng.standard_normal((5, dim))[rng.integers(0, 5, size)],
+    "antipodal": lambda rng, size, dim: np.outer(np.resize([1.0, -1.0], size), rng.standard_normal(dim)),
+    "huge": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e37,
+    "tiny": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e-42,
+    "norms of all sizes": lambda rng, size, dim: rng.standard_normal((size, dim)) * 10.0 ** rng.integers(-30, 30, (size, 1)),
+    "zeros": lambda rng, size, dim: np.zeros((size, dim)),
+    "sparse": lambda rng, size, dim: rng.standard_normal((size, dim)) * (rng.random((size, dim)) < 0.02),
+}
+
+
+@pytest.mark.parametrize("kind", HARD_SETS)
+@pytest.mark.parametrize("count", [2, 30])  # every pair exactly, and by tiles
+def test_hard_sets(simd_level, rng, kind, count):
+    vectors = HARD_SETS[kind](rng, 150, 40).astype(np.float32)
+    queries = np.concatenate([vectors[: count // 2], rng.standard_normal((count - count // 2, 40)).astype(np.float32)])
+    check_everything(queries, vectors, fixed_order_scores(queries, vectors), lf.VectorBank(vectors), rng)
+
+
+def test_equal_scores_go_to_the_lower_index(simd_level):
+    vectors = np.ones((70, 5), np.float32)
+    bank = lf.VectorBank(vectors)
+    queries = np.ones((9, 5), np.float32)
+    np.testing.assert_array_equal(bank.rank(queries, np.arange(9) * 7), np.arange(9) * 7)
+    np.testing.assert_array_equal(bank.topk(queries, 3)[1], np.tile([0, 1, 2], (9, 1)))
+
+
+STORED = {
+    "float32": lambda x: x,
+    "float16": lambda x: x.astype(np.float16),
+    "bfloat16": lambda x: x.astype(ml_dtypes.bfloat16),
+    "torch float16": lambda x: torch.from_numpy(x).half(),
+    "torch bfloat16": lambda x: torch.from_numpy(x).bfloat16(),
+    "strided": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "transposed": lambda x: np.asfortranarray(x),
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("count", [3, 25])
+def test_every_way_to_store_vectors(simd_level, rng, kind, count):
+    vectors = STORED[kind](rng.standard_normal((140, 37)).astype(np.float32))
+    queries = STORED[kind](rng.standard_normal((count, 37)).astype(np.float32))
+    wide = [np.asarray(a.float() if isinstance(a, torch.Tensor) else a, np.float32) for a in (queries, vectors)]
+    check_everything(queries, vectors, fixed_order_scores(*wide), lf.VectorBank(vectors), rng)
+
+
+def test_int8_rows_score_as_their_dequantised_values(simd_level, rng, tmp_path):
+    raw = rng.integers(-127, 128, (90, 33)).astype(np.int8)
+    scales = rng.uniform(0.001, 0.1, 90).astype(np.float32)
+    lf.ChainStore.write(tmp_path / "s.safetensors", raw, [0, 90], scales=scales)
+    store = lf.ChainStore.open(tmp_path / "s.safetensors")
+    values = raw.astype(np.float32) * scales[:, None]
+    queries = rng.standard_normal((11, 33)).astype(np.float32)
+    bank = lf.VectorBank(store.vectors)
+    check_everything(queries, values, fixed_order_scores(queries, values), bank, rng)
+    np.testing.assert_array_equal(bank.topk(store.vectors, 1)[1], lf.VectorBank(values).topk(values, 1)[1])
+
+
+def test_cosines(simd_level, rng):
+    vectors = rng.standard_normal((100, 48)).astype(np.float32) * 10.0 ** rng.integers(-20, 18, (100, 1)).astype(np.float32)
+    queries = rng.standard_normal((12, 48)).astype(np.float32) * 1e-30
+    unit = [
+        (a.astype(np.float64) * (1 / np.sqrt(np.diag(fixed_order_scores(a, a))))[:, None]).astype(np.float32)
+        for a in (queries, vectors)
+    ]
+    bank = lf.VectorBank(vectors, normalize=True)
+    check_everything(queries, vectors, fixed_order_scores(*unit), bank, rng)
+
+
+def test_same_answers_at_every_level_and_thread_count(rng, restore_threads):
+    vectors = one_ulp_apart(rng, 700, 96)
+    queries = vectors[:40] + rng.standard_normal((40, 96)).astype(np.float32) * 1e-3
+    answers = []
+    before = lf.kernels.simd_level()
+    for level in lf.kernels.simd_levels():
+        for threads in (1, 2, 4):
+            lf.kernels.set_simd_level(level)
+            lf.kernels.set_num_threads(threads)
+            bank = lf.VectorBank(vectors, normalize=True)
+            scores, ids = bank.topk(queries, 20)
+            answers.append((scores.tobytes(), ids.tobytes(), bank.rank(queries, np.arange(40)).tobytes()))
+    lf.kernels.set_simd_level(before)
+    assert len(set(answers)) == 1
+
+
+def test_more_queries_than_one_block(rng):
+    vectors = rng.standard_normal((50, 8)).astype(np.float32)
+    queries = rng.standard_normal((3100, 8)).astype(np.float32)
+    scores = fixed_order_scores(queries, vectors)
+    check_everything(queries, vectors, scores, lf.VectorBank(vectors), rng)
+
+
+small = st.integers(1, 70)
+numbers = st.sampled_from([0.0, 1.0, -1.0, 0.5, 2.0**-130, 3.0, -3e38, 1e-3])
+
+
+@settings(deadline=None, max_examples=100)
+@given(count=st.integers(1, 9), size=small, dim=small, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_any_shape_full_of_ties(count, size, dim, seed, data):
+    rng = np.random.default_rng(seed)
+    values = np.array(data.draw(st.lists(numbers, min_size=1, max_size=4)), np.float32)
+    queries, vectors = (rng.choice(values, (n, dim)) for n in (count, size))
+    check_everything(queries, vectors, fixed_order_scores(queries, vectors), lf.VectorBank(vectors), rng)
+
+
+def test_permuting_candidates_permutes_ids_and_a_worse_one_changes_nothing(rng):
+    vectors = rng.standard_normal((200, 24)).astype(np.float32)
+    queries = rng.standard_normal((10, 24)).astype(np.float32)
+    order = rng.permutation(200)
+    _, ids = lf.VectorBank(vectors).topk(queries, 9)
+    _, permuted = lf.VectorBank(vectors[order]).topk(queries, 9)
+    np.testing.assert_array_equal(order[permuted], ids)
+    with_a_worse_one = np.concatenate([vectors, np.zeros((1, 24), np.float32)])
+    np.testing.assert_array_equal(lf.VectorBank(with_a_worse_one).topk(queries, 9)[1], ids)
+
+
+def test_the_bank_refers_to_the_array_it_is_given(rng):
+    vectors = rng.standard_normal((100, 16)).astype(np.float32)
+    bank = lf.VectorBank(vectors)
+    vectors[41] = 100 * vectors[41] / np.linalg.norm(vectors[41])
+    assert bank.topk(vectors[41:42], 1)[1][0, 0] == 41
+    del vectors
+    assert len(bank) == 100
+    assert repr(bank) == "VectorBank(100 x 16, normalize=False)"
+
+
+def test_empty_band_and_no_queries(rng):
+    bank = lf.VectorBank(rng.standard_normal((10, 4)).astype(np.float32))
+    queries = rng.standard_normal((6, 4)).astype(np.float32)
+    assert (bank.band(queries, 0.5, 0.5, 3) == -1).all()
+    assert bank.topk(queries[:0], 2)[1].shape == (0, 2)
+    assert bank.rank(queries[:0], np.zeros(0, np.int64)).shape == (0,)
+
+
+GOOD = np.ones((4, 3), np.float32)
+NAN = np.array([[1, 2, 3], [1, np.nan, 3]], np.float32)
+ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: lf.VectorBank(np.ones((2, 3))), r"VectorBank: vectors: expected float32, .*, got float64"),
+        (lambda: lf.VectorBank(np.ones((2, 3), np.int8)), r"VectorBank: vectors: expected float32, .*, got int8"),
+        (lambda: lf.VectorBank(np.ones(3, np.float32)), r"VectorBank: vectors: expected shape \(rows, D\), got \(3,\)"),
+        (lambda: lf.VectorBank([[1.0]]), r"expected a numpy array or a torch tensor, got list"),
+        (lambda: lf.VectorBank(np.ones((0, 3), np.float32)), r"at least one row and one column, got \(0, 3\)"),
+        (lambda: lf.VectorBank(np.ones((3, 0), np.float32)), r"at least one row and one column, got \(3, 0\)"),
+        (lambda: lf.VectorBank(NAN), r"VectorBank: vectors: row 1 holds NaN or infinity"),
+        (lambda: lf.VectorBank(ZERO, normalize=True), r"VectorBank: vectors: row 2 is all zeros"),
+        (lambda: lf.VectorBank(GOOD).rank(NAN, [0, 0]), r"VectorBank\.rank: queries: row 1 holds NaN or infinity"),
+        (lambda: lf.VectorBank(GOOD, normalize=True).rank(ZERO, [0] * 3), r"rank: queries: row 2 is all zeros"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD[:, :2], [0] * 4), r"queries: expected 3 columns like the bank, got 2"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0, 1, 2]), r"targets: expected shape \(4,\), got \(3,\)"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0, 1, 2, 4]), r"targets\[3\] = 4: expected an id in \[0, 4\)"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0, -1, 2, 3]), r"targets\[1\] = -1"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0.5] * 4), r"targets: expected whole-number ids, got float64"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=0), r"max_rank: expected at least 1, got 0"),
+        (lambda: lf.VectorBank(GOOD).topk(GOOD, 5), r"k: expected 1 to 4 \(the bank's size\), got 5"),
+        (lambda: lf.VectorBank(GOOD).topk(GOOD, 0), r"k: expected 1 to 4"),
+        (lambda: lf.VectorBank(GOOD).band(GOOD, 2, 1, 3), r"band: low, high: expected low <= high, got 2 and 1"),
+        (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 0), r"band: limit: expected at least 1, got 0"),
+        (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, exclude=[[7]] * 4), r"exclude: expected ids in \[0, 4\)"),
+        (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, exclude=[1]), r"exclude: expected shape \(4, E\), got \(1,\)"),
+        (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, below=[1]), r"below: expected 4 numbers"),
+    ],
+)
+def test_bad_arguments_say_what_was_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
