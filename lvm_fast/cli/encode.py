@@ -46,6 +46,6 @@ def run(args: argparse.Namespace) -> int:
         source=", ".join(path.name for path in args.inputs),
     )
     rows, dim = store.vectors.shape
-    print(f"{args.output}: {len(store):,} documents, {rows:,} chunks x {dim}, {store.vectors.dtype_name}")
+    print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
     print(f"{chunks_path(args.output)}: the texts of the chunks")
     return 0

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     rows, dim = store.vectors.shape
     facts = store.metadata.get("sequences")
     if facts:
-        print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows, {rows:,} of them different")
-    print(f"{args.output}: {len(store):,} chains, {rows:,} rows x {dim}, {store.vectors.dtype_name}")
-    print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now ({before / after:.1f}x smaller)")
+        print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows; joined, {rows:,} remain")
+    print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
+    print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
     return 0

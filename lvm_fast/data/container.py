@@ -86,7 +86,7 @@ def _checked_range(name: str, entry: Any) -> tuple[int, int]:
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise ValueError(f"tensor '{name}' is malformed in the header; expected dtype, shape and data_offsets")
     code, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if code not in DTYPES:
+    if not isinstance(code, str) or code not in DTYPES:
         raise ValueError(f"tensor '{name}' has dtype {code!r}; expected one of {', '.join(DTYPES)}")
     if not _natural_numbers(shape) or not _natural_numbers(span) or len(span) != 2:
         raise ValueError(f"tensor '{name}' has shape {shape!r} and data_offsets {span!r}; expected integers >= 0")
@@ -99,7 +99,11 @@ def _checked_range(name: str, entry: Any) -> tuple[int, int]:
 
 
 def _natural_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return (
+        isinstance(values, list)
+        and len(values) <= 8
+        and all(type(value) is int and 0 <= value < 2**63 for value in values)
+    )
 
 
 def _check_coverage(ranges: dict[str, tuple[int, int]], held: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from .quantize import Raw
+
+# What zipfile and the npy header reader raise for damaged files, beside ValueError.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Member:
         for row in range(self.shape[0]):
             try:
                 data = self._file.read(row_bytes)
-            except (zipfile.BadZipFile, EOFError, OSError) as error:
+            except _DAMAGE as error:
                 raise ValueError(f"array '{self.name}' is damaged at row {row}: {error}") from error
             if len(data) != row_bytes:
                 raise ValueError(f"array '{self.name}' ends inside row {row} of {self.shape[0]}; the file is truncated")
@@ -65,7 +69,7 @@ def _open_member(archive: zipfile.ZipFile, name: str) -> Member:
         version = npy.read_magic(file)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file)
-    except (ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (ValueError, *_DAMAGE) as error:
         raise ValueError(f"array '{name}' cannot be read: {error}") from error
     if dtype.hasobject:
         raise ValueError(f"array '{name}' holds pickled Python objects; expected plain numbers")

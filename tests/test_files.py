@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lvm_fast.files import atomic_folder, atomic_path, atomic_write_text
+
+
+@contextmanager
+def full_disk(allowed: int) -> Iterator[None]:
+    """Let no file grow past `allowed` bytes: writes then fail in the kernel, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {item.name for item in folder.iterdir()}
+
+
+def test_atomic_path_replaces_the_file_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "a.npz"
+    target.write_text("old")
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".npz"
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names_in(tmp_path) == {"a.npz"}
+
+
+def test_atomic_path_keeps_the_old_file_when_the_block_raises(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert target.read_text() == "old"
+    assert names_in(tmp_path) == {"a.txt"}
+
+
+def test_atomic_path_writes_through_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "real" / "a.txt")
+    atomic_write_text(link, "hello")
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "a.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("missing/a.txt", FileNotFoundError), ("file/a.txt", NotADirectoryError), ("", OSError)]
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, name: str, error: type[OSError]) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / name
+    with pytest.raises(error) as caught:
+        atomic_write_text(target, "text")
+    assert caught.value.filename == str(target)
+    assert names_in(tmp_path) == {"file"}
+
+
+def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, *args: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match="cannot save") as caught:
+        atomic_write_text(tmp_path / "a.txt", "text")
+    assert caught.value.filename == str(tmp_path / "a.txt")
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    with full_disk(1000), pytest.raises(OSError, match="cannot save") as caught:
+        atomic_write_text(tmp_path / "a.txt", "x" * 100_000)
+    assert caught.value.filename == str(tmp_path / "a.txt")
+    assert names_in(tmp_path) == set()
+
+
+def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "input.txt").read_text()
+    assert caught.value.filename == str(tmp_path / "input.txt")
+
+
+def test_atomic_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "model.mlpackage"
+    with atomic_folder(target) as temporary:
+        assert temporary.suffix == ".mlpackage"
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "inner" / "a").read_text() == "1"
+    assert names_in(tmp_path) == {"model.mlpackage"}
+
+
+def test_atomic_folder_refuses_to_replace_unless_told(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").write_text("")
+    with pytest.raises(FileExistsError, match="overwrite=True"), atomic_folder(target):
+        pass
+    assert names_in(target) == {"old"}
+    with atomic_folder(target, overwrite=True) as temporary:
+        (temporary / "new").write_text("")
+    assert names_in(target) == {"new"}
+    assert names_in(tmp_path) == {"model"}
+
+
+def test_atomic_folder_replaces_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("a file")
+    with atomic_folder(tmp_path / "model", overwrite=True) as temporary:
+        (temporary / "new").write_text("")
+    assert names_in(tmp_path) == {"model"}
+    assert names_in(tmp_path / "model") == {"new"}
+
+
+@pytest.mark.parametrize("moment", ["block", "rename"])
+def test_atomic_folder_keeps_the_old_folder_on_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").write_text("")
+    rename = Path.rename
+
+    def fail_for_new_content(self: Path, other: Path) -> Path:
+        if moment == "rename" and (self / "new").exists():
+            raise OSError(errno.EIO, "broken disk")
+        return rename(self, other)
+
+    def replace() -> None:
+        with atomic_folder(target, overwrite=True) as temporary:
+            (temporary / "new").write_text("")
+            if moment == "block":
+                raise OSError(errno.EIO, "broken disk")
+
+    monkeypatch.setattr(Path, "rename", fail_for_new_content)
+    with pytest.raises(OSError, match="broken disk"):
+        replace()
+    assert names_in(target) == {"old"}
+    assert names_in(tmp_path) == {"model"}
