@@ -27,6 +27,8 @@ _HOME_OF = {
     "verify_coreml": "export.verify",
 }
 
+_MODULES = ("kernels", "ops", "scoring")
+
 __all__ = ["__version__", *_HOME_OF]
 
 if TYPE_CHECKING:
@@ -48,14 +50,16 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'lvm_fast' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'lvm_fast' has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -34,7 +34,8 @@ void check_nested_and_concurrent_calls() {
     const auto job = [&] {
         for (int round = 0; round < 50; ++round) {
             parallel_for(8, 1, [&](int64_t begin, int64_t end, int) {
-                parallel_for(end - begin, 1, [&](int64_t, int64_t, int) { ++total; });
+                parallel_for(end - begin, 1,
+                             [&](int64_t first, int64_t last, int) { total += last - first; });
             });
         }
     };
