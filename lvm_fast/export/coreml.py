@@ -84,7 +84,9 @@ def _check_path(path: str | os.PathLike[str], overwrite: bool) -> Path:
     if package.suffix != ".mlpackage":
         raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in .mlpackage")
     if package.exists() and not overwrite:
-        raise FileExistsError(f"export_coreml: {package} exists already; pass overwrite=True to replace it")
+        raise FileExistsError(
+            f"export_coreml: {package} exists already; pass overwrite=True (--overwrite) to replace it"
+        )
     return package
 
 

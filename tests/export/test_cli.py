@@ -1,0 +1,89 @@
+"""`lvm-fast export` and `lvm-fast verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lvm_fast as lf
+from lvm_fast.cli import main
+from lvm_fast.models.base import LatentVectorModel
+
+pytest.importorskip("coremltools")
+
+
+@pytest.fixture
+def saved(model: LatentVectorModel, tmp_path: Path) -> Path:
+    model.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_export_then_verify(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    package = tmp_path / "m.mlpackage"
+    assert main(["export", str(saved), "--output", str(package), "--contexts", "3", "5"]) == 0
+    captured = capsys.readouterr()
+    assert f"{package}: context 3, context 5, streaming; float16, " in captured.out
+    assert captured.err == ""
+    assert main(["verify", str(package), "--checkpoint", str(saved)]) == 0
+    assert capsys.readouterr().out.count("equal") == 3
+
+
+def test_verify_ends_with_1_where_the_models_differ(saved: Path, tmp_path: Path, package: Path) -> None:
+    model = lf.load_model(saved)
+    model.get_parameter("fusion.0.bias").data.neg_()
+    model.save_pretrained(tmp_path / "other")
+    assert main(["verify", str(package), "--checkpoint", str(saved)]) == 0
+    assert main(["verify", str(package), "--checkpoint", str(tmp_path / "other")]) == 1
+
+
+def test_options_reach_the_package(saved: Path, tmp_path: Path) -> None:
+    package = tmp_path / "m.mlpackage"
+    arguments = ["export", str(saved), "--output", str(package), "--contexts", "3", "--no-streaming"]
+    assert main([*arguments, "--precision", "float32", "--target", "ios16"]) == 0
+    (check,) = lf.verify_coreml(package, lf.load_model(saved)).functions
+    assert check.name == "main"
+    assert check.max_abs_error < 1e-5
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--contexts", "0"], "contexts[0] = 0"),
+        (["--precision", "int4"], "precision = 'int4'; expected 'float16' or 'float32'"),
+        (["--target", "ios17", "--contexts", "3"], "pass streaming=False (--no-streaming)"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_code_2(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["export", str(saved), "--output", str(tmp_path / "m.mlpackage"), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lvm-fast: error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "m.mlpackage").exists()
+
+
+def test_an_existing_package_is_an_error(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.mlpackage").mkdir()
+    assert main(["export", str(saved), "--output", str(tmp_path / "m.mlpackage"), "--contexts", "3"]) == 2
+    assert "pass overwrite=True (--overwrite) to replace it" in capsys.readouterr().err
+
+
+def test_what_is_no_package_is_an_error(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path / "nothing"), "--checkpoint", str(saved)]) == 2
+    assert main(["verify", str(saved), "--checkpoint", str(saved)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "no Core ML package at" in errors[0]
+    assert "not a readable ML program package" in errors[1]
+
+
+def test_an_untrained_model_is_one_line_of_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lf.create_model("memory_gru", input_dim=16, hidden_dim=12, memory_slots=8).save_pretrained(tmp_path / "saved")
+    assert main(["export", str(tmp_path / "saved"), "--output", str(tmp_path / "m.mlpackage"), "--contexts", "3"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("lvm-fast: warning: export_coreml: the model looks untrained")
+    assert error.count("\n") == 1
