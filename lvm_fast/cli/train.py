@@ -1,0 +1,61 @@
+"""`lvm-fast train`: one flag for each setting of the recipe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..training.recipe import Recipe, setting, setting_names
+
+HELP = "train a model on a chain store"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting of `Recipe`, and two for whole recipes."""
+    parser.add_argument("--config", metavar="YAML", help="a recipe to start from; the flags win over it")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved recipe and stop")
+    usual = Recipe().to_dict()
+    for name in setting_names():
+        meaning = setting(name)[0].meaning
+        default = "" if usual[name] in (None, {}) else f" (default: {usual[name]})"
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, **_form(name), default=argparse.SUPPRESS, help=meaning + default)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Resolve the recipe and train."""
+    given = {name: getattr(args, name) for name in setting_names() if hasattr(args, name)}
+    recipe = Recipe.from_yaml(args.config, **given) if args.config else Recipe.from_dict(given)
+    if args.print_config:
+        print(recipe.to_yaml(), end="")
+        return 0
+    from ..training.trainer import train
+
+    train(recipe)
+    return 0
+
+
+def _form(name: str) -> dict[str, Any]:
+    kinds = setting(name)[1]
+    if bool in kinds:
+        return {"action": argparse.BooleanOptionalAction}
+    if dict in kinds:
+        return {"action": _Pairs, "nargs": "+", "metavar": "KEY=VALUE"}
+    return {"metavar": "VALUE"}
+
+
+class _Pairs(argparse.Action):
+    """Collect ``key=value`` words into a dict, each value read as YAML."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: Any = None
+    ) -> None:
+        import yaml
+
+        pairs = {}
+        for word in values:
+            key, equals, value = word.partition("=")
+            if not (key and equals):
+                parser.error(f"{self.option_strings[0]}: {word!r}; expected KEY=VALUE, such as hidden_dim=256")
+            pairs[key] = yaml.safe_load(value)
+        setattr(namespace, self.dest, pairs)

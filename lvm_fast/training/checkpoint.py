@@ -1,0 +1,146 @@
+"""What a run leaves on disk after every epoch: the best weights, and all that it takes to go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..files import atomic_path, atomic_write_text
+from ..models.base import LatentVectorModel
+from ..models.pretrained import BEST_CHECKPOINT, read_checkpoint
+from .recipe import Recipe
+
+LAST_CHECKPOINT = "last.pt"
+HISTORY = "training_history.json"
+
+# settings that a continued run may have otherwise
+_MAY_CHANGE = {"epochs", "patience", "min_improvement", "device", "compile", "output_dir", "resume", "tensorboard"}
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: Optimiser steps done.
+        best_hit5: Best validation Hit@5, percent; -inf before the first epoch.
+        best_epoch: The epoch that reached it, counted from 1; 0 before the first epoch.
+        untrained: Scores before the first step, percent.
+        history: A row an epoch.
+    """
+
+    step: int = 0
+    best_hit5: float = -float("inf")
+    best_epoch: int = 0
+    untrained: dict[str, float] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def stale_epochs(self) -> int:
+        """Epochs since the best one."""
+        return self.epoch - self.best_epoch
+
+    def add(self, row: dict[str, Any], min_improvement: float) -> bool:
+        """Append the row of an epoch; return whether its Hit@5 is better by more than `min_improvement`, a fraction."""
+        self.history.append(row)
+        is_best = bool(row["hit5"] > self.best_hit5 + 100.0 * min_improvement)
+        if is_best:
+            self.best_hit5, self.best_epoch = row["hit5"], row["epoch"]
+        return is_best
+
+
+def save_best(folder: Path, model: LatentVectorModel, row: dict[str, Any], recipe: Recipe) -> None:
+    """Write ``best_val_hit5.pt``: the reference's form, with the model's config; `row` is the epoch's."""
+    results = {name: row[name] for name in ("hit1", "hit5", "hit10", "pool", "train_loss")}
+    checkpoint = {
+        "epoch": row["epoch"],
+        "model_type": model.model_type,
+        "model_state_dict": model.state_dict(),
+        "val_results": results,
+        "args": recipe.to_dict(),
+        "config": model.config,
+    }
+    _save(checkpoint, folder / BEST_CHECKPOINT)
+
+
+def save_history(folder: Path, progress: Progress, pool: int, baselines: dict[str, dict[str, float]]) -> None:
+    """Write ``training_history.json``; all scores are in percent."""
+    history = {
+        "best_hit5": progress.best_hit5,
+        "best_epoch": progress.best_epoch,
+        "pool": pool,
+        "baselines": baselines,
+        "untrained": progress.untrained,
+        "epochs": progress.history,
+    }
+    atomic_write_text(folder / HISTORY, json.dumps(history, indent=2, allow_nan=False) + "\n")
+
+
+def save_last(
+    folder: Path, model: LatentVectorModel, optimizer: torch.optim.Optimizer, progress: Progress, recipe: Recipe
+) -> None:
+    """Write ``last.pt``: with it, a run goes on as if it had never stopped."""
+    state = {
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+        "random_state": _random_state(),
+        "progress": dataclasses.asdict(progress),
+        "args": recipe.to_dict(),
+    }
+    _save(state, folder / LAST_CHECKPOINT)
+
+
+def load_last(folder: Path, model: LatentVectorModel, optimizer: torch.optim.Optimizer, recipe: Recipe) -> Progress:
+    """Put model, optimiser and random numbers back to where ``last.pt`` left them.
+
+    Raises:
+        ValueError: The file is damaged, or belongs to a run with other settings.
+    """
+    path = folder / LAST_CHECKPOINT
+    state = read_checkpoint(path)
+    try:
+        _check_same_run(path, state["args"], recipe.to_dict())
+        model.load_state_dict(state["model_state_dict"])
+        optimizer.load_state_dict(state["optimizer_state_dict"])
+        _set_random_state(state["random_state"])
+        return Progress(**state["progress"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the state of a training run: {error!r}") from error
+
+
+def _check_same_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [key for key in now if key not in _MAY_CHANGE and before[key] != now[key]]
+    if changed:
+        details = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
+        raise ValueError(f"{path}: cannot resume with other settings: {details}")
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # given a name, torch hides a full disk
+        torch.save(checkpoint, file)
+
+
+def _random_state() -> dict[str, Any]:
+    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])

@@ -1,0 +1,70 @@
+"""From a recipe's data to training and validation windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data.sample import sample
+from ..data.split import split_chains
+from ..data.store import ChainStore
+from ..data.windows import Windows
+from .recipe import Recipe
+
+_TO_PREPARE = (".npz", ".npy", ".jsonl")
+
+
+class TrainingData(NamedTuple):
+    """Windows to learn from and windows to validate on, of stores that share no chain."""
+
+    training: Windows
+    validation: Windows
+
+    def words(self) -> str:
+        """Say in a line what there is, and what was left out."""
+        duplicates = self.validation.store.metadata.get("near_duplicates_dropped", 0)
+        return (
+            f"data: training {_words(self.training)}; validation {_words(self.validation)}; left out: "
+            f"{self.training.dropped_incoherent} incoherent training windows, {duplicates} validation near-duplicates"
+        )
+
+
+def load_data(recipe: Recipe) -> TrainingData:
+    """Open the stores, read every row once to check it, split by chain, and lay out the windows.
+
+    Validation windows lie within chains and are never dropped for incoherence, so that a score is not flattered.
+
+    Raises:
+        OSError: A file cannot be opened.
+        ValueError: A file is no chain store, a row is not finite or is zero, or no windows are left.
+    """
+    store = _open(recipe.data, "data")
+    if recipe.validation_data is None:
+        training, validation, *_ = split_chains(store, recipe.val_fraction, recipe.seed)
+    else:
+        training, validation = store, _open(recipe.validation_data, "validation_data")
+    if training.dim != validation.dim:
+        raise ValueError(f"train: validation_data has {validation.dim} dimensions; expected {training.dim}, as in data")
+    length, least = recipe.context_length, recipe.min_length
+    return TrainingData(
+        Windows(training, length, recipe.stride, least, recipe.min_coherence, recipe.cross_chains),
+        Windows(validation, length, recipe.val_stride, least),
+    )
+
+
+def _open(source: Any, key: str) -> ChainStore:
+    if source == "sample":
+        return sample()
+    if isinstance(source, str):
+        if Path(source).suffix in _TO_PREPARE:
+            raise ValueError(f"train: {key} = {source!r} is no chain store; make one of it with `lvm-fast prepare`")
+        source = ChainStore.open(source)
+    if not isinstance(source, ChainStore):
+        raise ValueError(f"train: {key} is a {type(source).__name__}; expected a ChainStore, its path, or 'sample'")
+    source.check()
+    return source
+
+
+def _words(windows: Windows) -> str:
+    store = windows.store
+    return f"{len(windows):,} windows of {len(store):,} chains, {len(store.vectors):,} vectors"

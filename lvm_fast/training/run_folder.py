@@ -1,0 +1,42 @@
+"""The folder of a run: found or made, and never mixed up with another run's."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from .checkpoint import LAST_CHECKPOINT
+from .recipe import Recipe
+
+RECIPE = "recipe.yaml"
+
+
+def claim_folder(recipe: Recipe) -> tuple[Path, bool]:
+    """Find or make the run's folder; `recipe.output_dir` names it afterwards.
+
+    Returns:
+        The folder, and whether it holds a finished epoch to continue from.
+
+    Raises:
+        OSError: The folder cannot be made or written, or belongs to another run.
+        ValueError: There is no run to resume.
+    """
+    if recipe.output_dir is None:
+        if recipe.resume:
+            raise ValueError("train: resume needs output_dir, the folder of the run to continue")
+        recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
+    folder = Path(recipe.output_dir)
+    if recipe.resume:
+        if not (folder / RECIPE).exists():
+            raise FileNotFoundError(f"train: output_dir {recipe.output_dir!r} holds no run to resume (no {RECIPE})")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"train: output_dir {recipe.output_dir!r} is not empty; choose another, or resume the run in it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, recipe.resume and (folder / LAST_CHECKPOINT).exists()
+
+
+def _free_folder(name: str) -> Path:
+    names = (f"{name}-{number}" if number > 1 else name for number in count(1))
+    return next(folder for folder in (Path("runs", name) for name in names) if not folder.exists())

@@ -1,0 +1,80 @@
+"""What a run tells: lines for people, rows for programs, curves for TensorBoard, a bar for who is watching."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from ..files import atomic_write_text
+
+LOG = "train.log"
+METRICS = "metrics.jsonl"
+
+
+class RunLog:
+    """The log of a run, in its folder; a context manager.
+
+    Args:
+        folder: Where ``train.log`` and ``metrics.jsonl`` go; a resumed run appends to them.
+        steps: Optimiser steps of the whole run, for the progress bar.
+        done: Steps done before; later rows of an interrupted epoch are dropped.
+        tensorboard: Also write TensorBoard events, where it is installed.
+    """
+
+    def __init__(self, folder: Path, steps: int, done: int, tensorboard: bool) -> None:
+        _drop_rows_after(done, folder / METRICS)
+        self._lines = (folder / LOG).open("a", encoding="utf-8")
+        self._rows = (folder / METRICS).open("a", encoding="utf-8")
+        self._events = _summary_writer(folder / "tensorboard", done) if tensorboard else None
+        self._bar = tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())
+
+    def say(self, line: str) -> None:
+        """Print a line and append it to ``train.log``."""
+        self._bar.write(line, file=sys.stdout)
+        self._lines.write(line + "\n")
+        self._lines.flush()
+
+    def record(self, kind: str, row: dict[str, Any]) -> None:
+        """Append a row to ``metrics.jsonl``, and its numbers to TensorBoard at ``row["step"]``."""
+        self._rows.write(json.dumps({"kind": kind, **row}) + "\n")
+        self._rows.flush()
+        if self._events is not None:
+            for name in row.keys() - {"epoch", "step"}:
+                self._events.add_scalar(f"{kind}/{name}", row[name], row["step"])
+
+    def advance(self, **figures: str) -> None:
+        """Move the progress bar by a step and show figures beside it."""
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._events is not None:
+            self._events.close()
+        self._rows.close()
+        self._lines.close()
+
+
+def _drop_rows_after(step: int, path: Path) -> None:
+    if path.exists():
+        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
+        atomic_write_text(path, "".join(kept))
+
+
+def _summary_writer(folder: Path, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=done + 1 if done else None)

@@ -1,0 +1,177 @@
+"""The training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.store import ChainStore
+from ..data.windows import Windows
+from ..device import choose_device
+from ..files import atomic_write_text
+from ..models.base import LatentVectorModel
+from ..models.pretrained import BEST_CHECKPOINT, load_model
+from ..models.registry import create_model
+from .checkpoint import Progress, load_last, save_best, save_history, save_last
+from .data import load_data
+from .learner import Learner
+from .recipe import Recipe
+from .run_folder import RECIPE, claim_folder
+from .run_log import RunLog
+from .schedule import learning_rate
+from .validation import Validation
+
+
+@dataclass
+class TrainResult:
+    """What came out of a training run. All scores are percent, in a pool of `pool` candidates.
+
+    Attributes:
+        model: The best weights, on the CPU, in evaluation mode.
+        best_hit5: Best validation Hit@5.
+        best_epoch: The epoch that reached it, counted from 1.
+        pool: Validation candidates.
+        baselines: hit1, hit5, hit10 of "copy_last" and "recency_mean" on the same queries and pool.
+        untrained: hit1, hit5, hit10 of the model before its first step.
+        history: A row an epoch: epoch, step, train_loss, hit1, hit5, hit10, pool, lr, seconds, vectors_per_second.
+        steps: Optimiser steps made.
+        checkpoint: ``best_val_hit5.pt``.
+        output_dir: The folder of the run.
+        validation: The held-out chains.
+    """
+
+    model: LatentVectorModel
+    best_hit5: float
+    best_epoch: int
+    pool: int
+    baselines: dict[str, dict[str, float]]
+    untrained: dict[str, float]
+    history: list[dict[str, Any]]
+    steps: int
+    checkpoint: Path
+    output_dir: Path
+    validation: ChainStore
+
+
+def train(recipe: Recipe) -> TrainResult:
+    """Train a model as the recipe says, until it stops getting better.
+
+    The run's folder holds the best weights by validation Hit@5 (``best_val_hit5.pt``), the state after the last epoch
+    (``last.pt``), the scores (``training_history.json``, ``metrics.jsonl``, ``train.log``) and ``recipe.yaml``.
+
+    Raises:
+        ValueError: A setting does not fit, or the loss is no longer finite; the last good state is kept.
+        OSError: The data cannot be read, or the folder cannot be written.
+    """
+    recipe = replace(recipe)  # a checked copy
+    device = choose_device(recipe.device)
+    data = load_data(recipe)
+    validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size)
+
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model_type, **_sizes(recipe, data.training.store.dim)).to(device)
+    learner = Learner(model, recipe, device)
+
+    folder, goes_on = claim_folder(recipe)
+    if goes_on:
+        progress = load_last(folder, model, learner.optimizer, recipe)
+    else:
+        progress = Progress(untrained=validation.score(model))
+    atomic_write_text(folder / RECIPE, recipe.to_yaml())
+
+    steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
+    with RunLog(folder, recipe.epochs * steps_an_epoch, progress.step, recipe.tensorboard) as log:
+        log.say(f"{f'resumed after epoch {progress.epoch}' if goes_on else 'started'} in {folder} on {device}")
+        log.say(data.words())
+        log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
+        for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
+            log.say(f"{name} {_hits_words(scores, validation.pool)}")
+        try:
+            while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
+                row = _train_epoch(learner, data.training, progress, steps_an_epoch, log)
+                row |= {**validation.score(model), "pool": validation.pool}
+                if progress.add(row, recipe.min_improvement):
+                    save_best(folder, model, row, recipe)
+                save_history(folder, progress, validation.pool, validation.baselines)
+                save_last(folder, model, learner.optimizer, progress, recipe)
+                log.record("epoch", row)
+                log.say(_epoch_words(row, recipe.epochs, validation))
+        except KeyboardInterrupt:
+            log.say(f"INTERRUPTED in epoch {progress.epoch + 1}; to go on after epoch {progress.epoch}, resume")
+            raise
+        log.say(
+            f"TRAINING COMPLETE best_hit5={progress.best_hit5:.2f} pool={validation.pool} "
+            f"epoch={progress.best_epoch} steps={progress.step}"
+        )
+    return TrainResult(
+        model=load_model(folder / BEST_CHECKPOINT),
+        best_hit5=progress.best_hit5,
+        best_epoch=progress.best_epoch,
+        pool=validation.pool,
+        baselines=validation.baselines,
+        untrained=progress.untrained,
+        history=progress.history,
+        steps=progress.step,
+        checkpoint=folder / BEST_CHECKPOINT,
+        output_dir=folder,
+        validation=data.validation.store,
+    )
+
+
+def _train_epoch(
+    learner: Learner, windows: Windows, progress: Progress, steps_an_epoch: int, log: RunLog
+) -> dict[str, Any]:
+    """Make one pass over the windows in an order that seed and epoch decide; return the epoch's row."""
+    recipe, epoch = learner.recipe, progress.epoch + 1
+    order = np.random.default_rng((recipe.seed, epoch)).permutation(len(windows))
+    steps, warmup = recipe.epochs * steps_an_epoch, round(recipe.warmup_epochs * steps_an_epoch)
+    effective_batch = recipe.batch_size * recipe.accumulation_steps
+    hit5 = progress.history[-1]["hit5"] if progress.history else progress.untrained["hit5"]
+    total_loss, vectors, lr, started = 0.0, 0, 0.0, time.perf_counter()
+    for first in range(0, len(order), effective_batch):
+        group = order[first : first + effective_batch]
+        lr = learning_rate(progress.step, steps, warmup, recipe.lr, recipe.lr_floor)
+        try:
+            step = learner.step(windows, group, lr)
+        except ValueError as error:
+            raise ValueError(f"train: epoch {epoch}, step {progress.step + 1} (lr {lr:.2g}): {error}") from error
+        progress.step += 1
+        total_loss += step.loss * len(group)
+        vectors += step.vectors
+        speed = vectors / (time.perf_counter() - started)
+        log.record("step", {"step": progress.step, "loss": step.loss, "grad_norm": step.grad_norm, "lr": lr})
+        log.advance(loss=f"{step.loss:.4f}", hit5=f"{hit5:.2f}", vectors_s=f"{speed:.0f}")
+    seconds = time.perf_counter() - started
+    return {
+        "epoch": epoch,
+        "step": progress.step,
+        "train_loss": total_loss / len(order),
+        "lr": lr,
+        "seconds": seconds,
+        "vectors_per_second": vectors / seconds,
+    }
+
+
+def _sizes(recipe: Recipe, dim: int) -> dict[str, Any]:
+    asked = recipe.model.get("input_dim", recipe.model.get("d_model", dim))
+    if asked != dim:
+        raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
+    return {"input_dim": dim, **recipe.model}
+
+
+def _hits_words(scores: dict[str, float], pool: int) -> str:
+    return " ".join(f"Hit@{k}={scores[f'hit{k}']:.2f}" for k in (1, 5, 10)) + f" pool={pool}"
+
+
+def _epoch_words(row: dict[str, Any], epochs: int, validation: Validation) -> str:
+    return (
+        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {_hits_words(row, validation.pool)} "
+        f"copy_last_Hit@5={validation.baselines['copy_last']['hit5']:.2f} "
+        f"lr={row['lr']:.2g} vectors/s={row['vectors_per_second']:.0f}"
+    )

@@ -1,0 +1,323 @@
+"""Whole small runs: what they learn, what they leave, how they stop, and how they go on."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lvm_fast.data.store import ChainStore
+from lvm_fast.evaluation.evaluate import evaluate
+from lvm_fast.models.pretrained import load_model
+from lvm_fast.training.data import load_data
+from lvm_fast.training.learner import Learner
+from lvm_fast.training.recipe import Recipe
+from lvm_fast.training.trainer import train
+
+TIMES = ("seconds", "vectors_per_second")
+
+
+def without_times(history):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in history]
+
+
+def stop_at(monkeypatch, number, error):
+    """Make the `number`-th optimiser step raise instead."""
+    real, calls = Learner.step, []
+
+    def step(self, *given):
+        calls.append(None)
+        if len(calls) == number:
+            raise error
+        return real(self, *given)
+
+    monkeypatch.setattr(Learner, "step", step)
+
+
+def test_a_run_learns_the_law_of_its_world(recipe):
+    result = train(recipe(epochs=12, lr=1e-2, accumulation_steps=1, patience=12, pool="store"))
+    last = result.history[-1]
+    assert last["hit1"] > result.untrained["hit1"] + 50
+    assert last["hit1"] > result.baselines["copy_last"]["hit1"] + 50
+    assert result.history[-1]["train_loss"] < 0.7 * result.history[0]["train_loss"]
+
+
+def test_a_run_leaves_its_files_and_its_words(recipe, capsys):
+    result = train(recipe())
+    folder = result.output_dir
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best_val_hit5.pt",
+        "last.pt",
+        "metrics.jsonl",
+        "recipe.yaml",
+        "train.log",
+        "training_history.json",
+    ]
+    log = (folder / "train.log").read_text()
+    assert capsys.readouterr().out == log
+    number = r"\d+\.\d\d"
+    epoch = rf"^epoch 2/3 loss=\d\.\d{{4}} Hit@1={number} Hit@5={number} Hit@10={number} pool=\d+ "
+    assert re.search(epoch + rf"copy_last_Hit@5={number} lr=\S+ vectors/s=\d+$", log, re.MULTILINE)
+    for name in ("copy_last", "recency_mean", "untrained"):
+        assert re.search(
+            rf"^{name} Hit@1={number} Hit@5={number} Hit@10={number} pool={result.pool}$", log, re.MULTILINE
+        )
+    last = log.splitlines()[-1]
+    best = f"best_hit5={result.best_hit5:.2f} pool={result.pool} epoch={result.best_epoch}"
+    assert last == f"TRAINING COMPLETE {best} steps={result.steps}"
+
+    history = json.loads((folder / "training_history.json").read_text())
+    assert history["epochs"] == result.history
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    assert history["best_hit5"] == result.best_hit5 == max(row["hit5"] for row in result.history)
+    assert history["best_epoch"] == result.best_epoch
+    assert history["pool"] == result.pool == result.history[0]["pool"]
+    assert history["baselines"] == result.baselines
+    assert history["untrained"] == result.untrained
+
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(1, result.steps + 1))
+    assert [row["hit5"] for row in rows if row["kind"] == "epoch"] == [row["hit5"] for row in result.history]
+    assert Recipe.from_yaml(folder / "recipe.yaml").to_dict() == yaml.safe_load((folder / "recipe.yaml").read_text())
+
+
+def test_the_checkpoint_is_the_best_epoch_and_the_result_holds_it(recipe):
+    result = train(recipe(epochs=4))
+    checkpoint = torch.load(result.checkpoint, weights_only=True)
+    assert checkpoint.keys() == {"epoch", "model_type", "model_state_dict", "val_results", "args", "config"}
+    assert checkpoint["epoch"] == result.best_epoch
+    best = result.history[result.best_epoch - 1]
+    assert checkpoint["val_results"] == {key: best[key] for key in ("hit1", "hit5", "hit10", "pool", "train_loss")}
+    assert checkpoint["args"]["batch_size"] == 8
+    assert checkpoint["config"] == result.model.config
+    assert result.model.metrics["hit5"] == result.best_hit5
+    assert not result.model.training
+    for name, tensor in load_model(result.output_dir).state_dict().items():
+        assert torch.equal(tensor, result.model.state_dict()[name])
+    report = evaluate(result.model, result.validation, context_length=8, bootstrap=10, curve=False)
+    assert 100 * report.hits["hit@5"] == pytest.approx(result.best_hit5)
+    assert report.pool == result.pool
+    assert 100 * report.baselines["recency_mean"]["hit@5"] == pytest.approx(result.baselines["recency_mean"]["hit5"])
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(recipe, tmp_path):
+    first, second, third = (
+        train(recipe(output_dir=str(tmp_path / name), seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert without_times(first.history) == without_times(second.history)
+    assert without_times(first.history) != without_times(third.history)
+
+
+def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_path, monkeypatch):
+    settings = {
+        "epochs": 4,
+        "patience": 9,
+        "model": {"hidden_dim": 12, "num_layers": 2, "memory_slots": 8, "dropout": 0.3},
+    }
+    whole = train(recipe(**settings, output_dir=str(tmp_path / "whole")))
+    steps_an_epoch = whole.steps // 4
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2 * steps_an_epoch + 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(**settings))
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "INTERRUPTED in epoch 3; to go on after epoch 2, resume" in log
+    torch.rand(100)  # other random numbers were drawn meanwhile
+    again = train(recipe(**settings, resume=True))
+
+    assert without_times(again.history) == without_times(whole.history)
+    states = [torch.load(folder / "last.pt", weights_only=True) for folder in (whole.output_dir, again.output_dir)]
+    assert_equal_states(*(state["model_state_dict"] for state in states))
+    assert_equal_states(*(state["random_state"] for state in states))
+    for first, second in zip(*(state["optimizer_state_dict"]["state"].values() for state in states), strict=True):
+        assert_equal_states(first, second)
+    rows = [json.loads(line) for line in (again.output_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(1, whole.steps + 1))
+    assert "resumed after epoch 2" in (again.output_dir / "train.log").read_text()
+
+
+def assert_equal_states(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_never_finished_an_epoch_starts_over(recipe, tmp_path, monkeypatch):
+    whole = train(recipe(epochs=1, output_dir=str(tmp_path / "whole")))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(epochs=1))
+    again = train(recipe(epochs=1, resume=True))
+    assert without_times(again.history) == without_times(whole.history)
+
+
+def test_a_finished_run_resumes_to_its_own_result(recipe):
+    first = train(recipe(epochs=2))
+    again = train(recipe(epochs=2, resume=True))
+    assert again.history == first.history
+    assert (again.best_hit5, again.steps) == (first.best_hit5, first.steps)
+
+
+def test_it_stops_when_patience_runs_out(recipe):
+    result = train(recipe(epochs=9, patience=2, min_improvement=1.0))  # no gain is large enough after the first epoch
+    assert result.best_epoch == 1
+    assert len(result.history) == 3
+
+
+def test_resume_with_other_settings_is_refused_and_changes_nothing(recipe):
+    first = train(recipe(epochs=1))
+    before = {path.name: path.read_bytes() for path in first.output_dir.iterdir()}
+    with pytest.raises(ValueError, match=r"last.pt: cannot resume with other settings: lr was 0.003, is 0.1"):
+        train(recipe(epochs=1, resume=True, lr=0.1))
+    assert {path.name: path.read_bytes() for path in first.output_dir.iterdir()} == before
+    longer = train(recipe(epochs=2, resume=True))
+    assert longer.history[0] == first.history[0]
+    assert len(longer.history) == 2
+
+
+def test_folders_are_never_mixed_up(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"run' holds no run to resume \(no recipe.yaml\)"):
+        train(recipe(resume=True))
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="run' is not empty; choose another, or resume"):
+        train(recipe())
+    with pytest.raises(ValueError, match="resume needs output_dir"):
+        train(recipe(resume=True, output_dir=None))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        train(recipe(output_dir=str(tmp_path / "file" / "run")))
+
+
+def test_without_a_folder_each_run_gets_a_new_one(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = recipe(epochs=1, output_dir=None)
+    folders = [str(train(asked).output_dir) for _ in range(2)]
+    assert folders == ["runs/memory_gru-8", "runs/memory_gru-8-2"]
+    assert asked.output_dir is None
+
+
+def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_state(recipe, monkeypatch):
+    settings = {"epochs": 3, "patience": 9}
+    good = train(recipe(**settings))
+    steps_an_epoch = good.steps // 3
+    folder = good.output_dir.with_name("bad")
+    stop_at(monkeypatch, steps_an_epoch + 2, ValueError("the loss is nan"))
+    with pytest.raises(ValueError, match=rf"train: epoch 2, step {steps_an_epoch + 2} \(lr \S+\): the loss is nan"):
+        train(recipe(**settings, output_dir=str(folder)))
+    monkeypatch.undo()
+    assert load_model(folder).metrics["hit5"] == good.history[0]["hit5"]
+    again = train(recipe(**settings, output_dir=str(folder), resume=True))
+    assert without_times(again.history) == without_times(good.history)
+
+
+def test_a_full_disk_keeps_the_checkpoints_before_it(recipe, monkeypatch):
+    first = train(recipe(epochs=1))
+    before = (first.output_dir / "last.pt").read_bytes()
+    whole = torch.save
+
+    def full(state, file):
+        if "random_state" in state:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"No space left.*last\.pt"):
+        train(recipe(epochs=2, resume=True))
+    assert (first.output_dir / "last.pt").read_bytes() == before
+    assert not [path for path in first.output_dir.iterdir() if path.name.startswith(".")]
+
+
+def test_a_damaged_state_is_named(recipe):
+    first = train(recipe(epochs=1))
+    torch.save({"args": recipe(epochs=1).to_dict()}, first.output_dir / "last.pt")
+    with pytest.raises(ValueError, match=r"last\.pt: not the state of a training run"):
+        train(recipe(epochs=1, resume=True))
+
+
+@pytest.mark.parametrize("pool", ["store", 11])
+def test_other_pools(recipe, pool):
+    result = train(recipe(epochs=1, pool=pool))
+    assert result.pool == (len(result.validation.vectors) if pool == "store" else 11)
+
+
+def test_validation_may_be_given(recipe, store):
+    picked = [int(store.offsets[4]), int(store.offsets[9])]
+    held_out = ChainStore(store.vectors[picked[0] : picked[1]], store.offsets[4:10] - picked[0])
+    result = train(recipe(epochs=1, validation_data=held_out))
+    assert result.validation is held_out
+
+
+def test_training_windows_may_cross_chains_but_validation_never_does(recipe):
+    within, across = load_data(recipe()), load_data(recipe(cross_chains=True))
+    assert (across.training.store.chain_of(across.training.starts) != across.training.chains).any()
+    assert (within.training.store.chain_of(within.training.starts) == within.training.chains).all()
+    np.testing.assert_array_equal(across.validation.starts, within.validation.starts)
+
+
+@pytest.mark.parametrize("form", ["path", "text"])
+def test_a_store_on_disk(recipe, store, tmp_path, form):
+    path = tmp_path / "store.safetensors"
+    store.save(path)
+    assert train(recipe(epochs=1, data=path if form == "path" else str(path))).steps > 0
+
+
+def bad_store(value):
+    vectors = np.ones((40, 16), np.float32)
+    vectors[17, 3 if np.isnan(value) else slice(None)] = value
+    return ChainStore(vectors, [0, 20, 40])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": "absent.safetensors"}, FileNotFoundError, "absent.safetensors"),
+        (
+            {"data": "windows.npz"},
+            ValueError,
+            "'windows.npz' is no chain store; make one of it with `lvm-fast prepare`",
+        ),
+        ({"data": 3}, ValueError, "data is a int; expected a ChainStore, its path, or 'sample'"),
+        ({"data": bad_store(np.nan)}, ValueError, "17"),
+        ({"data": bad_store(0.0)}, ValueError, "17"),
+        ({"model_type": "memory_gur"}, ValueError, "did you mean 'memory_gru'"),
+        ({"model": {"hidden": 3}}, ValueError, "unknown memory_gru argument 'hidden'; did you mean 'hidden_dim'"),
+        ({"model": {"d_model": 3}}, ValueError, "the model is to read 3 dimensions; the data has 16"),
+        ({"device": "tpu"}, ValueError, "device = 'tpu'"),
+        ({"min_length": 500}, ValueError, "no window"),
+        ({"pool": 100_000}, ValueError, "pool = 100,000; expected 1 to"),
+        ({"validation_data": ChainStore(np.ones((9, 5), np.float32), [0, 9])}, ValueError, "5 dimensions; expected 16"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(recipe, tmp_path, changes, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        train(recipe(**changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_changed_afterwards_is_checked_again(recipe):
+    asked = recipe()
+    asked.epochs = -1
+    with pytest.raises(ValueError, match="epochs = -1"):
+        train(asked)
+
+
+def test_the_caller_keeps_its_recipe_and_store(recipe, store):
+    before, vectors = copy.deepcopy(recipe().to_dict()), store.vectors[:].copy()
+    asked = recipe()
+    train(asked)
+    assert asked.to_dict() == before
+    np.testing.assert_array_equal(store.vectors[:], vectors)
+
+
+def test_tensorboard_events_where_it_is_installed(recipe):
+    pytest.importorskip("tensorboard")
+    folder = train(recipe(epochs=1, tensorboard=True)).output_dir / "tensorboard"
+    assert list(folder.glob("events.out.tfevents.*"))
