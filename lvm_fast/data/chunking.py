@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 
 CountTokens = Callable[[list[str]], list[int]]
 
@@ -33,7 +33,7 @@ def chunk_text(text: str, count_tokens: CountTokens, chunk_tokens: int = 20) -> 
     """
     spans = [match.span() for match in _WORD.finditer(text)]
     spans, counts = _without_long_words(text, spans, count_tokens, chunk_tokens)
-    costs = [_cost(text, span, following) for span, following in zip(spans, [*spans[1:], None], strict=True)]
+    costs = [_cost(text, span, following) for span, following in zip_longest(spans, spans[1:])]
     totals = [0, *accumulate(counts)]
     chunks, first = [], 0
     while first < len(spans):

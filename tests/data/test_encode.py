@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lvm_fast.data import encode as encode_module
+from lvm_fast.data.documents import Document
+from lvm_fast.data.encode import chunks_path, encode_documents
+from lvm_fast.data.quantize import Float32
+
+WORDS = " ".join(f"word{i}" for i in range(100))
+DOCUMENTS = [
+    Document("long", WORDS),
+    Document("cut", chunks=("one chunk", "another chunk")),
+    Document("short", "Just this."),
+    Document("last", WORDS.upper()),
+]
+
+
+class FakeEncoder:
+    """Vectors drawn from a hash of the text, not of unit length; counts what it is asked, and may stop."""
+
+    name = "fake"
+    max_tokens: int | None = None
+
+    def __init__(self, stop_after: int = 10**9) -> None:
+        self.texts: list[str] = []
+        self.stop_after = stop_after
+
+    def encode(self, texts: list[str]) -> Any:
+        if len(self.texts) + len(texts) > self.stop_after:
+            raise KeyboardInterrupt
+        self.texts += texts
+        return np.stack([3 * vector_of(text) for text in texts])
+
+    def count_tokens(self, words: list[str]) -> list[int]:
+        return [1] * len(words)
+
+
+def vector_of(text: str) -> Float32:
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    row = np.random.default_rng(seed).standard_normal(8, dtype=np.float32)
+    return row / np.linalg.norm(row)
+
+
+def read_chunks(store_path: Path) -> list[dict[str, Any]]:
+    with gzip.open(chunks_path(store_path), "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {item.name for item in folder.iterdir()}
+
+
+@pytest.mark.parametrize("group", [1, 4, 256])
+def test_each_document_becomes_a_chain_of_unit_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", group)
+    output = tmp_path / "my.safetensors"
+    encoder = FakeEncoder()
+    store = encode_documents(DOCUMENTS, encoder, output, dtype="float32", source="test")
+    assert store.ids == ["long", "cut", "short", "last"]
+    assert store.metadata == {"encoder": "fake", "source": "test", "chunk_tokens": 20}
+    chunks = read_chunks(output)
+    assert [record["id"] for record in chunks] == store.ids
+    assert [len(record["chunks"]) for record in chunks] == list(store.lengths) == [5, 2, 1, 5]
+    assert chunks[1]["chunks"] == ["one chunk", "another chunk"]
+    assert " ".join(chunks[0]["chunks"]) == WORDS
+    texts = [text for record in chunks for text in record["chunks"]]
+    assert encoder.texts == texts
+    np.testing.assert_allclose(store.vectors[:], [vector_of(text) for text in texts], rtol=1e-6)
+    assert names_in(tmp_path) == {"my.safetensors", "my.chunks.jsonl.gz"}
+
+
+def test_the_dtype_is_float16_unless_asked(tmp_path: Path) -> None:
+    assert encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s").vectors.dtype_name == "float16"
+    assert encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s", dtype="int8").vectors.dtype_name == "int8"
+
+
+def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    assert names_in(tmp_path) == {"s.partial"}
+    assert len(names_in(tmp_path / "s.partial")) == 3  # long, cut and short are whole; last is not
+    encoder = FakeEncoder()
+    resumed = encode_documents(DOCUMENTS, encoder, tmp_path / "s")
+    assert len(encoder.texts) == 5
+    encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "whole")
+    assert (tmp_path / "s").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert resumed.ids == [document.id for document in DOCUMENTS]
+    assert not (tmp_path / "s.partial").exists()
+
+
+@pytest.mark.parametrize("change", ["text", "model", "chunk_tokens", "order"])
+def test_only_what_is_unchanged_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    encoder, documents, chunk_tokens = FakeEncoder(), list(DOCUMENTS), 20
+    if change == "text":
+        documents[2] = Document("short", "Just that.")
+        again = 1 + 5
+    elif change == "model":
+        encoder.name = "other"
+        again = 13
+    elif change == "chunk_tokens":
+        chunk_tokens = 25
+        again = 4 + 4  # cut and short keep their chunks
+    else:
+        documents.reverse()
+        again = 5
+    store = encode_documents(documents, encoder, tmp_path / "s", dtype="float32", chunk_tokens=chunk_tokens)
+    assert len(encoder.texts) == again
+    texts = [text for record in read_chunks(tmp_path / "s") for text in record["chunks"]]
+    np.testing.assert_allclose(store.vectors[:], [vector_of(text) for text in texts], rtol=1e-6)
+
+
+class BadEncoder(FakeEncoder):
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        rows = np.ones((len(texts), 8), dtype=np.float32)
+        return self.answer(rows)
+
+
+def with_last_row(value: float) -> Any:
+    def change(rows: Float32) -> Float32:
+        rows[-1] = value
+        return rows
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (with_last_row(np.nan), "document 'last': row 4 holds NaN or Inf"),
+        (with_last_row(0), "document 'last': row 4 is all zeros"),
+        (lambda rows: rows[:-1], r"gave shape \(12, 8\) for 13 texts"),
+        (lambda rows: rows[:, 0], r"gave shape \(13,\) for 13 texts"),
+    ],
+)
+def test_an_encoder_that_misbehaves_is_named(tmp_path: Path, answer: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"fake: .*{message}"):
+        encode_documents(DOCUMENTS, BadEncoder(answer), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_vectors_of_another_width_kept_from_before_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    with pytest.raises(ValueError, match=r"3 numbers a row, 8 before; delete .*s\.partial and run again"):
+        encode_documents(DOCUMENTS, BadEncoder(lambda rows: rows[:, :3]), tmp_path / "s")
+
+
+def test_bad_arguments_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    limited = FakeEncoder()
+    limited.max_tokens = 30
+    for documents, encoder, options, message in (
+        ([], FakeEncoder(), {}, "no documents"),
+        ([Document("empty", " ")], FakeEncoder(), {}, "document 'empty' holds no text"),
+        (DOCUMENTS, FakeEncoder(), {"chunk_tokens": 0}, "chunk_tokens = 0"),
+        (DOCUMENTS, limited, {"chunk_tokens": 21}, "chunk_tokens = 21; fake allows 1 to 20"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encode_documents(documents, encoder, tmp_path / "s", **options)
+    assert names_in(tmp_path) == set()
+    with pytest.raises(FileNotFoundError, match="missing"):
+        encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "missing" / "s")

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lvm_fast.cli import main
+from lvm_fast.data.prepare import read_vectors
+from lvm_fast.data.store import ChainStore
+
+ROWS = np.random.default_rng(0).standard_normal((20, 4), dtype=np.float32)
+
+
+def write_lines(path: Path, *records: Any) -> Path:
+    text = "\n".join(record if isinstance(record, str) else json.dumps(record) for record in records)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def test_an_array_is_one_chain(tmp_path: Path) -> None:
+    np.save(tmp_path / "book.npy", ROWS)
+    store = read_vectors(tmp_path / "book.npy")
+    assert store.ids == ["book"]
+    assert store.metadata == {"source": "book.npy"}
+    np.testing.assert_array_equal(store.vectors[:], ROWS)
+
+
+def test_an_array_with_offsets_is_several(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.asfortranarray(ROWS))
+    np.save(tmp_path / "offsets.npy", [0, 5, 20])
+    store = read_vectors(tmp_path / "rows.npy", tmp_path / "offsets.npy")
+    np.testing.assert_array_equal(store.offsets, [0, 5, 20])
+    store.save(tmp_path / "s")
+    np.testing.assert_array_equal(ChainStore.open(tmp_path / "s").vectors[:], ROWS)
+
+
+@pytest.mark.parametrize("name", ["v.jsonl", "v.jsonl.gz"])
+def test_json_lines_are_a_chain_each(tmp_path: Path, name: str) -> None:
+    lines = [{"id": "a", "vectors": ROWS[:3].tolist()}, "", {"id": "b", "vectors": ROWS[3:].tolist()}]
+    store = read_vectors(write_lines(tmp_path / name, *lines))
+    assert store.ids == ["a", "b"]
+    np.testing.assert_array_equal(store.offsets, [0, 3, 20])
+    np.testing.assert_array_equal(store.vectors[:], ROWS)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"id": "a"}, 'no "vectors"$'),
+        ({"id": "a", "text": "hello"}, "`lvm-fast encode` turns text into vectors"),
+        ({"id": "a", "chunks": ["hello"]}, "`lvm-fast encode`"),
+        ({"vectors": [[1]]}, '"id" is None; expected a string'),
+        ({"id": 5, "vectors": [[1]]}, '"id" is 5'),
+        ({"id": "a", "vectors": [[1, 2], [3]]}, "equally long lists"),
+        ({"id": "a", "vectors": [["x"]]}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": "text"}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": [{}]}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": []}, r"shape \(0,\)"),
+        ({"id": "a", "vectors": [1, 2]}, r"shape \(2,\); expected \(rows, D\)"),
+        ({"id": "a", "vectors": [[1, 2, 3, 4], [0, 0, 0, 0]]}, "row 1 is all zeros"),
+        ({"id": "a", "vectors": [[1, 2, 3, 1e300]]}, "row 0 holds NaN or Inf"),
+        ('{"id": "a", "vectors": [[1, 2, 3, NaN]]}', "row 0 holds NaN or Inf"),
+        ({"id": "a", "vectors": [[1, 2]]}, "vectors of 2 numbers; expected 4 as before"),
+        ([1], "a JSON list; expected an object"),
+        ("{half", "no valid JSON"),
+        ("[" * 100_000, "no valid JSON"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
+    path = write_lines(tmp_path / "v.jsonl", {"id": "first", "vectors": ROWS.tolist()}, "", line)
+    with pytest.raises(ValueError, match=rf"v\.jsonl: line 3: .*{message}"):
+        read_vectors(path)
+
+
+def test_files_that_hold_nothing_or_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a"}' * 100)[:-12])
+    (tmp_path / "no.jsonl.gz").write_bytes(b"plain")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
+    (tmp_path / "rows.csv").write_text("1,2")
+    for name, message in (
+        ("empty.jsonl", "holds no documents"),
+        ("cut.jsonl.gz", "damaged gzip data"),
+        ("no.jsonl.gz", "damaged gzip data"),
+        ("latin.jsonl", "no valid JSON in UTF-8"),
+        ("rows.csv", r"expected a \.npz, \.npy"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: .*{message}"):
+            read_vectors(tmp_path / name)
+
+
+def test_bad_arrays_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npy"
+    whole = tmp_path / "whole.npy"
+    np.save(whole, ROWS)
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"not a plain, whole \.npy file"):
+        read_vectors(path)
+    for size in (0, 5, 90, 200):
+        path.write_bytes(whole.read_bytes()[:size])
+        with pytest.raises(ValueError, match=r"not a plain, whole \.npy file"):
+            read_vectors(path)
+    for array, message in ((np.float32(3), "single number"), (np.ones((2, 2)), "float64"), (ROWS[0], r"shape \(4,\)")):
+        np.save(path, array)
+        with pytest.raises(ValueError, match=f"rows.npy: .*{message}"):
+            read_vectors(path)
+    np.save(path, [0, 30])
+    with pytest.raises(ValueError, match=r"whole\.npy: the last of the offsets is 30"):
+        read_vectors(whole, path)
+    with pytest.raises(ValueError, match=r"offsets go with a \.npy file only"):
+        read_vectors(tmp_path / "x.npz", path)
+
+
+def test_the_command_writes_a_store_and_tells_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    windows = np.stack([ROWS[at : at + 6] for at in range(0, 14, 2)])
+    np.savez(tmp_path / "w.npz", context_sequences=windows, target_vectors=ROWS[6:20:2])
+    output = tmp_path / "s.safetensors"
+    assert main(["prepare", str(tmp_path / "w.npz"), "--output", str(output), "--dtype", "float16"]) == 0
+    store = ChainStore.open(output)
+    np.testing.assert_array_equal(store.vectors.raw, ROWS[:19].astype(np.float16))
+    said = capsys.readouterr().out
+    assert "7 windows held 49 rows; joined, 19 remain" in said
+    assert "chains=1 rows=19 dim=4 dtype=float16" in said
+    assert "MB before" in said
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = ROWS.copy()
+    bad[3, 2] = np.nan
+    np.save(tmp_path / "bad.npy", bad)
+    np.save(tmp_path / "good.npy", ROWS)
+    output = tmp_path / "s.safetensors"
+    for source, target, message in (
+        ("bad.npy", output, "row 3 holds NaN or Inf"),
+        ("missing.npy", output, "missing.npy"),
+        ("good.npy", tmp_path / "no" / "folder" / "s", "folder/s"),
+        ("good.npy", tmp_path / "good.npy" / "s", "good.npy/s"),
+        ("good.npy", tmp_path, "expected a file to write, found a folder"),
+    ):
+        assert main(["prepare", str(tmp_path / source), "--output", str(target)]) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith("lvm-fast: error: ")
+        assert message in said.err
+        assert said.err.count("\n") == 1
+        assert {item.name for item in tmp_path.iterdir()} == {"bad.npy", "good.npy"}

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lvm_fast.cli import main
+from lvm_fast.data.sentence_encoder import SentenceEncoder
+from lvm_fast.data.store import ChainStore
+
+WORDS = ["the", "state", "of", "union", "is", "strong", ".", ",", "un", "##ion", "##s"]
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A sentence-transformers model of two small random layers, saved on disk."""
+    library = pytest.importorskip("sentence_transformers")
+    import torch
+    from sentence_transformers import models
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=5 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    word_model = models.Transformer(str(folder), max_seq_length=64)
+    library.SentenceTransformer(modules=[word_model, models.Pooling(32)], device="cpu").save(str(tmp_path / "model"))
+    return tmp_path / "model"
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_a_real_model_encodes_text_from_the_command_line(
+    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "speech.txt").write_text("The state of the union is strong. " * 20)
+    output = tmp_path / "s.safetensors"
+    options = ["--model", str(model_folder), "--output", str(output), "--dtype", "float32", "--device", "cpu"]
+    assert main(["encode", str(tmp_path / "speech.txt"), *options]) == 0
+    store = ChainStore.open(output)
+    assert store.ids == ["speech.txt"]
+    assert f"rows={len(store.vectors)} dim=32" in capsys.readouterr().out
+    np.testing.assert_allclose(np.linalg.norm(store.vectors[:], axis=1), 1, rtol=1e-5)
+    encoder = SentenceEncoder(str(model_folder))
+    assert encoder.max_tokens == 64
+    assert encoder.count_tokens(["union", "unions", "strong."]) == [1, 2, 2]
+    first = np.asarray(encoder.encode(["The state of the union is strong. " * 2]))[0]
+    np.testing.assert_allclose(store.vectors[0], first / np.linalg.norm(first), atol=1e-5)
+    assert main(["encode", str(tmp_path / "speech.txt"), *options, "--chunk-tokens", "60"]) == 2
+    assert "chunk_tokens = 60" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_a_model_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "a.txt").write_text("words")
+    arguments = ["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s"), "--device", "cpu"]
+    assert main([*arguments, "--model", str(tmp_path / "no-model")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("lvm-fast: error: SentenceEncoder: model '")
+    assert "cannot be loaded" in error
+    assert {item.name for item in tmp_path.iterdir()} == {"a.txt"}
+
+
+def test_without_the_extra_the_error_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    (tmp_path / "a.txt").write_text("words")
+    assert main(["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s"), "--device", "cpu"]) == 2
+    assert "pip install 'lvm_fast[encode]'" in capsys.readouterr().err
+
+
+def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "blank.txt").write_text("\n")
+    (tmp_path / "a.txt").write_text("words")
+    for name, options, message in (
+        ("blank.txt", [], "blank.txt: holds no text"),
+        ("missing.txt", [], "missing.txt"),
+        ("a.txt", ["--device", "tpu"], "device = 'tpu'"),
+    ):
+        assert main(["encode", str(tmp_path / name), "--output", str(tmp_path / "s"), *options]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
