@@ -121,9 +121,10 @@ def _draw_curve(axes: Axes, report: Report) -> None:
     _label_ends(axes, ends, _colours(report))
     asked = f"hit@{CURVE_K}"
     if asked in report.hits:
-        _ring(
-            axes, report.pool, 100 * report.hits[asked], f"{100 * report.hits[asked]:.1f}% at {report.pool:,}", "left"
-        )
+        hit, others = 100 * report.hits[asked], [100 * scores[asked] for scores in report.baselines.values()]
+        # the curves fall to the right, so there is room above to the right and below to the left
+        above = hit >= max(others)
+        _ring(axes, report.pool, hit, f"{hit:.1f}% at {report.pool:,}", above, "left" if above else "right")
 
 
 def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]]) -> None:
@@ -142,16 +143,16 @@ def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]])
     for name, level in levels.items():
         if name != MODEL:
             axes.axhline(level, color=colours[name], lw=1.5, ls=_dashes(name), zorder=2)
-    axes.set_ylim(0, 1.12 * max(*levels.values(), *hits))
+    axes.set_ylim(0, 1.12 * max(*levels.values(), *hits, 1.0))
     axes.set_xlim(min(epochs), max(max(epochs), min(epochs) + 1))
     _label_ends(axes, levels, colours)
     best = max(range(len(hits)), key=hits.__getitem__)
-    _ring(axes, epochs[best], hits[best], f"best {hits[best]:.1f}%", "center")
+    _ring(axes, epochs[best], hits[best], f"best {hits[best]:.1f}%", hits[best] >= max(levels.values()), "center")
 
 
 def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     _title(axes, "Training loss", "")
-    axes.plot([row["epoch"] for row in history], [row["train_loss"] for row in history], color=_INK, lw=1.7)
+    axes.plot([row["epoch"] for row in history], [row["train_loss"] for row in history], color=_INK, lw=1.7, marker=".")
     axes.set_xlabel("epoch")
     axes.locator_params(axis="x", integer=True)
     axes.locator_params(axis="y", nbins=4)
@@ -177,15 +178,16 @@ def _title(axes: Axes, title: str, unit: str) -> None:
     axes.annotate(unit, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=_MUTED)
 
 
-def _ring(axes: Axes, x: float, y: float, text: str, align: str) -> None:
-    """One point worth reading off, with its figure above it."""
+def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) -> None:
+    """One point worth reading off, with its figure above or below it."""
     axes.plot([x], [y], "o", ms=8, mfc="white", mec=_COLOURS[MODEL], mew=2.2, zorder=6, clip_on=False)
     axes.annotate(
         text,
         (x, y),
-        (0, 11),
+        (0, 11 if above else -11),
         textcoords="offset points",
         ha=align,
+        va="bottom" if above else "top",
         fontsize=9.5,
         fontweight="bold",
         color=_COLOURS[MODEL],

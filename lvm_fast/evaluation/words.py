@@ -99,7 +99,10 @@ def _origin(report: Report) -> str:
             "The chains are no held-out part of a split: the figures mean something only if the model never saw them."
         )
     said = f"The chains are the {split['part']} part of a split by chain ({split['fraction']:.0%}, seed {split['seed']}"
-    return f"{said}; {dropped:,} near-duplicates of the other part dropped)."
+    said += f"; {dropped:,} near-duplicates of the other part dropped)."
+    if split["part"] == "val":
+        said += " Where training picked its best epoch on this part, that flatters the model a little."
+    return said
 
 
 def _outcome(report: Report, name: str, metric: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from lvm_fast.data.store import ChainStore
+from lvm_fast.training.recipe import Recipe
+from lvm_fast.training.trainer import train
 
 DIM = 12
 
@@ -64,3 +68,26 @@ def zero_delta() -> torch.nn.Module:
 @pytest.fixture
 def momentum() -> torch.nn.Module:
     return Momentum()
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training run; its chains lie beside it in chains.safetensors."""
+    place = tmp_path_factory.mktemp("trained")
+    data = place / "chains.safetensors"
+    drifting_store([30] * 20, seed=4, ids=[f"chain {i}" for i in range(20)]).save(data)
+    recipe = Recipe(
+        data=str(data),
+        model={"hidden_dim": 8, "num_layers": 1, "memory_slots": 4},
+        context_length=6,
+        val_stride=2,
+        val_fraction=0.3,
+        epochs=2,
+        accumulation_steps=1,
+        seed=5,
+        device="cpu",
+        output_dir=str(place / "run"),
+        tensorboard=False,
+    )
+    train(recipe)
+    return place / "run"

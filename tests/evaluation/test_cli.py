@@ -1,0 +1,115 @@
+"""`lvm-fast evaluate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lvm_fast as lf
+from lvm_fast.cli import main
+
+FILES = ["report.json", "report.md", "report.png"]
+
+
+def evaluated(folder: Path, *arguments: str | Path) -> dict:
+    assert main(["evaluate", *map(str, arguments), "--output-dir", str(folder), "--bootstrap", "50"]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_a_run_is_scored_on_its_own_validation_chains(trained_run, tmp_path, capsys):
+    report = evaluated(tmp_path, trained_run)
+    history = json.loads((trained_run / "training_history.json").read_text())
+    assert 100 * report["hits"]["hit@5"] == pytest.approx(history["best_hit5"])
+    assert report["pool"] == history["pool"]
+    assert report["data"]["split"]["seed"] == 5
+    assert (report["context_length"], report["stride"]) == (6, 2)
+    assert report["curve"][-1]["pool"] == 600  # with the training part's chunks
+    printed = capsys.readouterr().out
+    assert (tmp_path / "report.md").read_text().splitlines()[2] in printed
+    assert str(tmp_path / "report.png") in printed
+
+
+def test_a_checkpoint_in_a_run_is_the_run(trained_run, tmp_path):
+    by_folder = evaluated(tmp_path / "folder", trained_run)
+    by_file = evaluated(tmp_path / "file", trained_run / "best_val_hit5.pt")
+    assert by_folder == by_file
+
+
+def test_the_report_lies_beside_the_model_unless_told_otherwise(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    assert main(["evaluate", str(tmp_path / "run"), "--bootstrap", "50"]) == 0
+    assert all((tmp_path / "run" / name).exists() for name in FILES)
+
+
+def test_options_win_over_the_run(trained_run, tmp_path):
+    report = evaluated(
+        tmp_path, trained_run, "--context-length", "9", "--stride", "3", "--val-fraction", "0.5", "--seed", "6"
+    )
+    assert (report["context_length"], report["stride"], report["seed"]) == (9, 3, 6)
+    assert report["chains"] == 10
+
+
+@pytest.mark.parametrize(("pool", "size"), [("store", 600), ("333", 333), ("7", 7)])
+def test_pools(trained_run, tmp_path, pool, size):
+    assert evaluated(tmp_path, trained_run, "--pool", pool)["pool"] == size
+
+
+def test_all_chains(trained_run, tmp_path):
+    report = evaluated(tmp_path, trained_run, "--split", "all")
+    assert report["chains"] == 20
+    assert "only if the model never saw them" in (tmp_path / "report.md").read_text()
+
+
+def test_a_saved_model_needs_data(trained_run, tmp_path, capsys):
+    saved = tmp_path / "saved"
+    lf.load_model(trained_run).save_pretrained(saved)
+    assert main(["evaluate", str(saved)]) == 2
+    assert "--data" in capsys.readouterr().err
+    report = evaluated(tmp_path / "report", saved, "--data", trained_run.parent / "chains.safetensors")
+    assert (report["context_length"], report["data"]["split"]["seed"]) == (100, 42)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere.safetensors"], "no chain store at 'nowhere.safetensors'"),
+        (["--pool", "100000"], "pool = 100,000"),
+        (["--context-length", "0"], "context_length = 0"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(trained_run, tmp_path, capsys, arguments, message):
+    assert main(["evaluate", str(trained_run), "--output-dir", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lvm-fast: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_another_dimension_is_one_line(trained_run, tmp_path, capsys):
+    vectors = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    lf.ChainStore.write(tmp_path / "flat.safetensors", vectors, [0, 10, 20, 30, 40])
+    assert main(["evaluate", str(trained_run), "--data", str(tmp_path / "flat.safetensors")]) == 2
+    assert "the store has 3 dimensions; expected 12" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_is_a_file_is_one_line(trained_run, tmp_path, capsys):
+    (tmp_path / "taken").write_text("precious")
+    assert main(["evaluate", str(trained_run), "--output-dir", str(tmp_path / "taken"), "--bootstrap", "5"]) == 2
+    assert "taken" in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == "precious"
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"epochs": 3'])
+def test_a_damaged_history_is_named(trained_run, tmp_path, capsys, damage):
+    shutil.copytree(trained_run, tmp_path / "run")
+    (tmp_path / "run" / "training_history.json").write_text(damage)
+    assert main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "training_history.json is no training history" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "report.json").exists()
