@@ -22,16 +22,14 @@ def headline(report: Report) -> str:
     metric = _headline_metric(report)
     others = [name for name in report.baselines if name != "chance"]
     outcomes = {name: _outcome(report, name, metric) for name in others}
-    losses, ties = ([spoken(name) for name in others if outcomes[name] == word] for word in ("loses to", "ties with"))
-    if losses:
-        stands = f"loses to {_listed(losses)}"
-    elif ties:
-        stands = f"cannot be told apart from {_listed(ties)}"
-    else:
-        stands = f"beats {_listed([spoken(name) for name in others])}"
+    stands = []
+    for outcome in ("loses to", "cannot be told apart from", "beats"):
+        names = [spoken(name) for name in others if outcomes[name] == outcome]
+        if names:
+            stands.append(f"{outcome} {_listed(names)}")
     if report.chains < 2:
-        return f"On a single chain, which proves nothing, the model {stands}."
-    return f"The model {stands}."
+        return f"On a single chain, which proves nothing, the model {_listed(stands)}."
+    return f"The model {_listed(stands)}."
 
 
 def verdict(report: Report) -> str:
@@ -110,7 +108,7 @@ def _outcome(report: Report, name: str, metric: str) -> str:
     low, high = report.intervals[f"{MODEL} - {name}"][metric] or (difference, difference)
     if low > 0:
         return "beats"
-    return "loses to" if high < 0 else "ties with"
+    return "loses to" if high < 0 else "cannot be told apart from"
 
 
 def _comparison(report: Report, name: str, metric: str) -> str:

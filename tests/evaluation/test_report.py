@@ -72,6 +72,16 @@ def test_the_verdict_is_plain(difference, half, says, detail):
     )
 
 
+def test_the_headline_leads_with_the_defeats():
+    report = make_report(0.05)
+    copied = report.baselines["copy_last"]
+    report.baselines.update(recency_mean=copied, untrained=copied)
+    report.intervals["model - recency_mean"] = {"hit@5": (-0.2, -0.1)}
+    report.intervals["model - untrained"] = {"hit@5": (-0.1, 0.1)}
+    expected = "The model loses to recency mean, cannot be told apart from untrained and beats copy-last."
+    assert headline(report) == expected
+
+
 def test_the_document_leads_with_the_verdict():
     lines = make_report(-0.05).to_markdown().splitlines()
     assert lines[0].startswith("# ")
