@@ -1,4 +1,4 @@
-"""Arrays of any kind as the core sees them: (rows, dim) at an address, checked, copied only when the layout demands it."""
+"""Arrays of any kind as the core sees them: (rows, dim) at an address; copied only when the layout demands it."""
 
 from __future__ import annotations
 

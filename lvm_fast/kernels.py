@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import normalize_rows, num_threads, set_num_threads, set_simd_level, simd_level, simd_levels
 from ._rows import dtype_name, rows_of
@@ -12,7 +13,7 @@ from ._rows import dtype_name, rows_of
 if TYPE_CHECKING:
     import torch
 
-    RowsLike = TypeVar("RowsLike", np.ndarray[Any, Any], torch.Tensor)
+    RowsLike = TypeVar("RowsLike", NDArray[Any], torch.Tensor)
 
 __all__ = [
     "l2_normalize",
@@ -29,8 +30,8 @@ def l2_normalize(x: RowsLike, eps: float = 1e-8, out: RowsLike | None = None) ->
     """x / (||x|| + eps) along the last dimension; a zero row stays zero.
 
     Args:
-        x: (..., D), float32, float16, bfloat16 (computed in float32) or float64; any strides. A numpy array or a torch tensor
-            (differentiable; works under torch.compile).
+        x: (..., D), float32, float16, bfloat16 (computed in float32) or float64; any strides. A numpy array or a torch
+            tensor (differentiable; works under torch.compile).
         eps: Added to the norm; greater than 0.
         out: Where to write: contiguous, of x's shape and dtype. May be x itself.
 
@@ -38,7 +39,7 @@ def l2_normalize(x: RowsLike, eps: float = 1e-8, out: RowsLike | None = None) ->
         (..., D), of x's kind and dtype; `out` if given.
 
     Raises:
-        ValueError: x is not such an array, or a row of it holds NaN or infinity (CPU only: elsewhere they flow through).
+        ValueError: x is not such an array, or a row of it holds NaN or infinity (checked on the CPU only).
     """
     if isinstance(x, np.ndarray):
         return _normalize_numpy("l2_normalize", x, None, eps, out)
@@ -97,7 +98,9 @@ def raise_fault(op: str, fault: tuple[int, int] | None) -> None:
         raise ValueError(f"{op}: {name} row {row} holds NaN or infinity; expected finite numbers")
 
 
-def _normalize_numpy(op: str, x: Any, delta: Any, eps: float, out: Any) -> Any:
+def _normalize_numpy(
+    op: str, x: NDArray[Any], delta: NDArray[Any] | None, eps: float, out: NDArray[Any] | None
+) -> NDArray[Any]:
     check_eps(op, eps)
     first, second = argument_names(op)
     if delta is not None:

@@ -29,10 +29,11 @@ def normalize(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor 
 
 
 def twin(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
-    """The same in plain torch, for devices that the core does not serve: (..., D) -> (..., D), computed in at least float32."""
+    """The same in plain torch, for devices that the core does not serve: (..., D) -> (..., D), in at least float32."""
     wide = torch.promote_types(x.dtype, torch.float32)
     v = x.to(wide) if delta is None else x.to(wide) + delta.to(wide)
-    return (v / (torch.linalg.vector_norm(v, dim=-1, keepdim=True) + eps)).to(x.dtype)
+    norm: Tensor = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    return (v / (norm + eps)).to(x.dtype)
 
 
 def _checked(op: str, x: Any, delta: Any) -> tuple[Tensor, Tensor | None]:

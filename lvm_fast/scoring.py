@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,20 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 from ._core import Bank, Rows
 from ._rows import is_tensor, rows_of
 
+Result = TypeVar("Result")
+
 SCORED = ("float32", "float16", "bfloat16")
 
 
 class VectorBank:
     """Candidate vectors that answer exactly who scores best for a query.
 
-    Scores are inner products of the stored values: float32 as they are, float16 and bfloat16 widened, int8 times its row's scale
-    rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to float32. They are
-    compared in float64, summed in one fixed order (`csrc/scoring/screen.h`), equal scores by lower id: the same result on every
-    machine, instruction set and thread count. No (B, N) matrix is formed; memory is O(B * k + tile).
+    Scores are inner products of the stored values: float32 as they are, float16 and bfloat16 widened, int8 times its
+    row's scale rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to
+    float32. They are compared in float64, summed in one fixed order (`csrc/scoring/screen.h`), equal scores by lower id:
+    the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
+    O(B * k + tile).
 
     Args:
-        vectors: (N, D) float32, float16 or bfloat16 numpy array or torch CPU tensor, or `ChainStore.vectors` (int8 with scales
-            too). The bank refers to it without a copy where its rows are contiguous: do not change it afterwards.
+        vectors: (N, D) float32, float16 or bfloat16 numpy array or torch CPU tensor, or `ChainStore.vectors` (int8
+            too). The bank refers to it, without a copy where its rows are contiguous: do not change it afterwards.
         normalize: Score cosines instead of inner products.
 
     Raises:
@@ -35,7 +38,9 @@ class VectorBank:
     def __init__(self, vectors: Any, normalize: bool = False) -> None:
         rows, self._memory = _matrix(vectors, "VectorBank: vectors")
         if rows.rows == 0 or rows.dim == 0:
-            raise ValueError(f"VectorBank: vectors: expected at least one row and one column, got {tuple(vectors.shape)}")
+            raise ValueError(
+                f"VectorBank: vectors: expected at least one row and one column, got {tuple(vectors.shape)}"
+            )
         self._bank = _renamed("VectorBank", Bank, rows, normalize)
         self._size, self.dim, self.normalize = rows.rows, rows.dim, normalize
 
@@ -51,7 +56,7 @@ class VectorBank:
         Args:
             queries: (B, D) float32, float16 or bfloat16.
             targets: (B,) ids of candidates.
-            max_rank: Stop counting there: any rank >= max_rank comes back as max_rank. Faster where only Hit@max_rank matters.
+            max_rank: Stop counting there: any rank >= max_rank comes back as max_rank. Enough for Hit@max_rank.
 
         Returns:
             (B,) int64.
@@ -114,7 +119,7 @@ class VectorBank:
         if excluded is not None:
             if excluded.ndim != 2 or len(excluded) != rows.rows:
                 raise ValueError(f"VectorBank.band: exclude: expected shape ({rows.rows}, E), got {excluded.shape}")
-            if excluded.size and not (-1 <= excluded.min() and excluded.max() < self._size):
+            if excluded.size and not (excluded.min() >= -1 and excluded.max() < self._size):
                 raise ValueError(f"VectorBank.band: exclude: expected ids in [0, {self._size}) or -1, got others")
         bounds = None if below is None else np.ascontiguousarray(_numpy(below), dtype=np.float64)
         if bounds is not None and (bounds.shape != (rows.rows,) or np.isnan(bounds).any()):
@@ -145,7 +150,7 @@ def hit_at_k(
 
     Args:
         predictions: (B, D) float32, float16 or bfloat16.
-        targets: (B, D) vectors, the pool being themselves and the target of prediction b being row b; or, with a bank, (B,) ids.
+        targets: (B, D) vectors: they are the pool, and row b is the target of prediction b; with a bank, (B,) ids.
         ks: Each at least 1. A k beyond the pool is always a hit, as the count says.
         bank: The pool, where it is more than the targets.
         mrr: Also the mean reciprocal rank (needs full ranks).
@@ -187,7 +192,7 @@ def _integers(x: Any, where: str) -> NDArray[np.int64]:
     return np.ascontiguousarray(ids, dtype=np.int64)
 
 
-def _renamed(where: str, call: Any, *arguments: Any) -> Any:
+def _renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
     """The core names the argument at fault; this puts the caller's name before it."""
     try:
         return call(*arguments)

@@ -105,7 +105,16 @@ def test_tensors_elsewhere_take_the_twin():
 
 def test_strided_tensors_and_any_leading_shape(simd_level):
     x = rows(4, 6, 10)
-    for view in (x, x[:, ::2], x.transpose(0, 1), x[..., ::3], x.transpose(1, 2), x[0, 0], x[:0], x[:1].expand(3, 6, 10)):
+    for view in (
+        x,
+        x[:, ::2],
+        x.transpose(0, 1),
+        x[..., ::3],
+        x.transpose(1, 2),
+        x[0, 0],
+        x[:0],
+        x[:1].expand(3, 6, 10),
+    ):
         torch.testing.assert_close(lf.l2_normalize(view), twin(view, None, 1e-8), atol=1e-6, rtol=1e-6)
 
 

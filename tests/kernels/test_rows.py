@@ -118,7 +118,9 @@ def test_out_may_be_the_input_itself(rng):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_large_results_are_the_same_on_any_number_of_threads(rng, restore_threads, threads):
-    x = rng.standard_normal((6000, 768)).astype(np.float32)  # past the sizes where threads share and stores bypass the caches
+    x = rng.standard_normal((6000, 768)).astype(
+        np.float32
+    )  # past the sizes where threads share and stores bypass the caches
     lf.kernels.set_num_threads(threads)
     out = np.empty(x.size + 16, np.float32)
     start = (-out.ctypes.data % 64) // 4

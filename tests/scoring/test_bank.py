@@ -65,7 +65,9 @@ def test_random_vectors_of_awkward_sizes(simd_level, rng, dim):
 
 
 def clustered(rng, size, dim):
-    return np.repeat(rng.standard_normal((3, dim)), -(-size // 3), axis=0)[:size] + 1e-6 * rng.standard_normal((size, dim))
+    return np.repeat(rng.standard_normal((3, dim)), -(-size // 3), axis=0)[:size] + 1e-6 * rng.standard_normal(
+        (size, dim)
+    )
 
 
 def one_ulp_apart(rng, size, dim):
@@ -82,7 +84,9 @@ HARD_SETS = {
     "antipodal": lambda rng, size, dim: np.outer(np.resize([1.0, -1.0], size), rng.standard_normal(dim)),
     "huge": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e37,
     "tiny": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e-42,
-    "norms of all sizes": lambda rng, size, dim: rng.standard_normal((size, dim)) * 10.0 ** rng.integers(-30, 30, (size, 1)),
+    "norms of all sizes": lambda rng, size, dim: (
+        rng.standard_normal((size, dim)) * 10.0 ** rng.integers(-30, 30, (size, 1))
+    ),
     "zeros": lambda rng, size, dim: np.zeros((size, dim)),
     "sparse": lambda rng, size, dim: rng.standard_normal((size, dim)) * (rng.random((size, dim)) < 0.02),
 }
@@ -137,7 +141,9 @@ def test_int8_rows_score_as_their_dequantised_values(simd_level, rng, tmp_path):
 
 
 def test_cosines(simd_level, rng):
-    vectors = rng.standard_normal((100, 48)).astype(np.float32) * 10.0 ** rng.integers(-20, 18, (100, 1)).astype(np.float32)
+    vectors = rng.standard_normal((100, 48)).astype(np.float32) * 10.0 ** rng.integers(-20, 18, (100, 1)).astype(
+        np.float32
+    )
     queries = rng.standard_normal((12, 48)).astype(np.float32) * 1e-30
     unit = [
         (a.astype(np.float64) * (1 / np.sqrt(np.diag(fixed_order_scores(a, a))))[:, None]).astype(np.float32)

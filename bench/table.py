@@ -1,0 +1,53 @@
+"""Run the benchmarks and print one Markdown table: medians, ratios to lvm_fast, the machine and the versions.
+
+python bench/table.py                       # everything, on the bundled sample
+python bench/table.py --store FILE -k rows  # further arguments go to pytest
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lvm_fast.cli.info import facts
+
+PEERS = ("faiss-cpu", "usearch")
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "pytest", str(Path(__file__).parent), "-q", "-p", "no:cacheprovider"]
+        options = ["--benchmark-enable", "--benchmark-disable-gc", f"--benchmark-json={result}", "-W", "default"]
+        code = subprocess.run([*command, *options, *sys.argv[1:]], stdout=sys.stderr, check=False).returncode
+        if result.exists() and result.stat().st_size:
+            print(table(json.loads(result.read_text())["benchmarks"]))
+    return code
+
+
+def table(benchmarks: list[dict[str, Any]]) -> str:
+    """(group, peer, median) rows; the ratio says how many times longer than the group's lvm_fast a peer takes."""
+    lines = ["| work | peer | median | time relative to lvm_fast |", "|---|---|---:|---:|"]
+    groups: dict[str, list[tuple[str, float]]] = {}
+    for run in benchmarks:
+        groups.setdefault(run["group"], []).append((run["extra_info"]["peer"], run["stats"]["median"]))
+    for group, medians in groups.items():
+        ours = dict(medians)["lvm_fast"]
+        for peer, median in medians:
+            label = "" if peer == "lvm_fast" else f"{median / ours:.2f}x"
+            lines.append(f"| {group} | {peer} | {duration(median)} | {label} |")
+    machine = facts() | {name: version(name) for name in PEERS}
+    return "\n".join([*lines, "", ", ".join(f"{name} {value}" for name, value in machine.items())])
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

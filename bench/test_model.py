@@ -1,0 +1,84 @@
+"""memory_gru at the reference's size: one training step and one prediction, against the same model in literal torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lvm_fast as lf
+
+
+class LiteralMemoryGRU(nn.Module):
+    """The reference's forward pass written out in plain torch: the memory's content is concatenated to every step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        ours = model.gru
+        self.gru = nn.GRU(ours.input_size, ours.hidden_size, ours.num_layers, batch_first=True, dropout=ours.dropout)
+        self.gru.load_state_dict(ours.state_dict())
+
+    def read(self, query: Tensor) -> Tensor:
+        memory = self.model.memory
+        scores = torch.cosine_similarity(memory.query_proj(query)[:, None], memory.memory[None], dim=-1)
+        return scores.softmax(dim=-1) @ memory.memory
+
+    def forward(self, context: Tensor) -> Tensor:
+        batch, steps, _ = context.shape
+        model = self.model
+        content = self.read(context.new_zeros(batch, self.gru.hidden_size))
+        inputs = torch.cat([model.input_norm(context), content[:, None].expand(-1, steps, -1)], dim=-1)
+        state = self.gru(inputs)[0][:, -1]
+        raw = model.output_proj(model.fusion(torch.cat([state, self.read(state)], dim=-1)))
+        return nn.functional.normalize(raw, dim=-1)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return lf.create_model("memory_gru")
+
+
+def contexts(vectors: np.ndarray, batch: int, length: int) -> Tensor:
+    return torch.from_numpy(np.stack([vectors[start : start + length] for start in range(0, batch * 50, 50)]))
+
+
+PEERS = ["lvm_fast", "torch eager", "lvm_fast, bf16 autocast", "torch eager, bf16 autocast"]
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_training_step(timed, model, vectors, peer):
+    batch = contexts(vectors, 32, 100)
+    target = torch.from_numpy(vectors[100 : 100 + 32])
+    subject = model if peer.startswith("lvm_fast") else LiteralMemoryGRU(model)
+    optimiser = torch.optim.AdamW(subject.parameters(), lr=1e-4)
+    subject.train()
+
+    def step() -> float:
+        optimiser.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in peer):
+            delta = subject(batch)
+        loss = 1 - (lf.reconstruct(batch[:, -1], delta.float()) * target).sum(dim=-1).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(subject.parameters(), 1.0)
+        optimiser.step()
+        return float(loss)
+
+    assert 0 < timed("training step, memory_gru, context 100, batch 32", peer, step, rounds=5) < 2
+
+
+@pytest.mark.parametrize("length", [100, 500])
+@pytest.mark.parametrize("peer", ["lvm_fast", "torch eager"])
+def test_prediction(timed, model, vectors, peer, length):
+    context = contexts(vectors, 1, length)
+    literal = LiteralMemoryGRU(model).eval()
+
+    def eager() -> Tensor:
+        with torch.no_grad():
+            return nn.functional.normalize(context[:, -1] + literal(context), dim=-1)
+
+    call = eager if peer == "torch eager" else lambda: model.predict(context)
+    result = timed(f"prediction, memory_gru, context {length}, batch 1", peer, call)
+    torch.testing.assert_close(result, eager(), atol=1e-5, rtol=1e-4)
