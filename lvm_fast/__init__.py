@@ -5,6 +5,7 @@ Names load on first use, so `import lvm_fast` costs milliseconds and pulls in ne
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -50,15 +51,27 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
     if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
+        return _load(name)
     if name not in _HOME_OF:
         raise AttributeError(f"module 'lvm_fast' has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    value = getattr(_load(_HOME_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def _load(module: str) -> ModuleType:
+    from importlib import import_module
+
+    try:
+        return import_module(f"{__name__}.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}._core":
+            raise
+        raise ImportError(
+            f"lvm_fast was found in its source folder ({__path__[0]}), which has no compiled core; "
+            "start Python in another folder, or install with `pip install -e .`"
+        ) from error
 
 
 def __dir__() -> list[str]:

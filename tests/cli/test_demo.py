@@ -1,0 +1,44 @@
+"""The demo's walk on a tiny model: every artefact is there and can be used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import lvm_fast as lf
+from lvm_fast.cli.demo import recipe, walk
+
+
+def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
+    pytest.importorskip("coremltools")
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "demo"
+    tiny = replace(
+        recipe(folder, epochs=1, device="cpu"),
+        model={"hidden_dim": 8, "num_layers": 1, "memory_slots": 4},
+        context_length=10,
+        stride=300,
+        val_stride=40,
+        tensorboard=False,
+    )
+    walk(tiny, contexts=(10,))
+
+    shown = capsys.readouterr().out
+    assert "TRAINING COMPLETE" in shown
+    assert "optimiser steps" in shown
+    history = json.loads((folder / "training_history.json").read_text())
+    report = json.loads((folder / "report.json").read_text())
+    assert history["epochs"][0]["step"] > 5
+    assert {"copy_last", "recency_mean", "chance", "untrained"} <= report["baselines"].keys()
+    assert report["pool"] == history["pool"]
+    assert report["hits"]["hit@5"] == pytest.approx(history["best_hit5"] / 100, abs=1e-9)
+    assert report["baselines"]["untrained"]["hit@5"] == pytest.approx(history["untrained"]["hit5"] / 100, abs=1e-9)
+    assert f"pool of {report['pool']}" in (folder / "report.md").read_text()
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+    model = lf.load_model(folder / "best_val_hit5.pt")
+    assert np.linalg.norm(model.predict(lf.sample().vectors[:10][None])) == pytest.approx(1, abs=1e-5)
+    lf.verify_coreml(folder / "memory_gru.mlpackage", model)

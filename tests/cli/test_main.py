@@ -1,0 +1,83 @@
+"""The command line as a whole: help, errors in one line with exit code 2, info."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import lvm_fast as lf
+from lvm_fast import cli
+from lvm_fast.cli.info import facts
+
+
+def run(*arguments: str, cwd=None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lvm_fast", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"lvm-fast {command}" in capsys.readouterr().out
+
+
+def test_help_lists_every_command(tmp_path):
+    shown = run("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert all(command in shown.stdout for command in cli.COMMANDS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.strip() == f"lvm-fast {lf.__version__}"
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
+    failed = run("evaluate", "nowhere", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("lvm-fast: error: ")
+    assert len(failed.stderr.splitlines()) == 1
+    assert "nowhere" in failed.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_command_or_flag_is_exit_code_2(capsys):
+    for arguments in (["fly"], ["train", "--wings", "2"], []):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        assert stopped.value.code == 2
+    assert "lvm-fast" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, ImportError])
+def test_what_commands_raise_becomes_one_line(monkeypatch, capsys, error):
+    def fail(args):
+        raise error("one\n  two")
+
+    monkeypatch.setattr("lvm_fast.cli.info.run", fail)
+    assert cli.main(["info"]) == 2
+    assert capsys.readouterr().err == "lvm-fast: error: one two\n"
+
+
+def test_an_interrupt_is_exit_code_130(monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lvm_fast.cli.info.run", interrupt)
+    assert cli.main(["info"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_info_prints_versions_level_threads_and_devices(capsys):
+    assert cli.main(["info"]) == 0
+    shown = capsys.readouterr().out
+    for name, value in facts().items():
+        assert name in shown
+        assert value in shown
+    assert lf.kernels.simd_level() in facts()["simd"]
+    assert "cpu" in facts()["devices"]
