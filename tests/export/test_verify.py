@@ -71,6 +71,16 @@ def test_raw_deltas_are_exported_as_they_are(small_model: Callable[..., LatentVe
     assert not lf.verify_coreml(package, small_model()).passed
 
 
+def test_a_tiny_raw_delta_still_makes_a_unit_delta(changed: Changed, tmp_path: Path) -> None:
+    def shrink(tensors: Tensors) -> None:
+        for name in ("output_proj.3.weight", "output_proj.3.bias"):
+            tensors[name].mul_(1e-7)
+
+    model = changed(shrink)
+    package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,), precision="float32")
+    assert lf.verify_coreml(package, model).passed
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_any_number_of_layers_exports(
     small_model: Callable[..., LatentVectorModel], tmp_path: Path, layers: int
