@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from ._core import Rows
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
-def dtype_name(x: Any) -> str:
-    """The dtype of a numpy array or torch tensor without its library's prefix, such as "bfloat16"."""
-    return str(x.dtype).removeprefix("torch.")
+@cache
+def dtype_name(dtype: Any) -> str:
+    """A numpy or torch dtype's name without its library's prefix, such as "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def is_tensor(x: Any) -> bool:
@@ -27,37 +30,37 @@ def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows,
     x is a numpy array, a torch CPU tensor, or a `lvm_fast.data.store.Vectors`. ValueError, beginning with `where`, for
     another kind, dtype or device.
     """
-    if hasattr(x, "dtype_name"):
-        return _stored_rows(x, where, dtypes)
     if not isinstance(x, np.ndarray) and not is_tensor(x):
+        if hasattr(x, "dtype_name"):
+            return _stored_rows(x, where, dtypes)
         raise ValueError(f"{where}: expected a numpy array or a torch tensor, got {type(x).__name__}")
-    name = dtype_name(x)
+    name = dtype_name(x.dtype)
     if name not in dtypes:
         raise ValueError(f"{where}: expected {', '.join(dtypes)}, got {name}")
     if x.ndim == 0:
         raise ValueError(f"{where}: expected shape (..., D), got a single number")
-    dim = x.shape[-1]
-    if is_tensor(x):
-        if x.device.type != "cpu":
-            raise ValueError(f"{where}: expected a tensor on the CPU, got one on {x.device}")
-        flat = x.detach()
-        if not flat.is_contiguous():
-            flat = flat.reshape(_row_count(x), dim)
-            if dim > 1 and flat.stride(1) != 1:
-                flat = flat.contiguous()
-            return Rows(flat.data_ptr(), name, flat.shape[0], dim, flat.stride(0)), flat
-        return Rows(flat.data_ptr(), name, _row_count(x), dim, dim), flat
-    flat = x.reshape(_row_count(x), dim)
+    return _tensor_rows(x, name, where) if is_tensor(x) else _array_rows(x, name)
+
+
+def _tensor_rows(x: Any, name: str, where: str) -> tuple[Rows, Any]:
+    if x.device.type != "cpu":
+        raise ValueError(f"{where}: expected a tensor on the CPU, got one on {x.device}")
+    *leading, dim = x.shape
+    count = prod(leading)
+    if x.is_contiguous():
+        return Rows(x.data_ptr(), name, count, dim, dim), x
+    flat = x.detach().reshape(count, dim)
+    if dim > 1 and flat.stride(1) != 1:
+        flat = flat.contiguous()
+    return Rows(flat.data_ptr(), name, count, dim, flat.stride(0)), flat
+
+
+def _array_rows(x: Any, name: str) -> tuple[Rows, Any]:
+    *leading, dim = x.shape
+    flat = x.reshape(prod(leading), dim)
     if dim > 1 and (flat.strides[1] != flat.itemsize or flat.strides[0] % flat.itemsize):
         flat = np.ascontiguousarray(flat)
     return Rows(flat.ctypes.data, name, flat.shape[0], dim, flat.strides[0] // flat.itemsize), flat
-
-
-def _row_count(x: Any) -> int:
-    count = 1
-    for size in x.shape[:-1]:
-        count *= size
-    return count
 
 
 def _stored_rows(vectors: Any, where: str, dtypes: tuple[str, ...]) -> tuple[Rows, Any]:

@@ -84,7 +84,7 @@ def check_eps(op: str, eps: float) -> None:
 def check_result(op: str, out: Any, like: Any, contiguous: bool) -> None:
     """ValueError unless `out` has the shape and dtype of `like` and is contiguous."""
     if out.shape != like.shape or out.dtype != like.dtype:
-        expected, got = (f"{dtype_name(a)} {tuple(a.shape)}" for a in (like, out))
+        expected, got = (f"{dtype_name(a.dtype)} {tuple(a.shape)}" for a in (like, out))
         raise ValueError(f"{op}: out: expected {expected}, got {got}")
     if not contiguous:
         raise ValueError(f"{op}: out: expected a contiguous array, got strides in another order")

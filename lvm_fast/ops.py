@@ -23,7 +23,7 @@ def normalize(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor 
     if x.device.type != "cpu" or _is_transformed():
         return twin(x, delta, eps)
     if _is_plain(x) and (delta is None or _is_plain(delta)):
-        return _run(op, x, delta, eps, x.new_empty(x.shape))
+        return _run(op, x, delta, eps, _result_like(x))
     result: Tensor = torch.ops.lvm_fast.normalize_rows(x, delta, eps)
     return result
 
@@ -34,6 +34,10 @@ def twin(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
     v = x.to(wide) if delta is None else x.to(wide) + delta.to(wide)
     norm: Tensor = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
     return (v / (norm + eps)).to(x.dtype)
+
+
+def _result_like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _checked(op: str, x: Any, delta: Any) -> tuple[Tensor, Tensor | None]:
@@ -96,14 +100,14 @@ def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> T
 def _normalize_rows(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
     if x.device.type != "cpu":
         return twin(x, delta, eps).contiguous()
-    return _run("l2_normalize" if delta is None else "reconstruct", x, delta, eps, x.new_empty(x.shape))
+    return _run("l2_normalize" if delta is None else "reconstruct", x, delta, eps, _result_like(x))
 
 
 @torch.library.custom_op("lvm_fast::normalize_rows_backward", mutates_args=())
 def _normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
     if x.device.type != "cpu":
         return _twin_backward(x, delta, grad_out, eps)
-    grad_x = x.new_empty(x.shape)
+    grad_x = _result_like(x)
     x_rows, x_memory = rows_of(x, "x")
     delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, "delta")
     grad_rows, grad_memory = rows_of(grad_out.to(x.dtype), "grad_out")
@@ -121,12 +125,12 @@ def _twin_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float
 
 @_normalize_rows.register_fake
 def _(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
-    return x.new_empty(x.shape)
+    return _result_like(x)
 
 
 @_normalize_rows_backward.register_fake
 def _(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
-    return x.new_empty(x.shape)
+    return _result_like(x)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Tensor, Tensor | None, float], output: Tensor) -> None:

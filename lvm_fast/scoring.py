@@ -22,8 +22,8 @@ class VectorBank:
 
     Scores are inner products of the stored values: float32 as they are, float16 and bfloat16 widened, int8 times its
     row's scale rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to
-    float32. They are compared in float64, summed in one fixed order (`csrc/scoring/screen.h`), equal scores by lower id:
-    the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
+    float32. They are compared in float64, summed in one fixed order (`csrc/scoring/screen.h`), equal scores by lower
+    id: the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
     O(B * k + tile).
 
     Args:
