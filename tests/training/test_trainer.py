@@ -168,6 +168,23 @@ def test_it_stops_when_patience_runs_out(recipe):
     result = train(recipe(epochs=9, patience=2, min_improvement=1.0))  # no gain is large enough after the first epoch
     assert result.best_epoch == 1
     assert len(result.history) == 3
+    assert torch.load(result.checkpoint, weights_only=True)["epoch"] == 1  # not overwritten by later epochs
+
+
+def test_every_epoch_takes_all_windows_once_in_an_order_of_its_own(recipe, monkeypatch):
+    real, groups = Learner.step, []
+
+    def spy(self, windows, group, lr):
+        groups.append(group)
+        return real(self, windows, group, lr)
+
+    monkeypatch.setattr(Learner, "step", spy)
+    train(recipe(epochs=2))
+    first, second = np.split(np.concatenate(groups), 2)
+    np.testing.assert_array_equal(np.sort(first), np.arange(len(first)))
+    np.testing.assert_array_equal(np.sort(second), np.arange(len(first)))
+    assert not np.array_equal(first, second)
+    assert [len(group) for group in groups[:2]] == [16, 16]
 
 
 def test_resume_with_other_settings_is_refused_and_changes_nothing(recipe):
@@ -285,8 +302,8 @@ def bad_store(value):
             "'windows.npz' is no chain store; make one of it with `lvm-fast prepare`",
         ),
         ({"data": 3}, ValueError, "data is a int; expected a ChainStore, its path, or 'sample'"),
-        ({"data": bad_store(np.nan)}, ValueError, "17"),
-        ({"data": bad_store(0.0)}, ValueError, "17"),
+        ({"data": bad_store(np.nan)}, ValueError, "ChainStore.check: vectors: row 17"),
+        ({"data": bad_store(0.0)}, ValueError, "ChainStore.check: vectors: row 17"),
         ({"model_type": "memory_gur"}, ValueError, "did you mean 'memory_gru'"),
         ({"model": {"hidden": 3}}, ValueError, "unknown memory_gru argument 'hidden'; did you mean 'hidden_dim'"),
         ({"model": {"d_model": 3}}, ValueError, "the model is to read 3 dimensions; the data has 16"),
