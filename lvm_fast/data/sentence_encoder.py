@@ -27,7 +27,8 @@ class SentenceEncoder:
             raise ValueError(f"SentenceEncoder: model {name!r} cannot be loaded: {error}") from error
         self._batch_size = batch_size
         self.name = name
-        self.max_tokens: int | None = self._model.max_seq_length
+        limit = self._model.max_seq_length
+        self.max_tokens: int | None = limit if isinstance(limit, int) else None  # static models have no limit
 
     def encode(self, texts: list[str]) -> Any:
         """Vectors (n, D) float32 of n texts."""
@@ -35,5 +36,7 @@ class SentenceEncoder:
 
     def count_tokens(self, words: list[str]) -> list[int]:
         """How many tokens each word takes, without the marks around a text."""
-        encoded = self._model.tokenizer(words, add_special_tokens=False, truncation=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+        tokenizer = self._model.tokenizer
+        if callable(tokenizer):
+            return [len(ids) for ids in tokenizer(words, add_special_tokens=False, truncation=False)["input_ids"]]
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch(words, add_special_tokens=False)]

@@ -49,6 +49,14 @@ def test_a_clause_is_better_than_a_word_and_a_sentence_than_a_clause() -> None:
     assert chunk_text(" ".join(words), one_each, 20)[0].endswith("w23.")
 
 
+@pytest.mark.parametrize("place", [6, 34])
+def test_a_sentence_end_too_near_or_too_far_is_passed_over(place: int) -> None:
+    words = [f"w{i}" for i in range(60)]
+    words[place] += "."
+    words[place + 1] = "Next"
+    assert len(chunk_text(" ".join(words), one_each, 20)[0].split()) == 20
+
+
 def test_a_full_stop_inside_a_sentence_does_not_end_it() -> None:
     words = [f"w{i}" for i in range(40)]
     words[18] = "e.g."

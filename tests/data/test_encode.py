@@ -95,6 +95,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, monkeyp
     resumed = encode_documents(DOCUMENTS, encoder, tmp_path / "s")
     assert len(encoder.texts) == 5
     encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "whole")
+    assert chunks_path(tmp_path / "s").read_bytes()[4:8] == b"\0\0\0\0"  # no time stamp: same input, same bytes
     assert (tmp_path / "s").read_bytes() == (tmp_path / "whole").read_bytes()
     assert resumed.ids == [document.id for document in DOCUMENTS]
     assert not (tmp_path / "s.partial").exists()

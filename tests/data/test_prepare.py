@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +81,16 @@ def test_a_bad_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
 def test_files_that_hold_nothing_or_something_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n\n")
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a"}' * 100)[:-12])
+    damaged = bytearray(gzip.compress(bytes(range(256)) * 9))
+    damaged[20:40] = b"\xff" * 20
+    (tmp_path / "bad.jsonl.gz").write_bytes(damaged)
     (tmp_path / "no.jsonl.gz").write_bytes(b"plain")
     (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
     (tmp_path / "rows.csv").write_text("1,2")
     for name, message in (
         ("empty.jsonl", "holds no documents"),
         ("cut.jsonl.gz", "damaged gzip data"),
+        ("bad.jsonl.gz", "damaged gzip data"),
         ("no.jsonl.gz", "damaged gzip data"),
         ("latin.jsonl", "no valid JSON in UTF-8"),
         ("rows.csv", r"expected a \.npz, \.npy"),
@@ -147,3 +153,20 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, capsys: pytest
         assert message in said.err
         assert said.err.count("\n") == 1
         assert {item.name for item in tmp_path.iterdir()} == {"bad.npy", "good.npy"}
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    np.save(tmp_path / "big.npy", np.ones((1000, 64), dtype=np.float32))
+    command = [sys.executable, "-m", "lvm_fast", "prepare", str(tmp_path / "big.npy"), "--output", str(tmp_path / "s")]
+    result = subprocess.run(
+        command,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),  # no file may grow past this
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("lvm-fast: error: ")
+    assert "cannot save: File too large" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["big.npy"]

@@ -28,6 +28,12 @@ def test_int8_is_within_half_a_step_and_uses_the_whole_range(rows: np.ndarray) -
     assert (error <= 0.5001 * scales[:, None]).all()
 
 
+def test_bfloat16_rounds_half_to_even() -> None:
+    step = 2.0**-7  # from 1 to the next bfloat16
+    rows = np.array([[1 + step / 2, 1 + 3 * step / 2]], dtype=np.float32)
+    np.testing.assert_array_equal(widen(narrow(rows, "bfloat16")[0], "bfloat16"), [[1, 1 + 2 * step]])
+
+
 def test_int8_rounds_half_to_even() -> None:
     rows = np.array([[127.0, 0.5, 1.5, -2.5]], dtype=np.float32)
     values, scales = quantize_int8(rows)

@@ -62,6 +62,23 @@ def test_a_real_model_encodes_text_from_the_command_line(
 
 
 @pytest.mark.filterwarnings("default")  # of the library
+def test_a_static_model_without_a_length_limit_works_too(tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    from sentence_transformers.models import StaticEmbedding
+
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({word: at for at, word in enumerate(["[UNK]", *WORDS])}, unk_token="[UNK]")
+    )
+    static = StaticEmbedding(tokenizer, embedding_dim=16)
+    library.SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "model"))
+    encoder = SentenceEncoder(str(tmp_path / "model"))
+    assert encoder.max_tokens is None
+    assert encoder.count_tokens(["union", "unions"]) == [1, 2]
+    assert np.asarray(encoder.encode(["strong", "union"])).shape == (2, 16)
+
+
+@pytest.mark.filterwarnings("default")  # of the library
 def test_a_model_that_is_not_there_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,15 @@ def test_the_common_step_wins_where_rows_repeat(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.vectors[:], rows)
 
 
+def test_windows_that_share_a_row_by_chance_are_not_joined(tmp_path: Path) -> None:
+    windows = np.random.default_rng(0).standard_normal((2, 5, 3), dtype=np.float32)
+    windows[1, 0] = windows[0, 2]  # a repeated phrase; the rows after it differ
+    np.savez(tmp_path / "w.npz", context_sequences=windows[:, :4], target_vectors=windows[:, 4])
+    store = ChainStore.from_sequences(tmp_path / "w.npz")
+    np.testing.assert_array_equal(store.offsets, [0, 5, 10])
+    np.testing.assert_array_equal(store.vectors[:], windows.reshape(10, 3))
+
+
 def test_a_window_given_twice_is_held_once(tmp_path: Path) -> None:
     arrays = {name: np.repeat(values, 2, axis=0) for name, values in good_arrays().items()}
     np.savez(tmp_path / "w.npz", **arrays)

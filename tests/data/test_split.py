@@ -85,6 +85,12 @@ def test_no_part_is_empty(lengths: list[int]) -> None:
         assert [len(part) for part in split_chains(random_store(lengths), 0.1, test_fraction=0.1)] == [1, 1, 1]
 
 
+def test_something_is_left_for_training_when_chains_are_coarse() -> None:
+    for seed in range(5):  # validation takes more than its share here, so that test could take all the rest
+        parts = split_chains(random_store([60, 30, 30]), 0.1, seed, test_fraction=0.8)
+        assert [len(part) for part in parts] == [1, 1, 1]
+
+
 def test_near_duplicates_are_cut_out_and_no_pair_is_left(rng: np.random.Generator) -> None:
     store = random_store([40] * 30)
     rows = np.array(store.vectors[:])
