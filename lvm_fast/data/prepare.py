@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from .jsonl import read_jsonl
 from .quantize import Float32, Raw, check_rows
-from .sequences import concatenate
 from .store import ChainStore
 
 
@@ -58,7 +56,7 @@ def _map_npy(path: str | os.PathLike[str]) -> Raw:
 
 
 def _read_jsonl(path: str | os.PathLike[str]) -> ChainStore:
-    blocks: deque[Raw] = deque()
+    blocks: list[Float32] = []
     ids = []
     for place, record in read_jsonl(path):
         rows = _rows(record, place)
@@ -67,7 +65,7 @@ def _read_jsonl(path: str | os.PathLike[str]) -> ChainStore:
         blocks.append(rows)
         ids.append(record["id"])
     offsets = np.cumsum([0, *map(len, blocks)])
-    return ChainStore(concatenate(blocks), offsets, ids, {"source": Path(path).name}, where=os.fspath(path))
+    return ChainStore(np.concatenate(blocks), offsets, ids, {"source": Path(path).name}, where=os.fspath(path))
 
 
 def _rows(record: dict[str, Any], place: str) -> Float32:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +36,7 @@ def chains_of_sequences(path: str | os.PathLike[str], where: str) -> tuple[Raw, 
         raise ValueError(f"{where}: {error}") from error
     count, length, _ = contexts.shape
     facts = {"windows": count, "context_length": length, "rows_in_windows": count * (length + 1)}
-    return concatenate(blocks), np.concatenate([[0], np.cumsum(lengths)]), facts
+    return np.concatenate(blocks), np.concatenate([[0], np.cumsum(lengths)]), facts
 
 
 def _checked_arrays(members: dict[str, Member]) -> tuple[Member, Member]:
@@ -75,9 +74,9 @@ def _windows(contexts: Member, targets: Member, indices: Member | None) -> Itera
         yield np.concatenate([context, target[None]])
 
 
-def _join(windows: Iterator[Raw]) -> tuple[deque[Raw], list[int]]:
+def _join(windows: Iterator[Raw]) -> tuple[list[Raw], list[int]]:
     """The new rows of each window, and the length of each chain they form."""
-    blocks: deque[Raw] = deque()
+    blocks: list[Raw] = []
     lengths: list[int] = []
     last: Raw | None = None
     shift: int | None = None
@@ -103,14 +102,3 @@ def _shift(last: Raw, window: Raw, expected: int | None) -> int | None:
         if np.array_equal(before[shift:], after[: len(after) - shift]):
             return shift
     return None
-
-
-def concatenate(blocks: deque[Raw]) -> Raw:
-    """All blocks in one array; each is let go once copied, so that memory holds the rows about once."""
-    rows = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), blocks[0].dtype)
-    end = 0
-    while blocks:
-        block = blocks.popleft()
-        rows[end : end + len(block)] = block
-        end += len(block)
-    return rows
