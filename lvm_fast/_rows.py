@@ -39,20 +39,22 @@ def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows,
         raise ValueError(f"{where}: expected {', '.join(dtypes)}, got {name}")
     if x.ndim == 0:
         raise ValueError(f"{where}: expected shape (..., D), got a single number")
-    return _tensor_rows(x, name, where) if is_tensor(x) else _array_rows(x, name)
-
-
-def _tensor_rows(x: Any, name: str, where: str) -> tuple[Rows, Any]:
+    if not is_tensor(x):
+        return _array_rows(x, name)
     if x.device.type != "cpu":
         raise ValueError(f"{where}: expected a tensor on the CPU, got one on {x.device}")
-    *leading, dim = x.shape
-    count = prod(leading)
+    return tensor_rows(x)
+
+
+def tensor_rows(x: Any) -> tuple[Rows, Any]:
+    """`rows_of` for a CPU tensor that is known to fit: the short way, for small calls."""
+    dim = x.shape[-1]
     if x.is_contiguous():
-        return Rows(x.data_ptr(), name, count, dim, dim), x
-    flat = x.detach().reshape(count, dim)
+        return Rows(x.data_ptr(), dtype_name(x.dtype), x.numel() // (dim or 1), dim, dim), x
+    flat = x.detach().reshape(prod(x.shape[:-1]), dim)
     if dim > 1 and flat.stride(1) != 1:
         flat = flat.contiguous()
-    return Rows(flat.data_ptr(), name, count, dim, flat.stride(0)), flat
+    return Rows(flat.data_ptr(), dtype_name(x.dtype), flat.shape[0], dim, flat.stride(0)), flat
 
 
 def _array_rows(x: Any, name: str) -> tuple[Rows, Any]:

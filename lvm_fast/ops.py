@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _core
-from ._rows import rows_of
+from ._rows import tensor_rows
 from .kernels import argument_names, check_eps, check_result, raise_fault
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -42,24 +42,27 @@ def _result_like(x: Tensor) -> Tensor:
 
 def _checked(op: str, x: Any, delta: Any) -> tuple[Tensor, Tensor | None]:
     first, second = argument_names(op)
-    for name, value in ((first, x), (second, delta)):
-        if value is None and name == second:
-            continue
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{op}: {name}: expected a numpy array or a torch tensor, got {type(value).__name__}")
-        if value.dtype not in FLOATS:
-            raise ValueError(f"{op}: {name}: expected float32, float16, bfloat16 or float64, got {value.dtype}")
-        if value.ndim == 0:
-            raise ValueError(f"{op}: {name}: expected shape (..., D), got a single number")
-    if delta is not None:
-        if delta.shape != x.shape:
-            raise ValueError(f"{op}: {second}: expected shape {tuple(x.shape)} like {first}, got {tuple(delta.shape)}")
-        if delta.device != x.device:
-            raise ValueError(f"{op}: {second}: expected device {x.device} like {first}, got {delta.device}")
-        if delta.dtype != x.dtype:
-            common = torch.promote_types(x.dtype, delta.dtype)
-            x, delta = x.to(common), delta.to(common)
+    _check_tensor(op, first, x)
+    if delta is None:
+        return x, None
+    _check_tensor(op, second, delta)
+    if delta.shape != x.shape:
+        raise ValueError(f"{op}: {second}: expected shape {tuple(x.shape)} like {first}, got {tuple(delta.shape)}")
+    if delta.device != x.device:
+        raise ValueError(f"{op}: {second}: expected device {x.device} like {first}, got {delta.device}")
+    if delta.dtype != x.dtype:
+        common = torch.promote_types(x.dtype, delta.dtype)
+        return x.to(common), delta.to(common)
     return x, delta
+
+
+def _check_tensor(op: str, name: str, x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{op}: {name}: expected a numpy array or a torch tensor, got {type(x).__name__}")
+    if x.dtype not in FLOATS:
+        raise ValueError(f"{op}: {name}: expected float32, float16, bfloat16 or float64, got {x.dtype}")
+    if x.ndim == 0:
+        raise ValueError(f"{op}: {name}: expected shape (..., D), got a single number")
 
 
 def _is_transformed() -> bool:
@@ -88,9 +91,8 @@ def _normalize_into(op: str, x: Tensor, delta: Tensor | None, eps: float, out: T
 
 
 def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:
-    first, second = argument_names(op)
-    x_rows, x_memory = rows_of(x, first)
-    delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, second)
+    x_rows, x_memory = tensor_rows(x)
+    delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
     raise_fault(op, _core.normalize_rows(x_rows, delta_rows, out.data_ptr(), eps))
     del x_memory, delta_memory
     return out
@@ -108,9 +110,9 @@ def _normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, 
     if x.device.type != "cpu":
         return _twin_backward(x, delta, grad_out, eps)
     grad_x = _result_like(x)
-    x_rows, x_memory = rows_of(x, "x")
-    delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, "delta")
-    grad_rows, grad_memory = rows_of(grad_out.to(x.dtype), "grad_out")
+    x_rows, x_memory = tensor_rows(x)
+    delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
+    grad_rows, grad_memory = tensor_rows(grad_out.to(x.dtype))
     _core.normalize_rows_backward(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
     del x_memory, delta_memory, grad_memory
     return grad_x

@@ -12,8 +12,8 @@
 namespace lvm {
 namespace {
 
-constexpr int64_t kBytesPerPiece = 256 << 10;  // a thread's share of work at a time: fits in L2
-constexpr int64_t kBytesToShare = 4 << 20;     // below this, waking another thread costs more than it saves
+constexpr int64_t kBytesPerPiece = 96 << 10;  // a share of work that stays in a core's own caches
+constexpr int64_t kBytesToShare = 512 << 10;  // below this, one core finishes before another could help
 constexpr int64_t kBytesToBypass =
     8 << 20;  // results this large would only push everything else out of the caches
 

@@ -41,6 +41,26 @@ int default_count() {
 
 using Body = std::function<void(int64_t, int64_t, int)>;
 
+inline void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Whether `ready` came true while watching for some 20 microseconds: jobs often follow each other closely,
+// and waking a sleeping thread takes longer than that.
+template <class Ready>
+bool watch(const Ready& ready) {
+    constexpr int kLooks = 400;
+    for (int look = 0; look < kLooks; ++look) {
+        if (ready()) return true;
+        relax();
+    }
+    return false;
+}
+
 class ThreadPool {
   public:
     ThreadPool() : count_(default_count()) {}
@@ -56,33 +76,42 @@ class ThreadPool {
 
     void run(int64_t count, int64_t grain, const Body& body, int most_workers) {
         std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-        if (!busy.owns_lock() || std::min(count_, most_workers) == 1 || count <= grain)
-            return body(0, count, 0);
+        const bool alone = !busy.owns_lock() || std::min(count_, most_workers) == 1 || count <= grain;
+        if (alone) return body(0, count, 0);
         start_workers();
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            body_ = &body;
-            total_ = count;
-            grain_ = grain;
-            most_workers_ = most_workers;
+            job_ = {&body, count, grain, most_workers};
             next_.store(0, std::memory_order_relaxed);
-            running_ = static_cast<int>(workers_.size());
             error_ = nullptr;
-            ++generation_;
+            open_ = true;
+            generation_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
         work(0);
         std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [this] { return running_ == 0; });
+        open_ = false;  // whoever has not begun need not come any more
+        if (active_.load() > 0) {
+            lock.unlock();
+            watch([this] { return active_.load(std::memory_order_acquire) == 0; });
+            lock.lock();
+            done_.wait(lock, [this] { return active_.load() == 0; });
+        }
         if (error_) std::rethrow_exception(error_);
     }
 
   private:
+    struct Job {
+        const Body* body = nullptr;
+        int64_t count = 0, grain = 1;
+        int most_workers = 1;
+    };
+
     void start_workers() {
         if (!workers_.empty()) return;
         stopping_ = false;
         for (int worker = 1; worker < count_; ++worker) {
-            workers_.emplace_back([this, worker, seen = generation_] { loop(worker, seen); });
+            workers_.emplace_back([this, worker, seen = generation_.load()] { loop(worker, seen); });
         }
     }
 
@@ -98,44 +127,47 @@ class ThreadPool {
 
     void loop(int worker, uint64_t seen) {
         for (;;) {
+            watch([&] { return generation_.load(std::memory_order_acquire) != seen; });
             {
                 std::unique_lock<std::mutex> lock(mutex_);
-                wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+                wake_.wait(lock, [&] { return stopping_ || generation_.load() != seen; });
                 if (stopping_) return;
-                seen = generation_;
+                seen = generation_.load();
+                if (!open_ || worker >= job_.most_workers) continue;
+                active_.fetch_add(1);
             }
             work(worker);
+            if (active_.fetch_sub(1, std::memory_order_acq_rel) > 1) continue;
             const std::lock_guard<std::mutex> lock(mutex_);
-            if (--running_ == 0) done_.notify_one();
+            done_.notify_one();
         }
     }
 
     void work(int worker) {
-        if (worker >= most_workers_) return;
         try {
             for (;;) {
-                const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-                if (begin >= total_) return;
-                (*body_)(begin, std::min(begin + grain_, total_), worker);
+                const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
+                if (begin >= job_.count) return;
+                (*job_.body)(begin, std::min(begin + job_.grain, job_.count), worker);
             }
         } catch (...) {
             const std::lock_guard<std::mutex> lock(mutex_);
             if (!error_) error_ = std::current_exception();
-            next_.store(total_, std::memory_order_relaxed);
+            next_.store(job_.count, std::memory_order_relaxed);
         }
     }
 
-    std::mutex busy_;  // held by the one caller whose job runs
-    std::mutex mutex_;
+    std::mutex busy_;   // held by the one caller whose job runs
+    std::mutex mutex_;  // guards the job, open_, stopping_ and error_
     std::condition_variable wake_, done_;
     std::vector<std::thread> workers_;
     int count_;
     bool stopping_ = false;
-    uint64_t generation_ = 0;
-    int running_ = 0, most_workers_ = 1;
-    const Body* body_ = nullptr;
-    int64_t total_ = 0, grain_ = 1;
-    std::atomic<int64_t> next_{0};
+    bool open_ = false;                    // whether workers may still join the job
+    std::atomic<uint64_t> generation_{0};  // of the job
+    std::atomic<int> active_{0};           // workers at the job, the caller not counted
+    std::atomic<int64_t> next_{0};         // where the next piece begins
+    Job job_;
     std::exception_ptr error_;
 };
 
