@@ -59,4 +59,16 @@ inline uint64_t lane_bits(uint32x4_t lanes) {
 inline uint64_t greater(Vec a, Vec b) { return lane_bits(vcgtq_f32(a.v, b.v)); }
 inline uint64_t not_less(Vec a, Vec b) { return lane_bits(vmvnq_u32(vcltq_f32(a.v, b.v))); }
 
+inline Vec sub(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }
+inline Vec div(Vec a, Vec b) { return {vdivq_f32(a.v, b.v)}; }
+inline Vec clamp(Vec a, float low, float high) {
+    return {vminq_f32(vmaxq_f32(a.v, vdupq_n_f32(low)), vdupq_n_f32(high))};
+}
+inline Vec round_nearest(Vec a) { return {vrndnq_f32(a.v)}; }
+// 2^n for whole n from -126 to 127.
+inline Vec pow2(Vec n) {
+    const int32x4_t biased = vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127));
+    return {vreinterpretq_f32_s32(vshlq_n_s32(biased, 23))};
+}
+
 }  // namespace lvm::neon

@@ -218,6 +218,18 @@ def test_empty_band_and_no_queries(rng):
     assert bank.rank(queries[:0], np.zeros(0, np.int64)).shape == (0,)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [*DIMS, 64, 4096])
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 63, 64, 65, 257])
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_every_combination_of_sizes_and_types(simd_level, rng, dim, size, kind):
+    vectors = STORED[kind](rng.standard_normal((size, dim)).astype(np.float32))
+    bank = lf.VectorBank(vectors)
+    for count in (1, 4, 5, 6, 7, 12, 13):
+        queries = rng.standard_normal((count, dim)).astype(np.float32)
+        check_everything(queries, vectors, fixed_order_scores(queries, vectors), bank, rng)
+
+
 GOOD = np.ones((4, 3), np.float32)
 NAN = np.array([[1, 2, 3], [1, np.nan, 3]], np.float32)
 ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)

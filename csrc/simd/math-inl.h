@@ -1,0 +1,27 @@
+// exp, sigmoid and tanh of a vector. Included inside a level's own namespace, after its Vec; no include
+// guard, no linkage.
+
+namespace {
+
+constexpr float kPolynomial[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+                                 5.0000001201e-1f};
+
+// Argument reduction and polynomial as in Cephes expf; relative error below 2e-7 for |x| <= 87, clamped
+// beyond.
+inline Vec exponential(Vec x) {
+    const Vec bounded = clamp(x, -87.0f, 87.0f);
+    const Vec n = round_nearest(mul(bounded, set1(1.44269504088896341f)));
+    Vec r = fma(n, set1(-0.693359375f), bounded);
+    r = fma(n, set1(2.12194440e-4f), r);
+    Vec p = set1(1.9875691500e-4f);
+    for (float c : kPolynomial) {
+        p = fma(p, r, set1(c));
+    }
+    return mul(add(fma(mul(r, r), p, r), set1(1)), pow2(n));
+}
+
+inline Vec sigmoid(Vec x) { return div(set1(1), add(set1(1), exponential(sub(set1(0), x)))); }
+
+inline Vec hyperbolic_tangent(Vec x) { return sub(mul(set1(2), sigmoid(add(x, x))), set1(1)); }
+
+}  // namespace

@@ -1,0 +1,129 @@
+#include <cmath>
+
+#include "check.h"
+#include "recurrent/gru.h"
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+using Doubles = std::vector<double>;
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// The equations in float64, one number at a time; the gradient is checked against differences of this.
+Doubles forward(const GruShape& shape, const Doubles& inputs, const Doubles& weight, const Doubles& bias,
+                const Doubles& initial) {
+    const auto [steps, batch, hidden] = shape;
+    Doubles states = initial;
+    for (int64_t t = 0; t < steps; ++t) {
+        for (int64_t b = 0; b < batch; ++b) {
+            const double* h = &states[(t * batch + b) * hidden];
+            const double* x = &inputs[(t * batch + b) * 3 * hidden];
+            const auto product = [&](int64_t unit) {
+                double sum = bias[unit];
+                for (int64_t i = 0; i < hidden; ++i) sum += weight[unit * hidden + i] * h[i];
+                return sum;
+            };
+            Doubles next;
+            for (int64_t i = 0; i < hidden; ++i) {
+                const double r = sigmoid(x[i] + product(i)), z = sigmoid(x[hidden + i] + product(hidden + i));
+                const double n = std::tanh(x[2 * hidden + i] + r * product(2 * hidden + i));
+                next.push_back((1 - z) * n + z * h[i]);
+            }
+            states.insert(states.end(), next.begin(), next.end());
+        }
+    }
+    return states;
+}
+
+double weighted(const Doubles& states, const std::vector<float>& weights, int64_t skip) {
+    double sum = 0;
+    for (size_t i = 0; i < weights.size(); ++i) sum += states[static_cast<size_t>(skip) + i] * weights[i];
+    return sum;
+}
+
+// The derivative of `value` with respect to the i-th number of `argument`.
+template <class Value>
+double slope(Doubles argument, size_t i, const Value& value) {
+    constexpr double kStep = 1e-5;
+    argument[i] += kStep;
+    const double above = value(argument);
+    argument[i] -= 2 * kStep;
+    return (above - value(argument)) / (2 * kStep);
+}
+
+void check_layer(const GruShape& shape) {
+    const auto [steps, batch, hidden] = shape;
+    const int64_t cells = steps * batch * hidden;
+    const auto inputs = random_numbers<float>(3 * cells, 1),
+               weight = random_numbers<float>(3 * hidden * hidden, 2, 0.3),
+               bias = random_numbers<float>(3 * hidden, 3),
+               initial = random_numbers<float>(batch * hidden, 4), weights = random_numbers<float>(cells, 5);
+    std::vector<float> states = initial, gates(3 * cells), candidates(cells), grad_inputs(3 * cells),
+                       grad_products(3 * cells), grad_initial(batch * hidden);
+    states.resize(cells + batch * hidden);
+    gru_forward(shape,
+                {inputs.data(), weight.data(), bias.data(), states.data(), gates.data(), candidates.data()});
+    gru_backward(shape, {weights.data(), weight.data(), states.data(), gates.data(), candidates.data(),
+                         grad_inputs.data(), grad_products.data(), grad_initial.data()});
+
+    const Doubles x(inputs.begin(), inputs.end()), w(weight.begin(), weight.end()),
+        b(bias.begin(), bias.end()), h(initial.begin(), initial.end());
+    const Doubles expected = forward(shape, x, w, b, h);
+    for (size_t i = 0; i < states.size(); ++i) CHECK(std::abs(states[i] - expected[i]) < 1e-5);
+
+    const int64_t skip = batch * hidden;
+    const auto every = [](size_t size) { return size / 7 + 1; };  // a sample of each gradient is enough
+    for (size_t i = 0; i < x.size(); i += every(x.size())) {
+        const auto value = [&](const Doubles& a) {
+            return weighted(forward(shape, a, w, b, h), weights, skip);
+        };
+        CHECK(std::abs(grad_inputs[i] - slope(x, i, value)) < 2e-4);
+    }
+    for (size_t i = 0; i < h.size(); i += every(h.size())) {
+        const auto value = [&](const Doubles& a) {
+            return weighted(forward(shape, x, w, b, a), weights, skip);
+        };
+        CHECK(std::abs(grad_initial[i] - slope(h, i, value)) < 2e-4);
+    }
+    for (size_t i = 0; i < w.size(); i += every(w.size())) {
+        const int64_t unit = static_cast<int64_t>(i) / hidden, from = static_cast<int64_t>(i) % hidden;
+        double grad = 0;
+        for (int64_t row = 0; row < steps * batch; ++row) {
+            grad += static_cast<double>(grad_products[row * 3 * hidden + unit]) * states[row * hidden + from];
+        }
+        const auto value = [&](const Doubles& a) {
+            return weighted(forward(shape, x, a, b, h), weights, skip);
+        };
+        CHECK(std::abs(grad - slope(w, i, value)) < 1e-3);
+    }
+}
+
+// Gates driven far beyond saturation stay finite.
+void check_extremes() {
+    const GruShape shape{2, 1, 3};
+    std::vector<float> inputs(18), weight(27, 1e20f), bias(9, -1e30f), states(9, 1.0f), gates(18),
+        candidates(6);
+    for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = i % 2 ? 1e38f : -1e38f;
+    gru_forward(shape,
+                {inputs.data(), weight.data(), bias.data(), states.data(), gates.data(), candidates.data()});
+    for (float state : states) CHECK(std::isfinite(state) && std::abs(state) <= 1);
+}
+
+}  // namespace
+}  // namespace lvm
+
+int main() {
+    lvm::at_every_level([] {
+        for (int threads : {1, 3}) {
+            lvm::set_num_threads(threads);
+            for (int64_t hidden : {1, 3, 7, 16, 17, 33}) {
+                for (int64_t batch : {1, 2, 9, 40}) lvm::check_layer({3, batch, hidden});
+            }
+            lvm::check_layer({1, 5, 65});
+            lvm::check_layer({12, 2, 5});
+        }
+        lvm::check_extremes();
+    });
+}
