@@ -5,6 +5,8 @@ Run `python bench/table.py` for the table with ratios; `--store FILE` benches on
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +23,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def same_threads_for_all() -> None:
+def same_conditions_for_all() -> None:
+    """The same threads, and an allocator that keeps what is freed: nobody pays for fresh pages."""
+    keep_freed_memory()
     threads = lf.kernels.num_threads()
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
+
+
+def keep_freed_memory() -> None:
+    """glibc only (malloc.h): no allocation through mmap, no trimming of the heap."""
+    most_mmaps, trim_threshold = -4, -1
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(most_mmaps, 0)
+        libc.mallopt(trim_threshold, -1)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +56,6 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         benchmark.group = group
         benchmark.name = name
         benchmark.extra_info["peer"] = name
-        return benchmark.pedantic(call, rounds=rounds, warmup_rounds=2)
+        return benchmark.pedantic(call, rounds=rounds, warmup_rounds=1 if rounds < 10 else 3)
 
     return run

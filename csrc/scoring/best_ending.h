@@ -26,6 +26,7 @@ class BestEnding {
         const Limits& wanted = limits_[static_cast<size_t>(q)];
         return {std::max(wanted.low, lists_[at(worker, q)].threshold()), wanted.high};
     }
+    bool settled(int, int64_t) const { return false; }
     void above(int, int64_t, int64_t) {}
     void score(int worker, int64_t q, int64_t id, double exact) {
         const Limits& wanted = limits_[static_cast<size_t>(q)];

@@ -18,9 +18,11 @@ class RankEnding {
           counts_(targets_.size() * static_cast<size_t>(workers)) {}
 
     Open open(int worker, int64_t q) const {
-        if (count(worker, q) >= max_rank_) return {kNever, kNever};  // a certain miss: nothing more to learn
+        if (settled(worker, q)) return {kNever, kNever};
         return {target(q).score, target(q).score};
     }
+    // A certain miss: nothing more to learn.
+    bool settled(int worker, int64_t q) const { return count(worker, q) >= max_rank_; }
     void above(int worker, int64_t q, int64_t more) { count(worker, q) += more; }
     void score(int worker, int64_t q, int64_t id, double exact) {
         count(worker, q) += better({exact, id}, target(q));

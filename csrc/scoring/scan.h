@@ -4,6 +4,8 @@
 //   Open open(worker, q)              scores in [low, high] must be seen exactly; those above are counted,
 //   those below ignored void above(worker, q, count)      `count` more scores are certainly > high void
 //   score(worker, q, id, exact)  an exact score that may lie in the open interval
+//   bool settled(worker, q)           nothing more can change the answer
+
 #pragma once
 
 #include <algorithm>
@@ -80,12 +82,15 @@ void scan_panel(const Bank& bank, const QueryBlock& queries, int64_t begin, int6
     for (int64_t group = 0; group < queries.groups(); ++group) {
         const int64_t first = group * kernels.queries;
         const int64_t members = std::min<int64_t>(kernels.queries, queries.count() - first);
+        bool settled = true;
         for (int64_t j = 0; j < members; ++j) {
             const double error = screen_error(dim, queries.norm(first + j), largest);
             const ScreenBounds bounds(ending.open(worker, first + j), error);
             state.low[j] = bounds.low;
             state.high[j] = bounds.high;
+            settled = settled && ending.settled(worker, first + j);
         }
+        if (settled) continue;
         kernels.tile(queries.group(group), state.panel.data(), dim, state.low.data(), state.high.data(),
                      state.above.data(), state.open.data());
         for (int64_t j = 0; j < members; ++j) {

@@ -147,7 +147,8 @@ def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]])
     axes.set_xlim(min(epochs), max(max(epochs), min(epochs) + 1))
     _label_ends(axes, levels, colours)
     best = max(range(len(hits)), key=hits.__getitem__)
-    _ring(axes, epochs[best], hits[best], f"best {hits[best]:.1f}%", hits[best] >= max(levels.values()), "center")
+    align = "right" if 0 < best == len(hits) - 1 else "center"  # the lines' names stand to the right of the last epoch
+    _ring(axes, epochs[best], hits[best], f"best {hits[best]:.1f}%", hits[best] >= max(levels.values()), align)
 
 
 def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:

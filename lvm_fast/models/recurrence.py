@@ -14,6 +14,8 @@ from torch._compile import _disable_dynamo
 
 from .. import _core
 
+_FEW = 4  # sequences
+
 
 class GRU(nn.Module):
     """A batch-first GRU whose parameters have the names, shapes, order and initial values of `torch.nn.GRU`'s.
@@ -64,7 +66,8 @@ class GRU(nn.Module):
 
 @_disable_dynamo  # traced, the loop over time would be unrolled into thousands of nodes
 def _run(inputs: Tensor, weights: list[Tensor], num_layers: int, dropout: float, training: bool) -> Tensor:
-    if inputs.device.type == "cpu" and weights[1].dtype == torch.float32:
+    lone = inputs.shape[0] < _FEW and not torch.is_grad_enabled()  # torch's forward is quicker for so few
+    if inputs.device.type == "cpu" and weights[1].dtype == torch.float32 and not lone:
         return _run_on_core(inputs, weights, num_layers, dropout if training else 0.0)
     hidden_size = weights[1].shape[1]
     initial = inputs.new_zeros(num_layers, inputs.shape[0], hidden_size)  # (L, B, H)

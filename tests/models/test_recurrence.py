@@ -60,7 +60,7 @@ def test_autocast_keeps_the_recurrence_in_float32():
         states = ours(x)
         states.sum().backward()
     assert states.dtype == torch.float32
-    assert float((states.double() - theirs(x.double())[0]).abs().max()) < 0.02
+    torch.testing.assert_close(states.double(), theirs(x.double())[0], atol=0.02, rtol=0)
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in ours.parameters())
 
 
