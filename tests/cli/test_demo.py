@@ -21,6 +21,7 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
         model={"hidden_dim": 8, "num_layers": 1, "memory_slots": 4},
         context_length=10,
         stride=300,
+        batch_size=8,
         val_stride=40,
         tensorboard=False,
     )
