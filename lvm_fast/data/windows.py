@@ -38,6 +38,7 @@ class Windows:
         starts: (W,) int64, the first context row of each window.
         targets: (W,) int64, the target row; the context is rows starts to targets - 1.
         chains: (W,) int64, the chain of the target.
+        stride: rows between the targets of a chain.
         dropped_incoherent: how many windows `min_coherence` removed.
     """
 
@@ -63,14 +64,14 @@ class Windows:
         Raises:
             ValueError: an argument out of range, or no window is left.
         """
-        stride = max(1, context_length // 2) if stride is None else stride
+        self.stride = max(1, context_length // 2) if stride is None else stride
         _require_at_least("context_length", context_length, 1)
-        _require_at_least("stride", stride, 1)
+        _require_at_least("stride", self.stride, 1)
         _require_at_least("min_length", min_length, 2)
         offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
         self.store = store
         self.context_length = context_length
-        self.targets, chain_starts = _targets(offsets, stride, min_length)
+        self.targets, chain_starts = _targets(offsets, self.stride, min_length)
         if not len(self.targets):
             longest = int(np.diff(offsets).max())
             raise ValueError(f"Windows: no window: the longest chain has {longest} rows, min_length is {min_length}")

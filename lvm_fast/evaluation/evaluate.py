@@ -85,7 +85,6 @@ def evaluate(
     input_dim = getattr(model, "input_dim", store.dim)
     if input_dim != store.dim:
         raise ValueError(f"evaluate: the store has {store.dim} dimensions; expected {input_dim}, as the model reads")
-    stride = max(1, context_length // 2) if stride is None else stride
     windows = Windows(store, context_length, stride, min_length, min_coherence)
     candidates = Candidates(windows, distractors)
     asked = _make_pool(candidates, pool, pool_ids, seed)
@@ -110,7 +109,7 @@ def evaluate(
         data={key: store.metadata[key] for key in _ORIGIN if key in store.metadata},
         context_length=context_length,
         median_context=int(np.median(windows.lengths[asked.queries])),
-        stride=stride,
+        stride=windows.stride,
         pool=len(asked),
         pool_words=asked.words,
         pool_holds_current=asked.holds_current,

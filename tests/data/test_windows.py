@@ -66,8 +66,10 @@ def test_windows_follow_their_definition(
 
 def test_the_stride_defaults_to_half_the_context() -> None:
     store = numbered_store([100])
-    assert np.diff(Windows(store, 20).targets)[0] == 10
-    assert np.diff(Windows(store, 1).targets)[0] == 1
+    for context_length, stride in ((20, 10), (1, 1)):
+        windows = Windows(store, context_length)
+        assert windows.stride == np.diff(windows.targets)[0] == stride
+    assert Windows(store, 20, stride=7).stride == 7
 
 
 def test_every_chain_that_is_long_enough_is_used() -> None:
