@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..kernels import reconstruct
+from ..models.recurrence import last_valid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +74,5 @@ def _predict_batch(
         raise ValueError(
             f"predict_windows: the model's output for window {window} is NaN or infinite; expected numbers"
         )
-    current = context[torch.arange(len(chosen), device=context.device), lengths - 1]  # (B, D)
-    predicted: NDArray[np.float32] = reconstruct(current, delta).cpu().numpy()
+    predicted: NDArray[np.float32] = reconstruct(last_valid(context, lengths), delta).cpu().numpy()
     return predicted
