@@ -98,16 +98,13 @@ def _recipe(args: argparse.Namespace, folder: Path) -> Recipe:
 
 def _chains(recipe: Recipe, split: str) -> tuple[ChainStore, ChainStore | None]:
     """The chains to score, and those that only lend their chunks to larger pools."""
-    from ..data.sample import sample
-    from ..data.store import ChainStore
+    from ..data.source import open_source
     from ..training.data import load_data
 
     if recipe.data != "sample" and not Path(recipe.data).exists():
         raise FileNotFoundError(f"evaluate: no chain store at {recipe.data!r}; say with --data where it is")
     if split == "all":
-        store = sample() if recipe.data == "sample" else ChainStore.open(recipe.data)
-        store.check()
-        return store, None
+        return open_source(recipe.data, "evaluate: data"), None
     data = load_data(recipe)
     return data.validation.store, data.training.store
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..data.sample import sample
+from ..data.source import open_source
 from ..data.split import split_chains
-from ..data.store import ChainStore
 from ..data.windows import Windows
 from .recipe import Recipe
-
-_TO_PREPARE = (".npz", ".npy", ".jsonl")
 
 
 class TrainingData(NamedTuple):
@@ -38,11 +34,11 @@ def load_data(recipe: Recipe) -> TrainingData:
         OSError: A file cannot be opened.
         ValueError: A file is no chain store, a row is not finite or is zero, or no windows are left.
     """
-    store = _open(recipe.data, "data")
+    store = open_source(recipe.data, "train: data")
     if recipe.validation_data is None:
         training, validation, *_ = split_chains(store, recipe.val_fraction, recipe.seed)
     else:
-        training, validation = store, _open(recipe.validation_data, "validation_data")
+        training, validation = store, open_source(recipe.validation_data, "train: validation_data")
     if training.dim != validation.dim:
         raise ValueError(f"train: validation_data has {validation.dim} dimensions; expected {training.dim}, as in data")
     length, least = recipe.context_length, recipe.min_length
@@ -50,19 +46,6 @@ def load_data(recipe: Recipe) -> TrainingData:
         Windows(training, length, recipe.stride, least, recipe.min_coherence, recipe.cross_chains),
         Windows(validation, length, recipe.val_stride, least),
     )
-
-
-def _open(source: Any, key: str) -> ChainStore:
-    if source == "sample":
-        return sample()
-    if isinstance(source, str):
-        if Path(source).suffix in _TO_PREPARE:
-            raise ValueError(f"train: {key} = {source!r} is no chain store; make one of it with `lvm-fast prepare`")
-        source = ChainStore.open(source)
-    if not isinstance(source, ChainStore):
-        raise ValueError(f"train: {key} is a {type(source).__name__}; expected a ChainStore, its path, or 'sample'")
-    source.check()
-    return source
 
 
 def _words(windows: Windows) -> str:

@@ -65,6 +65,12 @@ def test_all_chains(trained_run, tmp_path):
     assert "only if the model never saw them" in (tmp_path / "report.md").read_text()
 
 
+def test_all_chains_of_a_file_to_prepare_first(trained_run, tmp_path, capsys):
+    (tmp_path / "windows.npz").touch()
+    assert main(["evaluate", str(trained_run), "--split", "all", "--data", str(tmp_path / "windows.npz")]) == 2
+    assert "windows.npz' is no chain store; make one of it with `lvm-fast prepare`" in capsys.readouterr().err
+
+
 def test_a_saved_model_needs_data(trained_run, tmp_path, capsys):
     saved = tmp_path / "saved"
     lf.load_model(trained_run).save_pretrained(saved)
