@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _DISK_IS_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_CANNOT_SAVE = "cannot save: "
 
 
 @contextmanager
@@ -103,10 +104,12 @@ def _naming_target(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if (error.strerror or "").startswith(_CANNOT_SAVE):  # by a save within this one, which names its own path
+            raise
         hidden = error.filename is not None and Path(os.fsdecode(error.filename)).name.startswith(".")
         if not hidden and error.errno not in _DISK_IS_FULL:
             raise
-        raise type(error)(error.errno, f"cannot save: {error.strerror}", str(path)) from error
+        raise type(error)(error.errno, f"{_CANNOT_SAVE}{error.strerror}", str(path)) from error
 
 
 def _sync(path: Path) -> None:

@@ -93,6 +93,17 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     assert names_in(tmp_path) == set()
 
 
+def test_a_full_disk_in_a_save_within_a_save_is_named_once(tmp_path: Path) -> None:
+    with (
+        full_disk(1000),
+        pytest.raises(OSError, match=r"\] cannot save: (?!cannot)") as caught,
+        atomic_path(tmp_path / "outer.txt"),
+    ):
+        atomic_write_text(tmp_path / "inner.txt", "x" * 100_000)
+    assert caught.value.filename == str(tmp_path / "inner.txt")
+    assert names_in(tmp_path) == set()
+
+
 def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
         (tmp_path / "input.txt").read_text()
