@@ -11,20 +11,17 @@ from .recipe import Recipe
 RECIPE = "recipe.yaml"
 
 
-def claim_folder(recipe: Recipe) -> tuple[Path, bool]:
-    """Find or make the run's folder; `recipe.output_dir` names it afterwards.
-
-    Returns:
-        The folder, and whether it holds a finished epoch to continue from.
+def check_folder(recipe: Recipe) -> None:
+    """Refuse a folder that the run cannot have; nothing is made.
 
     Raises:
-        OSError: The folder cannot be made or written, or belongs to another run.
-        ValueError: There is no run to resume.
+        OSError: The folder belongs to another run, or holds none to resume.
+        ValueError: The recipe resumes and names no folder.
     """
     if recipe.output_dir is None:
         if recipe.resume:
             raise ValueError("train: resume needs output_dir, the folder of the run to continue")
-        recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
+        return
     folder = Path(recipe.output_dir)
     if recipe.resume:
         if not (folder / RECIPE).exists():
@@ -33,6 +30,22 @@ def claim_folder(recipe: Recipe) -> tuple[Path, bool]:
         raise FileExistsError(
             f"train: output_dir {recipe.output_dir!r} is not empty; choose another, or resume the run in it"
         )
+
+
+def claim_folder(recipe: Recipe) -> tuple[Path, bool]:
+    """Check and make the run's folder; `recipe.output_dir` names it afterwards.
+
+    Returns:
+        The folder, and whether it holds a finished epoch to continue from.
+
+    Raises:
+        OSError: As `check_folder` does, or the folder cannot be made.
+        ValueError: As `check_folder` does.
+    """
+    check_folder(recipe)
+    if recipe.output_dir is None:
+        recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
+    folder = Path(recipe.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return folder, recipe.resume and (folder / LAST_CHECKPOINT).exists()
 

@@ -22,7 +22,7 @@ from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .learner import Learner
 from .recipe import Recipe
-from .run_folder import RECIPE, claim_folder
+from .run_folder import RECIPE, check_folder, claim_folder
 from .run_log import RunLog
 from .schedule import learning_rate
 from .validation import Validation
@@ -71,6 +71,7 @@ def train(recipe: Recipe) -> TrainResult:
     """
     recipe = replace(recipe)  # a checked copy
     device = choose_device(recipe.device)
+    check_folder(recipe)  # now: the data may take minutes
     data = load_data(recipe)
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size)
 

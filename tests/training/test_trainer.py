@@ -198,7 +198,8 @@ def test_resume_with_other_settings_is_refused_and_changes_nothing(recipe):
     assert len(longer.history) == 2
 
 
-def test_folders_are_never_mixed_up(recipe, tmp_path):
+def test_folders_are_never_mixed_up(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("lvm_fast.training.trainer.load_data", None)  # whatever is wrong is found before the data is
     (tmp_path / "run").mkdir()
     with pytest.raises(FileNotFoundError, match=r"run' holds no run to resume \(no recipe.yaml\)"):
         train(recipe(resume=True))
@@ -207,6 +208,7 @@ def test_folders_are_never_mixed_up(recipe, tmp_path):
         train(recipe())
     with pytest.raises(ValueError, match="resume needs output_dir"):
         train(recipe(resume=True, output_dir=None))
+    monkeypatch.undo()
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         train(recipe(output_dir=str(tmp_path / "file" / "run")))
