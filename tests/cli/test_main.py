@@ -46,12 +46,23 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_command_or_flag_is_exit_code_2(capsys):
-    for arguments in (["fly"], ["train", "--wings", "2"], []):
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(arguments)
-        assert stopped.value.code == 2
-    assert "lvm-fast" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "lvm-fast: error: unknown command 'trian'; did you mean 'train'? There are: demo, "),
+        (["fly"], "lvm-fast: error: unknown command 'fly'; There are: demo, "),
+        (["train", "--epohcs", "2"], "lvm-fast train: error: unknown flag '--epohcs'; did you mean '--epochs'? There "),
+        (["train", "--epohcs=2"], "unknown flag '--epohcs'; did you mean '--epochs'?"),
+        (["train", "--wings", "2"], "lvm-fast train: error: unknown flag '--wings'; There are: --help, --config, "),
+        (["info", "please", "-x"], "lvm-fast info: error: unexpected 'please' '-x'"),
+        ([], "lvm-fast: error: "),
+    ],
+)
+def test_unknown_words_get_a_suggestion_and_exit_code_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [ValueError, FileNotFoundError, ImportError])
