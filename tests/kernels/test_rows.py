@@ -53,6 +53,13 @@ def test_extreme_magnitudes_neither_overflow_nor_vanish(simd_level, rng, magnitu
     assert_close(lf.l2_normalize(x, eps=1e-60), oracle(x, 1e-60), "float32")
 
 
+@pytest.mark.parametrize("magnitude", [1e-300, 1e-200, 1e200, 1e300])
+def test_extreme_float64_magnitudes_too(rng, magnitude):
+    x = rng.uniform(-1, 1, (4, 33)) * magnitude
+    x[:, 0] = magnitude
+    assert_close(lf.l2_normalize(x, eps=5e-324), oracle(x, 5e-324), "float64")
+
+
 def test_sum_that_overflows_float32_is_still_right(simd_level):
     x = np.full((1, 20), 3e38, dtype=np.float32)
     np.testing.assert_allclose(lf.reconstruct(x, x), oracle(x), rtol=1e-6)
