@@ -100,6 +100,23 @@ void check_layer(const GruShape& shape) {
     }
 }
 
+// Without weights r and z are sigmoids of the inputs, and n is a tanh: right to a few roundings over the
+// whole range.
+void check_gates() {
+    const GruShape shape{1, 3000, 7};
+    const int64_t wide = 3 * shape.hidden, count = shape.batch * wide;
+    std::vector<float> inputs, weight(wide * shape.hidden), bias(wide), states(2 * count), gates(count),
+        candidates(count);
+    for (int64_t i = 0; i < count; ++i) inputs.push_back(static_cast<float>(-100 + 200.0 * i / count));
+    gru_forward(shape,
+                {inputs.data(), weight.data(), bias.data(), states.data(), gates.data(), candidates.data()});
+    for (int64_t i = 0; i < count; ++i) {
+        const bool is_n = i % wide >= 2 * shape.hidden;
+        const double expected = is_n ? std::tanh(inputs[i]) : sigmoid(inputs[i]);
+        CHECK(std::abs(gates[i] - expected) <= 3e-7 * (is_n ? 1 : expected) + 1e-37);
+    }
+}
+
 // Gates driven far beyond saturation stay finite.
 void check_extremes() {
     const GruShape shape{2, 1, 3};
@@ -124,6 +141,7 @@ int main() {
             lvm::check_layer({1, 5, 65});
             lvm::check_layer({12, 2, 5});
         }
+        lvm::check_gates();
         lvm::check_extremes();
     });
 }
