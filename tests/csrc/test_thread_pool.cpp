@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
 #include <thread>
 
@@ -11,10 +13,20 @@ namespace {
 void check_every_index_once(int64_t count, int64_t grain) {
     std::vector<std::atomic<int>> visits(static_cast<size_t>(count));
     parallel_for(count, grain, [&](int64_t begin, int64_t end, int worker) {
-        CHECK(worker >= 0 && worker < num_threads());
+        CHECK(0 <= begin && begin < end && end <= count && worker >= 0 && worker < num_threads());
         for (int64_t i = begin; i < end; ++i) ++visits[static_cast<size_t>(i)];
     });
     for (const auto& visit : visits) CHECK(visit == 1);
+}
+
+void check_at_most(int workers) {
+    parallel_for(
+        300, 1,
+        [&](int64_t, int64_t, int worker) {
+            CHECK(worker < std::min(workers, num_threads()));
+            std::this_thread::sleep_for(std::chrono::microseconds(100));  // long enough for others to join
+        },
+        workers);
 }
 
 void check_exceptions_arrive() {
@@ -49,11 +61,12 @@ void check_nested_and_concurrent_calls() {
 }  // namespace lvm
 
 int main() {
-    for (int threads : {1, 2, 7}) {
+    for (int threads : {1, 7, 2}) {
         lvm::set_num_threads(threads);
         for (int64_t count : {0, 1, 2, 100, 1001}) {
             for (int64_t grain : {1, 3, 5000}) lvm::check_every_index_once(count, grain);
         }
+        for (int workers : {1, 2, 1000}) lvm::check_at_most(workers);
         lvm::check_exceptions_arrive();
         lvm::check_nested_and_concurrent_calls();
     }
