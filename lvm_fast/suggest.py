@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     """Return a message such as ``unknown model 'memory_gur'; did you mean 'memory_gru'? There are: memory_gru``."""
     names = list(known)
-    near = get_close_matches(str(name), names, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {guess}There are: {', '.join(names)}"
+    near = _nearest(str(name), names)
+    guess = f"did you mean {near!r}? There" if near else "there"
+    return f"unknown {what} {name!r}; {guess} are: {', '.join(names)}"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """The name spelled most alike; else one that abbreviates it (`lr`, learning_rate), or that it begins."""
+    alike = get_close_matches(name, names, n=1)
+    bare = name.lower().strip("-")
+    initials = "".join(word[:1] for word in re.split("[-_]", bare))
+    short = [known for known in names if known.strip("-") == initials]
+    longer = [known for known in names if len(bare) > 2 and known.strip("-").startswith(bare)]
+    return next(iter([*alike, *short, *longer]), None)

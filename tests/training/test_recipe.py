@@ -73,6 +73,8 @@ def test_an_empty_yaml_is_the_defaults(tmp_path):
     ("text", "message"),
     [
         ("batch_sise: 3", "run.yaml: unknown recipe key 'batch_sise'; did you mean 'batch_size'"),
+        ("learning_rate: 3", "run.yaml: unknown recipe key 'learning_rate'; did you mean 'lr'"),
+        ("accum: 3", "run.yaml: unknown recipe key 'accum'; did you mean 'accumulation_steps'"),
         ("epochs: many", "run.yaml: Recipe: epochs = 'many'; expected int, at least 1"),
         ("- a\n- b", "run.yaml: expected a YAML mapping of recipe keys, found a list"),
         ("a: [", "run.yaml: not a YAML file"),
