@@ -61,10 +61,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         try:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can raise almost anything
-            reason = str(error).split("\n", 1)[0]
-            raise ValueError(
-                f"{path}: not a readable checkpoint (damaged, or more than plain data): {reason}"
-            ) from error
+            raise ValueError(f"{path}: not a readable checkpoint: damaged, or more than plain data") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path}: expected a checkpoint dict, found a {type(checkpoint).__name__}")
     return checkpoint
