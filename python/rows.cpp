@@ -23,9 +23,9 @@ DType dtype_from(const std::string& name) {
 void bind_rows(py::module_& module) {
     py::class_<Rows>(
         module, "Rows",
-        "A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not "
-        "keep "
-        "the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.")
+        "A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. "
+        "Does not keep the memory alive: the caller does. "
+        "int8 rows need `scales`, the address of one float32 a row.")
         .def(py::init([](uintptr_t address, const std::string& dtype, int64_t rows, int64_t dim,
                          int64_t stride, uintptr_t scales) {
                  const DType type = dtype_from(dtype);

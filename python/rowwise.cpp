@@ -45,10 +45,10 @@ void backward(const Rows& x, const std::optional<Rows>& delta, const Rows& grad_
 }  // namespace
 
 void bind_rowwise(py::module_& module) {
-    module.def("normalize_rows", &forward, py::arg("x"), py::arg("delta"), py::arg("out"), py::arg("eps"),
-               "Write v / (||v|| + eps) to the contiguous rows at address `out`, where v = x, or x + delta. "
-               "Returns the first "
-               "row with NaN or infinity and the argument it is in (0 = x, 1 = delta), or None.");
+    module.def(
+        "normalize_rows", &forward, py::arg("x"), py::arg("delta"), py::arg("out"), py::arg("eps"),
+        "Write v / (||v|| + eps) to the contiguous rows at address `out`, where v = x, or x + delta. "
+        "Returns the first row with NaN or infinity and the argument it is in (0 = x, 1 = delta), or None.");
     module.def(
         "normalize_rows_backward", &backward, py::arg("x"), py::arg("delta"), py::arg("grad_out"),
         py::arg("grad_x"), py::arg("eps"),

@@ -12,7 +12,6 @@ from .. import __version__
 from ..models.base import LatentVectorModel
 from .toolkit import ct
 
-AUTHOR = "The lvm_fast developers"
 LICENSE = "Apache-2.0"
 KEY = "lvm_fast."  # prefix of our user-defined metadata
 
