@@ -49,6 +49,8 @@ def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows,
 def tensor_rows(x: Any) -> tuple[Rows, Any]:
     """`rows_of` for a CPU tensor that is known to fit: the short way, for small calls."""
     dim = x.shape[-1]
+    if x.is_neg():  # torch negates such a tensor when it is read: its memory holds the opposite
+        x = x.resolve_neg()
     if x.is_contiguous():
         return Rows(x.data_ptr(), dtype_name(x.dtype), x.numel() // (dim or 1), dim, dim), x
     flat = x.detach().reshape(prod(x.shape[:-1]), dim)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import normalize_rows, num_threads, set_num_threads, set_simd_level, simd_level, simd_levels
-from ._rows import dtype_name, rows_of
+from ._rows import FLOATS, dtype_name, rows_of
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,8 @@ def l2_normalize(x: RowsLike, eps: float = 1e-8, out: RowsLike | None = None) ->
         x: (..., D), float32, float16, bfloat16 (computed in float32) or float64; any strides. A numpy array or a torch
             tensor (differentiable; works under torch.compile).
         eps: Added to the norm; greater than 0.
-        out: Where to write: contiguous, of x's shape and dtype. May be x itself.
+        out: Where to write: contiguous, of x's shape and dtype. May be x itself. What it holds after an error is
+            undefined.
 
     Returns:
         (..., D), of x's kind and dtype; `out` if given.
@@ -55,13 +57,14 @@ def reconstruct(current: RowsLike, delta: RowsLike, eps: float = 1e-8, out: Rows
         current: (..., D), as x of `l2_normalize`.
         delta: (..., D), the same shape and kind; where the dtypes differ both are promoted as in `current + delta`.
         eps: Added to the norm; greater than 0.
-        out: Where to write: contiguous, of the result's shape and dtype. May be `current` or `delta` itself.
+        out: Where to write: contiguous, of the result's shape and dtype. May be `current` or `delta` itself. What it
+            holds after an error is undefined.
 
     Returns:
         (..., D), of the arguments' kind; `out` if given.
 
     Raises:
-        ValueError: as `l2_normalize`, or the shapes differ.
+        ValueError: as `l2_normalize`, the shapes differ, or the dtypes have none in common.
     """
     if delta is None:
         raise ValueError("reconstruct: delta: expected an array of current's shape, got None")
@@ -90,12 +93,25 @@ def check_result(op: str, out: Any, like: Any, contiguous: bool) -> None:
         raise ValueError(f"{op}: out: expected a contiguous array, got strides in another order")
 
 
+def check_same_memory(op: str, is_same: bool) -> None:
+    """ValueError where `out` shares memory with an argument and is not exactly that argument."""
+    if not is_same:
+        raise ValueError(f"{op}: out: expected memory of its own or exactly an argument's, got a partial overlap")
+
+
 def raise_fault(op: str, fault: tuple[int, int] | None) -> None:
     """ValueError if the core found a row that is not finite."""
     if fault is not None:
         row, argument = fault
         name = argument_names(op)[argument]
         raise ValueError(f"{op}: {name} row {row} holds NaN or infinity; expected finite numbers")
+
+
+def _common_dtype(op: str, x: np.dtype[Any], delta: np.dtype[Any]) -> np.dtype[Any]:
+    if {x.name, delta.name} <= set(FLOATS):
+        with suppress(TypeError):  # float16 and bfloat16 have none
+            return np.promote_types(x, delta)
+    raise ValueError(f"{op}: expected {', '.join(FLOATS)} that promote to one of them, got {x.name} and {delta.name}")
 
 
 def _normalize_numpy(
@@ -109,7 +125,7 @@ def _normalize_numpy(
         if delta.shape != x.shape:
             raise ValueError(f"{op}: {second}: expected shape {x.shape} like {first}, got {delta.shape}")
         if delta.dtype != x.dtype:
-            common = np.promote_types(x.dtype, delta.dtype)
+            common = _common_dtype(op, x.dtype, delta.dtype)
             x, delta = x.astype(common), delta.astype(common)
     x_rows, x_memory = rows_of(x, f"{op}: {first}")
     delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, f"{op}: {second}")
@@ -119,7 +135,7 @@ def _normalize_numpy(
         raise ValueError(f"{op}: out: expected a writable numpy array, got {type(out).__name__}")
     check_result(op, out, x, out.flags.c_contiguous)
     for memory in (x_memory, delta_memory):
-        if memory is not None and memory.ctypes.data != out.ctypes.data and np.may_share_memory(memory, out):
-            raise ValueError(f"{op}: out: expected memory of its own or exactly an argument's, got a partial overlap")
+        if memory is not None and np.may_share_memory(memory, out):
+            check_same_memory(op, memory.ctypes.data == out.ctypes.data and memory.flags.c_contiguous)
     raise_fault(op, normalize_rows(x_rows, delta_rows, out.ctypes.data, eps))
     return out

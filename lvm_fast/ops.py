@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import _core
 from ._rows import tensor_rows
-from .kernels import argument_names, check_eps, check_result, raise_fault
+from .kernels import argument_names, check_eps, check_result, check_same_memory, raise_fault
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -87,7 +87,25 @@ def _normalize_into(op: str, x: Tensor, delta: Tensor | None, eps: float, out: T
         raise ValueError(f"{op}: out: expected no gradients to be recorded; use torch.no_grad() or leave out away")
     if x.device.type != "cpu" or _is_transformed() or not _is_plain(x):
         return out.copy_(twin(x, delta, eps))
+    if out.is_neg():
+        raise ValueError(f"{op}: out: expected a plain tensor, got one that is negated when it is read")
+    for source in (x, delta):
+        if source is not None and _share_memory(source, out):
+            check_same_memory(op, source.data_ptr() == out.data_ptr() and source.is_contiguous())
     return _run(op, x, delta, eps, out)
+
+
+def _share_memory(x: Tensor, out: Tensor) -> bool:
+    """Whether the bytes from the first to the last number of the one overlap those of the other."""
+    (x_begin, x_end), (begin, end) = _reach(x), _reach(out)
+    return x_begin < end and begin < x_end
+
+
+def _reach(x: Tensor) -> tuple[int, int]:
+    if x.numel() == 0:
+        return 0, 0
+    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
 
 
 def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:

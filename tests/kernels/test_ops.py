@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -122,6 +123,43 @@ def test_out_of_a_tensor_is_filled_and_returned():
     x, out = rows(3, 8), torch.empty(3, 8)
     assert lf.l2_normalize(x, out=out) is out
     torch.testing.assert_close(out, twin(x, None, 1e-8))
+
+
+def test_a_negated_view_is_read_as_its_values():
+    x = rows(3, 8)
+    torch.testing.assert_close(lf.l2_normalize(torch._neg_view(x)), lf.l2_normalize(-x))
+    torch.testing.assert_close(
+        lf.reconstruct(x, torch._neg_view(rows(3, 8, seed=1))), lf.reconstruct(x, -rows(3, 8, seed=1))
+    )
+    strided = torch.complex(x, x).conj().imag
+    torch.testing.assert_close(lf.l2_normalize(strided), lf.l2_normalize(-x))
+    with pytest.raises(ValueError, match="out: expected a plain tensor"):
+        lf.l2_normalize(x, out=torch._neg_view(rows(3, 8)))
+
+
+def test_out_is_memory_of_its_own_or_exactly_an_argument():
+    buffer = rows(9, 8)
+    expected = lf.l2_normalize(buffer[:3])
+    torch.testing.assert_close(lf.l2_normalize(buffer[:3], out=buffer[3:6]), expected)
+    torch.testing.assert_close(lf.reconstruct(buffer[:3] * 0, buffer[:3], out=buffer[:3]), expected)
+    for x, out in ((buffer[:3], buffer[1:4]), (buffer[1:4], buffer[:3]), (buffer[::2], buffer[:5])):
+        before = buffer.clone()
+        with pytest.raises(ValueError, match="out: expected memory of its own or exactly an argument's"):
+            lf.l2_normalize(x, out=out)
+        with pytest.raises(ValueError, match="got a partial overlap"):
+            lf.l2_normalize(x.numpy(), out=out.numpy())
+        assert torch.equal(buffer, before)
+    assert lf.l2_normalize(buffer[:0], out=buffer[:0]).shape == (0, 8)
+
+
+def test_dtypes_without_a_common_one_are_both_named():
+    whole, half = np.ones((2, 3), np.int32), np.ones((2, 3), np.float16)
+    with pytest.raises(ValueError, match=r"reconstruct: expected .* got int32 and float32"):
+        lf.reconstruct(whole, np.ones((2, 3), np.float32))
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    with pytest.raises(ValueError, match=r"reconstruct: expected .* got float16 and bfloat16"):
+        lf.reconstruct(half, half.astype(bfloat16))
+    assert lf.reconstruct(half.astype(np.float32), half.astype(bfloat16)).dtype == np.float32
 
 
 def test_float_types_promote_as_in_plain_addition():
