@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -24,11 +26,14 @@ class VectorBank:
     row's scale rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to
     float32. They are compared in float64, summed in one fixed order (`csrc/scoring/screen.h`), equal scores by lower
     id: the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
-    O(B * k + tile).
+    O(B * k + tile). `docs/scoring.md` tells how.
+
+    The bank refers to the array it is given (a copy is made only where its rows are not contiguous): do not change it
+    afterwards. Beside it the bank keeps a packed form of 2 bytes a number.
 
     Args:
         vectors: (N, D) float32, float16 or bfloat16 numpy array or torch CPU tensor, or `ChainStore.vectors` (int8
-            too). The bank refers to it, without a copy where its rows are contiguous: do not change it afterwards.
+            too); D at most 65,536.
         normalize: Score cosines instead of inner products.
 
     Raises:
@@ -36,13 +41,70 @@ class VectorBank:
     """
 
     def __init__(self, vectors: Any, normalize: bool = False) -> None:
-        rows, self._memory = _matrix(vectors, "VectorBank: vectors")
-        if rows.rows == 0 or rows.dim == 0:
-            raise ValueError(
-                f"VectorBank: vectors: expected at least one row and one column, got {tuple(vectors.shape)}"
-            )
+        rows, self._memory = _bank_rows(vectors, "VectorBank")
         self._bank = _renamed("VectorBank", Bank, rows, normalize)
+        self._vectors = vectors
         self._size, self.dim, self.normalize = rows.rows, rows.dim, normalize
+
+    def refill(self, vectors: Any) -> None:
+        """Refer to other vectors from now on, packed into this bank's memory: quicker than a new bank.
+
+        Args:
+            vectors: (N', D) as the constructor takes them; N' may differ.
+
+        Raises:
+            ValueError: as the constructor, or another D. The bank is unusable after a row that could not be packed.
+        """
+        rows, memory = _bank_rows(vectors, "VectorBank.refill")
+        if rows.dim != self.dim:
+            raise ValueError(f"VectorBank.refill: vectors: expected {self.dim} columns, got {rows.dim}")
+        self._size = 0
+        _renamed("VectorBank.refill", self._bank.refill, rows)
+        self._vectors, self._memory, self._size = vectors, memory, rows.rows
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save vectors and packed form as one `.safetensors` file, atomically; `VectorBank.open` maps it.
+
+        Raises:
+            OSError: the file cannot be written; nothing is left behind.
+        """
+        from .bank_file import write_bank
+        from .data.vectors import Vectors
+
+        write_bank(path, Vectors.of(self._vectors, None, "VectorBank.save"), self._bank.packed())
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> VectorBank:
+        """Map a saved bank: the time does not depend on its size. Some rows are checked against their packed form.
+
+        Raises:
+            OSError: the file cannot be opened.
+            ValueError: it is truncated, not a bank, or its packed form does not belong to its vectors.
+        """
+        from .bank_file import read_bank
+
+        where = f"VectorBank.open: {os.fspath(path)}"
+        vectors, packed = read_bank(path, where)
+        rows, memory = _bank_rows(vectors, where)
+        arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
+        bank = cls.__new__(cls)
+        bank._bank = _renamed(where, Bank.open, rows, *arrays, packed.get("factors"))
+        bank._vectors, bank._memory = vectors, memory
+        bank._size, bank.dim, bank.normalize = rows.rows, rows.dim, "factors" in packed
+        bank._check_some_rows(where)
+        return bank
+
+    def _check_some_rows(self, where: str) -> None:
+        """Packs a few rows again: a packed form that belongs to other vectors would decide wrongly."""
+        chosen = np.unique(np.linspace(0, self._size - 1, 64).astype(np.int64))
+        held, fresh = self._bank.packed(), VectorBank(_picked(self._vectors, chosen), self.normalize)._bank.packed()
+        for name in ("bounds", "factors"):
+            if name in held and not np.allclose(held[name][chosen], fresh[name], rtol=1e-3):
+                raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
+        again = np.arange(len(chosen))
+        for name in ("coarse", "fine"):
+            if not np.array_equal(_codes(held[name], chosen, self.dim), _codes(fresh[name], again, self.dim)):
+                raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
 
     def __len__(self) -> int:
         return self._size
@@ -65,10 +127,9 @@ class VectorBank:
         ids = _integers(targets, "VectorBank.rank: targets")
         if ids.shape != (rows.rows,):
             raise ValueError(f"VectorBank.rank: targets: expected shape ({rows.rows},), got {ids.shape}")
-        most = self._size if max_rank is None else max_rank
-        if most < 1:
-            raise ValueError(f"VectorBank.rank: max_rank: expected at least 1, got {max_rank}")
-        ranks = _renamed("VectorBank.rank", self._bank.rank, rows, ids, most)
+        most = self._size if max_rank is None else _whole(max_rank, "VectorBank.rank: max_rank")
+        scores = _renamed("VectorBank.rank", self._bank.pair_scores, rows, ids)
+        ranks = _renamed("VectorBank.rank", self._bank.rank, rows, scores, ids, 0, most)
         del memory
         return ranks
 
@@ -83,11 +144,12 @@ class VectorBank:
             scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64.
         """
         rows, memory = self._queries(queries, "topk")
-        if not 1 <= k <= self._size:
+        if not _whole(k, "VectorBank.topk: k") <= self._size:
             raise ValueError(f"VectorBank.topk: k: expected 1 to {self._size} (the bank's size), got {k}")
-        best = _renamed("VectorBank.topk", self._bank.topk, rows, k)
+        scores, ids = _renamed("VectorBank.topk", self._bank.topk, rows, k)
         del memory
-        return best
+        with np.errstate(over="ignore"):
+            return scores.astype(np.float32), ids
 
     def band(
         self,
@@ -113,8 +175,7 @@ class VectorBank:
         rows, memory = self._queries(queries, "band")
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f"VectorBank.band: low, high: expected low <= high, got {low} and {high}")
-        if limit < 1:
-            raise ValueError(f"VectorBank.band: limit: expected at least 1, got {limit}")
+        limit = _whole(limit, "VectorBank.band: limit")
         excluded = None if exclude is None else _integers(exclude, "VectorBank.band: exclude")
         if excluded is not None:
             if excluded.ndim != 2 or len(excluded) != rows.rows:
@@ -124,9 +185,33 @@ class VectorBank:
         bounds = None if below is None else np.ascontiguousarray(_numpy(below), dtype=np.float64)
         if bounds is not None and (bounds.shape != (rows.rows,) or np.isnan(bounds).any()):
             raise ValueError(f"VectorBank.band: below: expected {rows.rows} numbers, got {bounds.shape} or NaN")
-        ids = _renamed("VectorBank.band", self._bank.band, rows, float(low), float(high), limit, excluded, bounds)
+        band = self._bank.band
+        _, ids = _renamed("VectorBank.band", band, rows, float(low), float(high), limit, excluded, bounds)
         del memory
         return ids
+
+    def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """log sum exp(scale * score) over the whole bank, and the best candidate: a softmax's normaliser.
+
+        The best is exact. The sum takes float32 scores (error at most about D * 2^-24 * ||query|| * ||row|| each), so
+        its logarithm is off by at most `scale` times that. No gradient.
+
+        Args:
+            queries: (B, D) float32, float16 or bfloat16.
+            scale: Positive; the inverse of a temperature.
+
+        Returns:
+            (B,) float32 and (B,) int64 ids.
+        """
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"VectorBank.logsumexp: scale: expected a positive number, got {scale}")
+        rows, memory = self._queries(queries, "logsumexp")
+        best, ids = _renamed("VectorBank.logsumexp", self._bank.topk, rows, 1)
+        sums = self._bank.sum_exp(rows, float(scale), best[:, 0])
+        del memory
+        if not np.isfinite(sums).all():
+            raise ValueError("VectorBank.logsumexp: queries: expected scores within float32's range, got larger ones")
+        return (scale * best[:, 0] + np.log(sums)).astype(np.float32), ids[:, 0]
 
     def _queries(self, queries: Any, method: str) -> tuple[Rows, Any]:
         where = f"VectorBank.{method}: queries"
@@ -159,10 +244,13 @@ def hit_at_k(
     Returns:
         {"hit@1": fraction in [0, 1], ..., "mrr": ..., "pool": candidates, "queries": B}.
     """
-    if not ks or min(ks) < 1:
-        raise ValueError(f"hit_at_k: ks: expected numbers of at least 1, got {tuple(ks)}")
+    if not ks:
+        raise ValueError("hit_at_k: ks: expected at least one number, got none")
+    ks = [_whole(k, "hit_at_k: ks") for k in ks]
     if bank is None:
         bank = VectorBank(targets.cpu() if is_tensor(targets) else targets, normalize=normalize)
+        if len(predictions) != len(bank):
+            raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
         targets = np.arange(len(bank))
     elif normalize and not bank.normalize:
         raise ValueError("hit_at_k: normalize: expected a VectorBank(..., normalize=True), got one of inner products")
@@ -173,6 +261,35 @@ def hit_at_k(
     if mrr:
         figures["mrr"] = float(np.mean(1.0 / (ranks + 1)))
     return figures | {"pool": len(bank), "queries": len(ranks)}
+
+
+def _bank_rows(vectors: Any, where: str) -> tuple[Rows, Any]:
+    rows, memory = _matrix(vectors, f"{where}: vectors")
+    if rows.rows == 0 or rows.dim == 0:
+        raise ValueError(f"{where}: vectors: expected at least one row and one column, got {tuple(vectors.shape)}")
+    return rows, memory
+
+
+def _picked(vectors: Any, chosen: NDArray[np.int64]) -> Any:
+    """Some rows of `Vectors`, as they are stored."""
+    scales = None if vectors.scales is None else vectors.scales[chosen]
+    return type(vectors)(vectors.raw[chosen], vectors.dtype_name, scales, "vectors")
+
+
+def _codes(plane: NDArray[np.int8], rows: NDArray[np.int64], dim: int) -> NDArray[np.int8]:
+    """Some rows of a plane of codes (`csrc/scoring/codes.h`): (rows, chunks, 64)."""
+    tiles = plane.reshape(-1, -(-dim // 64), 16, 64)
+    return tiles[rows // 16, :, rows % 16]
+
+
+def _whole(x: Any, where: str) -> int:
+    try:
+        number = operator.index(x)
+    except TypeError:
+        raise ValueError(f"{where}: expected a whole number, got {x!r}") from None
+    if number < 1:
+        raise ValueError(f"{where}: expected at least 1, got {number}")
+    return number
 
 
 def _matrix(x: Any, where: str) -> tuple[Rows, Any]:

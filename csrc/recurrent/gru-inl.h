@@ -1,6 +1,5 @@
 // The GRU kernels of one instruction set. Included once per level, inside that level's own namespace
-// (LVM_LEVEL), after its Vec and the tile shape LVM_TILE_ROWS x LVM_TILE_VECTORS. Only gru_kernels has
-// external linkage, as in rowwise-inl.h.
+// (LVM_LEVEL), after its Vec. Only the table has external linkage, as in rowwise-inl.h.
 
 #include "recurrent/gru_kernels.h"
 
@@ -11,45 +10,6 @@ namespace lvm::LVM_LEVEL {
 namespace {
 
 constexpr int W = Vec::width;
-constexpr int R = LVM_TILE_ROWS;
-constexpr int V = LVM_TILE_VECTORS;
-
-template <int kRows>
-void tile(const float* a, int64_t depth, const float* panel, int64_t columns, float* out,
-          int64_t out_stride) {
-    Vec sums[kRows][V];
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < V; ++v) sums[r][v] = set1(0);
-    }
-    for (int64_t d = 0; d < depth; ++d, panel += V * W) {
-        Vec b[V];
-        for (int v = 0; v < V; ++v) b[v] = load(panel + v * W);
-        for (int r = 0; r < kRows; ++r) {
-            const Vec x = set1(a[r * depth + d]);
-            for (int v = 0; v < V; ++v) sums[r][v] = fma(x, b[v], sums[r][v]);
-        }
-    }
-    for (int r = 0; r < kRows; ++r) {
-        float row[V * W];
-        for (int v = 0; v < V; ++v) store(row + v * W, sums[r][v]);
-        std::memcpy(out + r * out_stride, row, static_cast<size_t>(columns) * sizeof(float));
-    }
-}
-
-using Tile = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
-constexpr Tile kTiles[] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>, tile<7>, tile<8>};
-
-void product(const float* a, int64_t rows, int64_t depth, const float* panels, int64_t columns, float* out,
-             int64_t out_stride) {
-    for (int64_t c = 0; c < columns; c += V * W, panels += depth * V * W) {
-        const int64_t width = columns - c < V * W ? columns - c : V * W;
-        for (int64_t r = 0; r < rows; r += R) {
-            const int64_t members = rows - r < R ? rows - r : R;
-            kTiles[members](a + r * depth, depth, panels, width, out + r * out_stride + c, out_stride);
-        }
-    }
-}
-
 // Calls each(i, load, store) over [0, count): whole vectors, then the rest through a padded buffer.
 template <class Each>
 void over(int64_t count, const Each& each) {
@@ -108,7 +68,10 @@ void step_backward(const float* grad, const float* gates, const float* candidate
 }
 
 }  // namespace
-
-const GruKernels gru_kernels{V * W, product, step, step_backward};
-
 }  // namespace lvm::LVM_LEVEL
+
+template <>
+const lvm::GruKernels& lvm::GruKernels::table<lvm::Level::LVM_LEVEL>() {
+    static constexpr GruKernels kernels{LVM_LEVEL::step, LVM_LEVEL::step_backward};
+    return kernels;
+}

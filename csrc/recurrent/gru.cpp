@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "gemm/gemm.h"
 #include "recurrent/gru_kernels.h"
-#include "simd/aligned.h"
-#include "simd/level.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -14,40 +13,7 @@ namespace {
 constexpr int64_t kMostSequences =
     32;  // that one thread carries along: their states and products stay in its caches
 
-const GruKernels& kernels() {
-    switch (current_level()) {
-#if defined(__x86_64__)
-        case Level::avx512:
-            return avx512::gru_kernels;
-        case Level::avx2:
-            return avx2::gru_kernels;
-#elif defined(__aarch64__)
-        case Level::neon:
-            return neon::gru_kernels;
-#endif
-        default:
-            return scalar::gru_kernels;
-    }
-}
-
-// b[d][c] = matrix[d * row_step + c * column_step], packed for GruKernels::product; missing columns are zero.
-AlignedBuffer<float> packed(const float* matrix, int64_t depth, int64_t columns, int64_t row_step,
-                            int64_t column_step) {
-    const int64_t width = kernels().panel_width, panels = (columns + width - 1) / width;
-    AlignedBuffer<float> buffer(panels * depth * width);
-    parallel_for(panels, 1, [&](int64_t begin, int64_t end, int) {
-        for (int64_t p = begin; p < end; ++p) {
-            const int64_t first = p * width, count = std::min(width, columns - first);
-            float* panel = buffer.data() + first * depth;
-            for (int64_t d = 0; d < depth; ++d) {
-                const float* source = matrix + d * row_step + first * column_step;
-                for (int64_t c = 0; c < count; ++c) panel[d * width + c] = source[c * column_step];
-                std::fill(panel + d * width + count, panel + (d + 1) * width, 0.0f);
-            }
-        }
-    });
-    return buffer;
-}
+const GruKernels& kernels() { return kernels_in_force<GruKernels>(); }
 
 // Calls body(first, count) for groups of sequences; a group runs through all steps on one thread, with no
 // waiting for others.
@@ -68,13 +34,13 @@ void gru_forward(const GruShape& shape, const GruForward& arrays) {
     const auto [steps, batch, hidden] = shape;
     const int64_t wide = 3 * hidden;
     const AlignedBuffer<float> panels =
-        packed(arrays.weight, hidden, wide, 1, hidden);  // the weight, transposed
+        gemm_panels(arrays.weight, hidden, wide, 1, hidden);  // the weight, transposed
     over_sequences(batch, [&, batch = batch, hidden = hidden, steps = steps](int64_t first, int64_t count) {
         std::vector<float> products(static_cast<size_t>(count * wide));
         for (int64_t t = 0; t < steps; ++t) {
             const int64_t row = t * batch + first;
-            kernels().product(arrays.states + row * hidden, count, hidden, panels.data(), wide,
-                              products.data(), wide);
+            kernels_in_force<GemmKernels>().product(arrays.states + row * hidden, count, hidden,
+                                                    panels.data(), wide, products.data(), wide);
             for (int64_t b = 0; b < count; ++b) {
                 kernels().step(arrays.inputs + (row + b) * wide, products.data() + b * wide, arrays.bias,
                                arrays.states + (row + b) * hidden, hidden, arrays.gates + (row + b) * wide,
@@ -88,7 +54,7 @@ void gru_forward(const GruShape& shape, const GruForward& arrays) {
 void gru_backward(const GruShape& shape, const GruBackward& arrays) {
     const auto [steps, batch, hidden] = shape;
     const int64_t wide = 3 * hidden;
-    const AlignedBuffer<float> panels = packed(arrays.weight, wide, hidden, hidden, 1);
+    const AlignedBuffer<float> panels = gemm_panels(arrays.weight, wide, hidden, hidden, 1);
     over_sequences(batch, [&, batch = batch, hidden = hidden, steps = steps](int64_t first, int64_t count) {
         const size_t size = static_cast<size_t>(count * hidden);
         std::vector<float> grad(size), carry(size), through(size);  // carry: through z; through: through W
@@ -103,8 +69,8 @@ void gru_backward(const GruShape& shape, const GruBackward& arrays) {
                                         arrays.grad_inputs + (row + b) * wide,
                                         arrays.grad_products + (row + b) * wide, carry.data() + b * hidden);
             }
-            kernels().product(arrays.grad_products + row * wide, count, wide, panels.data(), hidden,
-                              through.data(), hidden);
+            kernels_in_force<GemmKernels>().product(arrays.grad_products + row * wide, count, wide,
+                                                    panels.data(), hidden, through.data(), hidden);
         }
         float* initial = arrays.grad_initial + first * hidden;
         for (size_t i = 0; i < size; ++i) initial[i] = carry[i] + through[i];

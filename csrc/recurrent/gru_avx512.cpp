@@ -1,6 +1,4 @@
 #include "simd/vec_avx512.h"
 
 #define LVM_LEVEL avx512
-#define LVM_TILE_ROWS 8
-#define LVM_TILE_VECTORS 3
 #include "recurrent/gru-inl.h"

@@ -3,15 +3,14 @@
 
 #include <cstdint>
 
+#include "simd/level.h"
+
 namespace lvm {
 
 struct GruKernels {
-    int64_t panel_width;  // columns of a packed panel
-
-    // out[r][c] = sum over d of a[r][d] * b[d][c], for `columns` columns packed as panels [column /
-    // width][depth][width].
-    void (*product)(const float* a, int64_t rows, int64_t depth, const float* panels, int64_t columns,
-                    float* out, int64_t out_stride);
+    static constexpr bool has(Level) { return false; }  // no more than every table has
+    template <Level>
+    static const GruKernels& table();
 
     // One sequence, one step. x, products, bias, gates: [3H]; state, candidate, next: [H].
     void (*step)(const float* x, const float* products, const float* bias, const float* state, int64_t hidden,
@@ -23,17 +22,13 @@ struct GruKernels {
                           int64_t hidden, float* grad_x, float* grad_products, float* carry);
 };
 
-namespace scalar {
-extern const GruKernels gru_kernels;
-}
-namespace neon {
-extern const GruKernels gru_kernels;
-}
-namespace avx2 {
-extern const GruKernels gru_kernels;
-}
-namespace avx512 {
-extern const GruKernels gru_kernels;
-}
+template <>
+const GruKernels& GruKernels::table<Level::scalar>();
+template <>
+const GruKernels& GruKernels::table<Level::neon>();
+template <>
+const GruKernels& GruKernels::table<Level::avx2>();
+template <>
+const GruKernels& GruKernels::table<Level::avx512>();
 
 }  // namespace lvm

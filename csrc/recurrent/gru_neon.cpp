@@ -1,6 +1,4 @@
 #include "simd/vec_neon.h"
 
 #define LVM_LEVEL neon
-#define LVM_TILE_ROWS 8
-#define LVM_TILE_VECTORS 2
 #include "recurrent/gru-inl.h"

@@ -1,6 +1,4 @@
 #include "simd/vec_scalar.h"
 
 #define LVM_LEVEL scalar
-#define LVM_TILE_ROWS 2
-#define LVM_TILE_VECTORS 8
 #include "recurrent/gru-inl.h"

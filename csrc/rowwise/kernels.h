@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rowwise/rowwise.h"
+#include "simd/level.h"
 
 namespace lvm {
 
@@ -14,23 +15,23 @@ struct RowSpan {
 };
 
 struct RowKernels {
+    static constexpr bool has(Level) { return false; }  // no more than every table has
+    template <Level>
+    static const RowKernels& table();
+
     // `bypass` writes around the caches: right for results larger than they are, needs 64-byte aligned rows.
     RowFault (*forward)(const RowSpan& span, bool bypass);
     void (*backward)(const RowSpan& span, const Rows& grad_out);
 };
 
-namespace scalar {
-extern const RowKernels row_kernels;
-}
-namespace neon {
-extern const RowKernels row_kernels;
-}
-namespace avx2 {
-extern const RowKernels row_kernels;
-}
-namespace avx512 {
-extern const RowKernels row_kernels;
-}
+template <>
+const RowKernels& RowKernels::table<Level::scalar>();
+template <>
+const RowKernels& RowKernels::table<Level::neon>();
+template <>
+const RowKernels& RowKernels::table<Level::avx2>();
+template <>
+const RowKernels& RowKernels::table<Level::avx512>();
 
 // One row in float64, safe for any magnitude. Returns the argument at fault (0 = x, 1 = delta) or -1.
 template <class T>

@@ -1,5 +1,5 @@
 // The row kernels of one instruction set. Included once per level, inside that level's own namespace
-// (LVM_LEVEL), after its Vec. Nothing here may have external linkage but row_kernels: a shared inline
+// (LVM_LEVEL), after its Vec. Nothing here may have external linkage but the table: a shared inline
 // function compiled with AVX-512 could replace the plain one.
 
 #include "rowwise/kernels.h"
@@ -146,7 +146,10 @@ void any_backward(const RowSpan& span, const Rows& grad_out) {
 }
 
 }  // namespace
-
-const RowKernels row_kernels{any_forward, any_backward};
-
 }  // namespace lvm::LVM_LEVEL
+
+template <>
+const lvm::RowKernels& lvm::RowKernels::table<lvm::Level::LVM_LEVEL>() {
+    static constexpr RowKernels kernels{LVM_LEVEL::any_forward, LVM_LEVEL::any_backward};
+    return kernels;
+}

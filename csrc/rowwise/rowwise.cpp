@@ -17,21 +17,7 @@ constexpr int64_t kBytesToShare = 512 << 10;  // below this, one core finishes b
 constexpr int64_t kBytesToBypass =
     8 << 20;  // results this large would only push everything else out of the caches
 
-const RowKernels& kernels() {
-    switch (current_level()) {
-#if defined(__x86_64__)
-        case Level::avx512:
-            return avx512::row_kernels;
-        case Level::avx2:
-            return avx2::row_kernels;
-#elif defined(__aarch64__)
-        case Level::neon:
-            return neon::row_kernels;
-#endif
-        default:
-            return scalar::row_kernels;
-    }
-}
+const RowKernels& kernels() { return kernels_in_force<RowKernels>(); }
 
 int64_t element_size(DType dtype) {
     switch (dtype) {

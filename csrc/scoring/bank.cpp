@@ -1,75 +1,120 @@
 #include "scoring/bank.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
+#include <stdexcept>
 
+#include "gemm/gemm.h"
 #include "scoring/best_ending.h"
 #include "scoring/rank_ending.h"
-#include "scoring/row_norms.h"
 #include "scoring/scan.h"
+#include "scoring/stored_rows.h"
 
 namespace lvm {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Queries at a time: bounds memory, yet makes packing the candidates once per block cheap.
+// Queries at a time: their codes fit a core's second cache, and reading the bank once for so many is cheap.
 constexpr int64_t kQueriesPerBlock = 1536;
 
-// Calls body(block, first) for consecutive blocks of checked queries; `first` is the index of the block's
-// first query.
+// Calls body(block, first) for consecutive blocks of queries; `first` is the index of the block's first
+// query.
 template <class Body>
 void over_blocks(const Rows& queries, bool normalize, const Body& body) {
-    const std::vector<double> norms = checked_norms(queries, normalize, "queries");
     for (int64_t first = 0; first < queries.rows; first += kQueriesPerBlock) {
         const int64_t last = std::min(first + kQueriesPerBlock, queries.rows);
-        body(QueryBlock(queries, norms, normalize, first, last, screen_kernels().queries), first);
+        body(QueryBlock(queries, normalize, first, last), first);
     }
+}
+
+std::vector<int64_t> as_given(int64_t count) {
+    std::vector<int64_t> order(static_cast<size_t>(count));
+    std::iota(order.begin(), order.end(), 0);
+    return order;
+}
+
+// Queries with a far target, of which little is open, apart from those with a near one.
+std::vector<int64_t> by_cosine(const QueryBlock& block, const std::vector<Scored>& targets) {
+    std::vector<double> cosines;
+    for (int64_t q = 0; q < block.count(); ++q) {
+        const double norm = block.bounds(q).norm;
+        cosines.push_back(norm > 0 && norm < kInfinity ? targets[static_cast<size_t>(q)].score / norm : 0);
+    }
+    std::vector<int64_t> order = as_given(block.count());
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+        return cosines[static_cast<size_t>(a)] > cosines[static_cast<size_t>(b)];
+    });
+    return order;
 }
 
 }  // namespace
 
-Bank::Bank(const Rows& rows, bool normalize)
-    : rows_(rows), normalize_(normalize), norms_(checked_norms(rows, normalize, "vectors")) {}
+Bank::Bank(const Rows& rows, bool normalize) : rows_(rows) {
+    if (rows.dim > kMostDims) {
+        throw std::invalid_argument("vectors: expected at most " + std::to_string(kMostDims) +
+                                    " columns, got " + std::to_string(rows.dim));
+    }
+    own_.pack(rows, normalize);
+    packed_ = own_.view();
+}
+
+void Bank::refill(const Rows& rows) {
+    const bool normalized = normalize();
+    rows_.rows = 0;
+    own_.pack(rows, normalized);
+    packed_ = own_.view();
+    rows_ = rows;
+}
 
 const float* Bank::stored_row(int64_t i, float* buffer) const {
-    const bool in_place = rows_.dtype == DType::float32 && !normalize_ &&
+    const bool in_place = rows_.dtype == DType::float32 && !normalize() &&
                           reinterpret_cast<uintptr_t>(rows_.data) % alignof(float) == 0;
     if (in_place) return rows_.row<float>(i);
-    load_row(rows_, i, normalize_ ? norms_[static_cast<size_t>(i)] : 0, buffer);
+    load_row(rows_, i, normalize() ? packed_.factors[i] : 1, buffer);
     return buffer;
 }
 
-double Bank::largest_norm(int64_t begin, int64_t end) const {
-    constexpr double kUnitNorm = 1 + 1e-6;  // of a normalised row after rounding to float32
-    return normalize_ ? kUnitNorm : *std::max_element(norms_.begin() + begin, norms_.begin() + end);
+void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) const {
+    constexpr int64_t kPairsPerPiece = 64;
+    const ScreenKernels& kernels = screen_kernels();
+    parallel_for(queries.rows, kPairsPerPiece, [&](int64_t begin, int64_t end, int) {
+        std::vector<float> query(static_cast<size_t>(dim())), buffer(query);
+        for (int64_t q = begin; q < end; ++q) {
+            load_row(queries, q, 1, query.data());
+            if (normalize()) {
+                const double squares = kernels.dot(query.data(), query.data(), dim());
+                kernels.scale(query.data(), dim(), 1 / std::sqrt(squares));
+            }
+            scores[q] = kernels.dot(query.data(), stored_row(ids[q], buffer.data()), dim());
+        }
+    });
 }
 
-void Bank::rank(const Rows& queries, const int64_t* targets, int64_t max_rank, int64_t* ranks) const {
-    const int workers = num_threads();
-    std::vector<float> buffer(static_cast<size_t>(dim()));
-    over_blocks(queries, normalize_, [&](const QueryBlock& block, int64_t first) {
-        std::vector<Scored> wanted;
-        for (int64_t q = 0; q < block.count(); ++q) {
-            const int64_t id = targets[first + q];
-            wanted.push_back({screen_kernels().dot(block.row(q), stored_row(id, buffer.data()), dim()), id});
-        }
-        RankEnding ending(std::move(wanted), max_rank, workers);
-        scan(*this, block, workers, ending);
+void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
+                int64_t max_rank, int64_t* ranks) const {
+    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
+        std::vector<Scored> targets;
+        for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
+        std::vector<int64_t> order = by_cosine(block, targets);
+        RankEnding ending(std::move(targets), first_id, max_rank);
+        scan(*this, block, std::move(order), num_threads(), ending);
         for (int64_t q = 0; q < block.count(); ++q) ranks[first + q] = ending.rank(q);
     });
 }
 
-void Bank::topk(const Rows& queries, int64_t k, float* scores, int64_t* ids) const {
+void Bank::topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const {
     const int workers = num_threads();
-    over_blocks(queries, normalize_, [&](const QueryBlock& block, int64_t first) {
+    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits(static_cast<size_t>(block.count()),
                                                {-kInfinity, kInfinity, nullptr, 0});
         BestEnding ending(std::move(limits), k, workers);
-        scan(*this, block, workers, ending);
+        scan(*this, block, as_given(block.count()), workers, ending);
         for (int64_t q = 0; q < block.count(); ++q) {
             int64_t place = (first + q) * k;
             for (const Scored& item : ending.best(q)) {
-                scores[place] = static_cast<float>(item.score);
+                scores[place] = item.score;
                 ids[place++] = item.id;
             }
         }
@@ -77,20 +122,58 @@ void Bank::topk(const Rows& queries, int64_t k, float* scores, int64_t* ids) con
 }
 
 void Bank::band(const Rows& queries, double low, double high, int64_t limit, const int64_t* exclude,
-                int64_t excluded, const double* below, int64_t* ids) const {
+                int64_t excluded, const double* below, double* scores, int64_t* ids) const {
     const int workers = num_threads();
     std::fill(ids, ids + queries.rows * limit, -1);
-    over_blocks(queries, normalize_, [&](const QueryBlock& block, int64_t first) {
+    std::fill(scores, scores + queries.rows * limit, -kInfinity);
+    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits;
         for (int64_t q = first; q < first + block.count(); ++q) {
             limits.push_back(
                 {low, below ? std::min(high, below[q]) : high, exclude + q * excluded, excluded});
         }
         BestEnding ending(std::move(limits), limit, workers);
-        scan(*this, block, workers, ending);
+        scan(*this, block, as_given(block.count()), workers, ending);
         for (int64_t q = 0; q < block.count(); ++q) {
-            int64_t* place = ids + (first + q) * limit;
-            for (const Scored& item : ending.best(q)) *place++ = item.id;
+            int64_t place = (first + q) * limit;
+            for (const Scored& item : ending.best(q)) {
+                scores[place] = item.score;
+                ids[place++] = item.id;
+            }
+        }
+    });
+}
+
+void Bank::sum_exp(const Rows& queries, double factor, const double* best, double* sums) const {
+    constexpr int64_t kRowsPerPiece = 64;
+    const int workers = num_threads();
+    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
+        const int64_t count = block.count();
+        std::vector<double> partial(static_cast<size_t>(workers * count));
+        const auto piece = [&](int64_t begin, int64_t end, int worker) {
+            std::vector<float> rows(static_cast<size_t>(kRowsPerPiece * dim()));
+            std::vector<float> scores(static_cast<size_t>(count * kRowsPerPiece));
+            for (; begin < end; begin += kRowsPerPiece) {
+                const int64_t width = std::min(kRowsPerPiece, end - begin);
+                for (int64_t i = 0; i < width; ++i) {
+                    float* place = rows.data() + i * dim();
+                    const float* row = stored_row(begin + i, place);
+                    if (row != place) std::copy_n(row, dim(), place);
+                }
+                const auto panels = gemm_panels(rows.data(), dim(), width, 1, dim());
+                kernels_in_force<GemmKernels>().product(block.row(0), count, dim(), panels.data(), width,
+                                                        scores.data(), kRowsPerPiece);
+                for (int64_t q = 0; q < count; ++q) {
+                    partial[static_cast<size_t>(worker * count + q)] += screen_kernels().sum_exp(
+                        scores.data() + q * kRowsPerPiece, width, static_cast<float>(factor),
+                        static_cast<float>(best[first + q]));
+                }
+            }
+        };
+        parallel_for(size(), kRowsPerPiece, piece, workers);
+        for (int64_t q = 0; q < count; ++q) {
+            sums[first + q] = 0;
+            for (int w = 0; w < workers; ++w) sums[first + q] += partial[static_cast<size_t>(w * count + q)];
         }
     });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "scoring/best_list.h"
@@ -20,22 +21,22 @@ class BestEnding {
 
     BestEnding(std::vector<Limits> limits, int64_t capacity, int workers)
         : limits_(std::move(limits)),
-          lists_(limits_.size() * static_cast<size_t>(workers), BestList(capacity)) {}
-
-    Open open(int worker, int64_t q) const {
-        const Limits& wanted = limits_[static_cast<size_t>(q)];
-        return {std::max(wanted.low, lists_[at(worker, q)].threshold()), wanted.high};
+          lists_(limits_.size() * static_cast<size_t>(workers), BestList(capacity)),
+          least_(limits_.size()) {
+        for (size_t q = 0; q < least_.size(); ++q) least_[q].store(limits_[q].low, std::memory_order_relaxed);
     }
+
+    Open open(int, int64_t q) const { return {least(q), limits_[static_cast<size_t>(q)].high}; }
     bool settled(int, int64_t) const { return false; }
     void above(int, int64_t, int64_t) {}
     void score(int worker, int64_t q, int64_t id, double exact) {
         const Limits& wanted = limits_[static_cast<size_t>(q)];
+        if (!(exact >= least(q) && exact < wanted.high)) return;
+        const int64_t* end = wanted.exclude + wanted.excluded;
+        if (std::find(wanted.exclude, end, id) != end) return;
         BestList& list = lists_[at(worker, q)];
-        if (!(exact >= wanted.low && exact < wanted.high) || exact < list.threshold()) return;
-        if (std::find(wanted.exclude, wanted.exclude + wanted.excluded, id) !=
-            wanted.exclude + wanted.excluded)
-            return;
         list.offer({exact, id});
+        raise_least(q, list.threshold());
     }
 
     // The best of all workers' lists, best first.
@@ -52,8 +53,18 @@ class BestEnding {
         return static_cast<size_t>(worker) * limits_.size() + static_cast<size_t>(q);
     }
 
+    // Scores below this cannot be among the best: the highest threshold of all workers' lists.
+    double least(int64_t q) const { return least_[static_cast<size_t>(q)].load(std::memory_order_relaxed); }
+    void raise_least(int64_t q, double threshold) {
+        std::atomic<double>& least = least_[static_cast<size_t>(q)];
+        double seen = least.load(std::memory_order_relaxed);
+        while (seen < threshold && !least.compare_exchange_weak(seen, threshold, std::memory_order_relaxed)) {
+        }
+    }
+
     std::vector<Limits> limits_;
     std::vector<BestList> lists_;  // [worker][query]
+    std::vector<std::atomic<double>> least_;
 };
 
 }  // namespace lvm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "scoring/best_list.h"
@@ -11,41 +12,30 @@ namespace lvm {
 
 class RankEnding {
   public:
-    // targets[q]: the exact score and id of query q's target.
-    RankEnding(std::vector<Scored> targets, int64_t max_rank, int workers)
-        : targets_(std::move(targets)),
-          max_rank_(max_rank),
-          counts_(targets_.size() * static_cast<size_t>(workers)) {}
+    // targets[q]: the exact score and id of query q's target; candidate i counts as id first_id + i.
+    RankEnding(std::vector<Scored> targets, int64_t first_id, int64_t max_rank)
+        : targets_(std::move(targets)), first_id_(first_id), max_rank_(max_rank), counts_(targets_.size()) {}
 
-    Open open(int worker, int64_t q) const {
-        if (settled(worker, q)) return {kNever, kNever};
-        return {target(q).score, target(q).score};
-    }
+    Open open(int, int64_t q) const { return {target(q).score, target(q).score}; }
     // A certain miss: nothing more to learn.
-    bool settled(int worker, int64_t q) const { return count(worker, q) >= max_rank_; }
-    void above(int worker, int64_t q, int64_t more) { count(worker, q) += more; }
-    void score(int worker, int64_t q, int64_t id, double exact) {
-        count(worker, q) += better({exact, id}, target(q));
+    bool settled(int, int64_t q) const {
+        return counts_[static_cast<size_t>(q)].load(std::memory_order_relaxed) >= max_rank_;
+    }
+    void above(int, int64_t q, int64_t more) {
+        counts_[static_cast<size_t>(q)].fetch_add(more, std::memory_order_relaxed);
+    }
+    void score(int, int64_t q, int64_t id, double exact) {
+        if (better({exact, first_id_ + id}, target(q))) above(0, q, 1);
     }
 
-    int64_t rank(int64_t q) const {
-        int64_t total = 0;
-        for (size_t i = static_cast<size_t>(q); i < counts_.size(); i += targets_.size()) total += counts_[i];
-        return std::min(total, max_rank_);
-    }
+    int64_t rank(int64_t q) const { return std::min(counts_[static_cast<size_t>(q)].load(), max_rank_); }
 
   private:
-    static constexpr double kNever = std::numeric_limits<double>::infinity();
-
     const Scored& target(int64_t q) const { return targets_[static_cast<size_t>(q)]; }
-    int64_t& count(int worker, int64_t q) {
-        return counts_[static_cast<size_t>(worker) * targets_.size() + static_cast<size_t>(q)];
-    }
-    int64_t count(int worker, int64_t q) const { return const_cast<RankEnding*>(this)->count(worker, q); }
 
     std::vector<Scored> targets_;
-    int64_t max_rank_;
-    std::vector<int64_t> counts_;  // [worker][query]
+    int64_t first_id_, max_rank_;
+    std::vector<std::atomic<int64_t>> counts_;
 };
 
 }  // namespace lvm

@@ -1,41 +1,189 @@
 // The scoring kernels of one instruction set. Included once per level, inside that level's own namespace
-// (LVM_LEVEL), after its Vec and the tile shape LVM_TILE_QUERIES x LVM_TILE_VECTORS. Only screen_kernels has
-// external linkage, as in rowwise-inl.h.
+// (LVM_LEVEL), after its Vec and its Product. Only the table has external linkage, as in rowwise-inl.h.
+//
+// A Product multiplies a block of 32 candidates with a panel of 32 queries, out: [32 candidates][32 queries]:
+//   template <bool kAdd, class Between> void operator()(rows, row_sums, panel, chunks, out, between)
+// and calls between(i) for i = 0 .. steps(chunks) - 1 along the way: work for the units it leaves idle.
+// few_open: how many open pairs of a block cost about as much one by one as its fine products do.
+
+#include <bit>
+#include <cmath>
+#include <limits>
 
 #include "scoring/screen.h"
 
 namespace lvm::LVM_LEVEL {
+
+#include "simd/math-inl.h"
+
 namespace {
 
 constexpr int W = Vec::width;
-constexpr int Q = LVM_TILE_QUERIES;
-constexpr int V = LVM_TILE_VECTORS;
-static_assert(V * W <= 64, "one bit a candidate");
+constexpr int V = kPanelQueries / W;  // vectors of one candidate's scores
+constexpr int64_t kScores = kBlockRows * kPanelQueries;
 
-void tile(const float* q, const float* c, int64_t dim, const float* low, const float* high, uint64_t* above,
-          uint64_t* open) {
-    Vec scores[Q][V];
-    for (int j = 0; j < Q; ++j) {
-        for (int v = 0; v < V; ++v) scores[j][v] = set1(0);
-    }
-    for (int64_t d = 0; d < dim; ++d, q += Q, c += V * W) {
-        Vec candidates[V];
-        for (int v = 0; v < V; ++v) candidates[v] = load(c + v * W);
-        for (int j = 0; j < Q; ++j) {
-            const Vec query = set1(q[j]);
-            for (int v = 0; v < V; ++v) scores[j][v] = fma(query, candidates[v], scores[j][v]);
-        }
-    }
-    for (int j = 0; j < Q; ++j) {
-        const Vec least = set1(low[j]), most = set1(high[j]);
-        uint64_t over = 0, kept = 0;
+// Up to kBlockRows candidates and their integer products with the panel.
+struct Block {
+    const CodeBounds* bounds;
+    uint32_t* open;
+    int64_t count = 0, opened = 0;
+    const int32_t* coarse = nullptr;
+};
+
+// The panel's numbers and the counts of what is above, where the compiler can keep them in registers.
+struct Judge {
+    const ScreenTask& task;
+    Vec low[V], high[V], norm_error[V], rest_share[V];
+    Count above[V];
+
+    explicit Judge(const ScreenTask& t) : task(t) {
         for (int v = 0; v < V; ++v) {
-            over |= greater(scores[j][v], most) << (v * W);
-            kept |= not_less(scores[j][v], least) << (v * W);
+            low[v] = load(t.low + v * W);
+            high[v] = load(t.high + v * W);
+            norm_error[v] = load(t.panel->norm_error + v * W);
+            rest_share[v] = load(t.panel->rest_share + v * W);
         }
-        above[j] = over;
-        open[j] = kept & ~over;
     }
+
+    // |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz.
+    inline void coarse(Block& block, int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+            const CodeBounds& row = block.bounds[i];
+            const Vec scale = set1(row.scale), norm = set1(row.norm), rest = set1(row.coarse_rest);
+            uint64_t over = 0, kept = 0;
+            for (int v = 0; v < V; ++v) {
+                const Vec score = mul(load(block.coarse + i * kPanelQueries + v * W), scale);
+                const Vec error = fma(norm_error[v], norm, mul(rest_share[v], rest));
+                const Vec least = sub(score, error);
+                count_greater(above[v], least, high[v]);
+                over |= greater(least, high[v]) << (v * W);
+                kept |= not_less(add(score, error), low[v]) << (v * W);
+            }
+            block.open[i] = static_cast<uint32_t>(kept & ~over);
+            block.opened += std::popcount(block.open[i]);
+        }
+    }
+
+    // The same with the fine products: what is still open after them stays open. Returns how many.
+    int64_t fine(const Block& block, const int32_t* fine_products, int32_t* above_counts) const {
+        const QueryPanel& panel = *task.panel;
+        int64_t opened = 0;
+        for (int64_t i = 0; i < block.count; ++i) {
+            if (block.open[i] == 0) continue;
+            const CodeBounds& row = block.bounds[i];
+            uint64_t over = 0, kept = 0;
+            for (int v = 0; v < V; ++v) {
+                const int64_t at = i * kPanelQueries + v * W;
+                const Vec steps = fma(load(block.coarse + at), set1(kFineSteps), load(fine_products + at));
+                const Vec score = mul(steps, set1(row.scale / kFineSteps));
+                Vec error = mul(load(panel.norm_error2 + v * W), set1(row.norm));
+                error = fma(load(panel.rest_share2 + v * W), set1(row.fine_rest), error);
+                error = fma(load(panel.cross_share + v * W), set1(row.coarse_rest), error);
+                over |= greater(sub(score, error), high[v]) << (v * W);
+                kept |= not_less(add(score, error), low[v]) << (v * W);
+            }
+            const uint32_t sure = block.open[i] & static_cast<uint32_t>(over);
+            for (uint32_t rest = sure; rest; rest &= rest - 1) ++above_counts[std::countr_zero(rest)];
+            block.open[i] &= static_cast<uint32_t>(kept & ~over);
+            opened += std::popcount(block.open[i]);
+        }
+        return opened;
+    }
+};
+
+int64_t screen(const ScreenTask& task) {
+    alignas(64) int32_t coarse[2][kScores], fine[kScores];
+    alignas(64) int32_t above[kPanelQueries];
+    const QueryPanel& panel = *task.panel;
+    const int64_t chunks = task.chunks, block_bytes = kBlockRows * chunks * kTileDims;
+    const int64_t steps = Product::steps(chunks);
+    const Product product;
+    Judge judge(task);
+    Block block{};  // the one before that which is being multiplied
+    int64_t opened = 0;
+    int32_t fine_above[kPanelQueries] = {};
+
+    const auto judge_part = [&](int64_t step) {
+        judge.coarse(block, block.count * step / steps, block.count * (step + 1) / steps);
+    };
+    const auto finish = [&] {
+        if (block.opened > Product::few_open) {
+            const int64_t first = block.bounds - task.bounds, offset = first * chunks * kTileDims;
+            const float* sums = &block.bounds->coarse_sum;
+            const float* fine_sums = &block.bounds->fine_sum;
+            const auto nothing = [](int64_t) {};
+            product.template multiply<false>(task.fine + offset, fine_sums, panel.coarse, chunks, fine,
+                                             nothing);
+            product.template multiply<true>(task.coarse + offset, sums, panel.fine, chunks, fine, nothing);
+            block.opened = judge.fine(block, fine, fine_above);
+        }
+        opened += block.opened;
+    };
+
+    for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows, turn ^= 1) {
+        const CodeBounds* bounds = task.bounds + first;
+        product.template multiply<false>(task.coarse + first / kBlockRows * block_bytes, &bounds->coarse_sum,
+                                         panel.coarse, chunks, coarse[turn], judge_part);
+        finish();
+        const int64_t count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+        block = {bounds, task.open + first, count, 0, coarse[turn]};
+    }
+    judge.coarse(block, 0, block.count);
+    finish();
+
+    for (int v = 0; v < V; ++v) store(above + v * W, judge.above[v]);
+    for (int j = 0; j < kPanelQueries; ++j) task.above[j] = above[j] + fine_above[j];
+    return opened;
+}
+
+// A bound on the sum of `count` squares in float32 lanes (Higham, Accuracy and Stability of Numerical
+// Algorithms, sec. 3.1), as a factor on its square root.
+inline float inflation(int64_t count) { return 1 + 0x1p-23f * static_cast<float>(count / W + 32); }
+
+CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine) {
+    constexpr float kSmallest = 1e-15f, kLargest = 1e15f, kMostCode = 127, kRoundings = 0x1p-21f;
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const int64_t dim = chunks * kTileDims;
+    Vec most = set1(0), squares = set1(0);
+    for (int64_t d = 0; d < dim; d += W) {
+        const Vec x = load(row + d);
+        most = max(most, abs(x));
+        squares = fma(x, x, squares);
+    }
+    const float magnitude = largest(most), size = sum(squares);
+    const bool zero = magnitude == 0 && size == 0;
+    if (zero || !(magnitude >= kSmallest && magnitude <= kLargest && size < kInfinity)) {
+        for (int64_t c = 0; c < chunks; ++c) {
+            std::memset(coarse + c * kTileBytes, 0, kTileDims);
+            std::memset(fine + c * kTileBytes, 0, kTileDims);
+        }
+        const float unknown = zero ? 0 : kInfinity;
+        return {0, unknown, unknown, unknown, 0, 0};
+    }
+    const float scale = magnitude / kMostCode;
+    const Vec inverse = set1(1 / scale), steps = set1(kFineSteps);
+    Vec coarse_squares = set1(0), fine_squares = set1(0), coarse_sum = set1(0), fine_sum = set1(0);
+    for (int64_t c = 0; c < chunks; ++c) {
+        for (int64_t d = 0; d < kTileDims; d += W) {
+            const Vec x = clamp(mul(load(row + c * kTileDims + d), inverse), -kMostCode, kMostCode);
+            const Vec whole = round_nearest(x);
+            const Vec rest = sub(x, whole);
+            const Vec parts = clamp(round_nearest(mul(rest, steps)), -kMostCode, kMostCode);
+            const Vec left = sub(mul(rest, steps), parts);
+            coarse_squares = fma(rest, rest, coarse_squares);
+            fine_squares = fma(left, left, fine_squares);
+            coarse_sum = add(coarse_sum, whole);
+            fine_sum = add(fine_sum, parts);
+            store(coarse + c * kTileBytes + d, whole);
+            store(fine + c * kTileBytes + d, parts);
+        }
+    }
+    const float norm = std::sqrt(size) * inflation(dim);
+    const float coarse_rest = std::sqrt(sum(coarse_squares)) * inflation(dim) * scale;
+    const float fine_rest = std::sqrt(sum(fine_squares)) * inflation(dim) * scale / kFineSteps;
+    // What rounding x / scale may have cost is a few parts in 2^24 of every number.
+    return {scale,           norm,         coarse_rest + norm * kRoundings, fine_rest + norm * kRoundings,
+            sum(coarse_sum), sum(fine_sum)};
 }
 
 // 8 lanes at a time through the compiler's vector types: it splits them to fit the instruction set.
@@ -99,8 +247,23 @@ void scale(float* x, int64_t dim, double factor) {
     for (int64_t d = 0; d < dim; ++d) x[d] = static_cast<float>(static_cast<double>(x[d]) * factor);
 }
 
+double sum_exp(const float* x, int64_t count, float factor, float top) {
+    Vec sums = set1(0);
+    int64_t i = 0;
+    for (; i + W <= count; i += W) {
+        sums = add(sums, exponential(mul(set1(factor), sub(load(x + i), set1(top)))));
+    }
+    double total = sum(sums);
+    for (; i < count; ++i) total += std::exp(static_cast<double>(factor) * (x[i] - top));
+    return total;
+}
+
 }  // namespace
-
-const ScreenKernels screen_kernels{Q, V * W, tile, dot, widen, scale};
-
 }  // namespace lvm::LVM_LEVEL
+
+template <>
+const lvm::ScreenKernels& lvm::ScreenKernels::table<lvm::Level::LVM_LEVEL>() {
+    static constexpr ScreenKernels kernels{LVM_LEVEL::screen, LVM_LEVEL::encode, LVM_LEVEL::dot,
+                                           LVM_LEVEL::widen,  LVM_LEVEL::scale,  LVM_LEVEL::sum_exp};
+    return kernels;
+}

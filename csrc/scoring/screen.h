@@ -1,21 +1,56 @@
-// What each instruction set provides to the scoring engine: a tile of approximate float32 scores that decides
-// what it safely can, and the one exact score.
+// What each instruction set provides to the scoring engine: integer products that decide what they safely
+// can, the codes they read, and the one exact score.
 #pragma once
 
 #include <cstdint>
 
 #include "rows.h"
+#include "scoring/codes.h"
+#include "simd/level.h"
 
 namespace lvm {
 
-struct ScreenKernels {
-    int queries;     // of one tile
-    int candidates;  // of one tile, at most 64
+constexpr int kPanelQueries = 32;
+constexpr int64_t kBlockRows = 32;  // candidates that one product takes; banks are padded to it
+constexpr int64_t kMostScreened = 512;
 
-    // q: [dim][queries], c: [dim][candidates]. Bit i of above[j]: the float32 score of (query j, candidate i)
-    // is > high[j]; bit i of open[j]: it is neither that nor < low[j].
-    void (*tile)(const float* q, const float* c, int64_t dim, const float* low, const float* high,
-                 uint64_t* above, uint64_t* open);
+// One panel of queries as the products read it. Codes: two halves of 16 queries, [dimension / 4][16][4].
+// Scores are counted in units of the query's scale; bounds as in CodeBounds.
+struct QueryPanel {
+    const int8_t* coarse;
+    const int8_t* fine;
+    alignas(64) float norm_error[kPanelQueries];  // times a candidate's norm ...
+    alignas(64) float rest_share[kPanelQueries];  // ... plus this times its coarse_rest bounds a coarse score
+    alignas(64) float norm_error2[kPanelQueries];  // the same for a fine score: norm,
+    alignas(64) float rest_share2[kPanelQueries];  // fine_rest
+    alignas(64) float cross_share[kPanelQueries];  // and coarse_rest
+};
+
+// A panel against up to kMostScreened candidates.
+struct ScreenTask {
+    const QueryPanel* panel;
+    int64_t chunks;
+    const int8_t* coarse;  // the candidates' codes, beginning at a multiple of kBlockRows
+    const int8_t* fine;
+    const CodeBounds* bounds;
+    int64_t count;
+    const float* low;   // [32] what cannot reach this is decided: no
+    const float* high;  // [32] what certainly exceeds this is decided: yes
+    int32_t* above;     // [32] gets how many candidates certainly exceed high
+    uint32_t* open;     // [count] gets, for each candidate, one bit a query: undecided
+};
+
+struct ScreenKernels {
+    static constexpr bool has(Level) { return true; }
+    template <Level>
+    static const ScreenKernels& table();
+
+    // Returns how many pairs stay open.
+    int64_t (*screen)(const ScreenTask& task);
+
+    // Codes and bounds of a row of float32, padded with zeros to whole chunks. `coarse`, `fine`: as
+    // code_offset.
+    CodeBounds (*encode)(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine);
 
     // THE score: float64, in one order of summation. Partial sum j (of 32) takes elements j, j + 32, j + 64,
     // ... in turn; then the upper half of the partial sums is added to the lower half until one is left. A
@@ -27,27 +62,24 @@ struct ScreenKernels {
 
     // x * factor in float64, rounded to float32, in place.
     void (*scale)(float* x, int64_t dim, double factor);
+
+    // The sum of exp(factor * (x[i] - top)), for factor * (x[i] - top) up to 80.
+    double (*sum_exp)(const float* x, int64_t count, float factor, float top);
 };
 
-// The kernels of the level in force.
-const ScreenKernels& screen_kernels();
+template <>
+const ScreenKernels& ScreenKernels::table<Level::scalar>();
+template <>
+const ScreenKernels& ScreenKernels::table<Level::neon>();
+template <>
+const ScreenKernels& ScreenKernels::table<Level::avx2>();
+template <>
+const ScreenKernels& ScreenKernels::table<Level::avxvnni>();
+template <>
+const ScreenKernels& ScreenKernels::table<Level::avx512>();
+template <>
+const ScreenKernels& ScreenKernels::table<Level::amx>();
 
-// |float32 tile score - exact score| <= screen_error(dim, ||q||, ||c||): Higham, Accuracy and Stability of
-// Numerical Algorithms, eq. 3.5, plus what flushed subnormals can cost. Infinite where float32 could
-// overflow.
-double screen_error(int64_t dim, double query_norm, double candidate_norm);
-
-namespace scalar {
-extern const ScreenKernels screen_kernels;
-}
-namespace neon {
-extern const ScreenKernels screen_kernels;
-}
-namespace avx2 {
-extern const ScreenKernels screen_kernels;
-}
-namespace avx512 {
-extern const ScreenKernels screen_kernels;
-}
+inline const ScreenKernels& screen_kernels() { return kernels_in_force<ScreenKernels>(); }
 
 }  // namespace lvm

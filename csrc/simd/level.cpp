@@ -4,6 +4,15 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace lvm {
 namespace {
 
@@ -20,6 +29,57 @@ Level level_from(const std::string& name, const std::string& where) {
                                 name + "'");
 }
 
+#if defined(__x86_64__)
+bool has_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+// With the integer dot products that the scoring kernels live on.
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+// Not every compiler's __builtin_cpu_supports knows the newest names, hence CPUID leaf 7 itself.
+bool has_avxvnni() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned kAvxVnni = 1u << 4;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvxVnni);
+}
+
+bool has_amx() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned kTileInt8 = (1u << 24) | (1u << 25);
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTileInt8) != kTileInt8) return false;
+#if defined(__linux__)
+    // The kernel gives the tile registers only to a process that asks for them (arch/x86 "XSTATE").
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+#endif
+
+std::vector<Level> detected_levels() {
+    std::vector<Level> levels{Level::scalar};
+#if defined(__x86_64__)
+    if (!has_avx2()) return levels;
+    levels.push_back(Level::avx2);
+    if (has_avxvnni()) levels.push_back(Level::avxvnni);
+    if (!has_avx512()) return levels;
+    levels.push_back(Level::avx512);
+    if (has_amx()) levels.push_back(Level::amx);
+#elif defined(__aarch64__) && defined(__linux__)
+    constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+    if (getauxval(AT_HWCAP) & kDotProducts) levels.push_back(Level::neon);
+#elif defined(__aarch64__)
+    levels.push_back(Level::neon);  // every Apple chip has the dot products
+#endif
+    return levels;
+}
+
 }  // namespace
 
 const char* level_name(Level level) {
@@ -30,25 +90,18 @@ const char* level_name(Level level) {
             return "neon";
         case Level::avx2:
             return "avx2";
+        case Level::avxvnni:
+            return "avxvnni";
         case Level::avx512:
             return "avx512";
+        case Level::amx:
+            return "amx";
     }
     return "unknown";
 }
 
 std::vector<Level> available_levels() {
-    std::vector<Level> levels{Level::scalar};
-#if defined(__x86_64__)
-    const bool avx2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    if (avx2) levels.push_back(Level::avx2);
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-        levels.push_back(Level::avx512);
-    }
-#elif defined(__aarch64__)
-    levels.push_back(Level::neon);
-#endif
+    static const std::vector<Level> levels = detected_levels();
     return levels;
 }
 

@@ -7,7 +7,7 @@
 
 namespace lvm {
 
-enum class Level { scalar, neon, avx2, avx512 };
+enum class Level { scalar, neon, avx2, avxvnni, avx512, amx };
 
 const char* level_name(Level level);
 
@@ -20,5 +20,31 @@ Level current_level();
 
 // Forces a level by name. Throws std::invalid_argument if the name is unknown or the CPU lacks it.
 void set_level(const std::string& name);
+
+// The table of kernels of the level in force, or of the best one below it that has its own. A table type
+// declares a specialisation of `table<Level>()` for every level it has: scalar, neon, avx2, avx512, and more
+// where `Kernels::has(level)` says so.
+template <class Kernels>
+const Kernels& kernels_in_force() {
+    switch (current_level()) {
+#if defined(__x86_64__)
+        case Level::amx:
+            if constexpr (Kernels::has(Level::amx)) return Kernels::template table<Level::amx>();
+            [[fallthrough]];
+        case Level::avx512:
+            return Kernels::template table<Level::avx512>();
+        case Level::avxvnni:
+            if constexpr (Kernels::has(Level::avxvnni)) return Kernels::template table<Level::avxvnni>();
+            [[fallthrough]];
+        case Level::avx2:
+            return Kernels::template table<Level::avx2>();
+#elif defined(__aarch64__)
+        case Level::neon:
+            return Kernels::template table<Level::neon>();
+#endif
+        default:
+            return Kernels::template table<Level::scalar>();
+    }
+}
 
 }  // namespace lvm

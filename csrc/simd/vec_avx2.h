@@ -73,4 +73,31 @@ inline Vec pow2(Vec n) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
 }
 
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+inline float largest(Vec a) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+// Whole numbers from and to integers.
+inline Vec load(const int32_t* p) {
+    return {_mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline void store(int8_t* p, Vec a) {
+    const __m256i wide = _mm256_cvtps_epi32(a.v);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+
+// A whole number a lane: how often a > b was.
+struct Count {
+    __m256i v = _mm256_setzero_si256();
+};
+inline void count_greater(Count& count, Vec a, Vec b) {
+    count.v = _mm256_sub_epi32(count.v, _mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)));
+}
+inline void store(int32_t* p, Count count) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), count.v); }
+
 }  // namespace lvm::avx2

@@ -63,4 +63,25 @@ inline Vec pow2(Vec n) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
 }
 
+inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
+inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
+
+// Whole numbers from and to integers.
+inline Vec load(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
+inline void store(int8_t* p, Vec a) {
+    const __m128i narrow = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow);
+}
+
+// A whole number a lane: how often a > b was.
+struct Count {
+    __m512i v = _mm512_setzero_si512();
+};
+inline void count_greater(Count& count, Vec a, Vec b) {
+    const __mmask16 more = _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ);
+    count.v = _mm512_mask_add_epi32(count.v, more, count.v, _mm512_set1_epi32(1));
+}
+inline void store(int32_t* p, Count count) { _mm512_storeu_si512(p, count.v); }
+
 }  // namespace lvm::avx512

@@ -71,4 +71,23 @@ inline Vec pow2(Vec n) {
     return {vreinterpretq_f32_s32(vshlq_n_s32(biased, 23))};
 }
 
+inline Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
+inline Vec abs(Vec a) { return {vabsq_f32(a.v)}; }
+inline float largest(Vec a) { return vmaxvq_f32(a.v); }
+
+// Whole numbers from and to integers.
+inline Vec load(const int32_t* p) { return {vcvtq_f32_s32(vld1q_s32(p))}; }
+inline void store(int8_t* p, Vec a) {
+    const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(a.v));
+    const int8x8_t bytes = vqmovn_s16(vcombine_s16(words, words));
+    std::memcpy(p, &bytes, 4);
+}
+
+// A whole number a lane: how often a > b was.
+struct Count {
+    uint32x4_t v = vdupq_n_u32(0);
+};
+inline void count_greater(Count& count, Vec a, Vec b) { count.v = vsubq_u32(count.v, vcgtq_f32(a.v, b.v)); }
+inline void store(int32_t* p, Count count) { vst1q_s32(p, vreinterpretq_s32_u32(count.v)); }
+
 }  // namespace lvm::neon

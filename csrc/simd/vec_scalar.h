@@ -43,4 +43,19 @@ inline Vec round_nearest(Vec a) { return {std::nearbyint(a.v)}; }
 // 2^n for whole n from -126 to 127.
 inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v) + 127) << 23)}; }
 
+inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+inline Vec abs(Vec a) { return {std::fabs(a.v)}; }
+inline float largest(Vec a) { return a.v; }
+
+// Whole numbers from and to integers.
+inline Vec load(const int32_t* p) { return {static_cast<float>(*p)}; }
+inline void store(int8_t* p, Vec a) { *p = static_cast<int8_t>(a.v); }
+
+// A whole number a lane: how often a > b was.
+struct Count {
+    int32_t v = 0;
+};
+inline void count_greater(Count& count, Vec a, Vec b) { count.v += a.v > b.v; }
+inline void store(int32_t* p, Count count) { *p = count.v; }
+
 }  // namespace lvm::scalar

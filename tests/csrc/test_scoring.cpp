@@ -39,12 +39,17 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
 
     std::vector<int64_t> targets, ranks(count);
     for (int64_t b = 0; b < count; ++b) targets.push_back((b * 7) % size);
-    bank.rank(rows, targets.data(), size, ranks.data());
+    std::vector<double> target_scores(count);
+    bank.pair_scores(rows, targets.data(), target_scores.data());
+    bank.rank(rows, target_scores.data(), targets.data(), 0, size, ranks.data());
+    std::vector<int64_t> few(count);
+    bank.rank(rows, target_scores.data(), targets.data(), 0, 3, few.data());
     const int64_t k = std::min<int64_t>(size, 6);
-    std::vector<float> scores(count * k);
+    std::vector<double> scores(count * k), band_scores(count * k);
     std::vector<int64_t> ids(count * k), in_band(count * k);
     bank.topk(rows, k, scores.data(), ids.data());
-    bank.band(rows, -scale, scale, k, targets.data(), 1, nullptr, in_band.data());
+    bank.band(rows, -scale, scale, k, targets.data(), 1, nullptr, band_scores.data(),
+              in_band.data());
 
     for (int64_t b = 0; b < count; ++b) {
         std::vector<double> exact;
@@ -54,7 +59,9 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
         std::stable_sort(order.begin(), order.end(),
                          [&](int64_t i, int64_t j) { return exact[i] > exact[j]; });
         CHECK(order[ranks[b]] == targets[b]);
+        CHECK(few[b] == std::min<int64_t>(ranks[b], 3));
         CHECK(std::equal(order.begin(), order.begin() + k, &ids[b * k]));
+        for (int64_t i = 0; i < k; ++i) CHECK(scores[b * k + i] == exact[ids[b * k + i]]);
         std::erase_if(order,
                       [&](int64_t i) { return exact[i] < -scale || exact[i] >= scale || i == targets[b]; });
         order.resize(k, -1);
@@ -75,6 +82,7 @@ int main() {
                 }
                 lvm::check_bank<lvm::Half>(7, 70, dim, 1);
                 lvm::check_bank<lvm::BHalf>(7, 70, dim, 1);
+                lvm::check_bank<float>(70, 1100, dim, 1);
             }
             lvm::check_bank<float>(9, 90, 33, 1e-42);
             lvm::check_bank<float>(9, 90, 33, 1e37);

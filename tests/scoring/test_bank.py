@@ -93,7 +93,7 @@ HARD_SETS = {
 
 
 @pytest.mark.parametrize("kind", HARD_SETS)
-@pytest.mark.parametrize("count", [2, 30])  # every pair exactly, and by tiles
+@pytest.mark.parametrize("count", [2, 30, 70])  # one panel, barely filled and nearly full, and three
 def test_hard_sets(simd_level, rng, kind, count):
     vectors = HARD_SETS[kind](rng, 150, 40).astype(np.float32)
     queries = np.concatenate([vectors[: count // 2], rng.standard_normal((count - count // 2, 40)).astype(np.float32)])
@@ -200,12 +200,13 @@ def test_permuting_candidates_permutes_ids_and_a_worse_one_changes_nothing(rng):
     np.testing.assert_array_equal(lf.VectorBank(with_a_worse_one).topk(queries, 9)[1], ids)
 
 
-def test_the_bank_refers_to_the_array_it_is_given(rng):
+def test_the_bank_keeps_the_array_it_refers_to_alive(rng):
     vectors = rng.standard_normal((100, 16)).astype(np.float32)
+    expected = fixed_order_scores(vectors[41:42], vectors)
+    query = vectors[41:42].copy()
     bank = lf.VectorBank(vectors)
-    vectors[41] = 100 * vectors[41] / np.linalg.norm(vectors[41])
-    assert bank.topk(vectors[41:42], 1)[1][0, 0] == 41
     del vectors
+    assert bank.topk(query, 1)[1][0, 0] == best_first(expected)[0, 0]
     assert len(bank) == 100
     assert repr(bank) == "VectorBank(100 x 16, normalize=False)"
 
@@ -216,6 +217,62 @@ def test_empty_band_and_no_queries(rng):
     assert (bank.band(queries, 0.5, 0.5, 3) == -1).all()
     assert bank.topk(queries[:0], 2)[1].shape == (0, 2)
     assert bank.rank(queries[:0], np.zeros(0, np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0, 1e-3])
+def test_logsumexp(simd_level, rng, scale):
+    vectors = rng.standard_normal((300, 65)).astype(np.float32)
+    queries = rng.standard_normal((40, 65)).astype(np.float32)
+    scores = fixed_order_scores(queries, vectors)
+    sums, ids = lf.VectorBank(vectors).logsumexp(queries, scale)
+    top = scores.max(axis=1, keepdims=True)
+    expected = scale * top[:, 0] + np.log(np.exp(scale * (scores - top)).sum(axis=1))
+    np.testing.assert_allclose(sums, expected, rtol=2e-6, atol=2e-6 * scale)
+    np.testing.assert_array_equal(ids, scores.argmax(axis=1))
+
+
+def test_refill_answers_as_a_new_bank(simd_level, rng):
+    bank = lf.VectorBank(rng.standard_normal((200, 70)).astype(np.float32), normalize=True)
+    queries = rng.standard_normal((40, 70)).astype(np.float32)
+    for size in (50, 333):
+        vectors = rng.standard_normal((size, 70)).astype(np.float32)
+        bank.refill(vectors)
+        assert len(bank) == size
+        unit = [
+            (a.astype(np.float64) * (1 / np.sqrt(np.diag(fixed_order_scores(a, a))))[:, None]).astype(np.float32)
+            for a in (queries, vectors)
+        ]
+        check_everything(queries, vectors, fixed_order_scores(*unit), bank, rng)
+
+
+def adversarial(rng, count, size, dim):
+    """Scores of a query crowd around its target's, closer than any code can tell, from above and below."""
+    queries = rng.standard_normal((count, dim))
+    target = rng.standard_normal((count, dim))
+    rows = [target[i % count] + 10.0 ** -rng.integers(2, 9) * rng.standard_normal(dim) for i in range(size - count)]
+    return queries.astype(np.float32), np.concatenate([target, rows]).astype(np.float32)
+
+
+@pytest.mark.parametrize("dim", [64, 100])
+def test_scores_closer_than_the_codes_can_tell(simd_level, rng, dim):
+    queries, vectors = adversarial(rng, 33, 700, dim)
+    bank = lf.VectorBank(vectors)
+    scores = fixed_order_scores(queries, vectors)
+    check_everything(queries, vectors, scores, bank, rng)
+    np.testing.assert_array_equal(bank.rank(queries, np.arange(33)), true_ranks(scores, np.arange(33)))
+
+
+def test_shards_merge_to_the_whole(rng):
+    vectors = np.resize(rng.standard_normal((90, 24)), (300, 24)).astype(np.float32)  # with ties between the shards
+    queries = rng.standard_normal((50, 24)).astype(np.float32)
+    whole = lf.VectorBank(vectors)
+    targets = rng.integers(0, 300, 50)
+    wanted = whole._bank.pair_scores(whole._queries(queries, "")[0], targets)
+    total = 0
+    for first in range(0, 300, 77):
+        shard = lf.VectorBank(vectors[first : first + 77])
+        total = total + shard._bank.rank(shard._queries(queries, "")[0], wanted, targets, first, 300)
+    np.testing.assert_array_equal(total, whole.rank(queries, targets))
 
 
 @pytest.mark.slow
@@ -255,7 +312,14 @@ ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0.5] * 4), r"targets: expected whole-number ids, got float64"),
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=0), r"max_rank: expected at least 1, got 0"),
         (lambda: lf.VectorBank(GOOD).topk(GOOD, 5), r"k: expected 1 to 4 \(the bank's size\), got 5"),
-        (lambda: lf.VectorBank(GOOD).topk(GOOD, 0), r"k: expected 1 to 4"),
+        (lambda: lf.VectorBank(GOOD).topk(GOOD, 0), r"k: expected at least 1, got 0"),
+        (lambda: lf.VectorBank(GOOD).topk(GOOD, 2.5), r"topk: k: expected a whole number, got 2\.5"),
+        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=1.5), r"max_rank: expected a whole number, got 1\.5"),
+        (lambda: lf.VectorBank(np.ones((1, 65537), np.float32)), r"expected at most 65536 columns, got 65537"),
+        (lambda: lf.VectorBank(GOOD).refill(GOOD[:, :2]), r"refill: vectors: expected 3 columns, got 2"),
+        (lambda: lf.VectorBank(GOOD).refill(NAN), r"refill: vectors: row 1 holds NaN"),
+        (lambda: lf.VectorBank(GOOD).logsumexp(GOOD, 0), r"logsumexp: scale: expected a positive number, got 0"),
+        (lambda: lf.VectorBank(GOOD).logsumexp(GOOD, np.nan), r"logsumexp: scale: expected a positive number, got nan"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 2, 1, 3), r"band: low, high: expected low <= high, got 2 and 1"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 0), r"band: limit: expected at least 1, got 0"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, exclude=[[7]] * 4), r"exclude: expected ids in \[0, 4\)"),

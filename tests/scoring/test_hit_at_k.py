@@ -55,9 +55,10 @@ def test_an_exact_duplicate_of_the_target_at_a_lower_index_wins():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: lf.hit_at_k(x, x, ks=()), "ks: expected numbers of at least 1"),
-        (lambda x: lf.hit_at_k(x, x, ks=(0,)), "ks: expected numbers of at least 1"),
-        (lambda x: lf.hit_at_k(x, x[:3]), r"targets: expected shape \(4,\)|targets"),
+        (lambda x: lf.hit_at_k(x, x, ks=()), "ks: expected at least one number, got none"),
+        (lambda x: lf.hit_at_k(x, x, ks=(0,)), "ks: expected at least 1, got 0"),
+        (lambda x: lf.hit_at_k(x, x, ks=(1.5,)), "ks: expected a whole number, got 1.5"),
+        (lambda x: lf.hit_at_k(x, x[:3]), r"hit_at_k: targets: expected 4 rows, one a prediction, got 3"),
         (lambda x: lf.hit_at_k(x[:0], np.zeros(0, int), bank=lf.VectorBank(x)), "at least one row, got none"),
         (lambda x: lf.hit_at_k(x, [0] * 4, bank=lf.VectorBank(x), normalize=True), "normalize: expected a VectorBank"),
     ],

@@ -1,0 +1,38 @@
+// A bank's packed form: what screening reads instead of the stored rows.
+#pragma once
+
+#include <vector>
+
+#include "rows.h"
+#include "scoring/screen.h"
+#include "simd/big_buffer.h"
+
+namespace lvm {
+
+// Planes of codes of `rows` rows, padded to a multiple of kBlockRows, and one entry a row of the rest.
+struct PackedView {
+    const int8_t* coarse = nullptr;
+    const int8_t* fine = nullptr;
+    const CodeBounds* bounds = nullptr;
+    const double* factors = nullptr;  // 1 / ||row||; null unless normalised
+};
+
+inline int64_t plane_bytes(int64_t rows, int64_t dim) {
+    return (rows + kBlockRows - 1) / kBlockRows * kBlockRows * chunks_of(dim) * kTileDims;
+}
+
+// Packed rows in memory of their own, which is kept from one packing to the next.
+class PackedRows {
+  public:
+    // Throws std::invalid_argument on a row with NaN or infinity and, with `normalize`, on a zero row.
+    void pack(const Rows& rows, bool normalize);
+
+    PackedView view() const;
+
+  private:
+    BigBuffer coarse_, fine_;
+    std::vector<CodeBounds> bounds_;
+    std::vector<double> factors_;
+};
+
+}  // namespace lvm

@@ -1,0 +1,90 @@
+#include "scoring/query_block.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "scoring/stored_rows.h"
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+// Covers the float32 roundings of a judgement: at most four, each 2^-24 of ||q|| ||c|| (1 + rests).
+constexpr double kSlack = 0x1p-18;
+constexpr int64_t kRowsPerPiece = 32, kPanelsPerPiece = 4;
+
+int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+float rounded_up(double x) { return static_cast<float>(x * (1 + kSlack)); }
+
+// A query's codes into lane `lane` of a panel half: [chunk][16 rows][64 dims] -> [chunk][dims / 4][16][4].
+void spread(const int8_t* codes, int64_t chunks, int64_t lane, int8_t* half) {
+    constexpr int64_t kFourDims = 4;
+    for (int64_t c = 0; c < chunks; ++c) {
+        const int8_t* from = codes + c * kTileBytes;
+        int8_t* to = half + c * kTileBytes + lane * kFourDims;
+        for (int64_t d = 0; d < kTileDims; d += kFourDims)
+            std::memcpy(to + d * kTileRows, from + d, kFourDims);
+    }
+}
+
+}  // namespace
+
+QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64_t end)
+    : dim_(queries.dim),
+      count_(end - begin),
+      chunks_(chunks_of(dim_)),
+      rows_(static_cast<size_t>(count_ * dim_)),
+      coarse_(padded(count_, kTileRows) * chunks_ * kTileDims),
+      fine_(padded(count_, kTileRows) * chunks_ * kTileDims),
+      bounds_(static_cast<size_t>(count_)) {
+    RowFault fault;
+    parallel_for(count_, kRowsPerPiece, [&](int64_t from, int64_t to, int) {
+        RowEncoder encoder(queries, normalize);
+        double factor = 1;
+        for (int64_t q = from; q < to; ++q) {
+            const int64_t offset = code_offset(q, chunks_);
+            bounds_[static_cast<size_t>(q)] = encoder.encode(
+                begin + q, coarse_.data() + offset, fine_.data() + offset, &factor, rows_.data() + q * dim_);
+        }
+        fault.note(encoder);
+    });
+    fault.raise("queries");
+}
+
+QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries)
+    : queries_(std::move(queries)),
+      coarse_(padded(static_cast<int64_t>(queries_.size()), kPanelQueries) * block.chunks() * kTileDims),
+      fine_(padded(static_cast<int64_t>(queries_.size()), kPanelQueries) * block.chunks() * kTileDims),
+      panels_((queries_.size() + kPanelQueries - 1) / kPanelQueries),
+      inverse_units_(panels_.size() * kPanelQueries, 1.0) {
+    parallel_for(count(), kPanelsPerPiece, [&](int64_t begin, int64_t end, int) {
+        for (int64_t p = begin; p < end; ++p) {
+            for (int64_t lane = 0; lane < members(p); ++lane) place(block, p, lane);
+        }
+    });
+}
+
+void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
+    const int64_t chunks = block.chunks(), half_bytes = chunks * kTileBytes;
+    const int64_t begin = 2 * p * half_bytes, offset = begin + lane / kTileRows * half_bytes;
+    const int64_t q = query(p, lane);
+    spread(block.coarse(q), chunks, lane % kTileRows, coarse_.data() + offset);
+    spread(block.fine(q), chunks, lane % kTileRows, fine_.data() + offset);
+
+    QueryPanel& panel = panels_[static_cast<size_t>(p)];
+    const CodeBounds& bounds = block.bounds(q);
+    const double inverse = bounds.scale > 0 ? 1.0 / bounds.scale : 1.0;
+    const double norm = bounds.norm, coarse = bounds.coarse_rest, fine = bounds.fine_rest;
+    panel.coarse = coarse_.data() + begin;
+    panel.fine = fine_.data() + begin;
+    panel.norm_error[lane] = rounded_up((coarse + kSlack * norm) * inverse);
+    panel.rest_share[lane] = rounded_up((norm + coarse) * inverse);
+    // The product of the two fine parts is left out; each is at most coarse_rest + fine_rest long.
+    panel.norm_error2[lane] = rounded_up((fine + kSlack * norm) * inverse);
+    panel.rest_share2[lane] = rounded_up((norm + coarse + 2 * fine) * inverse);
+    panel.cross_share[lane] = rounded_up((coarse + fine) * inverse);
+    inverse_units_[static_cast<size_t>(p * kPanelQueries + lane)] = inverse;
+}
+
+}  // namespace lvm

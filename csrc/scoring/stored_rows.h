@@ -1,0 +1,48 @@
+// Stored rows as the float32 numbers that are scored, shared by the bank and its queries.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "rows.h"
+#include "scoring/codes.h"
+
+namespace lvm {
+
+// Row i as float32: widened, then multiplied by `factor` in float64 unless that is 1.
+void load_row(const Rows& rows, int64_t i, double factor, float* out);
+
+// Encodes rows one after another; several threads each have their own. What it finds wrong it notes.
+class RowEncoder {
+  public:
+    // With `normalize`, rows are divided by their norm first and zero rows are wrong.
+    RowEncoder(const Rows& rows, bool normalize);
+
+    // Writes codes as code_offset tells and, with `normalize`, 1 / ||row|| to `factor`. `scored`, if not
+    // null, gets the row as float32.
+    CodeBounds encode(int64_t i, int8_t* coarse, int8_t* fine, double* factor, float* scored);
+
+  private:
+    friend class RowFault;
+
+    const Rows& rows_;
+    bool normalize_;
+    std::vector<float> row_;  // padded with zeros to whole chunks
+    int64_t not_finite_ = INT64_MAX, zero_ = INT64_MAX;
+};
+
+// The first wrong row that any encoder saw.
+class RowFault {
+  public:
+    void note(const RowEncoder& encoder);
+
+    // Throws std::invalid_argument, naming `what` and the row, if there was one.
+    void raise(const std::string& what) const;
+
+  private:
+    std::atomic<int64_t> not_finite_{INT64_MAX}, zero_{INT64_MAX};
+};
+
+}  // namespace lvm
