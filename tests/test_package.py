@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,21 +14,25 @@ import lvm_fast as lf
 from lvm_fast import _core
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
+@pytest.fixture
+def run_python(tmp_path):
+    """Runs code in a Python of its own, away from the sources: they hide a package that is installed elsewhere."""
 
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code]
+        surroundings = {**os.environ, **environment}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, cwd=tmp_path)
+
+    return run
 
 
-def test_importing_the_package_loads_nothing_heavy():
+def test_importing_the_package_loads_nothing_heavy(run_python):
     code = "import sys, json, lvm_fast; print(json.dumps(sorted(sys.modules)))"
     loaded = set(json.loads(run_python(code).stdout))
     assert not loaded & {"torch", "numpy", "coremltools", "matplotlib", "safetensors", "yaml"}
 
 
-def test_building_the_command_line_needs_no_torch():
+def test_building_the_command_line_needs_no_torch(run_python):
     code = "import sys; from lvm_fast.cli import build_parser; build_parser(); print('torch' in sys.modules)"
     assert run_python(code).stdout.strip() == "False"
 
@@ -51,7 +56,7 @@ def test_version_agrees_with_the_installed_metadata():
     assert version("lvm_fast") == lf.__version__
 
 
-def test_forced_instruction_sets_and_threads_come_from_the_environment():
+def test_forced_instruction_sets_and_threads_come_from_the_environment(run_python):
     show = "from lvm_fast import kernels; print(kernels.simd_level(), kernels.num_threads())"
     assert run_python(show, LVM_FAST_SIMD="scalar", LVM_FAST_NUM_THREADS="3").stdout.split() == ["scalar", "3"]
     for variable, value in (("LVM_FAST_SIMD", "mmx"), ("LVM_FAST_NUM_THREADS", "many"), ("LVM_FAST_NUM_THREADS", "0")):
@@ -68,7 +73,7 @@ def test_setting_what_the_machine_lacks_is_refused():
         lf.kernels.set_num_threads(0)
 
 
-def test_a_forked_child_makes_its_own_threads():
+def test_a_forked_child_makes_its_own_threads(run_python):
     code = """
 import os, numpy as np, lvm_fast as lf
 x = np.ones((6000, 768), np.float32)
@@ -90,6 +95,6 @@ def test_type_stubs_match_the_core(tmp_path):
     if not stub.exists():  # an editable install keeps the extension apart from the sources
         stub = Path(lf.__file__).with_name("_core.pyi")
     command = [sys.executable, "-m", "pybind11_stubgen", "lvm_fast._core", "-o", str(tmp_path), "--exit-code"]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     generated = (tmp_path / "lvm_fast" / "_core.pyi").read_text()
     assert generated == stub.read_text(), "run: pybind11-stubgen lvm_fast._core -o ."

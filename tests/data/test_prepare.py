@@ -164,6 +164,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),  # no file may grow past this
         capture_output=True,
         text=True,
+        cwd=tmp_path,
     )
     assert result.returncode == 2
     assert result.stderr.startswith("lvm-fast: error: ")
