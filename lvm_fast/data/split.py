@@ -41,10 +41,12 @@ def split_chains(
         metadata, "split" tells part, seed, fraction and rows, "near_duplicates_dropped" how many chunks were removed.
 
     Raises:
-        ValueError: a fraction out of range, too few chains with rows, or a part that near-duplicates leave empty.
+        ValueError: a fraction or the seed out of range, too few chains with rows, or a part that near-duplicates leave empty.
     """
     if near_duplicate is not None and not near_duplicate > 0:
         raise ValueError(f"split_chains: near_duplicate = {near_duplicate}; expected a cosine above 0, or None")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"split_chains: seed = {seed!r}; expected a whole number of at least 0")
     parts = _deal(store, {"val": val_fraction, **({"test": test_fraction} if test_fraction else {})}, seed)
     stores = {name: _part(store, chains) for name, chains in parts.items()}
     # Validation gives way to training and test, test to training: so validation is the same whatever the test fraction.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ class ChainStore:
     Attributes:
         vectors: `Vectors` (T, D); memory-mapped when the store was opened from a file.
         offsets: (C + 1,) int64; offsets[0] = 0, non-decreasing, last = T.
-        ids: one string a chain.
+        ids: one string a chain, all different.
         metadata: JSON values, such as "encoder" and "source".
     """
 
@@ -45,7 +46,7 @@ class ChainStore:
         Args:
             vectors: (T, D) numpy array, torch tensor or `Vectors`; float32, float16, bfloat16, or int8 with `scales`.
             offsets: (C + 1,) integers.
-            ids: C strings; "chain_0", "chain_1", ... when left out.
+            ids: C different strings; "chain_0", "chain_1", ... when left out.
             metadata: JSON-able values.
             scales: (T,) float32, for int8 only.
             where: the name that errors begin with.
@@ -226,6 +227,9 @@ def _checked_ids(ids: Any, chains: int, where: str) -> list[str]:
         raise ValueError(f"{where}: ids is not a list of strings; expected one string a chain")
     if len(ids) != chains:
         raise ValueError(f"{where}: {len(ids)} ids for {chains} chains; expected one a chain")
+    if len(set(ids)) < len(ids):
+        ((name, count),) = Counter(ids).most_common(1)
+        raise ValueError(f"{where}: ids holds {name!r} {count} times; expected different ids")
     return list(ids)
 
 

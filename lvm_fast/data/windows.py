@@ -64,8 +64,8 @@ class Windows:
         Raises:
             ValueError: an argument out of range, or no window is left.
         """
-        self.stride = max(1, context_length // 2) if stride is None else stride
         _require_at_least("context_length", context_length, 1)
+        self.stride = max(1, context_length // 2) if stride is None else stride
         _require_at_least("stride", self.stride, 1)
         _require_at_least("min_length", min_length, 2)
         offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
@@ -121,8 +121,8 @@ class Windows:
 
 
 def _require_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"Windows: {name} = {value}; expected at least {least}")
+    if not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"Windows: {name} = {value!r}; expected a whole number of at least {least}")
 
 
 def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64]:

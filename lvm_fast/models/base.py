@@ -90,6 +90,8 @@ class LatentVectorModel(nn.Module, ABC):
         """
         if weights != "float32":
             raise ValueError(f"predict: weights = {weights!r}; expected 'float32'")
+        if not isinstance(context, Tensor | np.ndarray):
+            raise ValueError(f"predict: context is a {type(context).__name__}; expected a tensor or a numpy array")
         given = _own_copy(context) if isinstance(context, np.ndarray) else context
         counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
         self.check_context(given, counts)
@@ -163,6 +165,12 @@ def check_sizes(model_type: str, **sizes: Any) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"{model_type}: {name} = {size!r}; expected an integer of at least 1")
+
+
+def check_share(model_type: str, name: str, value: Any) -> None:
+    """Raise ValueError unless the value is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{model_type}: {name} = {value!r}; expected a number from 0 to 1")
 
 
 def tensor_of(model_type: str, state: Mapping[str, Tensor], name: str, ndim: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import LatentVectorModel, check_sizes, tensor_of
+from .base import LatentVectorModel, check_share, check_sizes, tensor_of
 from .recurrence import GRU, last_valid
 
 _KEPT = 0.9  # share of the memory that survives a write
@@ -107,6 +107,7 @@ class MemoryGRU(LatentVectorModel):
             "memory_slots": memory_slots,
         }
         check_sizes(self.model_type, **sizes)
+        check_share(self.model_type, "dropout", dropout)
         super().__init__({**sizes, "dropout": dropout, "normalize_delta": normalize_delta})
         self.normalize_delta = normalize_delta
         self.gru = GRU(2 * input_dim, hidden_dim, num_layers, dropout)

@@ -155,6 +155,8 @@ def test_the_stored_format_is_kept() -> None:
         ([5, 0, 0], {}, "1 chains with rows; expected at least 2"),
         ([5, 5], {"test_fraction": 0.1}, "2 chains with rows; expected at least 3"),
         ([5, 5, 5], {"val_fraction": 0.7, "test_fraction": 0.1}, "1 chain is left for test and training"),
+        ([5, 5], {"seed": -1}, "seed = -1; expected a whole number of at least 0"),
+        ([5, 5], {"seed": 0.5}, "seed = 0.5; expected a whole number of at least 0"),
         ([5, 5], {"near_duplicate": 0.0}, "near_duplicate = 0.0; expected a cosine above 0"),
         ([5, 5], {"near_duplicate": float("nan")}, "near_duplicate = nan"),
     ],

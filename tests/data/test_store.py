@@ -143,7 +143,7 @@ def test_opening_a_store_needs_no_torch(tmp_path: Path, store: ChainStore) -> No
         "import sys; import lvm_fast as lf; from lvm_fast.data.windows import Windows; "
         f"s = lf.ChainStore.open({str(tmp_path / 's')!r}); Windows(s, 5).batch([0]); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,7 @@ def test_opening_a_store_needs_no_torch(tmp_path: Path, store: ChainStore) -> No
         ({"offsets": [[0, 10]]}, r"offsets has shape \(1, 2\)"),
         ({"offsets": [0.0, 10.0]}, "dtype float64; expected at least 2 integers"),
         ({"ids": ["only one"]}, "1 ids for 2 chains"),
+        ({"ids": ["a", "a"]}, "ids holds 'a' 2 times; expected different ids"),
         ({"ids": "ab"}, "ids is not a list of strings"),
         ({"ids": [1, 2]}, "ids is not a list of strings"),
         ({"ids": 5}, "ids is not a list of strings"),

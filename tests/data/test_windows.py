@@ -119,9 +119,12 @@ def test_windows_on_the_sample_read_dequantised_rows() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"context_length": 0}, "context_length = 0; expected at least 1"),
-        ({"context_length": 5, "stride": 0}, "stride = 0; expected at least 1"),
-        ({"context_length": 5, "min_length": 1}, "min_length = 1; expected at least 2"),
+        ({"context_length": 0}, "context_length = 0; expected a whole number of at least 1"),
+        ({"context_length": 2.5}, "context_length = 2.5; expected a whole number of at least 1"),
+        ({"context_length": "5"}, "context_length = '5'; expected a whole number"),
+        ({"context_length": 5, "stride": 0}, "stride = 0; expected a whole number of at least 1"),
+        ({"context_length": 5, "stride": 1.0}, "stride = 1.0; expected a whole number"),
+        ({"context_length": 5, "min_length": 1}, "min_length = 1; expected a whole number of at least 2"),
         ({"context_length": 5, "min_length": 31}, "longest chain has 30 rows, min_length is 31"),
         ({"context_length": 5, "min_coherence": 1.5}, "drops all 12 windows"),
     ],

@@ -204,6 +204,8 @@ def test_predict_refuses_what_it_cannot_use(sizes):
         model.predict(np.zeros((2, 3, 16), np.int64))
     with pytest.raises(ValueError, match=r"dtype torch.int64; expected a float dtype"):
         model.predict(torch.zeros(2, 3, 16, dtype=torch.int64))
+    with pytest.raises(ValueError, match="predict: context is a list; expected a tensor or a numpy array"):
+        model.predict([[[0.5] * 16]])
     with pytest.raises(ValueError, match="weights = 'int3'; expected 'float32'"):
         model.predict(np.zeros((2, 3, 16), np.float32), weights="int3")
 

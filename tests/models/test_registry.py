@@ -27,11 +27,13 @@ def test_d_model_is_input_dim():
     ("name", "arguments", "message"),
     [
         ("memory_gur", {}, "unknown model 'memory_gur'; did you mean 'memory_gru'"),
-        ("xyz", {}, "unknown model 'xyz'; There are: .*memory_gru"),
+        ("xyz", {}, "unknown model 'xyz'; there are: .*memory_gru"),
         (None, {}, "unknown model None; .*memory_gru"),
         ("memory_gru", {"hiden_dim": 4}, "unknown memory_gru argument 'hiden_dim'; did you mean 'hidden_dim'"),
         ("memory_gru", {"hidden_dim": 0}, "memory_gru: hidden_dim = 0; expected an integer of at least 1"),
         ("memory_gru", {"num_layers": 2.0}, "num_layers = 2.0; expected an integer"),
+        ("memory_gru", {"dropout": 2.0}, "memory_gru: dropout = 2.0; expected a number from 0 to 1"),
+        ("memory_gru", {"dropout": "a"}, "memory_gru: dropout = 'a'; expected a number from 0 to 1"),
         ("memory_gru", {"memory_slots": True}, "memory_slots = True; expected an integer"),
     ],
 )
