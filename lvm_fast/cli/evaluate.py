@@ -72,21 +72,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pool(text: str) -> str | int:
-    return text if text in ("targets", "store") else int(text)
+    if text in ("targets", "store"):
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; expected targets, store or a number")
+    return int(text)
 
 
 def _recipe(args: argparse.Namespace, folder: Path) -> Recipe:
     """The recipe the model was trained with, where it lies beside it; what is given on the command line wins."""
-    from ..training.recipe import Recipe
+    from ..training.recipe import Recipe, read_setting
     from ..training.run_folder import RECIPE
 
-    given: dict[str, Any] = {
-        "context_length": args.context_length,
-        "val_stride": args.stride,
-        "val_fraction": args.val_fraction,
-        "seed": args.seed,
+    flags = {
+        "context_length": ("--context-length", args.context_length),
+        "val_stride": ("--stride", args.stride),
+        "val_fraction": ("--val-fraction", args.val_fraction),
+        "seed": ("--seed", args.seed),
     }
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: read_setting(name, value, flag) for name, (flag, value) in flags.items() if value is not None}
     if args.data:
         given |= {"data": args.data, "validation_data": None}
     if (folder / RECIPE).exists():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from ..training.recipe import Recipe, setting, setting_names
+from ..training.recipe import Recipe, read_setting, setting, setting_names
 
 HELP = "train a model on a chain store"
 
@@ -18,14 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in setting_names():
         meaning = setting(name)[0].meaning
         default = "" if usual[name] in (None, {}) else f" (default: {usual[name]})"
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, **_form(name), default=argparse.SUPPRESS, help=meaning + default)
+        parser.add_argument(_flag(name), **_form(name), default=argparse.SUPPRESS, help=meaning + default)
 
 
 def run(args: argparse.Namespace) -> int:
     """Resolve the recipe and train."""
-    given = {name: getattr(args, name) for name in setting_names() if hasattr(args, name)}
-    recipe = Recipe.from_yaml(args.config, **given) if args.config else Recipe.from_dict(given)
+    names = [name for name in setting_names() if hasattr(args, name)]
+    given = {name: read_setting(name, getattr(args, name), _flag(name)) for name in names}
+    base = args.config or _recipe_to_resume(given)
+    recipe = Recipe.from_yaml(base, **given) if base else Recipe.from_dict(given)
     if args.print_config:
         print(recipe.to_yaml(), end="")
         return 0
@@ -33,6 +35,20 @@ def run(args: argparse.Namespace) -> int:
 
     train(recipe)
     return 0
+
+
+def _recipe_to_resume(given: dict[str, Any]) -> Path | None:
+    """The recipe of the run that is to go on, where there is one: its settings need not be given again."""
+    if not given.get("resume") or not given.get("output_dir"):
+        return None
+    from ..training.run_folder import RECIPE
+
+    recipe = Path(given["output_dir"], RECIPE)
+    return recipe if recipe.exists() else None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _form(name: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Recipe:
         for key in values:
             if key not in setting_names():
                 raise ValueError(unknown_name("recipe key", key, setting_names()))
-        return cls(**{key: _read(key, value) for key, value in values.items()})
+        return cls(**{key: read_setting(key, value) for key, value in values.items()})
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
@@ -122,7 +122,8 @@ class Recipe:
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is no YAML mapping, a key is unknown, or a value does not fit.
+            ValueError: It is no YAML mapping, a key is unknown, or a value does not fit; the message names the file
+                where the mistake is in it.
         """
         import yaml
 
@@ -133,9 +134,10 @@ class Recipe:
         if not isinstance(settings, dict | None):
             raise ValueError(f"{path}: expected a YAML mapping of recipe keys, found a {type(settings).__name__}")
         try:
-            return cls.from_dict({**(settings or {}), **overrides})
+            recipe = cls.from_dict(settings or {})
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+        return cls.from_dict({**vars(recipe), **overrides})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values; a store made in Python becomes words."""
@@ -162,7 +164,16 @@ def setting(name: str) -> tuple[Setting, tuple[Any, ...]]:
     return about, (dict,) if hint == dict[str, Any] else get_args(hint) or (hint,)
 
 
-def _checked(name: str, value: Any) -> Any:
+def read_setting(name: str, value: Any, called: str = "") -> Any:
+    """Bring the value of a setting to its type; texts that stand for numbers are read as such.
+
+    Raises:
+        ValueError: The value does not fit; the message calls the setting by its own name, or as in `called`.
+    """
+    return _checked(name, _read(name, value), called)
+
+
+def _checked(name: str, value: Any, called: str = "") -> Any:
     about, kinds = setting(name)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -170,7 +181,8 @@ def _checked(name: str, value: Any) -> Any:
     fits = Any in kinds or type(value) in kinds or (float in kinds and is_number)
     if not fits or (is_number and not math.isfinite(value)) or not about.test(value):
         words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
-        raise ValueError(f"Recipe: {name} = {value!r}; expected {f'{words}, {about.must_be}'.rstrip(', ')}")
+        expected = f"{words}, {about.must_be}".rstrip(", ")
+        raise ValueError(f"{called or f'Recipe: {name}'} = {value!r}; expected {expected}")
     return float(value) if float in kinds else value
 
 

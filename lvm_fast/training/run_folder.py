@@ -28,7 +28,8 @@ def check_folder(recipe: Recipe) -> None:
             raise FileNotFoundError(f"train: output_dir {recipe.output_dir!r} holds no run to resume (no {RECIPE})")
     elif folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(
-            f"train: output_dir {recipe.output_dir!r} is not empty; choose another, or resume the run in it"
+            f"train: output_dir {recipe.output_dir!r} is not empty; choose another, or continue the run in it with "
+            "resume=True (--resume)"
         )
 
 

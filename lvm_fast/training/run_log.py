@@ -47,9 +47,9 @@ class RunLog:
             for name in row.keys() - {"epoch", "step"}:
                 self._events.add_scalar(f"{kind}/{name}", row[name], row["step"])
 
-    def advance(self, **figures: str) -> None:
+    def advance(self, figures: str) -> None:
         """Move the progress bar by a step and show figures beside it."""
-        self._bar.set_postfix(figures, refresh=False)
+        self._bar.set_postfix_str(figures, refresh=False)
         self._bar.update()
 
     def __enter__(self) -> RunLog:

@@ -95,8 +95,8 @@ def train(recipe: Recipe) -> TrainResult:
             log.say(f"{name} {_hits_words(scores, validation.pool)}")
         try:
             while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
-                row = _train_epoch(learner, data.training, progress, steps_an_epoch, log)
-                row |= {**validation.score(model), "pool": validation.pool}
+                row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
+                row |= {**_validate(validation, model, row), "pool": validation.pool}
                 if progress.add(row, recipe.min_improvement):
                     save_best(folder, model, row, recipe)
                 save_history(folder, progress, validation.pool, validation.baselines)
@@ -126,7 +126,7 @@ def train(recipe: Recipe) -> TrainResult:
 
 
 def _train_epoch(
-    learner: Learner, windows: Windows, progress: Progress, steps_an_epoch: int, log: RunLog
+    learner: Learner, windows: Windows, progress: Progress, steps_an_epoch: int, pool: int, log: RunLog
 ) -> dict[str, Any]:
     """Make one pass over the windows in an order that seed and epoch decide; return the epoch's row."""
     recipe, epoch = learner.recipe, progress.epoch + 1
@@ -147,7 +147,7 @@ def _train_epoch(
         vectors += step.vectors
         speed = vectors / (time.perf_counter() - started)
         log.record("step", {"step": progress.step, "loss": step.loss, "grad_norm": step.grad_norm, "lr": lr})
-        log.advance(loss=f"{step.loss:.4f}", hit5=f"{hit5:.2f}", vectors_s=f"{speed:.0f}")
+        log.advance(f"loss {step.loss:.4f}, Hit@5 {hit5:.1f} (pool {pool}), {speed:.0f} vectors/s")
     seconds = time.perf_counter() - started
     return {
         "epoch": epoch,
@@ -157,6 +157,14 @@ def _train_epoch(
         "seconds": seconds,
         "vectors_per_second": vectors / seconds,
     }
+
+
+def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, Any]) -> dict[str, float]:
+    try:
+        return validation.score(model)
+    except ValueError as error:
+        place = f"epoch {row['epoch']}, validation after step {row['step']} (lr {row['lr']:.2g})"
+        raise ValueError(f"train: {place}: {error}") from error
 
 
 def _sizes(recipe: Recipe, dim: int) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def test_a_saved_model_needs_data(trained_run, tmp_path, capsys):
     [
         (["--data", "nowhere.safetensors"], "no chain store at 'nowhere.safetensors'"),
         (["--pool", "100000"], "pool = 100,000"),
-        (["--context-length", "0"], "context_length = 0"),
+        (["--context-length", "0"], "error: --context-length = 0; expected int, at least 1"),
+        (["--stride", "0"], "error: --stride = 0; expected int or nothing, at least 1"),
+        (["--val-fraction", "1"], "error: --val-fraction = 1.0; expected float, above 0 and below 1"),
         (["--device", "abacus"], "abacus"),
     ],
 )
@@ -96,6 +98,12 @@ def test_mistakes_are_one_line_and_leave_nothing(trained_run, tmp_path, capsys, 
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pool_that_is_none_is_a_usage_error(trained_run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", str(trained_run), "--pool", "banana"])
+    assert "argument --pool: 'banana'; expected targets, store or a number" in capsys.readouterr().err
 
 
 def test_data_of_another_dimension_is_one_line(trained_run, tmp_path, capsys):

@@ -162,10 +162,30 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path, capsys
 
 
 def test_flags_that_do_not_fit_are_value_errors_naming_the_key():
-    with pytest.raises(ValueError, match="batch_size = 'many'; expected int"):
+    with pytest.raises(ValueError, match=r"^--batch-size = 'many'; expected int, at least 1$"):
         command.run(parse("--batch-size", "many"))
-    with pytest.raises(ValueError, match="pool = 'some'"):
+    with pytest.raises(ValueError, match=r"^--pool = 'some'"):
         command.run(parse("--pool", "some"))
+
+
+def test_a_flag_is_blamed_for_its_own_mistake_and_the_file_for_its(tmp_path):
+    (tmp_path / "good.yaml").write_text("epochs: 3\n")
+    (tmp_path / "bad.yaml").write_text("epochs: 0\n")
+    with pytest.raises(ValueError, match=r"^--epochs = 0; expected int, at least 1$"):
+        command.run(parse("--config", str(tmp_path / "good.yaml"), "--epochs", "0"))
+    with pytest.raises(ValueError, match=r"bad\.yaml: Recipe: epochs = 0"):
+        command.run(parse("--config", str(tmp_path / "bad.yaml")))
+
+
+def test_a_resumed_run_keeps_its_own_recipe_but_for_the_flags(tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text("epochs: 3\nlr: 0.5\n")
+    config = printed(capsys, "--output-dir", str(tmp_path), "--resume", "--epochs", "5")
+    assert (config["lr"], config["epochs"], config["resume"]) == (0.5, 5, True)
+    assert printed(capsys, "--output-dir", str(tmp_path), "--epochs", "5")["lr"] == Recipe().lr
+    (tmp_path / "other.yaml").write_text("lr: 0.25\n")
+    flags = ["--config", str(tmp_path / "other.yaml"), "--output-dir", str(tmp_path), "--resume"]
+    assert printed(capsys, *flags)["lr"] == 0.25
+    assert printed(capsys, "--output-dir", str(tmp_path / "new"), "--resume")["lr"] == Recipe().lr
 
 
 def test_a_size_without_a_value_is_a_usage_error(capsys):

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from lvm_fast.cli import main
 from lvm_fast.data.store import ChainStore
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.models.pretrained import load_model
@@ -198,13 +199,23 @@ def test_resume_with_other_settings_is_refused_and_changes_nothing(recipe):
     assert len(longer.history) == 2
 
 
+def test_the_command_resumes_a_run_by_its_folder_alone(recipe, store, tmp_path, capsys):
+    store.save(tmp_path / "store.safetensors")
+    folder = train(recipe(epochs=1, data=tmp_path / "store.safetensors")).output_dir
+    resume = ["train", "--output-dir", str(folder), "--resume"]
+    assert main([*resume, "--epochs", "2"]) == 0
+    assert len(json.loads((folder / "training_history.json").read_text())["epochs"]) == 2
+    assert main([*resume, "--lr", "0.1"]) == 2
+    assert "cannot resume with other settings: lr was 0.003, is 0.1" in capsys.readouterr().err
+
+
 def test_folders_are_never_mixed_up(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("lvm_fast.training.trainer.load_data", None)  # whatever is wrong is found before the data is
     (tmp_path / "run").mkdir()
     with pytest.raises(FileNotFoundError, match=r"run' holds no run to resume \(no recipe.yaml\)"):
         train(recipe(resume=True))
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="run' is not empty; choose another, or resume"):
+    with pytest.raises(FileExistsError, match=r"run' is not empty; choose another, or .* resume=True \(--resume\)"):
         train(recipe())
     with pytest.raises(ValueError, match="resume needs output_dir"):
         train(recipe(resume=True, output_dir=None))
@@ -234,6 +245,28 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_state(reci
     assert load_model(folder).metrics["hit5"] == good.history[0]["hit5"]
     again = train(recipe(**settings, output_dir=str(folder), resume=True))
     assert without_times(again.history) == without_times(good.history)
+
+
+def test_a_model_that_diverged_in_the_last_step_says_where(recipe, monkeypatch):
+    real = Learner.step
+
+    def diverge(self, *given):
+        step = real(self, *given)
+        self.model.get_parameter("fusion.0.bias").data.fill_(torch.nan)
+        return step
+
+    monkeypatch.setattr(Learner, "step", diverge)
+    with pytest.raises(ValueError, match=r"train: epoch 1, validation after step 1 \(lr \S+\): .* NaN or infinite"):
+        train(recipe(batch_size=1000))
+
+
+def test_the_bar_names_the_pool_of_its_hits(recipe, monkeypatch):
+    said = []
+    monkeypatch.setattr("lvm_fast.training.run_log.RunLog.advance", lambda self, figures: said.append(figures))
+    result = train(recipe(epochs=1))
+    hit5 = result.untrained["hit5"]
+    assert re.fullmatch(rf"loss \d\.\d{{4}}, Hit@5 {hit5:.1f} \(pool {result.pool}\), \d+ vectors/s", said[0])
+    assert len(said) == result.steps
 
 
 def test_a_full_disk_keeps_the_checkpoints_before_it(recipe, monkeypatch):
