@@ -25,11 +25,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the folder is missing or not writable, `path` is a folder, or the disk is full; each names `path`.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "expected a file to write, found a folder", str(path))
-    temporary = _name_beside(target)
-    with _naming_target(path):
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    temporary = _new_file_beside(path, target)
     try:
         with _naming_target(path):
             yield temporary
@@ -41,10 +37,34 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the OSError of `atomic_path` now, before the work that ends with saving to `path`; nothing is left."""
+    _new_file_beside(path, Path(os.path.realpath(path))).unlink()
+
+
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically. Raises OSError as `atomic_path` does."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode())
+
+
+@contextmanager
+def made_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the folder `path`, made where it is not there; when the block raises, what was made and is empty goes again.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    folder = Path(path)
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for place in new:
+                place.rmdir()
+        raise
 
 
 @contextmanager
@@ -74,6 +94,15 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _new_file_beside(path: str | os.PathLike[str], target: Path) -> Path:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "expected a file to write, found a folder", str(path))
+    temporary = _name_beside(target)
+    with _naming_target(path):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
 
 
 def _name_beside(target: Path) -> Path:

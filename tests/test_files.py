@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lvm_fast.files import atomic_folder, atomic_path, atomic_write_text
+from lvm_fast.files import atomic_folder, atomic_path, atomic_write_text, check_writable, made_folder
 
 
 @contextmanager
@@ -167,3 +167,35 @@ def test_atomic_folder_keeps_the_old_folder_on_failure(
         replace()
     assert names_in(target) == {"old"}
     assert names_in(tmp_path) == {"model"}
+
+
+def test_made_folder_takes_back_only_what_it_made_and_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with made_folder(tmp_path / "there" / "a" / "b") as folder:
+        assert folder.is_dir()
+    for place in ("there/c/d", "there/a/b", "there/a"):
+        with pytest.raises(RuntimeError), made_folder(tmp_path / place):
+            raise RuntimeError
+    assert names_in(tmp_path / "there") == {"a"}
+    assert names_in(tmp_path / "there" / "a") == {"b"}
+
+    def fail_later() -> None:
+        with made_folder(tmp_path / "new" / "full") as folder:
+            (folder / "file").write_text("mine")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_later()
+    assert names_in(tmp_path / "new" / "full") == {"file"}
+
+
+def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new")
+    (tmp_path / "old").write_text("old")
+    check_writable(tmp_path / "old")
+    assert names_in(tmp_path) == {"old"}
+    assert (tmp_path / "old").read_text() == "old"
+    with pytest.raises(OSError, match=r"missing/s'$"):
+        check_writable(tmp_path / "missing" / "s")
+    with pytest.raises(OSError, match="expected a file to write, found a folder"):
+        check_writable(tmp_path)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors.torch import save
 
 from .. import __version__
-from ..files import atomic_path
+from ..files import atomic_path, made_folder
 
 if TYPE_CHECKING:
     from .base import LatentVectorModel
@@ -21,7 +20,6 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) -> None:
     """Save the three files of a model into `folder`; see `LatentVectorModel.save_pretrained`."""
-    target = Path(folder)
     config = {
         "model_type": model.model_type,
         "config": model.config,
@@ -34,17 +32,10 @@ def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) ->
         CONFIG: (json.dumps(config, indent=2, allow_nan=False) + "\n").encode(),
         CARD: _card(model).encode(),
     }
-    is_new = not target.exists()
-    target.mkdir(parents=True, exist_ok=True)
-    try:
-        with ExitStack() as names:  # all three are written before the first one takes its name
-            places = {name: names.enter_context(atomic_path(target / name)) for name in contents}
-            for name, content in contents.items():
-                places[name].write_bytes(content)
-    except BaseException:
-        if is_new:
-            target.rmdir()
-        raise
+    with made_folder(folder) as target, ExitStack() as names:  # all are written before the first one takes its name
+        places = {name: names.enter_context(atomic_path(target / name)) for name in contents}
+        for name, content in contents.items():
+            places[name].write_bytes(content)
 
 
 def _card(model: LatentVectorModel) -> str:

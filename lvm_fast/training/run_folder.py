@@ -33,21 +33,19 @@ def check_folder(recipe: Recipe) -> None:
         )
 
 
-def claim_folder(recipe: Recipe) -> tuple[Path, bool]:
-    """Check and make the run's folder; `recipe.output_dir` names it afterwards.
+def choose_folder(recipe: Recipe) -> tuple[Path, bool]:
+    """Check the run's folder, or find a free one; `recipe.output_dir` names it afterwards.
 
     Returns:
-        The folder, and whether it holds a finished epoch to continue from.
+        The folder, which may have to be made, and whether it holds a finished epoch to continue from.
 
     Raises:
-        OSError: As `check_folder` does, or the folder cannot be made.
-        ValueError: As `check_folder` does.
+        OSError, ValueError: As `check_folder` does.
     """
     check_folder(recipe)
     if recipe.output_dir is None:
         recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
     folder = Path(recipe.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     return folder, recipe.resume and (folder / LAST_CHECKPOINT).exists()
 
 

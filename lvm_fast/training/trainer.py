@@ -14,7 +14,7 @@ import torch
 from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..device import choose_device
-from ..files import atomic_write_text
+from ..files import atomic_write_text, made_folder
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_model
 from ..models.registry import create_model
@@ -22,7 +22,7 @@ from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .learner import Learner
 from .recipe import Recipe
-from .run_folder import RECIPE, check_folder, claim_folder
+from .run_folder import RECIPE, check_folder, choose_folder
 from .run_log import RunLog
 from .schedule import learning_rate
 from .validation import Validation
@@ -79,12 +79,13 @@ def train(recipe: Recipe) -> TrainResult:
     model = create_model(recipe.model_type, **_sizes(recipe, data.training.store.dim)).to(device)
     learner = Learner(model, recipe, device)
 
-    folder, goes_on = claim_folder(recipe)
-    if goes_on:
-        progress = load_last(folder, model, learner.optimizer, recipe)
-    else:
-        progress = Progress(untrained=validation.score(model))
-    atomic_write_text(folder / RECIPE, recipe.to_yaml())
+    folder, goes_on = choose_folder(recipe)
+    with made_folder(folder):
+        if goes_on:
+            progress = load_last(folder, model, learner.optimizer, recipe)
+        else:
+            progress = Progress(untrained=validation.score(model))
+        atomic_write_text(folder / RECIPE, recipe.to_yaml())
 
     steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
     with RunLog(folder, recipe.epochs * steps_an_epoch, progress.step, recipe.tensorboard) as log:
