@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
     parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
     parser.add_argument(
-        "--output-dir", type=Path, help="where report.json, .md and .png go (default: beside the model)"
+        "--output-dir",
+        type=Path,
+        help="where report.json, .md and .png go, or report-pool-N.* for another pool (default: beside the model)",
     )
 
 
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..device import choose_device
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.words import summary
     from ..models.pretrained import load_model
 
     device = choose_device(args.device)
@@ -63,11 +66,13 @@ def run(args: argparse.Namespace) -> int:
         device=device,
         min_length=recipe.min_length,
         distractors=others,
+        data_name=_name_of_data(recipe, args.split),
         progress=sys.stderr.isatty(),
     )
-    written = report.save(args.output_dir or folder, _history(folder))
-    print(report.to_markdown())
-    print(f"Written: {', '.join(map(str, written))}")
+    name = "report" if args.pool == "targets" else f"report-pool-{args.pool}"
+    written = report.save(args.output_dir or folder, _history(folder), name)
+    print(summary(report))
+    print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
 
 
@@ -111,6 +116,11 @@ def _chains(recipe: Recipe, split: str) -> tuple[ChainStore, ChainStore | None]:
         return open_source(recipe.data, "evaluate: data"), None
     data = load_data(recipe)
     return data.validation.store, data.training.store
+
+
+def _name_of_data(recipe: Recipe, split: str) -> str:
+    own = recipe.validation_data if split == "val" else None
+    return str(own or recipe.data)
 
 
 def _history(folder: Path) -> list[dict[str, Any]] | None:

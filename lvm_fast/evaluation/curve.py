@@ -9,7 +9,7 @@ import numpy as np
 
 from .baselines import chance
 from .intervals import bootstrap_intervals
-from .report import CURVE_K, CurvePoint, Interval
+from .report import CURVE_K, MODEL, PRODUCTION_TARGETS, CurvePoint, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ def hit_curve(
     resamples: int,
     seed: int,
 ) -> list[CurvePoint]:
-    """Hit@5 of every predictor, with 95% intervals, at growing pool sizes up to all candidates.
+    """Hit@5 of every predictor, the model among them, with 95% intervals, at growing pool sizes up to all candidates.
 
     Args:
         ranks_in_targets: Rank of each query's target among the targets, (Q,) by predictor.
@@ -47,6 +47,8 @@ def hit_curve(
         ],
         axis=1,
     )
+    mine = (ranks_in_targets[MODEL], targets), (ranks_in_all[MODEL], candidates)
+    production_ks = {metric: int(metric.removeprefix("hit@")) for metric in PRODUCTION_TARGETS}
     means = hits.mean(axis=0).reshape(len(sizes), len(names))
     ends = bootstrap_intervals(hits, clusters, resamples, seed)
     points = []
@@ -57,7 +59,10 @@ def hit_curve(
         if ends is not None:
             low, high = ends.reshape(2, len(sizes), len(names))[:, i]
             intervals = {name: (float(low[j]), float(high[j])) for j, name in enumerate(names)}
-        points.append(CurvePoint(size, found, intervals))
+        production = {
+            metric: float(expected_hits(k, size, *mine[0], *mine[1]).mean()) for metric, k in production_ks.items()
+        }
+        points.append(CurvePoint(size, found, intervals, production))
     return points
 
 

@@ -44,6 +44,7 @@ def evaluate(
     pool_ids: NDArray[np.int64] | None = None,
     rivals: Mapping[str, torch.nn.Module] | None = None,
     curve: bool = True,
+    data_name: str | None = None,
     progress: bool = False,
 ) -> Report:
     """Score a model on every window of a store, beside baselines that have not learned anything.
@@ -74,6 +75,7 @@ def evaluate(
         pool_ids: With a bank as the pool: the place in it of every row of the store, (T,); looked up unless given.
         rivals: Other models by name, scored on the same queries and pool and compared in the same pairs.
         curve: Also work out Hit@5 against pool size, which ranks against every chunk there is.
+        data_name: What the report calls the data, a file name for instance.
         progress: Show progress bars on stderr.
 
     Returns:
@@ -106,7 +108,7 @@ def evaluate(
     mine = means.pop(MODEL)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
-        data={key: store.metadata[key] for key in _ORIGIN if key in store.metadata},
+        data={"name": data_name, **{key: store.metadata[key] for key in _ORIGIN if key in store.metadata}},
         context_length=context_length,
         median_context=int(np.median(windows.lengths[asked.queries])),
         stride=windows.stride,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..files import atomic_path
@@ -197,10 +198,11 @@ def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) ->
 
 
 def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Name each line at its right end, pushed apart where they would overlap."""
+    """Name each line at its right end, within the axes; names that would overlap move apart."""
     low, high = axes.get_ylim()
     line_height = 1.3 * _LABEL / 72 * axes.figure.dpi  # pixels
-    places = _spread(list(ends.values()), (high - low) * line_height / axes.bbox.height)
+    gap = (high - low) * line_height / axes.bbox.height
+    places = _spread(list(ends.values()), gap, low + gap / 2, high - gap / 2)
     for (name, _), place in zip(ends.items(), places, strict=True):
         axes.annotate(
             spoken(name),
@@ -215,13 +217,22 @@ def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
         )
 
 
-def _spread(values: Sequence[float], gap: float) -> list[float]:
-    """The values moved upwards, as little as needed, until neighbours are at least `gap` apart."""
-    moved = list(values)
-    floor = float("-inf")
-    for i in sorted(range(len(moved)), key=moved.__getitem__):
-        moved[i] = floor = max(moved[i], floor + gap)
-    return moved
+def _spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """The values moved, as little as needed, until neighbours are at least `gap` apart and all are in [low, high].
+
+    Less `gap` for every value below it, each only has to stay above its neighbour: values that do not share their mean.
+    """
+    order = sorted(range(len(values)), key=values.__getitem__)
+    groups: list[list[float]] = []
+    for below, i in enumerate(order):
+        groups.append([values[i] - below * gap])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    levels = [fmean(group) for group in groups for _ in group]
+    highest = high - (len(values) - 1) * gap
+    moved = {i: max(low, min(levels[below], highest)) + below * gap for below, i in enumerate(order)}
+    return [moved[i] for i in range(len(values))]
 
 
 def _colours(report: Report) -> dict[str, str]:

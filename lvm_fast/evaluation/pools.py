@@ -64,6 +64,9 @@ class Candidates:
             raise ValueError(
                 f"evaluate: distractors have {distractors.dim} dimensions; expected {windows.store.dim}, like the store"
             )
+        self._whose = "the store"
+        if distractors is not None:
+            self._whose += f" and of {'the training part' if _is_training(distractors) else 'the distractors'}"
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -75,9 +78,9 @@ class Candidates:
     def all(self) -> Pool:
         """Every row there is, the contexts' own chunks among them."""
         if len(self.parts) > 1:
-            return self._pool_of(np.arange(len(self)), "every chunk of the store and of the distractors")
+            return self._pool_of(np.arange(len(self)), f"every chunk of {self._whose}")
         bank = VectorBank(self.parts[0], normalize=True)
-        return Pool(bank, np.arange(len(self.windows)), self.windows.targets, "every chunk of the store", 1.0)
+        return Pool(bank, np.arange(len(self.windows)), self.windows.targets, f"every chunk of {self._whose}", 1.0)
 
     def sized(self, size: int, seed: int) -> Pool:
         """All targets and random other chunks up to `size`; below the number of targets, a random subset of queries."""
@@ -90,7 +93,7 @@ class Candidates:
             return self._pool_of(targets[queries], "the targets of randomly chosen queries", queries)
         others = np.setdiff1d(np.arange(len(self)), targets, assume_unique=True)
         rows = np.concatenate([targets, rng.choice(others, size - len(targets), replace=False)])
-        return self._pool_of(np.sort(rows), f"the {len(targets):,} targets and random other chunks")
+        return self._pool_of(np.sort(rows), f"the {len(targets):,} targets and random other chunks of {self._whose}")
 
     def _pool_of(self, rows: NDArray[np.int64], words: str, queries: NDArray[np.int64] | None = None) -> Pool:
         """A pool of sorted rows: kept in store order, so that equal scores are settled the same way in every pool."""
@@ -107,6 +110,11 @@ class Candidates:
             gathered.append(part[inside - first])
             first += len(part)
         return gathered[0] if len(gathered) == 1 else np.concatenate(gathered)
+
+
+def _is_training(store: ChainStore) -> bool:
+    split = store.metadata.get("split")
+    return isinstance(split, dict) and split.get("part") == "train"
 
 
 def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | None = None) -> Pool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write_text
+from ..files import atomic_write_text, made_folder
 
 Interval = tuple[float, float]
 
@@ -25,11 +25,13 @@ class CurvePoint:
         pool: Candidates in the pool.
         hits: Hit@5 by predictor, ``chance`` among them; the mean over all pools of this size.
         intervals: 95% intervals by predictor; None where there are fewer than two chains.
+        production: What the model reaches of each production target's metric.
     """
 
     pool: int
     hits: dict[str, float]
     intervals: dict[str, Interval | None]
+    production: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Report:
 
     Attributes:
         model_type: The architecture's name.
-        data: What the store's metadata says about itself, the split it comes from above all.
+        data: What the data is called, and what the store's metadata says: source, encoder, the split it comes from.
         context_length: Most context vectors a query has.
         median_context: Context vectors the median query has.
         stride: Rows between the targets of a chain.
@@ -124,7 +126,9 @@ class Report:
 
         return report_in_words(self, picture)
 
-    def save(self, folder: str | Path, history: Sequence[dict[str, Any]] | None = None) -> list[Path]:
+    def save(
+        self, folder: str | Path, history: Sequence[dict[str, Any]] | None = None, name: str = "report"
+    ) -> list[Path]:
         """Write ``report.json``, ``report.md`` and, with matplotlib, ``report.png``; each appears whole or not at all.
 
         Without matplotlib the document says which extra brings it.
@@ -132,20 +136,20 @@ class Report:
         Args:
             folder: Where; made if it is not there.
             history: The training's rows, one an epoch, for the picture's training curves.
+            name: What the files are called instead of "report".
 
         Returns:
             The files written.
         """
         from .plot import save_picture
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        data, document, picture = (folder / f"report.{kind}" for kind in ("json", "md", "png"))
         drawn, note = False, ""
-        try:
-            drawn = save_picture(self, picture, history)
-        except ImportError as missing:
-            note = f"\nNo picture: {missing}.\n"
-        atomic_write_text(data, json.dumps(self.to_dict(), indent=2) + "\n")
-        atomic_write_text(document, self.to_markdown(picture.name if drawn else None) + note)
+        with made_folder(folder) as place:
+            data, document, picture = (place / f"{name}.{kind}" for kind in ("json", "md", "png"))
+            try:
+                drawn = save_picture(self, picture, history)
+            except ImportError as missing:
+                note = f"\nNo picture: {missing}.\n"
+            atomic_write_text(data, json.dumps(self.to_dict(), indent=2) + "\n")
+            atomic_write_text(document, self.to_markdown(picture.name if drawn else None) + note)
         return [data, document, *([picture] if drawn else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from .report import CURVE_K, MODEL
@@ -51,6 +52,7 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
     parts = [
         f"# How well {report.model_type} predicts the next chunk",
         f"**{verdict(report)}**",
+        _data(report),
         _asked(report),
         report.interval_note,
         f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
@@ -62,6 +64,19 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
         _HOW_TO_READ.format(resamples=report.bootstrap, seed=report.seed),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(report: Report, width: int = 100) -> str:
+    """The verdict, and the hits of all, in lines that fit a terminal."""
+    lead = _headline_metric(report)
+    rows = []
+    for name, scores in report.scores.items():
+        ends = report.intervals.get(name, {}).get(lead)
+        figures = [_cell(metric, scores[metric], ends if metric == lead else None) for metric in (*report.hits, "mrr")]
+        rows.append([spoken(name), *figures])
+    note = f"Pool of {report.pool:,}; hits and MRR in percent, 95% intervals over chains."
+    heads = map(_heading, (*report.hits, "mrr"))
+    return "\n".join([fill(verdict(report), width), "", note, "", *_table(["", *heads], rows)])
 
 
 _HOW_TO_READ = """## How to read this
@@ -90,13 +105,23 @@ def _asked(report: Report) -> str:
     return lines
 
 
+def _data(report: Report) -> str | None:
+    """Which vectors were scored, as far as the store and the caller say."""
+    name, source, encoder = (report.data.get(key) for key in ("name", "source", "encoder"))
+    said = f"{name} ({source})" if name and source else name or source
+    facts = [f"Data: {said}" if said else None, f"encoder: {encoder}" if encoder else None]
+    sentence = "; ".join(fact for fact in facts if fact)
+    return f"{sentence[0].upper()}{sentence[1:]}." if sentence else None
+
+
 def _origin(report: Report) -> str:
     split, dropped = report.data.get("split"), report.data.get("near_duplicates_dropped", 0)
     if not isinstance(split, dict) or not {"part", "fraction", "seed"} <= split.keys():
         return (
             "The chains are no held-out part of a split: the figures mean something only if the model never saw them."
         )
-    said = f"The chains are the {split['part']} part of a split by chain ({split['fraction']:.0%}, seed {split['seed']}"
+    part = {"val": "validation", "train": "training"}.get(split["part"], split["part"])
+    said = f"The chains are the {part} part of a split by chain ({split['fraction']:.0%}, seed {split['seed']}"
     said += f"; {dropped:,} near-duplicates of the other part dropped)."
     if split["part"] == "val":
         said += " Where training picked its best epoch on this part, that flatters the model a little."
@@ -179,11 +204,9 @@ def _production_lines(report: Report) -> list[str]:
         if report.baselines["chance"][metric] >= target:
             state += " (and by chance: the pool is too small to mean anything)"
         line = f"- {title} of at least {100 * target:.0f}%: {state} in a pool of {report.pool:,}."
-        if report.curve and metric == f"hit@{CURVE_K}":
-            reached = [point.pool for point in report.curve if point.hits[MODEL] >= target]
-            line += (
-                f" It is met in pools of up to about {max(reached):,}." if reached else " It is met in no pool below."
-            )
+        if report.curve:
+            reached = [point.pool for point in report.curve if point.production[metric] >= target]
+            line += f" It is met in pools of up to about {max(reached):,}." if reached else " It is met in no pool."
         lines.append(line)
     return lines
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from ..data.source import open_source
 from ..data.split import split_chains
 from ..data.windows import Windows
+from ..evaluation.intervals import clusters_of
 from .recipe import Recipe
 
 
@@ -50,4 +53,5 @@ def load_data(recipe: Recipe) -> TrainingData:
 
 def _words(windows: Windows) -> str:
     store = windows.store
-    return f"{len(windows):,} windows of {len(store):,} chains, {len(store.vectors):,} vectors"
+    chains = len(np.unique(clusters_of(store.ids, windows.chains)))  # the pieces of a cut chain are one, as in reports
+    return f"{len(windows):,} windows of {chains:,} chains, {len(store.vectors):,} vectors"

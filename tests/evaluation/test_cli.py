@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,9 @@ FILES = ["report.json", "report.md", "report.png"]
 
 def evaluated(folder: Path, *arguments: str | Path) -> dict:
     assert main(["evaluate", *map(str, arguments), "--output-dir", str(folder), "--bootstrap", "50"]) == 0
-    assert sorted(path.name for path in folder.iterdir()) == FILES
-    return json.loads((folder / "report.json").read_text())
+    written = sorted(path.name for path in folder.iterdir())
+    assert [name.replace(written[0].removesuffix(".json"), "report") for name in written] == FILES
+    return json.loads((folder / written[0]).read_text())
 
 
 def test_a_run_is_scored_on_its_own_validation_chains(trained_run, tmp_path, capsys):
@@ -30,7 +32,11 @@ def test_a_run_is_scored_on_its_own_validation_chains(trained_run, tmp_path, cap
     assert (report["context_length"], report["stride"]) == (6, 2)
     assert report["curve"][-1]["pool"] == 600  # with the training part's chunks
     printed = capsys.readouterr().out
-    assert (tmp_path / "report.md").read_text().splitlines()[2] in printed
+    document = (tmp_path / "report.md").read_text()
+    assert f"Data: {trained_run.parent / 'chains.safetensors'}.\n" in document
+    assert "".join(printed.split()).startswith("".join(document.splitlines()[2].strip("*").split()))  # the verdict
+    assert re.search(rf"Pool of {report['pool']}; .*\n\n\|.*Hit@1 \|.*Hit@5 \|", printed)
+    assert all(len(line) <= 100 for line in printed.split("Written")[0].splitlines())
     assert str(tmp_path / "report.png") in printed
 
 
@@ -57,6 +63,20 @@ def test_options_win_over_the_run(trained_run, tmp_path):
 @pytest.mark.parametrize(("pool", "size"), [("store", 600), ("333", 333), ("7", 7)])
 def test_pools(trained_run, tmp_path, pool, size):
     assert evaluated(tmp_path, trained_run, "--pool", pool)["pool"] == size
+
+
+def test_another_pool_leaves_the_report_of_the_targets_alone(trained_run, tmp_path):
+    evaluated(tmp_path, trained_run)
+    before = (tmp_path / "report.json").read_bytes()
+    assert main(["evaluate", str(trained_run), "--output-dir", str(tmp_path), "--bootstrap", "5", "--pool", "50"]) == 0
+    assert (tmp_path / "report.json").read_bytes() == before
+    assert json.loads((tmp_path / "report-pool-50.json").read_text())["pool"] == 50
+    assert "(report-pool-50.png)" in (tmp_path / "report-pool-50.md").read_text()
+
+
+def test_larger_pools_name_the_training_part(trained_run, tmp_path):
+    report = evaluated(tmp_path, trained_run, "--pool", "store")
+    assert report["pool_words"] == "every chunk of the store and of the training part"
 
 
 def test_all_chains(trained_run, tmp_path):

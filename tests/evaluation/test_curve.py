@@ -55,6 +55,9 @@ def test_the_curve_never_rises_and_ends_at_all_candidates():
         low, high = point.intervals["model"]
         assert low <= point.hits["model"] <= high
         assert point.hits["chance"] == min(1, 5 / point.pool)
+        assert point.production["hit@5"] == pytest.approx(point.hits["model"])
+    assert curve[-1].production["hit@10"] == np.mean(outer["model"] < 10)
+    assert curve[3].production["hit@10"] == np.mean(inner["model"] < 10)
 
 
 def test_a_tiny_store_still_has_its_own_size():

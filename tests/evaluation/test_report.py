@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.evaluation.plot import _spread
+from lvm_fast.evaluation.plot import _label_ends, _spread
 from lvm_fast.evaluation.report import CurvePoint, Report
-from lvm_fast.evaluation.words import headline, verdict
+from lvm_fast.evaluation.words import headline, summary, verdict
 
 
 def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
@@ -22,7 +22,12 @@ def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
 
     apart = around(dict.fromkeys(copied, difference))
     points = [
-        CurvePoint(pool, {"model": h, "copy_last": h / 2, "chance": 5 / pool}, around({"model": h, "copy_last": h / 2}))
+        CurvePoint(
+            pool,
+            {"model": h, "copy_last": h / 2, "chance": 5 / pool},
+            around({"model": h, "copy_last": h / 2}),
+            {"hit@5": h, "hit@10": h + 0.1},
+        )
         for pool, h in ((10, 0.9), (230, 0.56), (1149, model["hit@5"]), (5000, 0.1))
     ]
     fields = {
@@ -119,7 +124,13 @@ def test_production_targets_name_their_pool():
     met = make_report(0.4)
     assert met.production_targets["hit@5"] == {"target": 0.55, "reached": 0.7, "met": True, "pool": 1149}
     assert met.production_targets["hit@10"]["met"]
-    assert "Hit@10 of at least 70%: **met** with 80.0% in a pool of 1,149." in met.to_markdown()
+    text = met.to_markdown()
+    assert (
+        "Hit@10 of at least 70%: **met** with 80.0% in a pool of 1,149. It is met in pools of up to about 1,149."
+        in text
+    )
+    low = make_report(curve=[CurvePoint(10, {"model": 0.2}, {}, {"hit@5": 0.2, "hit@10": 0.3})])
+    assert low.to_markdown().count("It is met in no pool.") == 2
 
 
 def test_a_pool_that_chance_masters_means_nothing():
@@ -137,9 +148,49 @@ def test_direction_is_put_in_words():
 
 
 def test_it_says_where_the_chains_come_from():
-    split = "the val part of a split by chain (10%, seed 7; 52 near-duplicates of the other part dropped)"
+    split = "the validation part of a split by chain (10%, seed 7; 52 near-duplicates of the other part dropped)"
     assert split in make_report().to_markdown()
     assert "only if the model never saw them" in make_report(data={"split": "odd"}).to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            {"name": "a.safetensors", "source": "120 addresses", "encoder": "mpnet"},
+            "a.safetensors (120 addresses); encoder: mpnet",
+        ),
+        ({"name": None, "source": "120 addresses"}, "120 addresses"),
+        ({"name": "a.safetensors"}, "a.safetensors"),
+    ],
+)
+def test_it_says_what_was_scored(data, said):
+    assert f"\n\nData: {said}.\n\n" in make_report(data=data).to_markdown()
+
+
+def test_it_says_no_more_than_it_knows():
+    assert "\n\nEncoder: mpnet.\n\n" in make_report(data={"encoder": "mpnet"}).to_markdown()
+    assert "Data:" not in make_report(data={"name": None}).to_markdown()
+
+
+def test_a_report_that_cannot_be_saved_leaves_no_folder(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lvm_fast.evaluation.report.atomic_write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_report(curve=[]).save(tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_summary_fits_a_terminal():
+    report = make_report(model_type="a" * 90)
+    lines = summary(report).splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert " ".join(lines[: lines.index("")]) == verdict(report)
+    assert "Pool of 1,149; hits and MRR in percent, 95% intervals over chains." in lines
+    assert [line.split("|")[1].strip() for line in lines[-5:]] == ["", "-" * 9, "model", "copy-last", "chance"]
+    assert "35.0 [33.0, 37.0]" in lines[-3]
 
 
 def test_a_pool_with_the_current_chunk_says_so():
@@ -185,6 +236,28 @@ def test_without_matplotlib_the_report_names_the_extra(tmp_path, monkeypatch):
     assert "report.png" not in text
 
 
-def test_labels_are_pushed_apart_in_their_order():
-    assert _spread([5.0, 1.0, 1.5, 30.0], gap=2.0) == [5.0, 1.0, 3.0, 30.0]
-    assert _spread([2.0, 1.0, 1.5], gap=2.0) == [5.0, 1.0, 3.0]
+@pytest.mark.parametrize(
+    ("wanted", "places"),
+    [
+        ([9.0, 3.0, 4.0, 30.0], [9.0, 2.5, 4.5, 30.0]),  # two move apart by as much, the others stay
+        ([12.0, 11.0, 11.5], [13.5, 9.5, 11.5]),
+        ([10.0, 12.0, 13.0, 15.0], [9.5, 11.5, 13.5, 15.5]),  # moving apart can push on a third
+        ([0.2, 0.1], [2.0, 0.0]),  # never below the axes
+        ([39.5, 40.0, 1.0], [38.0, 40.0, 1.0]),  # never above them
+    ],
+)
+def test_labels_move_apart_evenly_in_their_order(wanted, places):
+    assert _spread(wanted, 2.0, 0.0, 40.0) == pytest.approx(places)
+
+
+def test_the_names_of_close_lines_stand_beside_them():
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    axes.set_ylim(0, 100)
+    ends = {"model": 98.0, "copy_last": 97.0, "recency_mean": 96.5, "chance": 0.1}
+    _label_ends(axes, ends, dict.fromkeys(ends, "black"))
+    names = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert sorted(names, key=names.get) == ["chance", "recency mean", "copy-last", "model"]
+    assert names["chance"] > 0
+    assert 85 < names["recency mean"] < names["model"] < 100

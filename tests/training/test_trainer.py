@@ -14,6 +14,7 @@ import yaml
 
 from lvm_fast.cli import main
 from lvm_fast.data.store import ChainStore
+from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.training.data import load_data
@@ -352,6 +353,25 @@ def test_bad_input_is_named_before_anything_is_written(recipe, tmp_path, changes
     with pytest.raises(error, match=re.escape(message)):
         train(recipe(**changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_that_fails_leaves_no_folder(recipe, tmp_path, monkeypatch):
+    def refuse(self, model):
+        raise ValueError("no score")
+
+    monkeypatch.setattr("lvm_fast.training.trainer.Validation.score", refuse)
+    with pytest.raises(ValueError, match="no score"):
+        train(recipe(output_dir=str(tmp_path / "new" / "run")))
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_log_counts_whole_chains(recipe):
+    data = load_data(recipe())
+    pieces = copy.copy(data.validation.store)
+    pieces.ids = [f"a#{i}" for i in range(len(pieces))]
+    whole, cut = data.words(), data._replace(validation=Windows(pieces, 8)).words()
+    assert f"; validation {len(data.validation)} windows of {len(pieces)} chains" in whole
+    assert re.search(r"; validation \d+ windows of 1 chains", cut)
 
 
 def test_a_recipe_changed_afterwards_is_checked_again(recipe):
