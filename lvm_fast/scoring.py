@@ -133,6 +133,24 @@ class VectorBank:
         del memory
         return ranks
 
+    def pair_scores(self, queries: Any, targets: ArrayLike) -> NDArray[np.float64]:
+        """The exact score of each query and one candidate.
+
+        Args:
+            queries: (B, D) float32, float16 or bfloat16.
+            targets: (B,) ids of candidates.
+
+        Returns:
+            (B,) float64.
+        """
+        rows, memory = self._queries(queries, "pair_scores")
+        ids = _integers(targets, "VectorBank.pair_scores: targets")
+        if ids.shape != (rows.rows,):
+            raise ValueError(f"VectorBank.pair_scores: targets: expected shape ({rows.rows},), got {ids.shape}")
+        scores = _renamed("VectorBank.pair_scores", self._bank.pair_scores, rows, ids)
+        del memory
+        return scores
+
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The k best candidates of each query, best first.
 
@@ -172,6 +190,22 @@ class VectorBank:
         Returns:
             (B, limit) int64 ids, padded with -1.
         """
+        return self.scored_band(queries, low, high, limit, exclude, below)[1]
+
+    def scored_band(
+        self,
+        queries: Any,
+        low: float,
+        high: float,
+        limit: int,
+        exclude: ArrayLike | None = None,
+        below: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """`band`, with the scores that decided.
+
+        Returns:
+            scores (B, limit) float64, padded with -infinity, and ids (B, limit) int64, padded with -1.
+        """
         rows, memory = self._queries(queries, "band")
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f"VectorBank.band: low, high: expected low <= high, got {low} and {high}")
@@ -186,9 +220,9 @@ class VectorBank:
         if bounds is not None and (bounds.shape != (rows.rows,) or np.isnan(bounds).any()):
             raise ValueError(f"VectorBank.band: below: expected {rows.rows} numbers, got {bounds.shape} or NaN")
         band = self._bank.band
-        _, ids = _renamed("VectorBank.band", band, rows, float(low), float(high), limit, excluded, bounds)
+        found = _renamed("VectorBank.band", band, rows, float(low), float(high), limit, excluded, bounds)
         del memory
-        return ids
+        return found
 
     def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """log sum exp(scale * score) over the whole bank, and the best candidate: a softmax's normaliser.

@@ -211,6 +211,20 @@ def test_the_bank_keeps_the_array_it_refers_to_alive(rng):
     assert repr(bank) == "VectorBank(100 x 16, normalize=False)"
 
 
+def test_scores_of_pairs_and_of_a_band(simd_level, rng):
+    vectors = np.resize(rng.standard_normal((70, 33)), (100, 33)).astype(np.float32)
+    queries = rng.standard_normal((9, 33)).astype(np.float32)
+    scores = fixed_order_scores(queries, vectors)
+    bank = lf.VectorBank(vectors)
+    targets = rng.integers(0, 100, 9)
+    np.testing.assert_array_equal(bank.pair_scores(queries, targets), scores[np.arange(9), targets])
+    found, ids = bank.scored_band(queries, 0.0, 6.0, 60)
+    np.testing.assert_array_equal(ids, bank.band(queries, 0.0, 6.0, 60))
+    assert (ids >= 0).any()
+    assert (ids < 0).any()
+    np.testing.assert_array_equal(found, np.where(ids < 0, -np.inf, np.take_along_axis(scores, ids, 1)))
+
+
 def test_empty_band_and_no_queries(rng):
     bank = lf.VectorBank(rng.standard_normal((10, 4)).astype(np.float32))
     queries = rng.standard_normal((6, 4)).astype(np.float32)
@@ -310,6 +324,8 @@ ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0, 1, 2, 4]), r"targets\[3\] = 4: expected an id in \[0, 4\)"),
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0, -1, 2, 3]), r"targets\[1\] = -1"),
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0.5] * 4), r"targets: expected whole-number ids, got float64"),
+        (lambda: lf.VectorBank(GOOD).pair_scores(GOOD, [0, 1, 2]), r"VectorBank.pair_scores: targets: expected shape"),
+        (lambda: lf.VectorBank(GOOD).pair_scores(GOOD, [0, 1, 2, 4]), r"VectorBank.pair_scores: targets\[3\] = 4"),
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=0), r"max_rank: expected at least 1, got 0"),
         (lambda: lf.VectorBank(GOOD).topk(GOOD, 5), r"k: expected 1 to 4 \(the bank's size\), got 5"),
         (lambda: lf.VectorBank(GOOD).topk(GOOD, 0), r"k: expected at least 1, got 0"),

@@ -1,0 +1,187 @@
+"""Hard negatives of every chunk of a store: chunks much like it, but not so much that they may mean the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..files import atomic_path
+from ..scoring import VectorBank
+from .container import TensorWriter
+from .mined import FORMAT, MinedNegatives
+from .quantize import Int64
+from .source import open_source
+from .store import ChainStore
+
+_BLOCK_ROWS = 1536  # chunks mined at once: what a run that is cut off repeats
+_MOST_EXCLUDED = 1 << 24  # ids of one block's excluded chunks: 128 MB
+_MOST_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The keyword arguments of `mine`, checked."""
+
+    low: float
+    high: float
+    limit: int
+    below: float | None
+    exclude_within: int
+    exclude_chain: bool
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"mine: low, high = {self.low}, {self.high}; expected two cosines, low below high")
+        if not isinstance(self.limit, int) or not 1 <= self.limit <= _MOST_LIMIT:
+            raise ValueError(f"mine: limit = {self.limit!r}; expected a whole number from 1 to {_MOST_LIMIT}")
+        if self.below is not None and not (math.isfinite(self.below) and self.below > 0):
+            raise ValueError(f"mine: below = {self.below}; expected a share above 0 of the positive's score, or None")
+        if not isinstance(self.exclude_within, int) or self.exclude_within < 0:
+            raise ValueError(f"mine: exclude_within = {self.exclude_within!r}; expected a whole number of at least 0")
+
+
+def mine(
+    data: Any,
+    output: str | os.PathLike[str],
+    *,
+    low: float = 0.75,
+    high: float = 0.9,
+    limit: int = 16,
+    below: float | None = None,
+    exclude_within: int = 1,
+    exclude_chain: bool = False,
+    progress: bool = True,
+) -> MinedNegatives:
+    """Find the hard negatives of every chunk of a store, exactly, and write them to one `.safetensors` file.
+
+    Each chunk i (row of the store) is a query: wanted are other chunks with low <= cosine < high, best first, equal
+    scores to the lower row. Finished blocks are kept in the folder `<output>.partial` under a digest of store and
+    settings until the file is written: the same call again goes on from there, and ends in the same bytes.
+
+    Args:
+        data: a `ChainStore` of T rows, the path of one, or "sample".
+        output: the file to write: "ids" (T, limit) int64, padded with -1, "scores" (T, limit) float32, padded with
+            -infinity, and metadata: the settings and the store's fingerprint.
+        low, high: the band of cosines.
+        limit: at most so many negatives a chunk.
+        below: also cosine < below * the chunk's cosine with the next chunk of its chain, its positive; 0.95 is usual,
+            None for no such bound. The last chunk of a chain has no positive and no such bound.
+        exclude_within: never chunks of the same chain up to so many places away; 1 keeps the positive out, 0 only the
+            chunk itself.
+        exclude_chain: never chunks of the same chain.
+        progress: show a bar on a terminal.
+
+    Returns:
+        The file, opened.
+
+    Raises:
+        ValueError: a setting out of range, no chain store, or a row with NaN or Inf, or of zeros.
+        OSError: a file cannot be read or written.
+    """
+    settings = _Settings(low, high, limit, below, exclude_within, exclude_chain)
+    output = Path(output)
+    if output.is_dir() or _same_file(data, output):
+        raise ValueError(
+            f"mine: output = {str(output)!r}; expected a file of its own to write, not the data or a folder"
+        )
+    store = open_source(data, "mine: data")
+    fingerprint = store.fingerprint()
+    block = _block_rows(store, settings)
+    partial = output.with_name(f"{output.name}.partial")
+    partial.mkdir(exist_ok=True)
+    digest = hashlib.sha256(json.dumps([fingerprint, asdict(settings), block]).encode()).hexdigest()[:16]
+    kept = {first: partial / f"{digest}-{first}.npy" for first in range(0, len(store.vectors), block)}
+    _mine_missing(store, settings, kept, block, progress)
+    _join(kept, output, len(store.vectors), settings, fingerprint)
+    shutil.rmtree(partial)
+    return MinedNegatives.open(output, store)
+
+
+def _same_file(data: Any, output: Path) -> bool:
+    return isinstance(data, str | os.PathLike) and os.path.realpath(data) == os.path.realpath(output)
+
+
+def _block_rows(store: ChainStore, settings: _Settings) -> int:
+    """Fewer chunks at once where each has many others to exclude."""
+    longest = int(store.lengths.max())
+    widest = longest if settings.exclude_chain else min(longest, 2 * settings.exclude_within + 1)
+    return max(1, min(_BLOCK_ROWS, _MOST_EXCLUDED // widest))
+
+
+def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path], block: int, progress: bool) -> None:
+    """Mine the blocks whose file is not there yet, each saved when it is whole."""
+    from tqdm.auto import tqdm
+
+    total = len(store.vectors)
+    missing = [first for first, path in kept.items() if not path.exists()]
+    left = sum(min(block, total - first) for first in missing)
+    if not missing:
+        return
+    bank = VectorBank(store.vectors, normalize=True)
+    # disable=None: no bar where the output is not a terminal
+    with tqdm(total=total, initial=total - left, unit="chunk", disable=None if progress else True) as bar:
+        for first in missing:
+            rows = np.arange(first, min(first + block, total))
+            found = _mine_block(store, bank, rows, settings)
+            with atomic_path(kept[first]) as temporary:
+                np.save(temporary, found)
+            bar.update(len(rows))
+
+
+def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Settings) -> npt.NDArray[np.void]:
+    """The hard negatives of adjoining rows (B,): (B,) records of ids and scores, each (limit,)."""
+    queries = store.vectors.select(slice(int(rows[0]), int(rows[-1]) + 1))
+    scores, ids = bank.scored_band(
+        queries,
+        settings.low,
+        settings.high,
+        settings.limit,
+        exclude=_excluded(store, rows, settings),
+        below=None if settings.below is None else settings.below * _positive_scores(store, bank, rows),
+    )
+    found = np.empty(len(rows), _record(settings.limit))
+    found["ids"], found["scores"] = ids, scores
+    return found
+
+
+def _record(limit: int) -> np.dtype[np.void]:
+    return np.dtype([("ids", "<i8", (limit,)), ("scores", "<f4", (limit,))])
+
+
+def _excluded(store: ChainStore, rows: Int64, settings: _Settings) -> Int64:
+    """(B, E) rows not wanted for each row: itself and what the settings say; padded with -1."""
+    chains = store.chain_of(rows)
+    begins, ends = store.offsets[chains], store.offsets[chains + 1]
+    if not settings.exclude_chain:
+        reach = min(settings.exclude_within, len(store.vectors))
+        begins, ends = np.maximum(begins, rows - reach), np.minimum(ends, rows + reach + 1)
+    ids: Int64 = begins[:, None] + np.arange((ends - begins).max())
+    return np.where(ids < ends[:, None], ids, -1)
+
+
+def _positive_scores(store: ChainStore, bank: VectorBank, rows: Int64) -> npt.NDArray[np.float64]:
+    """(B,) cosine of each row and the next of its chain; infinite for the last row of a chain."""
+    last = rows + 1 == store.offsets[store.chain_of(rows) + 1]
+    queries = store.vectors.select(slice(int(rows[0]), int(rows[-1]) + 1))
+    return np.where(last, np.inf, bank.pair_scores(queries, np.where(last, rows, rows + 1)))
+
+
+def _join(kept: dict[int, Path], output: Path, total: int, settings: _Settings, fingerprint: str) -> None:
+    """All blocks, streamed into one file."""
+    limit = settings.limit
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {"ids": ("I64", (total, limit)), "scores": ("F32", (total, limit))}
+    metadata = FORMAT | {"settings": json.dumps(asdict(settings)), "store": fingerprint}
+    with atomic_path(output) as temporary, TensorWriter(temporary, layout, metadata) as file:
+        for first, path in kept.items():
+            found = np.load(path, allow_pickle=False)
+            file.put("ids", first, found["ids"])
+            file.put("scores", first, found["scores"])
