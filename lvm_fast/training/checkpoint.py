@@ -126,7 +126,12 @@ def _check_same_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:  # given a name, torch hides a full disk
-        torch.save(checkpoint, file)
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch trips over its own half-written file, and hides why it is half-written
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _random_state() -> dict[str, Any]:

@@ -6,6 +6,8 @@ import copy
 import errno
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -286,6 +288,30 @@ def test_a_full_disk_keeps_the_checkpoints_before_it(recipe, monkeypatch):
         train(recipe(epochs=2, resume=True))
     assert (first.output_dir / "last.pt").read_bytes() == before
     assert not [path for path in first.output_dir.iterdir() if path.name.startswith(".")]
+
+
+def test_a_disk_that_fills_up_within_a_checkpoint_is_one_line(recipe, store, tmp_path):
+    """A real limit on the size of files, and a checkpoint far larger than torch's buffers."""
+    resource = pytest.importorskip("resource")
+    store.save(tmp_path / "store.safetensors")
+    model = {"hidden_dim": 96, "num_layers": 2, "memory_slots": 512}
+    first = train(recipe(epochs=1, data=tmp_path / "store.safetensors", model=model))
+    before = {path.name: path.stat().st_mtime_ns for path in first.output_dir.glob("*.pt")}
+    size = (first.output_dir / "last.pt").stat().st_size
+    assert size > 1_000_000
+    result = subprocess.run(
+        [sys.executable, "-m", "lvm_fast", "train", "--output-dir", "run", "--resume", "--epochs", "2"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert re.fullmatch(r"lvm-fast: error: .*cannot save: File too large: 'run/\w+\.pt'\n", result.stderr)
+    assert {path.name: path.stat().st_mtime_ns for path in first.output_dir.glob("*.pt")}.items() >= before.items()
+    assert not list(first.output_dir.glob(".*"))
+    assert load_model(first.output_dir).metrics["pool"] == first.pool
 
 
 def test_a_damaged_state_is_named(recipe):
