@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ def write_package(
     describe: Callable[[Any], None],
     overwrite: bool = False,
 ) -> None:
-    """Write MIL functions as a package, atomically.
+    """Write MIL functions as a package, atomically, once it reads back with the same inputs and outputs.
 
     Args:
         functions: By name; the first is the default. One function called "main" makes a package for targets before
@@ -34,6 +35,7 @@ def write_package(
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
         OSError: The package cannot be written.
+        ValueError: What was written does not read back as it was.
     """
     program = Program()
     for name, function in functions.items():
@@ -48,8 +50,25 @@ def write_package(
             describe(spec)
             ct.utils.save_spec(spec, str(folder), weights_dir=weights)
         except RuntimeError as error:  # how coremltools' file writer reports a full disk
-            raise OSError(None, f"cannot save: {error}", str(path)) from error
+            raise OSError(errno.ENOSPC, f"cannot save: {os.strerror(errno.ENOSPC)}", str(path)) from error
         shutil.copymode(folder / "Manifest.json", folder / _MODEL)  # coremltools leaves it readable by its owner alone
+        _check_saved(folder, functions)
+
+
+def _check_saved(package: Path, functions: Mapping[str, Function]) -> None:
+    spec, program = read_package(package)
+    described = {function.name: function for function in spec.description.functions} or {"main": spec.description}
+    for name, function in functions.items():
+        wanted, there = _signature(function), described.get(name)
+        saved = _signature(program.functions[name]) if name in program.functions else {}
+        features = {feature.name for feature in (*there.input, *there.output, *there.state)} if there else set()
+        if saved != wanted or features != wanted.keys():
+            raise ValueError(f"export_coreml: {name} was saved with {saved}; expected {wanted}")
+
+
+def _signature(function: Function) -> dict[str, tuple[int, ...]]:
+    """Shapes of all inputs, states and outputs by name."""
+    return {var.name: tuple(var.shape) for var in (*function.inputs.values(), *function.outputs)}
 
 
 def read_package(path: str | os.PathLike[str]) -> tuple[Any, Program]:

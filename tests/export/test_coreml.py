@@ -236,13 +236,30 @@ def test_a_full_disk_leaves_the_old_package_alone(model: LatentVectorModel, tmp_
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match="cannot save") as caught:
+        with pytest.raises(OSError, match="cannot save: No space left on device") as caught:
             lf.export_coreml(model, package, contexts=(3, 5), overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.filename == str(package)
     assert [path.name for path in tmp_path.iterdir()] == ["m.mlpackage"]
     assert weight_file(package).read_bytes() == before
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_what_does_not_read_back_as_it_was_is_not_left(
+    model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    def lose(spec: Any, *rest: Any) -> None:
+        describe(spec, *rest)
+        spec.description.functions[0].output.pop()
+
+    from lvm_fast.export import metadata
+
+    describe = metadata.describe_package
+    monkeypatch.setattr(metadata, "describe_package", lose)
+    with pytest.raises(ValueError, match=r"export_coreml: predict_3 was saved with "):
+        lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3, 4), streaming=streaming)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_everyone_who_may_read_the_package_may_read_its_model(package: Path) -> None:
