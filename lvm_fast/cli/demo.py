@@ -16,14 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the sample (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="continue the demo in --output-dir, or export it again")
 
 
 def run(args: argparse.Namespace) -> int:
-    walk(recipe(args.output_dir, args.epochs, args.device), contexts=(100, 500, 1000))
-    return 0
+    asked = recipe(args.output_dir, args.epochs, args.device, args.resume)
+    return 0 if walk(asked, contexts=(100, 500, 1000)) else 1
 
 
-def recipe(output_dir: Path, epochs: int, device: str) -> Recipe:
+def recipe(output_dir: Path, epochs: int, device: str, resume: bool = False) -> Recipe:
     """A recipe for a few minutes on two cores.
 
     Contexts are short, so that there are hundreds of steps. The loss counts being found far more than being near: being
@@ -47,18 +48,25 @@ def recipe(output_dir: Path, epochs: int, device: str) -> Recipe:
         epochs=epochs,
         device=device,
         output_dir=str(output_dir),
+        resume=resume,
     )
 
 
-def walk(recipe: Recipe, contexts: tuple[int, ...]) -> None:
-    """Train as the recipe says, score the best weights beside their untrained self, export them."""
+def walk(recipe: Recipe, contexts: tuple[int, ...]) -> bool:
+    """Train as the recipe says, score the best weights beside their untrained self, export and verify them.
+
+    Returns:
+        Whether the Core ML package computes what the model does.
+    """
     import time
 
     import torch
 
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.words import summary
     from ..export.coreml import export_coreml  # first of all: a missing extra should not cost a training
     from ..export.toolkit import ct
+    from ..export.verify import verify_coreml
     from ..models.registry import create_model
     from ..training.trainer import train
 
@@ -73,11 +81,16 @@ def walk(recipe: Recipe, contexts: tuple[int, ...]) -> None:
         stride=recipe.val_stride,
         seed=recipe.seed,
         rivals={"untrained": untrained},
+        data_name="the bundled sample",
     )
     written = report.save(result.output_dir, result.history)
-    package = export_coreml(result.model, result.output_dir / f"{recipe.model_type}.mlpackage", contexts)
-    print(report.to_markdown())
+    place = result.output_dir / f"{recipe.model_type}.mlpackage"
+    package = export_coreml(result.model, place, contexts, overwrite=True)
+    verification = verify_coreml(package, result.model, contexts=1)
+    print(f"\n{summary(report)}\n")
     print(f"{result.steps} optimiser steps; everything took {time.monotonic() - started:.0f} s")
     print(f"Checkpoint: {result.checkpoint}")
     print(f"Report: {', '.join(str(path) for path in written)}")
-    print(f"Core ML: {package} (coremltools {ct.__version__})")
+    print(f"Core ML: {package} (coremltools {ct.__version__}); each function against the model:")
+    print(verification.to_text())
+    return verification.passed

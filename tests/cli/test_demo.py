@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import lvm_fast as lf
+from lvm_fast.cli import main
 from lvm_fast.cli.demo import recipe, walk
 
 
@@ -25,11 +27,13 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
         val_stride=40,
         tensorboard=False,
     )
-    walk(tiny, contexts=(10,))
+    assert walk(tiny, contexts=(10,))
 
     shown = capsys.readouterr().out
     assert "TRAINING COMPLETE" in shown
     assert "optimiser steps" in shown
+    said = shown.split("TRAINING COMPLETE")[1].splitlines()[1:]
+    assert all(len(line) <= 100 for line in said if str(folder) not in line)
     history = json.loads((folder / "training_history.json").read_text())
     report = json.loads((folder / "report.json").read_text())
     assert history["epochs"][0]["step"] > 5
@@ -38,8 +42,21 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     assert report["hits"]["hit@5"] == pytest.approx(history["best_hit5"] / 100, abs=1e-9)
     assert report["baselines"]["untrained"]["hit@5"] == pytest.approx(history["untrained"]["hit5"] / 100, abs=1e-9)
     assert f"pool of {report['pool']}" in (folder / "report.md").read_text()
+    assert "Data: the bundled sample (120 State of the Union addresses" in (folder / "report.md").read_text()
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
     model = lf.load_model(folder / "best_val_hit5.pt")
     assert np.linalg.norm(model.predict(lf.sample().vectors[:10][None])) == pytest.approx(1, abs=1e-5)
-    lf.verify_coreml(folder / "memory_gru.mlpackage", model)
+    assert re.search(r"^predict_10 +equal .*\nstep +equal ", shown, re.MULTILINE)
+    assert lf.verify_coreml(folder / "memory_gru.mlpackage", model).passed
+
+    assert walk(replace(tiny, epochs=2, resume=True), contexts=(10,))
+    assert len(json.loads((folder / "training_history.json").read_text())["epochs"]) == 2
+
+
+def test_a_second_demo_in_the_same_folder_says_how_to_go_on(tmp_path, capsys):
+    pytest.importorskip("coremltools")
+    (tmp_path / "recipe.yaml").write_text("epochs: 2")
+    assert main(["demo", "--output-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "is not empty; choose another, or continue the run in it with resume=True (--resume)" in error
