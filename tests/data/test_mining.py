@@ -66,7 +66,7 @@ def wanted_ids(store: ChainStore, settings: dict[str, Any]) -> list[list[int]]:
         {"exclude_within": 4},
         {"exclude_within": 10**12},
         {"exclude_chain": True},
-        {"below": 0.9},
+        {"below": 0.7},
     ],
 )
 def test_agrees_with_the_definition(
