@@ -1,0 +1,246 @@
+"""Exact ranks and top-k over candidates that several processes hold, under torch.distributed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .scoring import VectorBank, _integers, _whole
+
+Result = TypeVar("Result")
+
+
+class ShardedBank:
+    """A `VectorBank` whose candidates are spread over the processes of a group, each holding some consecutive ones.
+
+    The answers are those of one `VectorBank` over all candidates, bit for bit, whatever the number of processes. Every
+    method, the constructor included, is called by all processes of the group together, with the same queries; an error
+    on one is raised on all. Without torch.distributed the one process holds everything.
+
+        dist.init_process_group("gloo")  # or "nccl"; under `torchrun --nproc-per-node 4 script.py`
+        bank = ShardedBank(vectors[first:last], first)
+        ranks = bank.rank(queries, targets)  # the same on every process
+
+    Args:
+        vectors: (n, D) of this process, at least one row; as `VectorBank` takes them.
+        first_id: The id of their first row. The ids of all processes together are 0 to N - 1, each held once.
+        normalize: Score cosines instead of inner products.
+        group: A torch.distributed process group; None for all processes.
+
+    Raises:
+        ValueError: as `VectorBank`; shards that overlap, leave a gap or differ in D or `normalize`; or this process is
+            not in the group.
+        RuntimeError: another process failed for a reason other than a ValueError.
+    """
+
+    def __init__(self, vectors: Any, first_id: int, normalize: bool = False, group: Any = None) -> None:
+        self._peers = _Peers(group)
+        self._first = first_id
+
+        def shard() -> tuple[int, int, int, bool]:
+            if not isinstance(first_id, int | np.integer) or first_id < 0:
+                raise ValueError(f"ShardedBank: first_id = {first_id!r}; expected a whole number of at least 0")
+            self._shard = VectorBank(vectors, normalize)
+            return int(first_id), len(self._shard), self._shard.dim, normalize
+
+        shards = self._peers.gather(shard, "ShardedBank")
+        self._size = 0
+        for first, size, *kind in sorted(shards):
+            if first != self._size:
+                raise ValueError(
+                    f"ShardedBank: first_id: a shard begins at {first}; expected {self._size}, one end to end"
+                )
+            if kind != list(shards[0][2:]):
+                raise ValueError(
+                    f"ShardedBank: shards of (D, normalize) = {shards[0][2:]} and {tuple(kind)}; expected one"
+                )
+            self._size += size
+        self.dim, self.normalize = self._shard.dim, normalize
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __repr__(self) -> str:
+        shard = f"ids {self._first} to {self._first + len(self._shard) - 1} here"
+        return f"ShardedBank({self._size} x {self.dim}, normalize={self.normalize}, {shard})"
+
+    def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
+        """How many candidates of all processes beat each query's target: 0 means the target is the best.
+
+        Args:
+            queries: (B, D) float32, float16 or bfloat16; the same on every process.
+            targets: (B,) ids from 0 to N - 1; the same on every process.
+            max_rank: Stop counting there: any rank >= max_rank comes back as max_rank.
+
+        Returns:
+            (B,) int64, the same on every process.
+
+        Raises:
+            ValueError: as `VectorBank.rank`, or the processes do not ask the same.
+        """
+
+        def check() -> Any:
+            ids = self._checked_targets(targets, len(queries))
+            most = self._size if max_rank is None else _whole(max_rank, "ShardedBank.rank: max_rank")
+            return self._asked("rank", queries, ids.tolist(), most)
+
+        _, _, known, most = self._peers.gather_same(check, "ShardedBank.rank")
+        ids = np.array(known, np.int64)
+        scores = self._peers.total(lambda: self._own_scores(queries, ids), ids.shape, np.float64, "ShardedBank.rank")
+        counts = self._peers.total(
+            lambda: self._counts(queries, scores, ids, most), ids.shape, np.int64, "ShardedBank.rank"
+        )
+        ranks: NDArray[np.int64] = np.minimum(counts, most)
+        return ranks
+
+    def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The k best candidates of each query over all processes, best first.
+
+        Args:
+            queries: (B, D) float32, float16 or bfloat16; the same on every process.
+            k: How many, from 1 to N.
+
+        Returns:
+            scores (B, k) float32 and ids (B, k) int64, the same on every process.
+
+        Raises:
+            ValueError: as `VectorBank.topk`, or the processes do not ask the same.
+        """
+
+        def check() -> Any:
+            if not _whole(k, "ShardedBank.topk: k") <= self._size:
+                raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {k}")
+            return self._asked("topk", queries, k)
+
+        self._peers.gather_same(check, "ShardedBank.topk")
+        shards = self._peers.gather(lambda: self._own_best(queries, k), "ShardedBank.topk")
+        scores = np.concatenate([scores for scores, _ in shards], axis=1)
+        ids = np.concatenate([ids for _, ids in shards], axis=1)
+        best = np.lexsort((ids, -scores), axis=1)[:, :k]  # equal scores to the lower id
+        with np.errstate(over="ignore"):
+            return np.take_along_axis(scores, best, 1).astype(np.float32), np.take_along_axis(ids, best, 1)
+
+    def _checked_targets(self, targets: ArrayLike, count: int) -> NDArray[np.int64]:
+        ids = _integers(targets, "ShardedBank.rank: targets")
+        if ids.shape != (count,):
+            raise ValueError(f"ShardedBank.rank: targets: expected shape ({count},), got {ids.shape}")
+        outside = np.flatnonzero((ids < 0) | (ids >= self._size))
+        if len(outside):
+            b = outside[0]
+            raise ValueError(f"ShardedBank.rank: targets[{b}] = {ids[b]}: expected an id in [0, {self._size})")
+        return ids
+
+    def _asked(self, method: str, queries: Any, *arguments: Any) -> tuple[Any, ...]:
+        """What must be the same on every process: the method, the queries (by digest) and the other arguments."""
+        from .data.vectors import Vectors
+
+        self._shard._queries(queries, method)
+        raw = Vectors.of(queries).raw if len(queries) else np.empty(0)
+        return method, hashlib.sha256(np.ascontiguousarray(raw).data).hexdigest(), *arguments
+
+    def _own_scores(self, queries: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(B,) the exact scores of the targets that this process holds; 0 for the others."""
+        own = (ids >= self._first) & (ids < self._first + len(self._shard))
+        return np.where(own, self._shard.pair_scores(queries, np.where(own, ids - self._first, 0)), 0.0)
+
+    def _counts(
+        self, queries: Any, scores: NDArray[np.float64], ids: NDArray[np.int64], most: int
+    ) -> NDArray[np.int64]:
+        """(B,) how many candidates of this process beat the targets, at most `most`."""
+        rows, memory = self._shard._queries(queries, "rank")
+        counts = self._shard._bank.rank(rows, scores, ids, self._first, most)
+        del memory
+        return counts
+
+    def _own_best(self, queries: Any, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The best of this process: scores (B, min(k, n)) float64 and ids."""
+        rows, memory = self._shard._queries(queries, "topk")
+        scores, ids = self._shard._bank.topk(rows, min(k, len(self._shard)))
+        del memory
+        return scores, ids + self._first
+
+
+class _Peers:
+    """The processes of a group, which compute together: an error on one is raised on all, so that none waits for it."""
+
+    def __init__(self, group: Any) -> None:
+        import torch.distributed as dist
+
+        self._group = group
+        self._alone = not (dist.is_available() and dist.is_initialized())
+        if self._alone:
+            return
+        if dist.get_rank(group) < 0:
+            raise ValueError("ShardedBank: group: this process is not in it")
+        self._here = dist.get_rank(group)
+        self._device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
+
+    def gather(self, compute: Callable[[], Result], where: str) -> list[Result]:
+        """What each process computes, by its rank in the group."""
+        if self._alone:
+            return [compute()]
+        result, error = _attempt(compute)
+        answers = self._gathered((result, error and _told(error)))
+        self._raise_first(error, [problem for _, problem in answers], where)
+        return [answer for answer, _ in answers]
+
+    def gather_same(self, compute: Callable[[], Result], where: str) -> Result:
+        """What every process computes; raises unless all results are equal."""
+        results = self.gather(compute, where)
+        for process, result in enumerate(results):
+            if result != results[0]:
+                raise ValueError(f"{where}: process {process} asks something else than process 0; expected the same")
+        return results[0]
+
+    def total(
+        self, compute: Callable[[], NDArray[Any]], shape: tuple[int, ...], dtype: Any, where: str
+    ) -> NDArray[Any]:
+        """The sum over all processes of arrays of one shape (B,), with one all-reduce."""
+        if self._alone:
+            return compute()
+        import torch
+        import torch.distributed as dist
+
+        result, error = _attempt(compute)
+        carried = np.zeros(shape[0] + 1, dtype)  # the last number counts the failures
+        carried[-1] = error is not None
+        if result is not None:
+            carried[:-1] = result
+        tensor = torch.from_numpy(carried).to(self._device)
+        dist.all_reduce(tensor, group=self._group)
+        summed: NDArray[Any] = tensor.cpu().numpy()
+        if summed[-1]:
+            self._raise_first(error, self._gathered(error and _told(error)), where)
+        return summed[:-1]
+
+    def _gathered(self, value: Any) -> list[Any]:
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * dist.get_world_size(self._group)
+        dist.all_gather_object(values, value, self._group)
+        return values
+
+    def _raise_first(self, own: Exception | None, problems: list[tuple[bool, str] | None], where: str) -> None:
+        """Raise this process's own error, else that of the first process that has one."""
+        if own is not None:
+            raise own
+        for process, problem in enumerate(problems):
+            if problem is not None:
+                is_value, message = problem
+                raise (ValueError if is_value else RuntimeError)(f"{where}: process {process} failed: {message}")
+
+
+def _attempt(compute: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
+    try:
+        return compute(), None
+    except Exception as error:
+        return None, error
+
+
+def _told(error: Exception) -> tuple[bool, str]:
+    """An error as the other processes learn of it: is it a ValueError, and what it says."""
+    return isinstance(error, ValueError), str(error) or type(error).__name__
