@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
@@ -18,7 +23,20 @@ import torch
 import lvm_fast as lf
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes and 10 GB; bench/table.py --long runs it too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="needs --long"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also a million vectors, and mining of all pairs")
     parser.addoption("--store", help="a chain store whose vectors are scored (default: the bundled sample)")
 
 
@@ -40,6 +58,46 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, -1)
 
 
+class Limits:
+    """The machine's own limits, measured."""
+
+    FLAGS: ClassVar = {"amx": ["-mavx512f", "-mamx-tile", "-mamx-int8"], "avx512": ["-mavx512f", "-mavx512vnni"]}
+
+    @cache  # noqa: B019 - one object a run
+    def int8_ops(self, level: str) -> float | None:
+        """TOP/s of int8 products in registers, all threads; None without a micro-benchmark or a compiler."""
+        if level not in self.FLAGS:
+            return None
+        source = Path(__file__).with_name("tile_ceiling.cpp")
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "ceiling"
+            build = ["c++", "-O2", "-std=c++20", *self.FLAGS[level], str(source), "-o", str(program), "-pthread"]
+            try:
+                subprocess.run(build, check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError):
+                return None
+            threads = str(lf.kernels.num_threads())
+            result = subprocess.run([program, threads], check=True, capture_output=True, text=True)
+        return float(result.stdout)
+
+    @cache  # noqa: B019
+    def copy_bandwidth(self) -> float:
+        """Bytes a second that a plain copy reads and writes: the best of several, all threads."""
+        source = torch.zeros(100_000, 768)
+        target = torch.zeros_like(source)
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            target.copy_(source)
+            times.append(time.perf_counter() - start)
+        return 2 * source.numel() * source.element_size() / min(times)
+
+
+@pytest.fixture(scope="session")
+def limits() -> Limits:
+    return Limits()
+
+
 @pytest.fixture(scope="session")
 def vectors(pytestconfig: pytest.Config) -> np.ndarray:
     """(T, 768) float32: every chunk of the store."""
@@ -50,12 +108,22 @@ def vectors(pytestconfig: pytest.Config) -> np.ndarray:
 
 @pytest.fixture
 def timed(benchmark: Any) -> Callable[..., Any]:
-    """Time a call: warmed up, the median of `rounds`; labelled with its group and name."""
+    """Time a call: warmed up, the median of `rounds`; labelled with its group and name, `note(median)` beside it."""
 
-    def run(group: str, name: str, call: Callable[[], Any], rounds: int = 15) -> Any:
+    def run(
+        group: str,
+        name: str,
+        call: Callable[[], Any],
+        rounds: int = 15,
+        note: Callable[[float], str] | None = None,
+    ) -> Any:
         benchmark.group = group
         benchmark.name = name
         benchmark.extra_info["peer"] = name
-        return benchmark.pedantic(call, rounds=rounds, warmup_rounds=1 if rounds < 10 else 3)
+        warmups = 0 if rounds == 1 else 1 if rounds < 10 else 3
+        result = benchmark.pedantic(call, rounds=rounds, warmup_rounds=warmups)
+        if note and benchmark.stats:
+            benchmark.extra_info["note"] = note(benchmark.stats.stats.median)
+        return result
 
     return run

@@ -1,6 +1,7 @@
 """Run the benchmarks and print one Markdown table: medians, ratios to lvm_fast, the machine and the versions.
 
 python bench/table.py                       # everything, on the bundled sample
+python bench/table.py --long                # a million vectors and mining too: half an hour, 10 GB
 python bench/table.py --store FILE -k rows  # further arguments go to pytest
 """
 
@@ -32,15 +33,16 @@ def main() -> int:
 
 def table(benchmarks: list[dict[str, Any]]) -> str:
     """(group, peer, median) rows; the ratio says how many times longer than the group's lvm_fast a peer takes."""
-    lines = ["| work | peer | median | time relative to lvm_fast |", "|---|---|---:|---:|"]
-    groups: dict[str, list[tuple[str, float]]] = {}
+    lines = ["| work | peer | median | time relative to lvm_fast | |", "|---|---|---:|---:|---|"]
+    groups: dict[str, list[dict[str, Any]]] = {}
     for run in benchmarks:
-        groups.setdefault(run["group"], []).append((run["extra_info"]["peer"], run["stats"]["median"]))
-    for group, medians in groups.items():
-        ours = dict(medians)["lvm_fast"]
-        for peer, median in medians:
-            label = "" if peer == "lvm_fast" else f"{median / ours:.2f}x"
-            lines.append(f"| {group} | {peer} | {duration(median)} | {label} |")
+        groups.setdefault(run["group"], []).append(run)
+    for group, runs in groups.items():
+        medians = {run["extra_info"]["peer"]: run["stats"]["median"] for run in runs}
+        for run in runs:
+            peer, note = run["extra_info"]["peer"], run["extra_info"].get("note", "")
+            ratio = "" if peer == "lvm_fast" else f"{medians[peer] / medians['lvm_fast']:.2f}x"
+            lines.append(f"| {group} | {peer} | {duration(medians[peer])} | {ratio} | {note} |")
     machine = facts() | {name: version(name) for name in PEERS}
     return "\n".join([*lines, "", ", ".join(f"{name} {value}" for name, value in machine.items())])
 

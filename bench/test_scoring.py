@@ -1,8 +1,9 @@
-"""Exact Hit@10 against matmul + topk (torch, numpy), FAISS and usearch; real vectors, copy-last queries."""
+"""Exact ranks, Hit@10, top-10 and bands against torch, FAISS, usearch and numpy, on real and on random vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import faiss
@@ -13,81 +14,256 @@ import usearch.index
 
 import lvm_fast as lf
 
-QUERIES, K = 1149, 10
+QUERIES, K, RANDOM = 1149, 10, 100_000
+LOW, HIGH, LIMIT = 0.75, 0.9, 16  # of the mining band
 
 
 class Work(NamedTuple):
-    queries: np.ndarray  # (1149, 768): the chunk before each target
+    name: str
+    queries: np.ndarray  # (B, 768)
     pool: np.ndarray  # (N, 768)
-    targets: np.ndarray  # (1149,) ids in the pool
-    hits: float  # the true Hit@10, in float64
+    targets: np.ndarray  # (B,) ids in the pool
+    ranks: np.ndarray  # (B,) true, in float64
 
 
-def true_hits(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> float:
-    hits = 0
-    wide = pool.astype(np.float64)
-    for query, target in zip(queries.astype(np.float64), targets, strict=True):
+def true_ranks(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(queries), np.int64)
+    wide = np.ascontiguousarray(pool, np.float64)
+    for b, (query, target) in enumerate(zip(queries.astype(np.float64), targets, strict=True)):
         scores = wide @ query
-        hits += np.count_nonzero(scores > scores[target]) < K
-    return hits / len(queries)
+        better = scores > scores[target]
+        ties = scores[:target] == scores[target]
+        ranks[b] = np.count_nonzero(better) + np.count_nonzero(ties)
+    return ranks
 
 
-@pytest.fixture(scope="module", params=["targets", "store"])
+def unit(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+
+def random_work(count: int, size: int, related: bool) -> Work:
+    """Unit vectors. Related queries have a cosine of about 0.7 with their targets, as a fair model's predictions do."""
+    rng = np.random.default_rng(0)
+    pool = unit(rng.standard_normal((size, 768), dtype=np.float32))
+    targets = rng.integers(0, size, count)
+    noise = unit(rng.standard_normal((count, 768), dtype=np.float32))
+    queries = unit(pool[targets] + noise) if related else noise
+    name = f"random{'' if related else ', unrelated queries'}, {count:,} x {size:,}"
+    return Work(name, queries, pool, targets, true_ranks(queries, pool, targets) if size <= RANDOM else np.empty(0))
+
+
+@pytest.fixture(scope="module", params=["targets", "store", "random", "random, unrelated queries"])
 def work(request: pytest.FixtureRequest, vectors: np.ndarray) -> Work:
+    if request.param.startswith("random"):
+        return random_work(QUERIES, RANDOM, related=request.param == "random")
     rows = np.random.default_rng(0).permutation(len(vectors) - 1)[:QUERIES] + 1
-    queries = vectors[rows - 1]
+    queries = vectors[rows - 1]  # copy-last: the chunk before each target
     pool, targets = (vectors[rows], np.arange(QUERIES)) if request.param == "targets" else (vectors, rows)
-    return Work(queries, pool, targets, true_hits(queries, pool, targets))
+    name = f"real, {QUERIES:,} x {len(pool):,}"
+    return Work(name, queries, pool, targets, true_ranks(queries, pool, targets))
 
 
-def with_lvm_fast(work: Work) -> Callable[[], float]:
-    return lambda: lf.hit_at_k(work.queries, work.targets, ks=(K,), bank=lf.VectorBank(work.pool), mrr=False)["hit@10"]
+@contextmanager
+def at_level(level: str) -> Iterator[None]:
+    before = lf.kernels.simd_level()
+    lf.kernels.set_simd_level(level)
+    yield
+    lf.kernels.set_simd_level(before)
 
 
-def with_full_ranks(work: Work) -> Callable[[], float]:
-    return lambda: lf.hit_at_k(work.queries, work.targets, ks=(K,), bank=lf.VectorBank(work.pool))["hit@10"]
+def note(bank: lf.VectorBank, work: Work, limits: Any, median: float) -> str:
+    """Useful operations a second, their share of the ceiling, and what share of the pairs was scored exactly."""
+    screened, refined, rescored = bank._bank.take_tally()
+    pairs = len(work.queries) * len(work.pool)
+    calls = max(1, round(screened / pairs))
+    speed = 2 * pairs * work.pool.shape[1] / median / 1e12
+    ceiling = limits.int8_ops(lf.kernels.simd_level())
+    share = f" = {speed / ceiling:.0%} of {ceiling:.1f}" if ceiling else ""
+    return f"{speed:.2f} TOP/s{share}; {refined / screened:.0%} refined, {rescored / (pairs * calls):.2%} rescored"
 
 
-def found(ids: Any, work: Work) -> float:
-    return float((np.asarray(ids) == work.targets[:, None]).any(axis=1).mean())
+Timed = Callable[..., Any]
 
 
-def with_torch(work: Work, dtype: torch.dtype) -> Callable[[], float]:
+class TestRanks:
+    """Hit@10 (ranks up to 10), full ranks and top-10; the bank packed beforehand, but for the pool of the targets."""
+
+    def ours(self, timed: Timed, limits: Any, work: Work, group: str, call: Callable[[lf.VectorBank], Any]) -> Any:
+        if len(work.pool) == QUERIES:
+            bank = lf.VectorBank(work.pool)
+            return timed(f"{group}, packing included, {work.name}", "lvm_fast", lambda: call(lf.VectorBank(work.pool)))
+        bank = lf.VectorBank(work.pool)
+        bank._bank.take_tally()
+        return timed(
+            f"{group}, {work.name}",
+            "lvm_fast",
+            lambda: call(bank),
+            note=lambda median: note(bank, work, limits, median),
+        )
+
+    def group(self, kind: str, work: Work) -> str:
+        return f"{kind}, {'packing included, ' if len(work.pool) == QUERIES else ''}{work.name}"
+
+    def test_hit_at_10(self, timed: Timed, limits: Any, work: Work) -> None:
+        ranks = self.ours(timed, limits, work, "exact Hit@10", lambda bank: bank.rank(work.queries, work.targets, K))
+        np.testing.assert_array_equal(ranks, np.minimum(work.ranks, K))
+
+    @pytest.mark.skipif("avx512" not in lf.kernels.simd_levels(), reason="no AVX-512 here")
+    def test_hit_at_10_without_tiles(self, timed: Timed, limits: Any, work: Work) -> None:
+        bank = lf.VectorBank(work.pool)
+        with at_level("avx512"):
+            call = lambda: bank.rank(work.queries, work.targets, K)  # noqa: E731
+            ranks = timed(
+                self.group("exact Hit@10", work),
+                "lvm_fast, avx512 (packed)",
+                call,
+                note=lambda median: note(bank, work, limits, median),
+            )
+        np.testing.assert_array_equal(ranks, np.minimum(work.ranks, K))
+
+    @pytest.mark.parametrize("peer", ["torch fp32", "torch bf16 (inexact)", "FAISS flat", "usearch exact", "numpy"])
+    def test_hit_at_10_of_peers(self, timed: Timed, work: Work, peer: str) -> None:
+        if len(work.pool) >= RANDOM and "unrelated" in work.name and peer != "torch fp32":
+            pytest.skip("as with related queries")
+        call, tolerance = PEERS[peer](work)
+        rounds = 1 if peer == "usearch exact" and len(work.pool) > QUERIES else 5  # it takes half a minute
+        ids = timed(self.group("exact Hit@10", work), PEER_NAMES[peer], call, rounds)
+        hits = (np.asarray(ids) == work.targets[:, None]).any(axis=1).mean()
+        assert abs(hits - (work.ranks < K).mean()) <= tolerance
+
+    def test_full_ranks(self, timed: Timed, limits: Any, work: Work) -> None:
+        ranks = self.ours(timed, limits, work, "full exact ranks", lambda bank: bank.rank(work.queries, work.targets))
+        np.testing.assert_array_equal(ranks, work.ranks)
+
+    def test_full_ranks_with_torch(self, timed: Timed, work: Work) -> None:
+        queries, pool, targets = (torch.from_numpy(a) for a in (work.queries, work.pool, work.targets))
+
+        def count() -> torch.Tensor:
+            scores = queries @ pool.T
+            return (scores > scores.gather(1, targets[:, None])).sum(1)
+
+        ranks = timed(self.group("full exact ranks", work), "torch fp32 matmul+count", count, 5)
+        assert np.mean(ranks.numpy() != work.ranks) < 0.5  # float32 scores: many ranks are off by a few
+
+    def test_top_10(self, timed: Timed, limits: Any, work: Work) -> None:
+        _, ids = self.ours(timed, limits, work, "exact top-10", lambda bank: bank.topk(work.queries, K))
+        found = (ids == work.targets[:, None]).any(axis=1)
+        np.testing.assert_array_equal(found, work.ranks < K)
+
+    def test_top_10_with_torch(self, timed: Timed, work: Work) -> None:
+        call, _ = PEERS["torch fp32"](work)
+        timed(self.group("exact top-10", work), PEER_NAMES["torch fp32"], call, 5)
+
+
+Peer = tuple[Callable[[], Any], float]  # the ids of the ten best, and how far from exact Hit@10 may be
+
+
+def with_torch(work: Work, dtype: torch.dtype, tolerance: float) -> Peer:
     queries, pool = (torch.from_numpy(a).to(dtype) for a in (work.queries, work.pool))
-    return lambda: found((queries @ pool.T).topk(K).indices, work)
+    return lambda: (queries @ pool.T).topk(K).indices, tolerance
 
 
-def with_numpy(work: Work) -> Callable[[], float]:
-    return lambda: found(np.argpartition(-(work.queries @ work.pool.T), K, axis=1)[:, :K], work)
+def with_numpy(work: Work) -> Peer:
+    return lambda: np.argpartition(-(work.queries @ work.pool.T), K, axis=1)[:, :K], 0.001
 
 
-def with_faiss(work: Work) -> Callable[[], float]:
+def with_faiss(work: Work) -> Peer:
     index = faiss.IndexFlatIP(work.pool.shape[1])
     index.add(work.pool)
-    return lambda: found(index.search(work.queries, K)[1], work)
+    return lambda: index.search(work.queries, K)[1], 0.001
 
 
-def with_usearch(work: Work) -> Callable[[], float]:
+def with_usearch(work: Work) -> Peer:
     threads = lf.kernels.num_threads()
-    return lambda: found(
-        usearch.index.search(work.pool, work.queries, K, metric="ip", exact=True, threads=threads).keys, work
-    )
+    search = usearch.index.search
+    return lambda: search(work.pool, work.queries, K, metric="ip", exact=True, threads=threads).keys, 0.001
 
 
-PEERS: dict[str, tuple[Callable[[Work], Callable[[], float]], float]] = {  # and how far from exact the answer may be
-    "lvm_fast": (with_lvm_fast, 0.0),
-    "lvm_fast, full ranks and MRR": (with_full_ranks, 0.0),
-    "torch fp32 matmul+topk": (lambda work: with_torch(work, torch.float32), 0.001),
-    "torch bf16 matmul+topk (inexact)": (lambda work: with_torch(work, torch.bfloat16), 0.02),
-    "FAISS flat": (with_faiss, 0.001),
-    "usearch exact": (with_usearch, 0.001),
-    "numpy matmul+argpartition": (with_numpy, 0.001),
+PEERS: dict[str, Callable[[Work], Peer]] = {
+    "torch fp32": lambda work: with_torch(work, torch.float32, 0.001),
+    "torch bf16 (inexact)": lambda work: with_torch(work, torch.bfloat16, 0.02),
+    "FAISS flat": with_faiss,
+    "usearch exact": with_usearch,
+    "numpy": with_numpy,
+}
+PEER_NAMES = {
+    "torch fp32": "torch fp32 matmul+topk",
+    "torch bf16 (inexact)": "torch bf16 matmul+topk (inexact)",
+    "FAISS flat": "FAISS flat",
+    "usearch exact": "usearch exact",
+    "numpy": "numpy matmul+argpartition",
 }
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_hit_at_10(timed, work, peer):
-    prepare, tolerance = PEERS[peer]
-    rounds = 1 if peer.startswith("usearch") and len(work.pool) > QUERIES else 5  # it takes half a minute
-    hits = timed(f"exact Hit@10, {QUERIES:,} x {len(work.pool):,}", peer, prepare(work), rounds)
-    assert abs(hits - work.hits) <= tolerance
+@pytest.fixture(scope="module")
+def million() -> Work:
+    return random_work(1000, 1_000_000, related=True)
+
+
+@pytest.mark.long
+class TestMillion:
+    def test_full_ranks(self, timed: Timed, limits: Any, million: Work) -> None:
+        bank = lf.VectorBank(million.pool)
+        bank._bank.take_tally()
+        call = lambda: bank.rank(million.queries, million.targets)  # noqa: E731
+        ranks = timed(
+            f"full exact ranks, {million.name}",
+            "lvm_fast",
+            call,
+            5,
+            note=lambda median: note(bank, million, limits, median),
+        )
+        assert (ranks == 0).all()
+
+    def test_with_torch(self, timed: Timed, million: Work) -> None:
+        queries, pool, targets = (torch.from_numpy(a) for a in (million.queries, million.pool, million.targets))
+        wanted = (queries * pool[targets]).sum(1, keepdim=True)
+        block = 100_000  # scores of all candidates at once would take 4 GB of fresh memory
+
+        def count() -> torch.Tensor:
+            counts = [(queries @ pool[first : first + block].T > wanted).sum(1) for first in range(0, len(pool), block)]
+            return torch.stack(counts).sum(0)
+
+        ranks = timed(f"full exact ranks, {million.name}", "torch fp32 matmul+count", count, 1)
+        assert (ranks <= 1).all()
+
+    def test_packing(self, timed: Timed, limits: Any, million: Work) -> None:
+        bank = lf.VectorBank(million.pool)
+        moved = million.pool.nbytes + 2 * million.pool.size  # read float32, write two planes of int8
+
+        def share(median: float) -> str:
+            return f"{moved / median / 1e9:.1f} GB/s = {moved / median / limits.copy_bandwidth():.0%} of a copy's"
+
+        timed("packing 1,000,000 x 768 into warm buffers", "lvm_fast", lambda: bank.refill(million.pool), 3, note=share)
+
+
+@pytest.mark.long
+class TestMining:
+    """Every chunk of the store against every other: cosines in a band, the best 16."""
+
+    def test_band(self, timed: Timed, vectors: np.ndarray) -> None:
+        bank = lf.VectorBank(vectors)
+        itself = np.arange(len(vectors))[:, None]
+        call = lambda: bank.band(vectors, LOW, HIGH, LIMIT, exclude=itself)  # noqa: E731
+        ids = timed(f"band mining, real, {len(vectors):,} x {len(vectors):,}", "lvm_fast", call, 3)
+        some = np.random.default_rng(0).integers(0, len(vectors), 20)
+        for i in some:
+            scores = vectors.astype(np.float64) @ vectors[i].astype(np.float64)
+            wanted = [j for j in np.argsort(-scores, kind="stable") if LOW <= scores[j] < HIGH and j != i]
+            assert ids[i].tolist() == (wanted + [-1] * LIMIT)[:LIMIT]
+
+    def test_with_torch(self, timed: Timed, vectors: np.ndarray) -> None:
+        pool = torch.from_numpy(vectors)
+        block = 1024
+
+        def mine() -> list[torch.Tensor]:
+            found = []
+            for first in range(0, len(pool), block):
+                scores = pool[first : first + block] @ pool.T
+                scores[torch.arange(len(scores)), torch.arange(first, first + len(scores))] = -1
+                scores.masked_fill_((scores < LOW) | (scores >= HIGH), -1)
+                found.append(scores.topk(LIMIT).indices)
+            return found
+
+        name = f"band mining, real, {len(vectors):,} x {len(vectors):,}"
+        timed(name, "torch fp32 chunked matmul+mask+topk", mine, 1)

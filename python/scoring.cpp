@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "bindings.h"
@@ -136,7 +137,7 @@ std::pair<Bounds, Ids> band(const Bank& bank, const Rows& queries, double low, d
     int64_t* best_ids = ids.mutable_data();
     {
         const py::gil_scoped_release release;
-        bank.band(queries, low, high, limit, exclude_ids, excluded, bounds, best_scores, best_ids);
+        bank.band(queries, {low, high, exclude_ids, excluded, bounds}, limit, best_scores, best_ids);
     }
     return {scores, ids};
 }
@@ -162,6 +163,13 @@ void bind_scoring(py::module_& module) {
                     py::arg("bounds"), py::arg("factors"), py::keep_alive<0, 2>(), py::keep_alive<0, 3>(),
                     py::keep_alive<0, 4>(), py::keep_alive<0, 5>())
         .def("packed", &packed)
+        .def(
+            "take_tally",
+            [](const Bank& bank) {
+                const Tally tally = bank.take_tally();
+                return std::make_tuple(tally.screened, tally.refined, tally.rescored);
+            },
+            "Pairs screened, refined and rescored since the last call.")
         .def("refill", &refill, py::arg("rows"))
         .def("pair_scores", &pair_scores, py::arg("queries"), py::arg("ids"))
         .def("rank", &rank, py::arg("queries"), py::arg("scores"), py::arg("ids"), py::arg("first_id"),

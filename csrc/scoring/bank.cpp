@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 #include "gemm/gemm.h"
 #include "scoring/best_ending.h"
@@ -76,6 +77,18 @@ const float* Bank::stored_row(int64_t i, float* buffer) const {
     return buffer;
 }
 
+void Bank::note(const Tally& tally) const {
+    const std::lock_guard<std::mutex> lock(tally_mutex_);
+    tally_.screened += tally.screened;
+    tally_.refined += tally.refined;
+    tally_.rescored += tally.rescored;
+}
+
+Tally Bank::take_tally() const {
+    const std::lock_guard<std::mutex> lock(tally_mutex_);
+    return std::exchange(tally_, {});
+}
+
 void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) const {
     constexpr int64_t kPairsPerPiece = 64;
     const ScreenKernels& kernels = screen_kernels();
@@ -98,49 +111,46 @@ void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, i
         std::vector<Scored> targets;
         for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
         std::vector<int64_t> order = by_cosine(block, targets);
-        RankEnding ending(std::move(targets), first_id, max_rank);
-        scan(*this, block, std::move(order), num_threads(), ending);
+        const int workers = num_threads();
+        RankEnding ending(*this, block, std::move(targets), first_id, max_rank, workers);
+        scan(*this, block, std::move(order), workers, ending);
         for (int64_t q = 0; q < block.count(); ++q) ranks[first + q] = ending.rank(q);
     });
 }
 
 void Bank::topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const {
-    const int workers = num_threads();
-    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
-        std::vector<BestEnding::Limits> limits(static_cast<size_t>(block.count()),
-                                               {-kInfinity, kInfinity, nullptr, 0});
-        BestEnding ending(std::move(limits), k, workers);
-        scan(*this, block, as_given(block.count()), workers, ending);
-        for (int64_t q = 0; q < block.count(); ++q) {
-            int64_t place = (first + q) * k;
-            for (const Scored& item : ending.best(q)) {
-                scores[place] = item.score;
-                ids[place++] = item.id;
-            }
-        }
-    });
+    best(queries, k, {-kInfinity, kInfinity, nullptr, 0, nullptr}, scores, ids);
 }
 
-void Bank::band(const Rows& queries, double low, double high, int64_t limit, const int64_t* exclude,
-                int64_t excluded, const double* below, double* scores, int64_t* ids) const {
-    const int workers = num_threads();
+void Bank::band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const {
     std::fill(ids, ids + queries.rows * limit, -1);
     std::fill(scores, scores + queries.rows * limit, -kInfinity);
+    best(queries, limit, band, scores, ids);
+}
+
+void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const {
+    constexpr int64_t kQueriesPerPiece = 16;
+    const int workers = num_threads();
     over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits;
         for (int64_t q = first; q < first + block.count(); ++q) {
-            limits.push_back(
-                {low, below ? std::min(high, below[q]) : high, exclude + q * excluded, excluded});
+            const double high = band.below ? std::min(band.high, band.below[q]) : band.high;
+            limits.push_back({band.low, high, band.exclude + q * band.excluded, band.excluded});
         }
-        BestEnding ending(std::move(limits), limit, workers);
+        BestEnding ending(*this, block, std::move(limits), limit, workers);
         scan(*this, block, as_given(block.count()), workers, ending);
-        for (int64_t q = 0; q < block.count(); ++q) {
-            int64_t place = (first + q) * limit;
-            for (const Scored& item : ending.best(q)) {
-                scores[place] = item.score;
-                ids[place++] = item.id;
+        const auto piece = [&](int64_t begin, int64_t end, int worker) {
+            Tally tally;
+            for (int64_t q = begin; q < end; ++q) {
+                int64_t place = (first + q) * limit;
+                for (const Scored& item : ending.best(worker, q, tally.rescored)) {
+                    scores[place] = item.score;
+                    ids[place++] = item.id;
+                }
             }
-        }
+            note(tally);
+        };
+        parallel_for(block.count(), kQueriesPerPiece, piece, workers);
     });
 }
 

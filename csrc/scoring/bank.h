@@ -7,12 +7,28 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 
 #include "rows.h"
 #include "scoring/best_list.h"
 #include "scoring/packed.h"
 
 namespace lvm {
+
+// Pairs of a query and a candidate, by what they took to decide.
+struct Tally {
+    int64_t screened = 0;  // the coarse products
+    int64_t refined = 0;   // the fine products too
+    int64_t rescored = 0;  // the exact score too
+};
+
+// Candidates with low <= score < high.
+struct Band {
+    double low, high;
+    const int64_t* exclude = nullptr;  // [B][excluded] ids not wanted (-1: none)
+    int64_t excluded = 0;
+    const double* below = nullptr;  // [B] a further upper bound of each query, or null
+};
 
 class Bank {
   public:
@@ -48,23 +64,28 @@ class Bank {
     // The k best, best first: scores and ids are [B][k]; 1 <= k <= size().
     void topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const;
 
-    // Up to `limit` ids with low <= score < high, best first, [B][limit], padded with -1, and their scores.
-    // exclude: [B][excluded] ids (-1: none), may be null; below: [B] a further upper bound of each query, may
-    // be null.
-    void band(const Rows& queries, double low, double high, int64_t limit, const int64_t* exclude,
-              int64_t excluded, const double* below, double* scores, int64_t* ids) const;
+    // Up to `limit` ids in the band, best first, [B][limit], padded with -1, and their scores.
+    void band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const;
 
     // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0.
     void sum_exp(const Rows& queries, double factor, const double* best, double* sums) const;
+
+    // What all questions took since the last call.
+    Tally take_tally() const;
+    void note(const Tally& tally) const;
 
     // Row i as the float32 values that are scored: in place where they lie so, else in `buffer` (dim()
     // floats).
     const float* stored_row(int64_t i, float* buffer) const;
 
   private:
+    void best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const;
+
     Rows rows_;
     PackedRows own_;
     PackedView packed_;
+    mutable std::mutex tally_mutex_;
+    mutable Tally tally_;
 };
 
 }  // namespace lvm

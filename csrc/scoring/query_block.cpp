@@ -57,7 +57,7 @@ QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries)
       coarse_(padded(static_cast<int64_t>(queries_.size()), kPanelQueries) * block.chunks() * kTileDims),
       fine_(padded(static_cast<int64_t>(queries_.size()), kPanelQueries) * block.chunks() * kTileDims),
       panels_((queries_.size() + kPanelQueries - 1) / kPanelQueries),
-      inverse_units_(panels_.size() * kPanelQueries, 1.0) {
+      units_(panels_.size() * kPanelQueries, 1.0) {
     parallel_for(count(), kPanelsPerPiece, [&](int64_t begin, int64_t end, int) {
         for (int64_t p = begin; p < end; ++p) {
             for (int64_t lane = 0; lane < members(p); ++lane) place(block, p, lane);
@@ -74,17 +74,17 @@ void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
 
     QueryPanel& panel = panels_[static_cast<size_t>(p)];
     const CodeBounds& bounds = block.bounds(q);
-    const double inverse = bounds.scale > 0 ? 1.0 / bounds.scale : 1.0;
+    const double unit = bounds.scale > 0 ? bounds.scale : 1;
     const double norm = bounds.norm, coarse = bounds.coarse_rest, fine = bounds.fine_rest;
     panel.coarse = coarse_.data() + begin;
     panel.fine = fine_.data() + begin;
-    panel.norm_error[lane] = rounded_up((coarse + kSlack * norm) * inverse);
-    panel.rest_share[lane] = rounded_up((norm + coarse) * inverse);
+    panel.norm_error[lane] = rounded_up((coarse + kSlack * norm) / unit);
+    panel.rest_share[lane] = rounded_up((norm + coarse) / unit);
     // The product of the two fine parts is left out; each is at most coarse_rest + fine_rest long.
-    panel.norm_error2[lane] = rounded_up((fine + kSlack * norm) * inverse);
-    panel.rest_share2[lane] = rounded_up((norm + coarse + 2 * fine) * inverse);
-    panel.cross_share[lane] = rounded_up((coarse + fine) * inverse);
-    inverse_units_[static_cast<size_t>(p * kPanelQueries + lane)] = inverse;
+    panel.norm_error2[lane] = rounded_up((fine + kSlack * norm) / unit);
+    panel.rest_share2[lane] = rounded_up((norm + coarse + 2 * fine) / unit);
+    panel.cross_share[lane] = rounded_up((coarse + fine) / unit);
+    units_[static_cast<size_t>(p * kPanelQueries + lane)] = unit;
 }
 
 }  // namespace lvm

@@ -47,9 +47,9 @@ class QueryPanels {
     }
     const std::vector<int64_t>& queries() const { return queries_; }
 
-    // A score in the units that the panels count in.
-    double in_units(int64_t p, int64_t lane, double score) const {
-        return score * inverse_units_[static_cast<size_t>(p * kPanelQueries + lane)];
+    // What the panels count a query's scores in.
+    double unit(int64_t p, int64_t lane) const {
+        return units_[static_cast<size_t>(p * kPanelQueries + lane)];
     }
 
   private:
@@ -58,7 +58,7 @@ class QueryPanels {
     std::vector<int64_t> queries_;
     AlignedBuffer<int8_t> coarse_, fine_;
     std::vector<QueryPanel> panels_;
-    std::vector<double> inverse_units_;
+    std::vector<double> units_;
 };
 
 }  // namespace lvm

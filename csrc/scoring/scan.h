@@ -1,11 +1,11 @@
-// The one loop under every question to the bank: screen block by block, certify, rescore.
-//
-// An Ending says what it wants to know of the scores of query q of the block, and is told by worker `worker`:
-//   Open open(worker, q)          scores in [low, high] must be seen exactly; those above are counted, those
-//                                 below ignored
-//   void above(worker, q, count)  `count` more scores are certainly > high
-//   void score(worker, q, id, exact)  an exact score that may lie in the open interval
-//   bool settled(worker, q)       nothing more can change the answer
+// The one loop under every question to the bank: screen block by block, certify, and leave what is undecided
+// to the Ending, which says what it wants to know of the scores of query q of the block and is told:
+//   Open open(q)            scores in [low, high] matter; those above are counted, those below ignored
+//   bool settled(q)         nothing more can change the answer
+//   void above(q, count)    `count` more scores are certainly > high
+//   void undecided(worker, pairs, first)   pairs that may lie in the open interval, of candidates from
+//   `first`
+// Workers call at the same time, for the same queries but different candidates.
 
 #pragma once
 
@@ -27,18 +27,18 @@ struct Open {
     double low, high;
 };
 
+struct UndecidedPair {
+    int32_t candidate, query;
+    double lower, upper;  // bounds of the score; -+ infinity or NaN where nothing is known
+};
+
 // What one thread keeps for a whole scan, because fresh memory is slow.
 template <class Ending>
 class ScanWorker {
   public:
     ScanWorker(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int worker,
                Ending& ending)
-        : bank_(bank),
-          queries_(queries),
-          panels_(&panels),
-          worker_(worker),
-          ending_(ending),
-          row_(static_cast<size_t>(bank.dim())) {}
+        : bank_(bank), queries_(queries), panels_(&panels), worker_(worker), ending_(ending) {}
 
     // Candidates [begin, begin + count): count <= kMostScreened, begin a multiple of kBlockRows.
     void scan(int64_t begin, int64_t count) {
@@ -46,12 +46,15 @@ class ScanWorker {
             const int64_t width = std::min(count, width_);
             drop_settled();
             for (int64_t p = 0; p < panels_->count(); ++p) screen_panel(p, begin, width);
-            rescore(begin, width);
+            tally_.rescored += ending_.undecided(worker_, pairs_, begin);
+            pairs_.clear();
             begin += width;
             count -= width;
             width_ = std::min(2 * width_, kMostScreened);
         }
     }
+
+    const Tally& tally() const { return tally_; }
 
   private:
     static constexpr double kMost = std::numeric_limits<float>::max();
@@ -60,7 +63,7 @@ class ScanWorker {
     void drop_settled() {
         std::vector<int64_t> rest;
         for (int64_t q : panels_->queries()) {
-            if (!ending_.settled(worker_, q)) rest.push_back(q);
+            if (!ending_.settled(q)) rest.push_back(q);
         }
         if (4 * rest.size() > 3 * panels_->queries().size()) return;
         fewer_ = std::make_unique<QueryPanels>(queries_, std::move(rest));
@@ -71,51 +74,26 @@ class ScanWorker {
         const int64_t members = panels_->members(p), chunks = queries_.chunks();
         for (int64_t lane = 0; lane < members; ++lane) {
             const int64_t q = panels_->query(p, lane);
-            const Open open = ending_.open(worker_, q);
+            const Open open = ending_.open(q);
             // Scores that no float32 reaches are as good as the largest; the rounding is outwards.
-            low_[lane] = rounded(panels_->in_units(p, lane, open.low), -1);
-            high_[lane] = rounded(panels_->in_units(p, lane, open.high), 1);
+            low_[lane] = rounded(open.low / panels_->unit(p, lane), -1);
+            high_[lane] = rounded(open.high / panels_->unit(p, lane), 1);
         }
         const PackedView& packed = bank_.packed();
         const int64_t offset = code_offset(begin, chunks);
-        const int64_t opened =
+        const Screened done =
             screen_kernels().screen({&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset,
                                      packed.bounds + begin, count, low_, high_, above_, open_});
         for (int64_t lane = 0; lane < members; ++lane) {
-            if (above_[lane]) ending_.above(worker_, panels_->query(p, lane), above_[lane]);
+            if (above_[lane]) ending_.above(panels_->query(p, lane), above_[lane]);
         }
-        if (opened > 0) collect(p, count);
-    }
-
-    void collect(int64_t p, int64_t count) {
-        const int64_t members = panels_->members(p);
-        const uint32_t present = members == 32 ? ~uint32_t{0} : (uint32_t{1} << members) - 1;
-        for (int64_t i = 0; i < count; ++i) {
-            for (uint32_t bits = open_[i] & present; bits; bits &= bits - 1) {
-                pairs_.push_back({static_cast<int32_t>(i),
-                                  static_cast<int32_t>(panels_->query(p, std::countr_zero(bits)))});
-            }
-        }
-    }
-
-    // Candidate by candidate: each stored row is fetched once, in the order of memory.
-    void rescore(int64_t begin, int64_t count) {
-        if (pairs_.empty()) return;
-        std::vector<int32_t> ends(static_cast<size_t>(count) + 1);
-        for (const Pair& pair : pairs_) ++ends[static_cast<size_t>(pair.candidate) + 1];
-        std::partial_sum(ends.begin(), ends.end(), ends.begin());
-        sorted_.resize(pairs_.size());
-        for (const Pair& pair : pairs_) {
-            sorted_[static_cast<size_t>(ends[static_cast<size_t>(pair.candidate)]++)] = pair;
-        }
-        pairs_.clear();
-        const float* row = nullptr;
-        int32_t candidate = -1;
-        for (const Pair& pair : sorted_) {
-            if (pair.candidate != candidate) row = bank_.stored_row(begin + pair.candidate, row_.data());
-            candidate = pair.candidate;
-            const double exact = screen_kernels().dot(queries_.row(pair.query), row, bank_.dim());
-            ending_.score(worker_, pair.query, begin + candidate, exact);
+        tally_.screened += members * count;
+        tally_.refined += done.refined;
+        for (const OpenPair* pair = open_; pair < open_ + done.open; ++pair) {
+            if (pair->lane >= members) continue;
+            const double unit = panels_->unit(p, pair->lane);
+            pairs_.push_back({pair->candidate, static_cast<int32_t>(panels_->query(p, pair->lane)),
+                              unit * pair->lower, unit * pair->upper});
         }
     }
 
@@ -132,15 +110,12 @@ class ScanWorker {
     std::unique_ptr<QueryPanels> fewer_;
     int worker_;
     Ending& ending_;
+    Tally tally_;
     int64_t width_ = kBlockRows;  // narrow at first: the first candidates narrow the open intervals most
-    std::vector<float> row_;
     alignas(64) float low_[kPanelQueries] = {}, high_[kPanelQueries] = {};
     int32_t above_[kPanelQueries];
-    uint32_t open_[kMostScreened];
-    struct Pair {
-        int32_t candidate, query;
-    };
-    std::vector<Pair> pairs_, sorted_;  // undecided
+    OpenPair open_[kMostScreened * kPanelQueries];
+    std::vector<UndecidedPair> pairs_;
 };
 
 // `order`: the queries, best those together that will be settled or undecided together.
@@ -161,6 +136,7 @@ void scan(const Bank& bank, const QueryBlock& queries, std::vector<int64_t> orde
         }
     };
     parallel_for(pieces, 1, piece, workers);
+    for (const ScanWorker<Ending>& state : states) bank.note(state.tally());
 }
 
 }  // namespace lvm

@@ -25,115 +25,160 @@ constexpr int64_t kScores = kBlockRows * kPanelQueries;
 // Up to kBlockRows candidates and their integer products with the panel.
 struct Block {
     const CodeBounds* bounds;
-    uint32_t* open;
     int64_t count = 0, opened = 0;
     const int32_t* coarse = nullptr;
+    uint32_t open[kBlockRows];  // one bit a query: undecided
 };
 
-// The panel's numbers and the counts of what is above, where the compiler can keep them in registers.
-struct Judge {
-    const ScreenTask& task;
-    Vec low[V], high[V], norm_error[V], rest_share[V];
-    Count above[V];
+// score -+ error of W queries, or of one.
+template <class T>
+struct Bracket {
+    T lower, upper;
+};
 
-    explicit Judge(const ScreenTask& t) : task(t) {
+// |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz.
+inline Bracket<Vec> coarse_bracket(const QueryPanel& panel, const CodeBounds& row, const int32_t* products,
+                                   int64_t lane) {
+    const Vec score = mul(load(products + lane), set1(row.scale));
+    Vec error = mul(load(panel.rest_share + lane), set1(row.coarse_rest));
+    error = fma(load(panel.norm_error + lane), set1(row.norm), error);
+    return {sub(score, error), add(score, error)};
+}
+
+// The same with the fine products added; what they leave out is bounded by the fine rests.
+inline Bracket<Vec> fine_bracket(const QueryPanel& panel, const CodeBounds& row, const int32_t* products,
+                                 const int32_t* fine_products, int64_t lane) {
+    const Vec steps = fma(load(products + lane), set1(kFineSteps), load(fine_products + lane));
+    const Vec score = mul(steps, set1(row.scale / kFineSteps));
+    Vec error = mul(load(panel.norm_error2 + lane), set1(row.norm));
+    error = fma(load(panel.rest_share2 + lane), set1(row.fine_rest), error);
+    error = fma(load(panel.cross_share + lane), set1(row.coarse_rest), error);
+    return {sub(score, error), add(score, error)};
+}
+
+// Decides blocks of pairs, first by their coarse products.
+class Judge {
+  public:
+    explicit Judge(const ScreenTask& task) : task_(task), panel_(*task.panel) {
         for (int v = 0; v < V; ++v) {
-            low[v] = load(t.low + v * W);
-            high[v] = load(t.high + v * W);
-            norm_error[v] = load(t.panel->norm_error + v * W);
-            rest_share[v] = load(t.panel->rest_share + v * W);
+            low_[v] = load(task.low + v * W);
+            high_[v] = load(task.high + v * W);
         }
     }
 
-    // |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz.
     inline void coarse(Block& block, int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) {
-            const CodeBounds& row = block.bounds[i];
-            const Vec scale = set1(row.scale), norm = set1(row.norm), rest = set1(row.coarse_rest);
             uint64_t over = 0, kept = 0;
             for (int v = 0; v < V; ++v) {
-                const Vec score = mul(load(block.coarse + i * kPanelQueries + v * W), scale);
-                const Vec error = fma(norm_error[v], norm, mul(rest_share[v], rest));
-                const Vec least = sub(score, error);
-                count_greater(above[v], least, high[v]);
-                over |= greater(least, high[v]) << (v * W);
-                kept |= not_less(add(score, error), low[v]) << (v * W);
+                const auto [lower, upper] =
+                    coarse_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
+                count_greater(above_[v], lower, high_[v]);
+                over |= greater(lower, high_[v]) << (v * W);
+                kept |= not_less(upper, low_[v]) << (v * W);
             }
             block.open[i] = static_cast<uint32_t>(kept & ~over);
             block.opened += std::popcount(block.open[i]);
         }
     }
 
-    // The same with the fine products: what is still open after them stays open. Returns how many.
-    int64_t fine(const Block& block, const int32_t* fine_products, int32_t* above_counts) const {
-        const QueryPanel& panel = *task.panel;
-        int64_t opened = 0;
+    // Takes down what the coarse products leave open.
+    void keep(const Block& block) {
+        if (block.opened == 0) return;
         for (int64_t i = 0; i < block.count; ++i) {
             if (block.open[i] == 0) continue;
-            const CodeBounds& row = block.bounds[i];
+            alignas(64) float lower[kPanelQueries], upper[kPanelQueries];
+            for (int v = 0; v < V; ++v) {
+                const auto bracket =
+                    coarse_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
+                store(lower + v * W, bracket.lower);
+                store(upper + v * W, bracket.upper);
+            }
+            note(block, i, block.open[i], lower, upper);
+        }
+    }
+
+    // Decides again by the fine products what the coarse ones left open, and takes down the rest.
+    void refine(const Block& block, const int32_t* fine_products) {
+        for (int64_t i = 0; i < block.count; ++i) {
+            if (block.open[i] == 0) continue;
+            alignas(64) float lower[kPanelQueries], upper[kPanelQueries];
             uint64_t over = 0, kept = 0;
             for (int v = 0; v < V; ++v) {
-                const int64_t at = i * kPanelQueries + v * W;
-                const Vec steps = fma(load(block.coarse + at), set1(kFineSteps), load(fine_products + at));
-                const Vec score = mul(steps, set1(row.scale / kFineSteps));
-                Vec error = mul(load(panel.norm_error2 + v * W), set1(row.norm));
-                error = fma(load(panel.rest_share2 + v * W), set1(row.fine_rest), error);
-                error = fma(load(panel.cross_share + v * W), set1(row.coarse_rest), error);
-                over |= greater(sub(score, error), high[v]) << (v * W);
-                kept |= not_less(add(score, error), low[v]) << (v * W);
+                const auto bracket = fine_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries,
+                                                  fine_products + i * kPanelQueries, v * W);
+                store(lower + v * W, bracket.lower);
+                store(upper + v * W, bracket.upper);
+                over |= greater(bracket.lower, high_[v]) << (v * W);
+                kept |= not_less(bracket.upper, low_[v]) << (v * W);
             }
-            const uint32_t sure = block.open[i] & static_cast<uint32_t>(over);
-            for (uint32_t rest = sure; rest; rest &= rest - 1) ++above_counts[std::countr_zero(rest)];
-            block.open[i] &= static_cast<uint32_t>(kept & ~over);
-            opened += std::popcount(block.open[i]);
+            uint32_t sure = block.open[i] & static_cast<uint32_t>(over);
+            for (; sure; sure &= sure - 1) ++fine_above_[std::countr_zero(sure)];
+            note(block, i, block.open[i] & static_cast<uint32_t>(kept & ~over), lower, upper);
         }
-        return opened;
     }
+
+    // Writes the counts of what is above; returns how many pairs stay open.
+    int64_t finish() const {
+        alignas(64) int32_t above[kPanelQueries];
+        for (int v = 0; v < V; ++v) store(above + v * W, above_[v]);
+        for (int j = 0; j < kPanelQueries; ++j) task_.above[j] = above[j] + fine_above_[j];
+        return opened_;
+    }
+
+  private:
+    void note(const Block& block, int64_t i, uint32_t bits, const float* lower, const float* upper) {
+        const int32_t candidate = static_cast<int32_t>(block.bounds - task_.bounds + i);
+        for (; bits; bits &= bits - 1) {
+            const int32_t lane = std::countr_zero(bits);
+            task_.open[opened_++] = {candidate, lane, lower[lane], upper[lane]};
+        }
+    }
+
+    const ScreenTask& task_;
+    const QueryPanel& panel_;
+    Vec low_[V], high_[V];
+    Count above_[V];
+    int32_t fine_above_[kPanelQueries] = {};
+    int64_t opened_ = 0;
 };
 
-int64_t screen(const ScreenTask& task) {
+Screened screen(const ScreenTask& task) {
     alignas(64) int32_t coarse[2][kScores], fine[kScores];
-    alignas(64) int32_t above[kPanelQueries];
     const QueryPanel& panel = *task.panel;
-    const int64_t chunks = task.chunks, block_bytes = kBlockRows * chunks * kTileDims;
-    const int64_t steps = Product::steps(chunks);
+    const int64_t chunks = task.chunks, steps = Product::steps(chunks);
     const Product product;
     Judge judge(task);
     Block block{};  // the one before that which is being multiplied
-    int64_t opened = 0;
-    int32_t fine_above[kPanelQueries] = {};
+    int64_t refined = 0;
 
     const auto judge_part = [&](int64_t step) {
         judge.coarse(block, block.count * step / steps, block.count * (step + 1) / steps);
     };
     const auto finish = [&] {
-        if (block.opened > Product::few_open) {
-            const int64_t first = block.bounds - task.bounds, offset = first * chunks * kTileDims;
-            const float* sums = &block.bounds->coarse_sum;
-            const float* fine_sums = &block.bounds->fine_sum;
-            const auto nothing = [](int64_t) {};
-            product.template multiply<false>(task.fine + offset, fine_sums, panel.coarse, chunks, fine,
-                                             nothing);
-            product.template multiply<true>(task.coarse + offset, sums, panel.fine, chunks, fine, nothing);
-            block.opened = judge.fine(block, fine, fine_above);
-        }
-        opened += block.opened;
+        if (block.opened <= Product::few_open) return judge.keep(block);
+        const int64_t offset = (block.bounds - task.bounds) * chunks * kTileDims;
+        const auto nothing = [](int64_t) {};
+        product.template multiply<false>(task.fine + offset, &block.bounds->fine_sum, panel.coarse, chunks,
+                                         fine, nothing);
+        product.template multiply<true>(task.coarse + offset, &block.bounds->coarse_sum, panel.fine, chunks,
+                                        fine, nothing);
+        judge.refine(block, fine);
+        refined += block.count * kPanelQueries;
     };
 
     for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows, turn ^= 1) {
         const CodeBounds* bounds = task.bounds + first;
-        product.template multiply<false>(task.coarse + first / kBlockRows * block_bytes, &bounds->coarse_sum,
+        product.template multiply<false>(task.coarse + first * chunks * kTileDims, &bounds->coarse_sum,
                                          panel.coarse, chunks, coarse[turn], judge_part);
         finish();
-        const int64_t count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
-        block = {bounds, task.open + first, count, 0, coarse[turn]};
+        block.bounds = bounds;
+        block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+        block.opened = 0;
+        block.coarse = coarse[turn];
     }
     judge.coarse(block, 0, block.count);
     finish();
-
-    for (int v = 0; v < V; ++v) store(above + v * W, judge.above[v]);
-    for (int j = 0; j < kPanelQueries; ++j) task.above[j] = above[j] + fine_above[j];
-    return opened;
+    return {judge.finish(), refined};
 }
 
 // A bound on the sum of `count` squares in float32 lanes (Higham, Accuracy and Stability of Numerical

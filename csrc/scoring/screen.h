@@ -26,6 +26,13 @@ struct QueryPanel {
     alignas(64) float cross_share[kPanelQueries];  // and coarse_rest
 };
 
+// A pair that its bracket does not decide, in units of the query's scale: lower <= score <= upper.
+struct OpenPair {
+    int32_t candidate;  // of the task
+    int32_t lane;       // of the panel
+    float lower, upper;
+};
+
 // A panel against up to kMostScreened candidates.
 struct ScreenTask {
     const QueryPanel* panel;
@@ -37,7 +44,12 @@ struct ScreenTask {
     const float* low;   // [32] what cannot reach this is decided: no
     const float* high;  // [32] what certainly exceeds this is decided: yes
     int32_t* above;     // [32] gets how many candidates certainly exceed high
-    uint32_t* open;     // [count] gets, for each candidate, one bit a query: undecided
+    OpenPair* open;     // [count * 32] gets the undecided pairs
+};
+
+struct Screened {
+    int64_t open;     // how many pairs are undecided
+    int64_t refined;  // how many took the fine products
 };
 
 struct ScreenKernels {
@@ -45,8 +57,7 @@ struct ScreenKernels {
     template <Level>
     static const ScreenKernels& table();
 
-    // Returns how many pairs stay open.
-    int64_t (*screen)(const ScreenTask& task);
+    Screened (*screen)(const ScreenTask& task);
 
     // Codes and bounds of a row of float32, padded with zeros to whole chunks. `coarse`, `fine`: as
     // code_offset.

@@ -48,8 +48,7 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
     std::vector<double> scores(count * k), band_scores(count * k);
     std::vector<int64_t> ids(count * k), in_band(count * k);
     bank.topk(rows, k, scores.data(), ids.data());
-    bank.band(rows, -scale, scale, k, targets.data(), 1, nullptr, band_scores.data(),
-              in_band.data());
+    bank.band(rows, {-scale, scale, targets.data(), 1}, k, band_scores.data(), in_band.data());
 
     for (int64_t b = 0; b < count; ++b) {
         std::vector<double> exact;

@@ -1,0 +1,52 @@
+// Exact scores of pairs that screening could not decide.
+#pragma once
+
+#include <numeric>
+#include <vector>
+
+#include "scoring/bank.h"
+#include "scoring/query_block.h"
+#include "scoring/scan.h"
+
+namespace lvm {
+
+// Each thread has its own.
+class Rescorer {
+  public:
+    Rescorer(const Bank& bank, const QueryBlock& queries)
+        : bank_(bank), queries_(queries), row_(static_cast<size_t>(bank.dim())) {}
+
+    double score(int64_t query, int64_t id) {
+        if (id != id_) stored_ = bank_.stored_row(id, row_.data());
+        id_ = id;
+        return screen_kernels().dot(queries_.row(query), stored_, bank_.dim());
+    }
+
+    // Calls each(query, id, score) candidate by candidate: each stored row is fetched once, in the order of
+    // memory.
+    template <class Each>
+    void scores(const std::vector<UndecidedPair>& pairs, int64_t first, const Each& each) {
+        ends_.assign(kMostScreened + 1, 0);
+        for (const UndecidedPair& pair : pairs) ++ends_[static_cast<size_t>(pair.candidate) + 1];
+        std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
+        sorted_.resize(pairs.size());
+        for (const UndecidedPair& pair : pairs) {
+            sorted_[static_cast<size_t>(ends_[static_cast<size_t>(pair.candidate)]++)] = pair;
+        }
+        for (const UndecidedPair& pair : sorted_) {
+            const int64_t id = first + pair.candidate;
+            each(pair.query, id, score(pair.query, id));
+        }
+    }
+
+  private:
+    const Bank& bank_;
+    const QueryBlock& queries_;
+    std::vector<float> row_;
+    const float* stored_ = nullptr;
+    int64_t id_ = -1;
+    std::vector<int32_t> ends_;
+    std::vector<UndecidedPair> sorted_;
+};
+
+}  // namespace lvm
