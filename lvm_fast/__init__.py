@@ -15,10 +15,14 @@ _HOME_OF = {
     "reconstruct": "kernels",
     "VectorBank": "scoring",
     "hit_at_k": "scoring",
+    "ShardedBank": "sharded",
     "ChainStore": "data.store",
     "split_chains": "data.split",
     "Windows": "data.windows",
     "sample": "data.sample",
+    "search": "data.search",
+    "mine": "data.mining",
+    "MinedNegatives": "data.mined",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
     "Recipe": "training.recipe",
@@ -33,7 +37,10 @@ _MODULES = ("kernels", "ops", "scoring")
 __all__ = ["__version__", *_HOME_OF]
 
 if TYPE_CHECKING:
+    from .data.mined import MinedNegatives as MinedNegatives
+    from .data.mining import mine as mine
     from .data.sample import sample as sample
+    from .data.search import search as search
     from .data.split import split_chains as split_chains
     from .data.store import ChainStore as ChainStore
     from .data.windows import Windows as Windows
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
     from .models.registry import create_model as create_model
     from .scoring import VectorBank as VectorBank
     from .scoring import hit_at_k as hit_at_k
+    from .sharded import ShardedBank as ShardedBank
     from .training.recipe import Recipe as Recipe
     from .training.trainer import train as train
 
