@@ -74,7 +74,7 @@ def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]
 def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
     """Lay out the panels on an empty figure: training on the left, the curve on the right, as far as they are there."""
     title, width = headline(report), figure.get_figwidth()
-    left, right = 0.75 / width, 1 - 1.25 / width
+    left, right = 0.75 / width, 1 - 1.35 / width
     largest = 72 * 0.93 * width / (0.66 * len(title))  # points, so that the title fits the width
     figure.text(left, 0.945, title, fontsize=min(15.0, largest), fontweight="bold", va="center")
     figure.text(left, 0.895, _subtitle(report), fontsize=10.5, color=_MUTED, va="center")
@@ -198,18 +198,20 @@ def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) ->
 
 
 def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Name each line at its right end, within the axes; names that would overlap move apart."""
+    """Name each line at its right end, within the axes; names that would overlap move apart, each tied to its line."""
     low, high = axes.get_ylim()
     line_height = 1.3 * _LABEL / 72 * axes.figure.dpi  # pixels
     gap = (high - low) * line_height / axes.bbox.height
     places = _spread(list(ends.values()), gap, low + gap / 2, high - gap / 2)
-    for (name, _), place in zip(ends.items(), places, strict=True):
+    beside: Any = ("axes fraction", "data")
+    for (name, end), place in zip(ends.items(), places, strict=True):
         axes.annotate(
             spoken(name),
-            (1, place),
-            (7, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
+            (1, end),
+            (1.035, place),
+            xycoords=beside,
+            textcoords=beside,
+            arrowprops={"arrowstyle": "-", "color": colours[name], "lw": 0.8, "relpos": (0, 0.5), "shrinkB": 0},
             va="center",
             fontsize=_LABEL,
             color=colours[name],

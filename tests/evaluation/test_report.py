@@ -257,7 +257,8 @@ def test_the_names_of_close_lines_stand_beside_them():
     axes.set_ylim(0, 100)
     ends = {"model": 98.0, "copy_last": 97.0, "recency_mean": 96.5, "chance": 0.1}
     _label_ends(axes, ends, dict.fromkeys(ends, "black"))
-    names = {text.get_text(): text.xy[1] for text in axes.texts}
+    names = {text.get_text(): text.xyann[1] for text in axes.texts}
     assert sorted(names, key=names.get) == ["chance", "recency mean", "copy-last", "model"]
     assert names["chance"] > 0
+    assert {text.get_text(): text.xy for text in axes.texts}["recency mean"] == (1, 96.5)
     assert 85 < names["recency mean"] < names["model"] < 100
