@@ -33,9 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from ..data.documents import read_documents
     from ..data.encode import chunks_path, encode_documents
     from ..data.sentence_encoder import SentenceEncoder
+    from ..data.source import check_store_path
     from ..device import choose_device
+    from .warn import plain_warnings
 
-    documents = read_documents(args.inputs)
+    check_store_path(args.output, "encode: output", args.inputs)
+    with plain_warnings():
+        documents = read_documents(args.inputs)
     encoder = SentenceEncoder(args.model, str(choose_device(args.device)), args.batch_size)
     store = encode_documents(
         documents,

@@ -26,15 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import sys
-    import warnings
-
     from ..export.coreml import export_coreml
     from ..models.pretrained import load_model
+    from .warn import plain_warnings
 
     model = load_model(args.model)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with plain_warnings():
         package = export_coreml(
             model,
             args.output,
@@ -44,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
             target=args.target,
             overwrite=args.overwrite,
         )
-    for warning in caught:
-        print(f"lvm-fast: warning: {warning.message}", file=sys.stderr)
     size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     contents = [f"context {length}" for length in args.contexts] + ["streaming"] * (not args.no_streaming)
     print(f"{package}: {', '.join(contents)}; {args.precision}, {size / 1e6:.1f} MB")

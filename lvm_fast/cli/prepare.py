@@ -21,10 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..data.prepare import read_vectors
+    from ..data.source import check_store_path
     from ..data.store import ChainStore
 
     before = args.input.stat().st_size
-    read_vectors(args.input, args.offsets).save(args.output, args.dtype)
+    check_store_path(args.output, "prepare: output", filter(None, (args.input, args.offsets)))
+    vectors = read_vectors(args.input, args.offsets, args.dtype)
+    try:
+        vectors.save(args.output, args.dtype)
+    except ValueError as error:
+        raise ValueError(f"{args.input}: {error}") from error
     store, after = ChainStore.open(args.output), args.output.stat().st_size
     rows, dim = store.vectors.shape
     facts = store.metadata.get("sequences")

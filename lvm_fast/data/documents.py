@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def read_documents(paths: Iterable[str | os.PathLike[str]]) -> list[Document]:
     """Read `.txt` and `.md` files, folders of them (searched through, in name order), `.jsonl` and `.jsonl.gz` files.
 
     A line of JSON is {"id": ..., "text": ...} or {"id": ..., "chunks": [...]}. A text file is called by its file name,
-    one in a folder by its path from there.
+    one in a folder by its path from there. Files without text in a folder are left out, and a warning counts them.
 
     Raises:
         OSError: a file cannot be opened.
@@ -48,15 +49,31 @@ def _documents_in(path: Path) -> Iterator[Document]:
         files = sorted(file for file in path.rglob("*") if file.suffix in _TEXT_SUFFIXES and file.is_file())
         if not files:
             raise ValueError(f"{path}: no {' or '.join(_TEXT_SUFFIXES)} file in this folder")
-        for file in files:
-            yield _text_document(file, file.relative_to(path).as_posix())
+        yield from _folder_documents(path, files)
     elif path.name.endswith((".jsonl", ".jsonl.gz")):
         for place, record in read_jsonl(path):
             yield _json_document(record, place)
     elif path.suffix in _TEXT_SUFFIXES or not path.exists():
-        yield _text_document(path, path.name)
+        document = _text_document(path, path.name)
+        if not document.text.strip():
+            raise ValueError(f"{path}: holds no text")
+        yield document
     else:
         raise ValueError(f"{path}: expected a .txt, .md, .jsonl or .jsonl.gz file, or a folder")
+
+
+def _folder_documents(folder: Path, files: Sequence[Path]) -> Iterator[Document]:
+    empty = 0
+    for file in files:
+        document = _text_document(file, file.relative_to(folder).as_posix())
+        if document.text.strip():
+            yield document
+        else:
+            empty += 1
+    if empty == len(files):
+        raise ValueError(f"{folder}: none of its {empty} files holds text")
+    if empty:
+        warnings.warn(f"{folder}: left out {empty} of {len(files)} files, which hold no text", stacklevel=2)
 
 
 def _text_document(path: Path, name: str) -> Document:
@@ -64,8 +81,6 @@ def _text_document(path: Path, name: str) -> Document:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    if not text.strip():
-        raise ValueError(f"{path}: holds no text")
     return Document(name, text)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..files import atomic_path
+from ..files import atomic_path, check_writable
 from .chunking import chunk_text
 from .documents import Document
 from .quantize import Float32, check_rows
@@ -70,6 +70,7 @@ def encode_documents(
         OSError: a file cannot be written.
     """
     output = Path(output)
+    check_writable(output)
     chunks = _chunks(documents, encoder, chunk_tokens)
     partial = output.with_name(f"{output.name}.partial")
     partial.mkdir(exist_ok=True)

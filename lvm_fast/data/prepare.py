@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from .jsonl import read_jsonl
+from .npz import first_line
 from .quantize import Float32, Raw, check_rows
 from .store import ChainStore
 
 
-def read_vectors(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None = None) -> ChainStore:
+def read_vectors(
+    path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None = None, dtype: str | None = None
+) -> ChainStore:
     """Read a file of vectors as a store in memory (a `.npy` is mapped).
 
     Args:
         path: `.npz` as for `ChainStore.from_sequences`; `.npy` of shape (T, D); or `.jsonl` / `.jsonl.gz` with a chain
             a line, {"id": ..., "vectors": [[...], ...]}.
         offsets: for `.npy`, a `.npy` of the chain boundaries (C + 1,); without it the rows are one chain.
+        dtype: how the store will be saved; with it, float64 in a `.npy` is read too, as float32.
 
     Raises:
         OSError: a file cannot be opened.
@@ -31,14 +36,19 @@ def read_vectors(path: str | os.PathLike[str], offsets: str | os.PathLike[str] |
     if name.endswith(".npz"):
         return ChainStore.from_sequences(path)
     if name.endswith(".npy"):
-        return _read_npy(path, offsets)
+        return _read_npy(path, offsets, dtype)
     if name.endswith((".jsonl", ".jsonl.gz")):
         return _read_jsonl(path)
     raise ValueError(f"{name}: expected a .npz, .npy, .jsonl or .jsonl.gz file")
 
 
-def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None) -> ChainStore:
+def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None, dtype: str | None) -> ChainStore:
     rows = _map_npy(path)
+    if rows.dtype.kind == "f" and rows.dtype.itemsize > 4:
+        if dtype is None:
+            raise ValueError(f"{os.fspath(path)}: holds {rows.dtype}; say with dtype (--dtype) how to store it")
+        with np.errstate(over="ignore"):  # becomes Inf, which saving reports by row
+            rows = rows.astype(np.float32)
     source = Path(path)
     if offsets is not None:
         return ChainStore(rows, _map_npy(offsets), metadata={"source": source.name}, where=os.fspath(path))
@@ -47,9 +57,11 @@ def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | No
 
 def _map_npy(path: str | os.PathLike[str]) -> Raw:
     try:
-        array: Raw = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{os.fspath(path)}: not a plain, whole .npy file: {error}") from error
+        array: Raw = npy.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy parses the header as Python, and a damaged one can raise almost anything
+        raise ValueError(f"{os.fspath(path)}: not a plain, whole .npy file: {first_line(error)}") from error
     if array.ndim == 0:
         raise ValueError(f"{os.fspath(path)}: holds a single number; expected an array")
     return array

@@ -1,14 +1,17 @@
-"""`open_source`: what a user may name as data -> a checked `ChainStore`."""
+"""What a user names as data: a store to read (`open_source`), and a place to write one (`check_store_path`)."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..files import check_writable
 from .sample import sample
 from .store import ChainStore
 
+SUFFIX = ".safetensors"
 _TO_PREPARE = (".npz", ".npy", ".jsonl")
 
 
@@ -33,3 +36,22 @@ def open_source(source: Any, name: str) -> ChainStore:
         raise ValueError(f"{name} is a {type(source).__name__}; expected a ChainStore, its path, or 'sample'")
     source.check()
     return source
+
+
+def check_store_path(path: str | os.PathLike[str], name: str, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Refuse a place where a store cannot go, before the work that makes it.
+
+    Args:
+        path: Where the store is to go.
+        name: What messages call it, such as ``prepare: output``.
+        inputs: The files that it is made of.
+
+    Raises:
+        ValueError: It does not end in ``.safetensors``, or is one of the inputs.
+        OSError: It cannot be written.
+    """
+    if any(os.path.realpath(path) == os.path.realpath(source) for source in inputs):
+        raise ValueError(f"{name} = {os.fspath(path)!r} is an input too; expected another file")
+    if Path(path).suffix != SUFFIX:
+        raise ValueError(f"{name} = {os.fspath(path)!r}; expected a name ending in {SUFFIX}")
+    check_writable(path)

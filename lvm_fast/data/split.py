@@ -41,7 +41,8 @@ def split_chains(
         metadata, "split" tells part, seed, fraction and rows, "near_duplicates_dropped" how many chunks were removed.
 
     Raises:
-        ValueError: a fraction or the seed out of range, too few chains with rows, or a part that near-duplicates leave empty.
+        ValueError: a fraction or the seed out of range, too few chains with rows, or a part that near-duplicates leave
+            empty.
     """
     if near_duplicate is not None and not near_duplicate > 0:
         raise ValueError(f"split_chains: near_duplicate = {near_duplicate}; expected a cosine above 0, or None")

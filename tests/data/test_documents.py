@@ -42,6 +42,18 @@ def test_a_file_without_text_is_named(tmp_path: Path, name: str, data: bytes, me
         read_documents([tmp_path / name])
 
 
+def test_files_without_text_in_a_folder_are_left_out_and_counted(tmp_path: Path) -> None:
+    for name, text in (("a.txt", "words"), ("b.md", " \n"), ("c.txt", ""), ("d.txt", "more")):
+        (tmp_path / name).write_text(text)
+    with pytest.warns(UserWarning, match="left out 2 of 4 files, which hold no text"):
+        documents = read_documents([tmp_path])
+    assert [document.id for document in documents] == ["a.txt", "d.txt"]
+    for name in ("a.txt", "d.txt"):
+        (tmp_path / name).write_text("\n")
+    with pytest.raises(ValueError, match="none of its 4 files holds text"):
+        read_documents([tmp_path])
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

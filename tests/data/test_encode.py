@@ -178,5 +178,5 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path: Path) ->
         with pytest.raises(ValueError, match=message):
             encode_documents(documents, encoder, tmp_path / "s", **options)
     assert names_in(tmp_path) == set()
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(FileNotFoundError, match=r"missing/s'$"):
         encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "missing" / "s")

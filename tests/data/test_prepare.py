@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -134,31 +135,82 @@ def test_the_command_writes_a_store_and_tells_sizes(tmp_path: Path, capsys: pyte
     assert "MB before" in said
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_float64_is_converted_when_a_dtype_is_given(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "wide.npy", ROWS.astype(np.float64))
+    np.save(tmp_path / "narrow.npy", ROWS)
+    for name in ("wide", "narrow"):
+        output = tmp_path / f"{name}.safetensors"
+        assert main(["prepare", str(tmp_path / f"{name}.npy"), "--output", str(output), "--dtype", dtype]) == 0
+    wide, narrow = (ChainStore.open(tmp_path / f"{name}.safetensors") for name in ("wide", "narrow"))
+    np.testing.assert_array_equal(wide.vectors.raw, narrow.vectors.raw)
+    np.save(tmp_path / "wide.npy", np.full((2, 3), 1e300))
+    arguments = ["prepare", str(tmp_path / "wide.npy"), "--output", str(tmp_path / "s.safetensors"), "--dtype", dtype]
+    assert main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (20, 4), ",
+        b"'",
+        b"  1\n 2",
+        b"(" * 300,
+        b"{'a': 1L}",
+        b"\0",
+        b"",
+    ],
+)
+def test_a_header_that_is_no_python_is_refused(tmp_path: Path, header: bytes) -> None:
+    damaged = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + ROWS.tobytes()
+    (tmp_path / "rows.npy").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"rows\.npy: not a plain, whole \.npy file: "):
+        read_vectors(tmp_path / "rows.npy")
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("context_sequences.npy", damaged)
+    with pytest.raises(ValueError, match=r"w\.npz: array 'context_sequences' cannot be read: "):
+        read_vectors(tmp_path / "w.npz")
+
+
+def test_no_advice_to_trust_pickles(tmp_path: Path) -> None:
+    (tmp_path / "text.npy").write_text("hello, I am a text")
+    np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    header = b"{" + b" " * 20_000
+    (tmp_path / "long.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    for name in ("text", "object", "long"):
+        with pytest.raises(ValueError, match=f"{name}.npy: not a plain, whole .npy file: (?!.*(pickle|trust))"):
+            read_vectors(tmp_path / f"{name}.npy")
+
+
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = ROWS.copy()
     bad[3, 2] = np.nan
     np.save(tmp_path / "bad.npy", bad)
     np.save(tmp_path / "good.npy", ROWS)
+    np.save(tmp_path / "wide.npy", ROWS.astype(np.float64))
     output = tmp_path / "s.safetensors"
     for source, target, message in (
-        ("bad.npy", output, "row 3 holds NaN or Inf"),
+        ("bad.npy", output, "bad.npy: ChainStore.write: vectors: row 3 holds NaN or Inf"),
         ("missing.npy", output, "missing.npy"),
-        ("good.npy", tmp_path / "no" / "folder" / "s", "folder/s"),
-        ("good.npy", tmp_path / "good.npy" / "s", "good.npy/s"),
-        ("good.npy", tmp_path, "expected a file to write, found a folder"),
+        ("good.npy", tmp_path / "no" / "folder" / "s.safetensors", "folder/s.safetensors"),
+        ("good.npy", tmp_path / "good.npy" / "s.safetensors", "good.npy/s.safetensors"),
+        ("good.npy", tmp_path, "expected a name ending in .safetensors"),
+        ("good.npy", tmp_path / "s.npy", "s.npy'; expected a name ending in .safetensors"),
+        ("good.npy", tmp_path / "good.npy", "good.npy' is an input too; expected another file"),
+        ("wide.npy", output, "wide.npy: holds float64; say with dtype (--dtype) how to store it"),
     ):
         assert main(["prepare", str(tmp_path / source), "--output", str(target)]) == 2
         said = capsys.readouterr()
         assert said.err.startswith("lvm-fast: error: ")
         assert message in said.err
         assert said.err.count("\n") == 1
-        assert {item.name for item in tmp_path.iterdir()} == {"bad.npy", "good.npy"}
+        assert {item.name for item in tmp_path.iterdir()} == {"bad.npy", "good.npy", "wide.npy"}
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     np.save(tmp_path / "big.npy", np.ones((1000, 64), dtype=np.float32))
-    command = [sys.executable, "-m", "lvm_fast", "prepare", str(tmp_path / "big.npy"), "--output", str(tmp_path / "s")]
+    command = [sys.executable, "-m", "lvm_fast", "prepare", str(tmp_path / "big.npy"), "--output", "s.safetensors"]
     result = subprocess.run(
         command,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),  # no file may grow past this
