@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -9,20 +11,20 @@ class SentenceEncoder:
     """A sentence-transformers model: encodes texts and counts tokens with its own tokenizer."""
 
     def __init__(self, name: str, device: str = "cpu", batch_size: int = 32) -> None:
-        """Load a model by name or from a folder.
+        """Load a model from a folder, or by name: from the cache of the Hugging Face hub, else from the hub itself.
 
         Raises:
             ImportError: sentence-transformers is not installed.
             ValueError: the model cannot be loaded, or `batch_size` is below 1.
         """
         try:
-            from sentence_transformers import SentenceTransformer
+            import sentence_transformers  # noqa: F401 - is it there?
         except ImportError as error:
             raise ImportError("encoding text needs sentence-transformers: pip install 'lvm_fast[encode]'") from error
         if batch_size < 1:
             raise ValueError(f"SentenceEncoder: batch_size = {batch_size}; expected at least 1")
         try:
-            self._model: Any = SentenceTransformer(name, device=device)
+            self._model = _load(name, device)
         except Exception as error:  # the library raises whatever its back ends do
             raise ValueError(f"SentenceEncoder: model {name!r} cannot be loaded: {error}") from error
         self._batch_size = batch_size
@@ -40,3 +42,31 @@ class SentenceEncoder:
         if callable(tokenizer):
             return [len(ids) for ids in tokenizer(words, add_special_tokens=False, truncation=False)["input_ids"]]
         return [len(encoding.ids) for encoding in tokenizer.encode_batch(words, add_special_tokens=False)]
+
+
+def _load(name: str, device: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    if not sys.stderr.isatty():
+        disable_progress_bar()
+    if Path(name).exists():
+        return SentenceTransformer(name, device=device)
+    try:
+        return SentenceTransformer(name, device=device, local_files_only=True)
+    except Exception:  # not in the cache, or not the whole of it
+        _ask_hub(name)
+    return SentenceTransformer(name, device=device)
+
+
+def _ask_hub(name: str) -> None:
+    """Raise ConnectionError where the hub gives no answer: the loader would try again and again, file by file."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().model_info(name, timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        return  # an answer, which the loader will put in its own words
+    except Exception as error:
+        raise ConnectionError(f"it is no folder, is not in the cache, and the hub gives no answer: {error}") from error

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_a_model_that_is_not_there_is_one_line(
     pytest.importorskip("sentence_transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "a.txt").write_text("words")
-    arguments = ["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s"), "--device", "cpu"]
+    arguments = ["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s.safetensors"), "--device", "cpu"]
     assert main([*arguments, "--model", str(tmp_path / "no-model")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("lvm-fast: error: SentenceEncoder: model '")
@@ -93,24 +95,86 @@ def test_a_model_that_is_not_there_is_one_line(
     assert {item.name for item in tmp_path.iterdir()} == {"a.txt"}
 
 
+@pytest.mark.filterwarnings("default")  # of the library
+@pytest.mark.parametrize("answer", ["none", "not found"])
+def test_a_hub_without_an_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    def refuse(name: str, local_files_only: bool = False, **_: Any) -> None:
+        asked.append("cache" if local_files_only else "hub")
+        raise OSError("not there")
+
+    def silent(self: Any, name: str, **_: Any) -> None:
+        asked.append("answer")
+        if answer == "none":
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr(library, "SentenceTransformer", refuse)
+    monkeypatch.setattr(hub.HfApi, "model_info", silent)
+    expected = {"none": "the hub gives no answer: Name or service not known", "not found": "not there"}
+    with pytest.raises(ValueError, match=f"model 'some/model' cannot be loaded: .*{expected[answer]}$"):
+        SentenceEncoder("some/model")
+    assert asked == ["cache", "answer"] + ["hub"] * (answer == "not found")
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_nothing_but_errors_reaches_a_standard_error_that_is_no_terminal(tmp_path: Path, model_folder: Path) -> None:
+    (tmp_path / "speech.txt").write_text("The state of the union is strong. " * 20)
+    command = [
+        sys.executable,
+        "-m",
+        "lvm_fast",
+        "encode",
+        "speech.txt",
+        "--model",
+        str(model_folder),
+        "--device",
+        "cpu",
+    ]
+    result = subprocess.run([*command, "--output", "s.safetensors"], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_files_without_text_are_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("words")
+    (tmp_path / "texts" / "b.txt").write_text("")
+    assert (
+        main(["encode", str(tmp_path / "texts"), "--output", str(tmp_path / "s.safetensors"), "--device", "cpu"]) == 2
+    )
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == f"lvm-fast: warning: {tmp_path}/texts: left out 1 of 2 files, which hold no text"
+    assert "pip install" in error
+
+
 def test_without_the_extra_the_error_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     (tmp_path / "a.txt").write_text("words")
-    assert main(["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s"), "--device", "cpu"]) == 2
+    assert (
+        main(["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s.safetensors"), "--device", "cpu"]) == 2
+    )
     assert "pip install 'lvm_fast[encode]'" in capsys.readouterr().err
 
 
 def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "blank.txt").write_text("\n")
     (tmp_path / "a.txt").write_text("words")
-    for name, options, message in (
-        ("blank.txt", [], "blank.txt: holds no text"),
-        ("missing.txt", [], "missing.txt"),
-        ("a.txt", ["--device", "tpu"], "device = 'tpu'"),
+    for name, output, options, message in (
+        ("blank.txt", "s.safetensors", [], "blank.txt: holds no text"),
+        ("missing.txt", "s.safetensors", [], "missing.txt"),
+        ("a.txt", "s.safetensors", ["--device", "tpu"], "device = 'tpu'"),
+        ("a.txt", "no/s.safetensors", [], f"'{tmp_path}/no/s.safetensors'"),
+        ("a.txt", "a.txt", [], "a.txt' is an input too"),
+        ("a.txt", "s", [], "s'; expected a name ending in .safetensors"),
     ):
-        assert main(["encode", str(tmp_path / name), "--output", str(tmp_path / "s"), *options]) == 2
+        assert main(["encode", str(tmp_path / name), "--output", str(tmp_path / output), *options]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
