@@ -100,7 +100,6 @@ def evaluate(
     predictors = {name: predict_windows(m, windows, batch_size, device, progress) for name, m in models.items()}
     predictors |= {"copy_last": copy_last(windows), "recency_mean": recency_mean(windows)}
 
-    bank = asked if isinstance(pool, VectorBank) else None
     clusters = clusters_of(store.ids, windows.chains)
     ranks = asked.ranks(predictors)
     scores = query_scores(predictors, ranks, windows, asked.queries, ks)
@@ -123,7 +122,7 @@ def evaluate(
         direction_margin=mine["direction_margin"],
         baselines={**means, "chance": chance(len(asked), ks)},
         intervals=intervals_of({**scores, **differences(scores)}, clusters[asked.queries], bootstrap, seed),
-        curve=_curve(predictors, candidates, bank, clusters, bootstrap, seed) if curve else [],
+        curve=_curve(predictors, candidates, pool, len(asked), ranks, clusters, bootstrap, seed) if curve else [],
         bootstrap=bootstrap,
         seed=seed,
     )
@@ -157,15 +156,20 @@ def _make_pool(
 def _curve(
     predictors: dict[str, NDArray[np.float32]],
     candidates: Candidates,
-    bank: Pool | None,
+    pool: str | int | VectorBank,
+    size: int,
+    ranks: dict[str, NDArray[np.int64]],
     clusters: NDArray[np.int64],
     bootstrap: int,
     seed: int,
 ) -> list[CurvePoint]:
-    """Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of the bank."""
-    if bank is not None:
+    """Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of the bank.
+
+    `ranks` in the pool of `size` that was asked are known already.
+    """
+    if isinstance(pool, VectorBank):
         alone = {name: np.zeros(len(clusters), np.int64) for name in predictors}
-        return hit_curve(alone, 1, bank.ranks(predictors), len(bank), clusters, bootstrap, seed)
-    inner, outer = candidates.targets(), candidates.all()
-    ranks = inner.ranks(predictors), outer.ranks(predictors)
-    return hit_curve(ranks[0], len(inner), ranks[1], len(outer), clusters, bootstrap, seed)
+        return hit_curve(alone, 1, ranks, size, clusters, bootstrap, seed)
+    inner = ranks if pool == "targets" else candidates.targets().ranks(predictors)
+    outer = ranks if pool == "store" else candidates.all().ranks(predictors)
+    return hit_curve(inner, len(candidates.windows), outer, len(candidates), clusters, bootstrap, seed)
