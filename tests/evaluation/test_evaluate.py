@@ -7,6 +7,7 @@ import torch
 from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
+from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
 from lvm_fast.scoring import VectorBank, hit_at_k
 
@@ -145,3 +146,17 @@ def test_a_store_of_another_dimension_is_an_error(store, zero_delta):
     zero_delta.input_dim = 768
     with pytest.raises(ValueError, match="the store has 12 dimensions; expected 768"):
         evaluate(zero_delta, store)
+
+
+def test_every_pool_is_ranked_once_and_gives_one_curve(store, momentum, monkeypatch):
+    ranked = []
+    ranks = Pool.ranks
+    monkeypatch.setattr(Pool, "ranks", lambda pool, predictors: ranked.append(len(pool)) or ranks(pool, predictors))
+    curves = []
+    for pool in ("targets", "store", 150):
+        curves.append(evaluate(momentum, store, pool=pool, **QUICK).curve)
+    targets, rows = len(Windows(store, 10).targets), len(store.vectors)
+    assert ranked == [targets, rows, rows, targets, 150, targets, rows]
+    assert curves[0] == curves[1] == curves[2]
+    evaluate(momentum, store, pool=VectorBank(store.vectors, normalize=True), **QUICK)
+    assert ranked[7:] == [rows]
