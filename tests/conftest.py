@@ -6,8 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from lvm_fast import kernels
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=5_000)
+settings.load_profile("default")
 
 
 @pytest.fixture(params=kernels.simd_levels())

@@ -1,0 +1,48 @@
+"""What a bank must answer, from the whole (B, N) matrix of scores in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def fixed_order_scores(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The documented score: 32 partial sums by stride, then halves added, all in float64. (B, N)."""
+    q, c = (np.asarray(a, np.float32).astype(np.float64) for a in (queries, vectors))
+    pad = -q.shape[1] % 32
+    q, c = (np.pad(a, ((0, 0), (0, pad))) for a in (q, c))
+    partial = np.zeros((len(q), len(c), 32))
+    for start in range(0, q.shape[1], 32):
+        partial += q[:, None, start : start + 32] * c[None, :, start : start + 32]
+    half = 16
+    while half:
+        partial = partial[..., :half] + partial[..., half : 2 * half]
+        half //= 2
+    return partial[..., 0]
+
+
+def best_first(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores, axis=1, kind="stable")
+
+
+def true_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return np.argsort(best_first(scores), axis=1)[np.arange(len(scores)), targets]
+
+
+def check_everything(queries, vectors, scores, bank, rng):
+    """rank, topk and band of the bank against the full score matrix."""
+    count, size = scores.shape
+    targets = rng.integers(0, size, count)
+    ranks = true_ranks(scores, targets)
+    np.testing.assert_array_equal(bank.rank(queries, targets), ranks)
+    np.testing.assert_array_equal(bank.rank(queries, targets, max_rank=3), np.minimum(ranks, 3))
+    for k in {1, min(5, size), size}:
+        best, ids = bank.topk(queries, k)
+        np.testing.assert_array_equal(ids, best_first(scores)[:, :k])
+        with np.errstate(over="ignore"):  # past float32 the returned score is infinity; the order is still exact
+            np.testing.assert_array_equal(best, np.take_along_axis(scores, ids, 1).astype(np.float32))
+    low, high = np.quantile(scores, [0.3, 0.8])
+    below = scores[np.arange(count), targets]
+    got = bank.band(queries, low, high, 4, exclude=targets[:, None], below=below)
+    for b in range(count):
+        wanted = [i for i in best_first(scores)[b] if low <= scores[b, i] < min(high, below[b]) and i != targets[b]]
+        np.testing.assert_array_equal(got[b], (wanted + [-1] * 4)[:4])

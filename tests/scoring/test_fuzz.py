@@ -1,0 +1,83 @@
+"""Banks of any shape, stride, type and kind of values, at any instruction set and thread count, against the oracle.
+
+`pytest tests/scoring/test_fuzz.py --hypothesis-profile=fuzz` goes on for about ten minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ml_dtypes
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import check_everything, fixed_order_scores
+
+import lvm_fast as lf
+
+TYPES = (np.float32, np.float16, ml_dtypes.bfloat16)
+VALUES = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "few values": lambda rng, shape: rng.choice([0.0, 1.0, -1.0, 0.5, 3.0], shape),
+    "one large number a row": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.integers(-3, 3, shape),
+    "rows of all sizes": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.integers(-4, 4, (shape[0], 1)),
+    "nearly equal rows": lambda rng, shape: rng.standard_normal(shape[1]) + 1e-4 * rng.standard_normal(shape),
+    "sparse": lambda rng, shape: rng.standard_normal(shape) * (rng.random(shape) < 0.1),
+}
+
+
+def laid_out(values: np.ndarray, row_step: int, column_step: int, start: int) -> np.ndarray:
+    """The same values with gaps between rows or columns, reversed rows, and a start that is not aligned."""
+    rows, dim = values.shape
+    held = np.zeros(start + rows * abs(row_step) * dim * column_step + dim * column_step, values.dtype)
+    view = held[start:][: rows * abs(row_step) * dim * column_step].reshape(rows, -1)[:, : dim * column_step]
+    view = view[:: 1 if row_step > 0 else -1, ::column_step]
+    view[:] = values
+    return view
+
+
+@contextmanager
+def machine(level: str, threads: int) -> Iterator[None]:
+    before = lf.kernels.simd_level(), lf.kernels.num_threads()
+    lf.kernels.set_simd_level(level)
+    lf.kernels.set_num_threads(threads)
+    yield
+    lf.kernels.set_simd_level(before[0])
+    lf.kernels.set_num_threads(before[1])
+
+
+@given(
+    count=st.integers(1, 80),
+    size=st.integers(1, 150),
+    dim=st.one_of(st.integers(1, 140), st.sampled_from([255, 256, 257])),
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(sorted(VALUES)),
+    stored=st.sampled_from(TYPES),
+    asked=st.sampled_from(TYPES),
+    row_step=st.sampled_from([1, 2, -1]),
+    column_step=st.sampled_from([1, 1, 2]),
+    start=st.integers(0, 3),
+    normalize=st.booleans(),
+    level=st.sampled_from(lf.kernels.simd_levels()),
+    threads=st.integers(1, 4),
+)
+def test_any_bank_and_any_queries(
+    count, size, dim, seed, kind, stored, asked, row_step, column_step, start, normalize, level, threads
+):
+    rng = np.random.default_rng(seed)
+    vectors = VALUES[kind](rng, (size, dim)).astype(stored)
+    queries = VALUES[kind](rng, (count, dim)).astype(asked)
+    queries[: min(count, size) // 2] = vectors[: min(count, size) // 2].astype(asked)
+    if normalize:
+        vectors[(vectors.astype(np.float32) == 0).all(axis=1)] = 1
+        queries[(queries.astype(np.float32) == 0).all(axis=1)] = 1
+    scored = [a.astype(np.float32) for a in (queries, vectors)]
+    if normalize:
+        lengths = [np.sqrt(fixed_order_scores(a, a).diagonal()) for a in scored]
+        scored = [(a * (1 / n)[:, None]).astype(np.float32) for a, n in zip(scored, lengths, strict=True)]
+    with machine(level, threads):
+        bank = lf.VectorBank(laid_out(vectors, row_step, column_step, start), normalize=normalize)
+        check_everything(
+            laid_out(queries, row_step, column_step, start), vectors, fixed_order_scores(*scored), bank, rng
+        )
