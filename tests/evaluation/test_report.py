@@ -26,7 +26,7 @@ def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
             pool,
             {"model": h, "copy_last": h / 2, "chance": 5 / pool},
             around({"model": h, "copy_last": h / 2}),
-            {"hit@5": h, "hit@10": h + 0.1},
+            {"hit@5": h, "hit@10": h + 0.2},
         )
         for pool, h in ((10, 0.9), (230, 0.56), (1149, model["hit@5"]), (5000, 0.1))
     ]
@@ -121,6 +121,7 @@ def test_production_targets_name_their_pool():
         "Hit@5 of at least 55%: **not met** with 35.0% in a pool of 1,149. It is met in pools of up to about 230."
         in text
     )
+    assert "**not met** with 45.0% in a pool of 1,149. It is met in pools of up to about 230." in text
     met = make_report(0.4)
     assert met.production_targets["hit@5"] == {"target": 0.55, "reached": 0.7, "met": True, "pool": 1149}
     assert met.production_targets["hit@10"]["met"]
