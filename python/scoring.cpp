@@ -52,7 +52,7 @@ std::unique_ptr<Bank> open_bank(const Rows& rows, const Codes& coarse, const Cod
     const int64_t bytes = plane_bytes(rows.rows, rows.dim);
     check_shape(coarse, {bytes}, "coarse");
     check_shape(fine, {bytes}, "fine");
-    check_shape(bounds, {rows.rows, kBoundsFields}, "bounds");
+    check_shape(bounds, {padded_rows(rows.rows), kBoundsFields}, "bounds");
     if (factors) check_shape(*factors, {rows.rows}, "factors");
     return std::make_unique<Bank>(
         rows, PackedView{coarse.data(), fine.data(), reinterpret_cast<const CodeBounds*>(bounds.data()),
@@ -67,7 +67,7 @@ py::typing::Dict<py::str, py::array> packed(const py::object& self) {
     py::typing::Dict<py::str, py::array> arrays;
     arrays["coarse"] = Codes({bytes}, {1}, view.coarse, self);
     arrays["fine"] = Codes({bytes}, {1}, view.fine, self);
-    arrays["bounds"] = Scores(std::vector<int64_t>{bank.size(), kBoundsFields},
+    arrays["bounds"] = Scores(std::vector<int64_t>{padded_rows(bank.size()), kBoundsFields},
                               reinterpret_cast<const float*>(view.bounds), self);
     if (view.factors) arrays["factors"] = Bounds(std::vector<int64_t>{bank.size()}, view.factors, self);
     return arrays;

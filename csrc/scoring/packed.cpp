@@ -10,10 +10,10 @@ namespace lvm {
 void PackedRows::pack(const Rows& rows, bool normalize) {
     constexpr int64_t kBlocksPerPiece = 8;
     const int64_t chunks = chunks_of(rows.dim), bytes = plane_bytes(rows.rows, rows.dim);
-    const int64_t blocks = bytes / (kBlockRows * chunks * kTileDims);
+    const int64_t blocks = padded_rows(rows.rows) / kBlockRows;
     coarse_.reserve(bytes);
     fine_.reserve(bytes);
-    bounds_.resize(static_cast<size_t>(rows.rows));
+    bounds_.resize(static_cast<size_t>(padded_rows(rows.rows)));
     factors_.resize(normalize ? static_cast<size_t>(rows.rows) : 0);
     RowFault fault;
     parallel_for(blocks, kBlocksPerPiece, [&](int64_t begin, int64_t end, int) {
@@ -27,6 +27,7 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
         }
         fault.note(encoder);
         for (int64_t i = last; i < end * kBlockRows; ++i) {
+            bounds_[static_cast<size_t>(i)] = {};
             for (int64_t c = 0; c < chunks; ++c) {
                 const int64_t offset = code_offset(i, chunks) + c * kTileBytes;
                 std::memset(coarse_.data() + offset, 0, kTileDims);

@@ -9,7 +9,7 @@
 
 namespace lvm {
 
-// Planes of codes of `rows` rows, padded to a multiple of kBlockRows, and one entry a row of the rest.
+// Planes of codes and bounds of padded_rows(rows) rows (the added ones all zero), and factors of `rows`.
 struct PackedView {
     const int8_t* coarse = nullptr;
     const int8_t* fine = nullptr;
@@ -17,8 +17,10 @@ struct PackedView {
     const double* factors = nullptr;  // 1 / ||row||; null unless normalised
 };
 
+inline int64_t padded_rows(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows * kBlockRows; }
+
 inline int64_t plane_bytes(int64_t rows, int64_t dim) {
-    return (rows + kBlockRows - 1) / kBlockRows * kBlockRows * chunks_of(dim) * kTileDims;
+    return padded_rows(rows) * chunks_of(dim) * kTileDims;
 }
 
 // Packed rows in memory of their own, which is kept from one packing to the next.
