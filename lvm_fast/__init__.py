@@ -23,6 +23,7 @@ _HOME_OF = {
     "search": "data.search",
     "mine": "data.mining",
     "MinedNegatives": "data.mined",
+    "GRU": "gru",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
     "Recipe": "training.recipe",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate as evaluate
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
+    from .gru import GRU as GRU
     from .kernels import l2_normalize as l2_normalize
     from .kernels import reconstruct as reconstruct
     from .models.pretrained import load_model as load_model

@@ -99,7 +99,7 @@ class VectorBank:
         chosen = np.unique(np.linspace(0, self._size - 1, 64).astype(np.int64))
         held, fresh = self._bank.packed(), VectorBank(_picked(self._vectors, chosen), self.normalize)._bank.packed()
         for name in ("bounds", "factors"):
-            if name in held and not np.allclose(held[name][chosen], fresh[name], rtol=1e-3):
+            if name in held and not np.allclose(held[name][chosen], fresh[name][: len(chosen)], rtol=1e-3):
                 raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
         again = np.arange(len(chosen))
         for name in ("coarse", "fine"):

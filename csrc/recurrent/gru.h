@@ -14,6 +14,15 @@ namespace lvm {
 
 struct GruShape {
     int64_t steps, batch, hidden;
+    // [B], non-increasing, each at most N: a sequence rests in its last state from there on, at no cost but
+    // the copy; null for N everywhere.
+    const int64_t* lengths = nullptr;
+
+    // How many of `count` sequences from `first` have a step t.
+    int64_t active(int64_t t, int64_t first, int64_t count) const {
+        while (lengths && count > 0 && lengths[first + count - 1] <= t) --count;
+        return count;
+    }
 };
 
 struct GruForward {
@@ -21,8 +30,8 @@ struct GruForward {
     const float* weight;  // [3H][H]
     const float* bias;    // [3H]
     float* states;        // [N + 1][B][H]; states[0] is the initial state, given; the others are written
-    float* gates;         // [N][B][3H]: r, z, n
-    float* candidates;    // [N][B][H]: W_n h + b_n
+    float* gates;         // [N][B][3H]: r, z, n; not written beyond a length
+    float* candidates;    // [N][B][H]: W_n h + b_n; the same
 };
 
 void gru_forward(const GruShape& shape, const GruForward& arrays);

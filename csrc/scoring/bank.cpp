@@ -70,9 +70,7 @@ void Bank::refill(const Rows& rows) {
 }
 
 const float* Bank::stored_row(int64_t i, float* buffer) const {
-    const bool in_place = rows_.dtype == DType::float32 && !normalize() &&
-                          reinterpret_cast<uintptr_t>(rows_.data) % alignof(float) == 0;
-    if (in_place) return rows_.row<float>(i);
+    if (scored_in_place(rows_, normalize())) return rows_.row<float>(i);
     load_row(rows_, i, normalize() ? packed_.factors[i] : 1, buffer);
     return buffer;
 }

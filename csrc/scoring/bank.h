@@ -18,7 +18,7 @@ namespace lvm {
 // Pairs of a query and a candidate, by what they took to decide.
 struct Tally {
     int64_t screened = 0;  // the coarse products
-    int64_t refined = 0;   // the fine products too
+    int64_t refined = 0;   // the fine products
     int64_t rescored = 0;  // the exact score too
 };
 

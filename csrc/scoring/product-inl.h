@@ -1,10 +1,11 @@
 // The integer product of levels whose instructions multiply four bytes and add into a 32-bit lane. Included
 // inside a level's own namespace, after
 //   Ints, kLanes32 (queries of a vector), kRowsAtOnce (candidates whose sums fit the registers beside the
-//   panel's) Ints start(float row_sum)                     what an empty sum begins with Ints queries(const
-//   int8_t* p)                 kLanes32 x 4 codes of queries Ints candidate(int32_t four) the same 4 codes of
-//   a candidate in every lane Ints multiply_add(Ints sum, Ints q, Ints c) Ints add(Ints, Ints), Ints
-//   load_ints(const int32_t*), void store_ints(int32_t*, Ints)
+//   panel's), kFewOpen (pairs that cost about as much one by one as the fine products of a block)
+//   all(int32_t): the same number, or four codes, in every lane
+//   load_ints(const void*), store_ints(int32_t*, Ints), add(Ints, Ints)
+//   queries(const int8_t*): kLanes32 x 4 codes of queries, as multiply_add takes them
+//   multiply_add(Ints sum, Ints q, Ints c): too much by kSurplus x the sum of c's codes
 
 namespace {
 
@@ -41,7 +42,8 @@ class Product {
                      int32_t* out) {
         Ints sums[kRows][kVectors];
         for (int i = 0; i < kRows; ++i) {
-            for (int v = 0; v < kVectors; ++v) sums[i][v] = start(row_sums[i * kStride]);
+            for (int v = 0; v < kVectors; ++v)
+                sums[i][v] = all(-kSurplus * static_cast<int32_t>(row_sums[i * kStride]));
         }
         const int8_t* halves[kHalf] = {panel, panel + chunks * kTileBytes};
         for (int64_t chunk = 0; chunk < chunks; ++chunk) {
@@ -55,7 +57,7 @@ class Product {
                 for (int i = 0; i < kRows; ++i) {
                     int32_t four;
                     std::memcpy(&four, rows + chunk * kTileBytes + i * kTileDims + d, sizeof(four));
-                    const Ints c = candidate(four);
+                    const Ints c = all(four);
                     for (int v = 0; v < kVectors; ++v) sums[i][v] = multiply_add(sums[i][v], q[v], c);
                 }
             }

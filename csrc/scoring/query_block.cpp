@@ -31,10 +31,13 @@ void spread(const int8_t* codes, int64_t chunks, int64_t lane, int8_t* half) {
 }  // namespace
 
 QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64_t end)
-    : dim_(queries.dim),
+    : given_(queries),
+      in_place_(scored_in_place(queries, normalize) && queries.stride == queries.dim),
+      first_(begin),
+      dim_(queries.dim),
       count_(end - begin),
       chunks_(chunks_of(dim_)),
-      rows_(static_cast<size_t>(count_ * dim_)),
+      rows_(in_place_ ? 0 : count_ * dim_),
       coarse_(padded(count_, kTileRows) * chunks_ * kTileDims),
       fine_(padded(count_, kTileRows) * chunks_ * kTileDims),
       bounds_(static_cast<size_t>(count_)) {
@@ -44,8 +47,9 @@ QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64
         double factor = 1;
         for (int64_t q = from; q < to; ++q) {
             const int64_t offset = code_offset(q, chunks_);
-            bounds_[static_cast<size_t>(q)] = encoder.encode(
-                begin + q, coarse_.data() + offset, fine_.data() + offset, &factor, rows_.data() + q * dim_);
+            bounds_[static_cast<size_t>(q)] =
+                encoder.encode(begin + q, coarse_.data() + offset, fine_.data() + offset, &factor,
+                               in_place_ ? nullptr : rows_.data() + q * dim_);
         }
         fault.note(encoder);
     });
@@ -78,6 +82,8 @@ void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
     const double norm = bounds.norm, coarse = bounds.coarse_rest, fine = bounds.fine_rest;
     panel.coarse = coarse_.data() + begin;
     panel.fine = fine_.data() + begin;
+    panel.coarse_row[lane] = block.coarse(q);
+    panel.fine_row[lane] = block.fine(q);
     panel.norm_error[lane] = rounded_up((coarse + kSlack * norm) / unit);
     panel.rest_share[lane] = rounded_up((norm + coarse) / unit);
     // The product of the two fine parts is left out; each is at most coarse_rest + fine_rest long.

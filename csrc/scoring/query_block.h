@@ -19,14 +19,19 @@ class QueryBlock {
 
     int64_t count() const { return count_; }
     int64_t chunks() const { return chunks_; }
-    const float* row(int64_t q) const { return rows_.data() + q * dim_; }
+    // Rows lie one after another.
+    const float* row(int64_t q) const {
+        return in_place_ ? given_.row<float>(first_ + q) : rows_.data() + q * dim_;
+    }
     const CodeBounds& bounds(int64_t q) const { return bounds_[static_cast<size_t>(q)]; }
     const int8_t* coarse(int64_t q) const { return coarse_.data() + code_offset(q, chunks_); }
     const int8_t* fine(int64_t q) const { return fine_.data() + code_offset(q, chunks_); }
 
   private:
-    int64_t dim_, count_, chunks_;
-    std::vector<float> rows_;
+    Rows given_;
+    bool in_place_;
+    int64_t first_, dim_, count_, chunks_;
+    AlignedBuffer<float> rows_;  // unless the given ones serve
     AlignedBuffer<int8_t> coarse_, fine_;
     std::vector<CodeBounds> bounds_;
 };

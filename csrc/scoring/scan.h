@@ -79,18 +79,18 @@ class ScanWorker {
             low_[lane] = rounded(open.low / panels_->unit(p, lane), -1);
             high_[lane] = rounded(open.high / panels_->unit(p, lane), 1);
         }
+        const uint32_t present = members == 32 ? ~uint32_t{0} : (uint32_t{1} << members) - 1;
         const PackedView& packed = bank_.packed();
         const int64_t offset = code_offset(begin, chunks);
         const Screened done =
             screen_kernels().screen({&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset,
-                                     packed.bounds + begin, count, low_, high_, above_, open_});
+                                     packed.bounds + begin, count, present, low_, high_, above_, open_});
         for (int64_t lane = 0; lane < members; ++lane) {
             if (above_[lane]) ending_.above(panels_->query(p, lane), above_[lane]);
         }
         tally_.screened += members * count;
         tally_.refined += done.refined;
         for (const OpenPair* pair = open_; pair < open_ + done.open; ++pair) {
-            if (pair->lane >= members) continue;
             const double unit = panels_->unit(p, pair->lane);
             pairs_.push_back({pair->candidate, static_cast<int32_t>(panels_->query(p, pair->lane)),
                               unit * pair->lower, unit * pair->upper});

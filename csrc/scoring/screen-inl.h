@@ -1,5 +1,6 @@
 // The scoring kernels of one instruction set. Included once per level, inside that level's own namespace
-// (LVM_LEVEL), after its Vec and its Product. Only the table has external linkage, as in rowwise-inl.h.
+// (LVM_LEVEL), after its Vec, pair_product and its Product. Only the table has external linkage, as in
+// rowwise-inl.h.
 //
 // A Product multiplies a block of 32 candidates with a panel of 32 queries, out: [32 candidates][32 queries]:
 //   template <bool kAdd, class Between> void operator()(rows, row_sums, panel, chunks, out, between)
@@ -56,6 +57,15 @@ inline Bracket<Vec> fine_bracket(const QueryPanel& panel, const CodeBounds& row,
     return {sub(score, error), add(score, error)};
 }
 
+inline Bracket<float> fine_bracket(const QueryPanel& panel, const CodeBounds& row, int32_t product,
+                                   int32_t fine_product, int64_t lane) {
+    const float steps = static_cast<float>(product) * kFineSteps + static_cast<float>(fine_product);
+    const float score = steps * (row.scale / kFineSteps);
+    const float error = panel.norm_error2[lane] * row.norm + panel.rest_share2[lane] * row.fine_rest +
+                        panel.cross_share[lane] * row.coarse_rest;
+    return {score - error, score + error};
+}
+
 // Decides blocks of pairs, first by their coarse products.
 class Judge {
   public:
@@ -81,24 +91,33 @@ class Judge {
         }
     }
 
-    // Takes down what the coarse products leave open.
-    void keep(const Block& block) {
+    // Decides again by their fine products, pair by pair, what the coarse ones left open; takes down the
+    // rest.
+    void refine_pairs(const Block& block) {
         if (block.opened == 0) return;
+        const int64_t offset = code_offset(block.bounds - task_.bounds, task_.chunks);
         for (int64_t i = 0; i < block.count; ++i) {
-            if (block.open[i] == 0) continue;
-            alignas(64) float lower[kPanelQueries], upper[kPanelQueries];
-            for (int v = 0; v < V; ++v) {
-                const auto bracket =
-                    coarse_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
-                store(lower + v * W, bracket.lower);
-                store(upper + v * W, bracket.upper);
+            const CodeBounds& row = block.bounds[i];
+            const int8_t* coarse = task_.coarse + offset + code_offset(i, task_.chunks);
+            const int8_t* fine = task_.fine + offset + code_offset(i, task_.chunks);
+            for (uint32_t bits = block.open[i] & task_.members; bits; bits &= bits - 1) {
+                const int32_t lane = std::countr_zero(bits);
+                const int32_t products =
+                    pair_product(panel_.coarse_row[lane], fine, row.fine_sum, task_.chunks) +
+                    pair_product(panel_.fine_row[lane], coarse, row.coarse_sum, task_.chunks);
+                const auto [lower, upper] =
+                    fine_bracket(panel_, row, block.coarse[i * kPanelQueries + lane], products, lane);
+                if (lower > task_.high[lane]) {
+                    ++fine_above_[lane];
+                } else if (!(upper < task_.low[lane])) {
+                    note(block, i, lane, lower, upper);
+                }
             }
-            note(block, i, block.open[i], lower, upper);
         }
     }
 
-    // Decides again by the fine products what the coarse ones left open, and takes down the rest.
-    void refine(const Block& block, const int32_t* fine_products) {
+    // The same with all fine products of the block at hand.
+    void refine_block(const Block& block, const int32_t* fine_products) {
         for (int64_t i = 0; i < block.count; ++i) {
             if (block.open[i] == 0) continue;
             alignas(64) float lower[kPanelQueries], upper[kPanelQueries];
@@ -111,9 +130,14 @@ class Judge {
                 over |= greater(bracket.lower, high_[v]) << (v * W);
                 kept |= not_less(bracket.upper, low_[v]) << (v * W);
             }
-            uint32_t sure = block.open[i] & static_cast<uint32_t>(over);
+            const uint32_t asked = block.open[i] & task_.members;
+            uint32_t sure = asked & static_cast<uint32_t>(over);
             for (; sure; sure &= sure - 1) ++fine_above_[std::countr_zero(sure)];
-            note(block, i, block.open[i] & static_cast<uint32_t>(kept & ~over), lower, upper);
+            uint32_t rest = asked & static_cast<uint32_t>(kept & ~over);
+            for (; rest; rest &= rest - 1) {
+                const int32_t lane = std::countr_zero(rest);
+                note(block, i, lane, lower[lane], upper[lane]);
+            }
         }
     }
 
@@ -126,12 +150,9 @@ class Judge {
     }
 
   private:
-    void note(const Block& block, int64_t i, uint32_t bits, const float* lower, const float* upper) {
+    void note(const Block& block, int64_t i, int32_t lane, float lower, float upper) {
         const int32_t candidate = static_cast<int32_t>(block.bounds - task_.bounds + i);
-        for (; bits; bits &= bits - 1) {
-            const int32_t lane = std::countr_zero(bits);
-            task_.open[opened_++] = {candidate, lane, lower[lane], upper[lane]};
-        }
+        task_.open[opened_++] = {candidate, lane, lower, upper};
     }
 
     const ScreenTask& task_;
@@ -155,15 +176,15 @@ Screened screen(const ScreenTask& task) {
         judge.coarse(block, block.count * step / steps, block.count * (step + 1) / steps);
     };
     const auto finish = [&] {
-        if (block.opened <= Product::few_open) return judge.keep(block);
+        refined += block.opened;
+        if (block.opened <= Product::few_open) return judge.refine_pairs(block);
         const int64_t offset = (block.bounds - task.bounds) * chunks * kTileDims;
         const auto nothing = [](int64_t) {};
         product.template multiply<false>(task.fine + offset, &block.bounds->fine_sum, panel.coarse, chunks,
                                          fine, nothing);
         product.template multiply<true>(task.coarse + offset, &block.bounds->coarse_sum, panel.fine, chunks,
                                         fine, nothing);
-        judge.refine(block, fine);
-        refined += block.count * kPanelQueries;
+        judge.refine_block(block, fine);
     };
 
     for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows, turn ^= 1) {

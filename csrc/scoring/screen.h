@@ -19,6 +19,8 @@ constexpr int64_t kMostScreened = 512;
 struct QueryPanel {
     const int8_t* coarse;
     const int8_t* fine;
+    const int8_t* coarse_row[kPanelQueries];  // the same codes query by query, as code_offset tells
+    const int8_t* fine_row[kPanelQueries];
     alignas(64) float norm_error[kPanelQueries];  // times a candidate's norm ...
     alignas(64) float rest_share[kPanelQueries];  // ... plus this times its coarse_rest bounds a coarse score
     alignas(64) float norm_error2[kPanelQueries];  // the same for a fine score: norm,
@@ -41,6 +43,7 @@ struct ScreenTask {
     const int8_t* fine;
     const CodeBounds* bounds;
     int64_t count;
+    uint32_t members;   // one bit a query that is there
     const float* low;   // [32] what cannot reach this is decided: no
     const float* high;  // [32] what certainly exceeds this is decided: yes
     int32_t* above;     // [32] gets how many candidates certainly exceed high
@@ -49,7 +52,7 @@ struct ScreenTask {
 
 struct Screened {
     int64_t open;     // how many pairs are undecided
-    int64_t refined;  // how many took the fine products
+    int64_t refined;  // how many the coarse products left undecided
 };
 
 struct ScreenKernels {

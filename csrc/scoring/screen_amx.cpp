@@ -1,4 +1,5 @@
 // AVX-512 with the tile unit: 16 x 16 sums of 64 products an instruction.
+#include "scoring/ints_avx512.h"
 #include "scoring/screen.h"
 #include "simd/vec_avx512.h"
 
@@ -6,11 +7,13 @@ namespace lvm::amx {
 
 using namespace avx512;
 
+#include "scoring/pair-inl.h"
+
 namespace {
 
 class Product {
   public:
-    static constexpr int64_t few_open = 4;
+    static constexpr int64_t few_open = 24;
     static int64_t steps(int64_t chunks) { return chunks; }
 
     Product() {

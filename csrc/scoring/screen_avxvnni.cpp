@@ -12,19 +12,20 @@ using Ints = __m256i;
 constexpr int kLanes32 = 8, kRowsAtOnce = 2, kFewOpen = 80;
 
 // The instruction takes the query as unsigned: 128 more a code, hence 128 x the candidate's sum too much.
-inline Ints start(float row_sum) { return _mm256_set1_epi32(-128 * static_cast<int32_t>(row_sum)); }
+constexpr int kSurplus = 128;
 inline Ints queries(const int8_t* p) {
     const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
 }
-inline Ints candidate(int32_t four) { return _mm256_set1_epi32(four); }
+inline Ints all(int32_t x) { return _mm256_set1_epi32(x); }
 inline Ints multiply_add(Ints sum, Ints q, Ints c) { return _mm256_dpbusd_avx_epi32(sum, q, c); }
 inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
-inline Ints load_ints(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline Ints load_ints(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store_ints(int32_t* p, Ints a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 
 }  // namespace
 
+#include "scoring/pair-inl.h"
 #include "scoring/product-inl.h"
 
 }  // namespace lvm::avxvnni

@@ -30,9 +30,7 @@ CodeBounds RowEncoder::encode(int64_t i, int8_t* coarse, int8_t* fine, double* f
     const int64_t dim = rows_.dim, chunks = chunks_of(dim);
     const auto norm = [&] { return std::sqrt(kernels.dot(row_.data(), row_.data(), dim)); };
     const float* row = row_.data();
-    const bool in_place = rows_.dtype == DType::float32 && dim % kTileDims == 0 && !normalize_ &&
-                          reinterpret_cast<uintptr_t>(rows_.data) % alignof(float) == 0;
-    if (in_place) {
+    if (scored_in_place(rows_, normalize_) && dim % kTileDims == 0) {
         row = rows_.row<float>(i);
     } else {
         kernels.widen(rows_, i, row_.data());

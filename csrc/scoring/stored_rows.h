@@ -11,6 +11,12 @@
 
 namespace lvm {
 
+// Whether rows lie in memory as they are scored: aligned float32.
+inline bool scored_in_place(const Rows& rows, bool normalize) {
+    return rows.dtype == DType::float32 && !normalize &&
+           reinterpret_cast<uintptr_t>(rows.data) % alignof(float) == 0;
+}
+
 // Row i as float32: widened, then multiplied by `factor` in float64 unless that is 1.
 void load_row(const Rows& rows, int64_t i, double factor, float* out);
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..gru import GRU
 from .base import LatentVectorModel, check_share, check_sizes, tensor_of
-from .recurrence import GRU, last_valid
+from .recurrence import last_valid
 
 _KEPT = 0.9  # share of the memory that survives a write
 
@@ -110,7 +111,7 @@ class MemoryGRU(LatentVectorModel):
         check_share(self.model_type, "dropout", dropout)
         super().__init__({**sizes, "dropout": dropout, "normalize_delta": normalize_delta})
         self.normalize_delta = normalize_delta
-        self.gru = GRU(2 * input_dim, hidden_dim, num_layers, dropout)
+        self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
         self.memory = SlotMemory(memory_slots, input_dim, hidden_dim)
         self.input_norm = nn.LayerNorm(input_dim)
         self.fusion = nn.Sequential(
@@ -124,7 +125,7 @@ class MemoryGRU(LatentVectorModel):
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Predict deltas: context (B, N, D), lengths (B,) -> (B, D). See `LatentVectorModel.forward`."""
         self.check_context(context, lengths)
-        states = self.gru(self.input_norm(context), *self.folded_input())  # (B, N, H)
+        states = self.gru.states(self.input_norm(context), *self.folded_input(), lengths)  # (B, N, H)
         final = last_valid(states, lengths)  # (B, H)
         raw = self.head(final)  # (B, D)
         if self.training:

@@ -14,7 +14,7 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 // The equations in float64, one number at a time; the gradient is checked against differences of this.
 Doubles forward(const GruShape& shape, const Doubles& inputs, const Doubles& weight, const Doubles& bias,
                 const Doubles& initial) {
-    const auto [steps, batch, hidden] = shape;
+    const int64_t steps = shape.steps, batch = shape.batch, hidden = shape.hidden;
     Doubles states = initial;
     for (int64_t t = 0; t < steps; ++t) {
         for (int64_t b = 0; b < batch; ++b) {
@@ -26,7 +26,12 @@ Doubles forward(const GruShape& shape, const Doubles& inputs, const Doubles& wei
                 return sum;
             };
             Doubles next;
+            const bool rests = shape.lengths && shape.lengths[b] <= t;
             for (int64_t i = 0; i < hidden; ++i) {
+                if (rests) {
+                    next.push_back(h[i]);
+                    continue;
+                }
                 const double r = sigmoid(x[i] + product(i)), z = sigmoid(x[hidden + i] + product(hidden + i));
                 const double n = std::tanh(x[2 * hidden + i] + r * product(2 * hidden + i));
                 next.push_back((1 - z) * n + z * h[i]);
@@ -54,7 +59,7 @@ double slope(Doubles argument, size_t i, const Value& value) {
 }
 
 void check_layer(const GruShape& shape) {
-    const auto [steps, batch, hidden] = shape;
+    const int64_t steps = shape.steps, batch = shape.batch, hidden = shape.hidden;
     const int64_t cells = steps * batch * hidden;
     const auto inputs = random_numbers<float>(3 * cells, 1),
                weight = random_numbers<float>(3 * hidden * hidden, 2, 0.3),
@@ -138,6 +143,8 @@ int main() {
             for (int64_t hidden : {1, 3, 7, 16, 17, 33}) {
                 for (int64_t batch : {1, 2, 9, 40}) lvm::check_layer({3, batch, hidden});
             }
+            const int64_t lengths[] = {6, 6, 5, 3, 3, 1, 1, 1, 0};
+            for (int64_t hidden : {1, 7, 33}) lvm::check_layer({6, 9, hidden, lengths});
             lvm::check_layer({1, 5, 65});
             lvm::check_layer({12, 2, 5});
         }

@@ -1,0 +1,203 @@
+"""`GRU`: `torch.nn.GRU` with gradients linear in length on the CPU, and whole under `torch.compile`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .gru_ops import gru_layer
+
+Layers = list[tuple[Tensor, Tensor, Tensor, Tensor]]  # weight_ih, weight_hh, bias_ih, bias_hh of each
+
+_FEW = 4  # sequences: torch's forward is quicker for fewer
+
+
+class GRU(nn.Module):
+    """A drop-in for `torch.nn.GRU`: same parameters, same results.
+
+    On the CPU in float32 the recurrence runs in the core; under `torch.autocast("cpu", torch.bfloat16)` the large
+    products (inputs, weight gradients) run in bfloat16, the recurrence stays float32 and so do the states. Elsewhere
+    (CUDA, MPS, float64) it is torch's own.
+
+    Args:
+        input_size: Width I of the inputs.
+        hidden_size: Width H of the hidden states.
+        num_layers: Layers L on top of each other.
+        bias: Whether there are bias vectors.
+        batch_first: Inputs and outputs are (B, N, ...) instead of (N, B, ...).
+        dropout: Dropout between layers, in training mode only.
+        bidirectional: Not offered: True is an error.
+
+    Raises:
+        ValueError: a size below 1, a dropout outside [0, 1], or bidirectional=True.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if bidirectional:
+            raise ValueError("GRU: bidirectional: expected False (a causal model reads forwards only), got True")
+        for name, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
+            if size < 1:
+                raise ValueError(f"GRU: {name}: expected at least 1, got {size}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"GRU: dropout: expected a share from 0 to 1, got {dropout}")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size
+            shapes = {"weight_ih": (3 * hidden_size, width), "weight_hh": (3 * hidden_size, hidden_size)}
+            if bias:
+                shapes |= {"bias_ih": (3 * hidden_size,), "bias_hh": (3 * hidden_size,)}  # type: ignore[dict-item]
+            for name, shape in shapes.items():
+                values = torch.empty(shape, device=device, dtype=dtype)
+                self.register_parameter(f"{name}_l{layer}", nn.Parameter(values))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter uniformly from -+ 1 / sqrt(hidden_size), as `torch.nn.GRU` does."""
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def extra_repr(self) -> str:
+        named = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
+        changed = [f"{name}={getattr(self, name)}" for name, usual in named.items() if getattr(self, name) != usual]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *changed])
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
+        """Run over a batch of sequences.
+
+        Args:
+            input: (N, B, I), (B, N, I) if batch_first, (N, I) for one sequence, or a `PackedSequence`.
+            hx: Initial states (L, B, H), (L, H) for one sequence; zeros when left out.
+
+        Returns:
+            The last layer's states after every step, laid out as the input, and the final states (L, B, H).
+        """
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+            raise ValueError(
+                f"GRU: input: expected ([batch,] steps, {self.input_size}) numbers, got shape {tuple(input.shape)}"
+            )
+        if input.ndim == 2:
+            states, final = self._run(input.unsqueeze(1), None if hx is None else hx.unsqueeze(1), None)
+            return states.squeeze(1), final.squeeze(1)
+        states, final = self._run(input.transpose(0, 1) if self.batch_first else input, hx, None)
+        return (states.transpose(0, 1) if self.batch_first else states), final
+
+    def states(
+        self, inputs: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """The last layer's states alone, from zero initial states, with another input projection if given.
+
+        Args:
+            inputs: (B, N, I), or (B, N, I') where `weight` is given.
+            weight: Takes the place of ``weight_ih_l0``, (3H, I').
+            bias: Takes the place of ``bias_ih_l0``, (3H,).
+            lengths: (B,) steps of each sequence; what comes after them is not computed with care. None for N.
+
+        Returns:
+            (B, N, H).
+        """
+        return self._run(inputs.transpose(0, 1), None, lengths, weight, bias)[0].transpose(0, 1)
+
+    def _forward_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+        padded, lengths = pad_packed_sequence(packed)  # (N, B, I), in the caller's order
+        states, final = self._run(padded, hx, lengths)
+        again = pack_padded_sequence(states, lengths, enforce_sorted=packed.sorted_indices is None)
+        return again, final
+
+    def _run(
+        self,
+        inputs: Tensor,
+        hx: Tensor | None,
+        lengths: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(N, B, I) -> states (N, B, H) and final states (L, B, H)."""
+        batch = inputs.shape[1]
+        expected = (self.num_layers, batch, self.hidden_size)
+        if hx is not None and tuple(hx.shape) != expected:
+            raise ValueError(f"GRU: hx: expected shape {expected}, got {tuple(hx.shape)}")
+        precision = self.get_parameter("weight_hh_l0").dtype
+        initial = inputs.new_zeros(expected, dtype=precision) if hx is None else hx
+        weights = self._weights(weight, bias)
+        if not self._on_core(inputs):
+            return _run_in_torch(inputs, initial, weights, self._dropout(), lengths)
+        if lengths is None:
+            return _run_on_core(inputs, initial, weights, self._dropout(), None)
+        order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
+        back = torch.argsort(order)
+        ordered = lengths.to(torch.int64)[order].contiguous()
+        states, final = _run_on_core(inputs[:, order], initial[:, order], weights, self._dropout(), ordered)
+        return states[:, back], final[:, back]
+
+    def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Layers:
+        layers: Layers = []
+        for layer in range(self.num_layers):
+            names = [f"{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            w_ih, w_hh = (self.get_parameter(name) for name in names[:2])
+            none = w_hh.new_zeros(0 if self.bias else 3 * self.hidden_size)
+            b_ih, b_hh = (self.get_parameter(name) if self.bias else none for name in names[2:])
+            layers.append((w_ih, w_hh, b_ih, b_hh))
+        w_ih, w_hh, b_ih, b_hh = layers[0]
+        layers[0] = (w_ih if weight is None else weight, w_hh, b_ih if bias is None else bias, b_hh)
+        return layers
+
+    def _dropout(self) -> float:
+        return self.dropout if self.training else 0.0
+
+    def _on_core(self, inputs: Tensor) -> bool:
+        if inputs.device.type != "cpu" or self.get_parameter("weight_hh_l0").dtype != torch.float32:
+            return False
+        return torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.shape[1] >= _FEW
+
+
+def _run_on_core(
+    inputs: Tensor, initial: Tensor, layers: Layers, dropout: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    half = torch.is_autocast_enabled("cpu")
+    states, finals = inputs, []
+    for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(layers):
+        if layer and dropout:
+            states = F.dropout(states, dropout)
+        projected = F.linear(states, weight_ih, bias_ih).float()  # (N, B, 3H), all steps in one product
+        every, _, _ = gru_layer(projected, weight_hh, bias_hh, initial[layer].float(), lengths, half)
+        states = every[1:]  # (N, B, H)
+        finals.append(every[-1])  # beyond its length a sequence keeps its last state
+    return states, torch.stack(finals)
+
+
+def _run_in_torch(
+    inputs: Tensor, initial: Tensor, layers: Layers, dropout: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    flat = [tensor for layer in layers for tensor in layer]
+    settings = (True, len(layers), dropout, dropout > 0)
+    if lengths is None:
+        # inputs, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first
+        states, final = torch.gru(inputs, initial, flat, *settings, False, False)
+        return states, final
+    packed = pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False)
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    data, final = torch.gru(packed.data, packed.batch_sizes, initial[:, order], flat, *settings, False)
+    again = PackedSequence(data, packed.batch_sizes, order, back)
+    states, _ = pad_packed_sequence(again, total_length=inputs.shape[0])
+    return states, final[:, back]

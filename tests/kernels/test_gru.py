@@ -1,0 +1,193 @@
+"""Our GRU against torch.nn.GRU: states and every gradient, at every instruction set and awkward sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import lvm_fast as lf
+from lvm_fast.gru_ops import gru_layer, gru_layer_backward
+from lvm_fast.models.recurrence import last_valid
+
+SIZES = [  # input, hidden, layers, batch, length
+    (5, 1, 1, 1, 1),
+    (7, 7, 2, 3, 4),
+    (16, 16, 1, 33, 2),
+    (9, 17, 4, 2, 30),
+    (8, 65, 2, 5, 7),
+    (20, 512, 1, 9, 6),
+]
+
+
+def pair(inputs: int, hidden: int, layers: int, dtype: torch.dtype = torch.float64) -> tuple[lf.GRU, nn.GRU]:
+    torch.manual_seed(0)
+    ours = lf.GRU(inputs, hidden, layers, batch_first=True)
+    theirs = nn.GRU(inputs, hidden, layers, batch_first=True).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "layers", "batch", "length"), SIZES)
+def test_states_and_gradients_agree_with_torch_in_float64(simd_level, inputs, hidden, layers, batch, length):
+    ours, theirs = pair(inputs, hidden, layers)
+    x = torch.randn(batch, length, inputs).requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    weights = torch.randn(batch, length, hidden)
+    states, expected = ours(x)[0], theirs(wide)[0]
+    torch.testing.assert_close(states.double(), expected, atol=2e-6, rtol=1e-5)
+    (states * weights).sum().backward()
+    (expected * weights.double()).sum().backward()
+    scale = max(float(p.grad.abs().max()) for p in theirs.parameters())
+    torch.testing.assert_close(x.grad.double(), wide.grad, atol=1e-5, rtol=1e-4)
+    for (name, mine), reference in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        error = float((mine.grad.double() - reference.grad).abs().max())
+        assert error <= 1e-5 * scale, f"{name}: off by {error}"
+
+
+def test_strided_inputs_and_gradients(simd_level):
+    ours, theirs = pair(6, 10, 2)
+    x = torch.randn(5, 4, 12)[..., ::2].transpose(0, 1)
+    torch.testing.assert_close(ours(x)[0].double(), theirs(x.double())[0], atol=2e-6, rtol=1e-5)
+    ours(x)[0][:, -1].sum().backward()  # most steps get no gradient of their own, and an expanded one
+    theirs(x.double())[0][:, -1].sum().backward()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad.double(), reference.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_autocast_keeps_the_recurrence_in_float32():
+    ours, theirs = pair(32, 24, 2)
+    x = torch.randn(8, 20, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = ours(x)[0]
+        states.sum().backward()
+    assert states.dtype == torch.float32
+    torch.testing.assert_close(states.double(), theirs(x.double())[0], atol=0.02, rtol=0)
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in ours.parameters())
+
+
+def test_float64_takes_torchs_own_recurrence_and_passes_gradcheck():
+    ours = lf.GRU(3, 4, 2).double()
+    x = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(ours, (x,))
+
+
+def test_dropout_lies_between_layers_and_only_in_training():
+    torch.manual_seed(0)
+    single, double = lf.GRU(4, 6, 1, dropout=0.9), lf.GRU(4, 6, 2, dropout=0.9)
+    x = torch.randn(3, 5, 4)
+    torch.testing.assert_close(single.train()(x)[0], single.eval()(x)[0])
+    assert not torch.allclose(double.train()(x)[0], double.eval()(x)[0])
+
+
+def test_results_do_not_depend_on_the_number_of_threads(restore_threads):
+    from lvm_fast import kernels
+
+    ours, _ = pair(8, 31, 2)
+    x = torch.randn(13, 9, 8)
+    results = []
+    for threads in (1, 2, 5):
+        kernels.set_num_threads(threads)
+        results.append(ours(x)[0])
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("layout", ["steps first", "batch first", "one sequence", "no bias"])
+def test_a_drop_in_for_torchs_with_initial_states(layout):
+    torch.manual_seed(0)
+    settings = {"num_layers": 2, "batch_first": layout == "batch first", "bias": layout != "no bias"}
+    ours, theirs = lf.GRU(5, 8, **settings), nn.GRU(5, 8, **settings)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(6, 5) if layout == "one sequence" else torch.randn(6, 4, 5)
+    batch = {"one sequence": (), "batch first": (6,)}.get(layout, (4,))
+    initial = torch.randn(2, *batch, 8)
+    results = []
+    for module in (ours, theirs):
+        hx = initial.clone().requires_grad_()
+        states, final = module(x, hx)
+        (states.sin().sum() + final.cos().sum()).backward()
+        results.append([states, final, hx.grad, *(p.grad for p in module.parameters())])
+    for mine, reference in zip(*results, strict=True):
+        torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("given", ["sorted", "in any order"])
+def test_packed_sequences(simd_level, given):
+    ours, theirs = pair(5, 9, 3, torch.float32)
+    lengths = torch.tensor([7, 5, 5, 2, 1] if given == "sorted" else [2, 7, 1, 5, 5])
+    packed = pack_padded_sequence(torch.randn(7, 5, 5), lengths, enforce_sorted=given == "sorted")
+    results = []
+    for module in (ours, theirs):
+        module.zero_grad()
+        states, final = module(packed)
+        (states.data.sin().sum() + final.cos().sum()).backward()
+        results.append([states.data, final, *(p.grad for p in module.parameters())])
+        assert torch.equal(states.batch_sizes, packed.batch_sizes)
+    for mine, reference in zip(*results, strict=True):
+        torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-4)
+
+
+def test_sequences_of_several_lengths_equal_one_by_one(simd_level):
+    ours, _ = pair(6, 17, 2)
+    lengths = torch.tensor([3, 9, 1, 9, 4])
+    x = torch.randn(5, 9, 6)
+    together = ours.states(x, lengths=lengths)
+    for b, length in enumerate(lengths.tolist()):
+        alone = ours.states(x[b : b + 1, :length])
+        torch.testing.assert_close(together[b, :length], alone[0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([4, 3, 1])])
+@pytest.mark.parametrize("half", [False, True])
+def test_the_operators_keep_torchs_rules(lengths, half):
+    torch.manual_seed(0)
+    inputs, weight, bias, initial = (
+        torch.randn(*shape, requires_grad=True) for shape in ((4, 3, 15), (15, 5), (15,), (3, 5))
+    )
+    torch.library.opcheck(gru_layer, (inputs, weight, bias, initial, lengths, half))
+    with torch.no_grad():
+        states, gates, candidates = gru_layer(inputs, weight, bias, initial, lengths, half)
+        arguments = (torch.randn_like(states), weight.detach(), states, gates, candidates, lengths)
+        torch.library.opcheck(gru_layer_backward, arguments)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_compiles_whole(autocast):
+    torch.compiler.reset()
+    ours = lf.GRU(6, 10, 2, batch_first=True)
+    x = torch.randn(4, 7, 6)
+
+    def loss(inputs):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            states, final = ours(inputs)
+        return states.sin().sum() + final.float().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    expected = torch.autograd.grad(loss(x), list(ours.parameters()))
+    got = torch.autograd.grad(compiled(x), list(ours.parameters()))
+    for mine, reference in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, reference, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: lf.GRU(4, 4, bidirectional=True), "GRU: bidirectional: expected False"),
+        (lambda: lf.GRU(4, 0), "GRU: hidden_size: expected at least 1, got 0"),
+        (lambda: lf.GRU(4, 4, dropout=1.5), r"GRU: dropout: expected a share from 0 to 1, got 1\.5"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 5)), r"GRU: input: expected .* 4\) numbers, got shape \(2, 3, 5\)"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4), torch.zeros(1, 2, 4)), r"GRU: hx: expected shape \(1, 3, 4\)"),
+    ],
+)
+def test_bad_arguments_say_what_was_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_last_valid_picks_each_rows_own_last_step():
+    states = torch.arange(24.0).reshape(2, 4, 3)
+    torch.testing.assert_close(last_valid(states, None), states[:, 3])
+    torch.testing.assert_close(last_valid(states, torch.tensor([1, 3])), torch.stack((states[0, 0], states[1, 2])))
