@@ -154,9 +154,10 @@ class GRU(nn.Module):
         layers: Layers = []
         for layer in range(self.num_layers):
             names = [f"{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            w_ih, w_hh = (self.get_parameter(name) for name in names[:2])
-            none = w_hh.new_zeros(0 if self.bias else 3 * self.hidden_size)
-            b_ih, b_hh = (self.get_parameter(name) if self.bias else none for name in names[2:])
+            given: list[Tensor] = [self.get_parameter(name) for name in names if self.bias or "bias" not in name]
+            if not self.bias:
+                given += 2 * [given[1].new_zeros(3 * self.hidden_size)]
+            w_ih, w_hh, b_ih, b_hh = given
             layers.append((w_ih, w_hh, b_ih, b_hh))
         w_ih, w_hh, b_ih, b_hh = layers[0]
         layers[0] = (w_ih if weight is None else weight, w_hh, b_ih if bias is None else bias, b_hh)

@@ -34,7 +34,7 @@ def gru_layer(
     make = torch.empty_like if lengths is None else torch.zeros_like  # what lies beyond a length is not written
     gates, candidates = make(inputs), make(states[1:])
     addresses = [array.data_ptr() for array in (inputs, weight, bias, states, gates, candidates)]
-    _core.gru_forward(steps, batch, width // 3, *addresses, _address(lengths))
+    _core.gru_forward(steps, batch, width // 3, *addresses, *_address(lengths))
     return states, gates, candidates
 
 
@@ -56,12 +56,12 @@ def gru_layer_backward(
     grad_initial = torch.empty_like(states[0])
     arrays = (grad_states[1:], weight, states, gates, candidates, grad_inputs, grad_products, grad_initial)
     addresses = [array.data_ptr() for array in arrays]
-    _core.gru_backward(steps, batch, hidden, *addresses, _address(lengths))
+    _core.gru_backward(steps, batch, hidden, *addresses, *_address(lengths))
     return grad_inputs, grad_products, grad_initial + grad_states[0]
 
 
-def _address(lengths: Tensor | None) -> int:
-    return 0 if lengths is None else lengths.data_ptr()
+def _address(lengths: Tensor | None) -> list[int]:
+    return [0 if lengths is None else lengths.data_ptr()]
 
 
 @gru_layer.register_fake

@@ -1,23 +1,25 @@
-// The integer product of one query with one candidate. Included inside a level's own namespace, after its
-// Ints (see product-inl.h).
+// The fine integer products of one query with one candidate. Included inside a level's own namespace, after
+// its Ints (see product-inl.h).
 
 namespace {
 
-// Rows of codes, as code_offset tells; `candidate_sum` is the sum of the candidate's.
-inline int32_t pair_product(const int8_t* query, const int8_t* candidate, float candidate_sum,
-                            int64_t chunks) {
+struct PairCodes {
+    const int8_t* coarse;
+    const int8_t* fine;
+};
+
+// coarse x fine + fine x coarse. Rows of codes, as code_offset tells; `sums` is that of all the candidate's
+// codes.
+inline int32_t pair_product(PairCodes query, PairCodes candidate, int32_t sums, int64_t chunks) {
     constexpr int kBytes = 4 * kLanes32;
-    Ints sum = all(0);
-    for (int64_t c = 0; c < chunks; ++c, query += kTileBytes, candidate += kTileBytes) {
-        for (int d = 0; d < kTileDims; d += kBytes) {
-            sum = multiply_add(sum, queries(query + d), load_ints(candidate + d));
+    Ints first = all(0), second = all(0);
+    for (int64_t at = 0; at < chunks * kTileBytes; at += kTileBytes) {
+        for (int64_t d = at; d < at + kTileDims; d += kBytes) {
+            first = multiply_add(first, queries(query.coarse + d), load_ints(candidate.fine + d));
+            second = multiply_add(second, queries(query.fine + d), load_ints(candidate.coarse + d));
         }
     }
-    int32_t lanes[kLanes32];
-    store_ints(lanes, sum);
-    int32_t total = -kSurplus * static_cast<int32_t>(candidate_sum);
-    for (int32_t lane : lanes) total += lane;
-    return total;
+    return sum_of(add(first, second)) - kSurplus * sums;
 }
 
 }  // namespace

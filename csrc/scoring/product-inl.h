@@ -3,7 +3,7 @@
 //   Ints, kLanes32 (queries of a vector), kRowsAtOnce (candidates whose sums fit the registers beside the
 //   panel's), kFewOpen (pairs that cost about as much one by one as the fine products of a block)
 //   all(int32_t): the same number, or four codes, in every lane
-//   load_ints(const void*), store_ints(int32_t*, Ints), add(Ints, Ints)
+//   load_ints(const void*), store_ints(int32_t*, Ints), add(Ints, Ints), sum_of(Ints)
 //   queries(const int8_t*): kLanes32 x 4 codes of queries, as multiply_add takes them
 //   multiply_add(Ints sum, Ints q, Ints c): too much by kSurplus x the sum of c's codes
 

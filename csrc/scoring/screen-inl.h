@@ -97,14 +97,15 @@ class Judge {
         if (block.opened == 0) return;
         const int64_t offset = code_offset(block.bounds - task_.bounds, task_.chunks);
         for (int64_t i = 0; i < block.count; ++i) {
+            if (block.open[i] == 0) continue;
             const CodeBounds& row = block.bounds[i];
-            const int8_t* coarse = task_.coarse + offset + code_offset(i, task_.chunks);
-            const int8_t* fine = task_.fine + offset + code_offset(i, task_.chunks);
+            const int64_t at = offset + code_offset(i, task_.chunks);
+            const PairCodes codes{task_.coarse + at, task_.fine + at};
+            const int32_t sums = static_cast<int32_t>(row.coarse_sum) + static_cast<int32_t>(row.fine_sum);
             for (uint32_t bits = block.open[i] & task_.members; bits; bits &= bits - 1) {
                 const int32_t lane = std::countr_zero(bits);
                 const int32_t products =
-                    pair_product(panel_.coarse_row[lane], fine, row.fine_sum, task_.chunks) +
-                    pair_product(panel_.fine_row[lane], coarse, row.coarse_sum, task_.chunks);
+                    pair_product({panel_.coarse_row[lane], panel_.fine_row[lane]}, codes, sums, task_.chunks);
                 const auto [lower, upper] =
                     fine_bracket(panel_, row, block.coarse[i * kPanelQueries + lane], products, lane);
                 if (lower > task_.high[lane]) {

@@ -15,6 +15,7 @@ inline Ints multiply_add(Ints sum, Ints q, Ints c) {
 }
 inline Ints add(Ints a, Ints b) { return vaddq_s32(a, b); }
 inline Ints load_ints(const void* p) { return vld1q_s32(static_cast<const int32_t*>(p)); }
+inline int32_t sum_of(Ints a) { return vaddvq_s32(a); }
 inline void store_ints(int32_t* p, Ints a) { vst1q_s32(p, a); }
 
 }  // namespace

@@ -20,6 +20,7 @@ inline Ints multiply_add(Ints sum, Ints q, Ints c) {
 }
 inline Ints add(Ints a, Ints b) { return {a.v + b.v}; }
 inline Ints load_ints(const void* p) { return {load_unaligned(static_cast<const int32_t*>(p))}; }
+inline int32_t sum_of(Ints a) { return a.v; }
 inline void store_ints(int32_t* p, Ints a) { *p = a.v; }
 
 }  // namespace
