@@ -108,14 +108,14 @@ def vectors(pytestconfig: pytest.Config) -> np.ndarray:
 
 @pytest.fixture
 def timed(benchmark: Any) -> Callable[..., Any]:
-    """Time a call: warmed up, the median of `rounds`; labelled with its group and name, `note(median)` beside it."""
+    """Time a call: warmed up, the median of `rounds`; `note(result, median)` stands beside it in the table."""
 
     def run(
         group: str,
         name: str,
         call: Callable[[], Any],
         rounds: int = 15,
-        note: Callable[[float], str] | None = None,
+        note: Callable[[Any, float], str] | None = None,
     ) -> Any:
         benchmark.group = group
         benchmark.name = name
@@ -123,7 +123,7 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         warmups = 0 if rounds == 1 else 1 if rounds < 10 else 3
         result = benchmark.pedantic(call, rounds=rounds, warmup_rounds=warmups)
         if note and benchmark.stats:
-            benchmark.extra_info["note"] = note(benchmark.stats.stats.median)
+            benchmark.extra_info["note"] = note(result, benchmark.stats.stats.median)
         return result
 
     return run
