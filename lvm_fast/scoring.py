@@ -53,7 +53,10 @@ class VectorBank:
             vectors: (N', D) as the constructor takes them; N' may differ.
 
         Raises:
-            ValueError: as the constructor, or another D. The bank is unusable after a row that could not be packed.
+            ValueError: as the constructor, or another D. After a row that could not be packed the bank is
+                empty and refuses questions until it is refilled.
+
+        Not while another thread asks this bank or saves it.
         """
         rows, memory = _bank_rows(vectors, "VectorBank.refill")
         if rows.dim != self.dim:
@@ -68,6 +71,8 @@ class VectorBank:
         Raises:
             OSError: the file cannot be written; nothing is left behind.
         """
+        if self._size == 0:
+            raise ValueError("VectorBank.save: the last refill failed; expected a bank that holds vectors")
         from .bank_file import write_bank
         from .data.vectors import Vectors
 
@@ -99,7 +104,7 @@ class VectorBank:
         chosen = np.unique(np.linspace(0, self._size - 1, 64).astype(np.int64))
         held, fresh = self._bank.packed(), VectorBank(_picked(self._vectors, chosen), self.normalize)._bank.packed()
         for name in ("bounds", "factors"):
-            if name in held and not np.allclose(held[name][chosen], fresh[name][: len(chosen)], rtol=1e-3):
+            if name in held and not np.allclose(held[name][chosen], fresh[name][: len(chosen)], rtol=0.02, atol=0):
                 raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
         again = np.arange(len(chosen))
         for name in ("coarse", "fine"):
@@ -149,6 +154,10 @@ class VectorBank:
             raise ValueError(f"VectorBank.pair_scores: targets: expected shape ({rows.rows},), got {ids.shape}")
         scores = _renamed("VectorBank.pair_scores", self._bank.pair_scores, rows, ids)
         del memory
+        if not np.isfinite(scores).all():
+            row = int(np.argmin(np.isfinite(scores)))
+            problem = "holds NaN or infinity, or is all zeros where a direction is needed"
+            raise ValueError(f"VectorBank.pair_scores: queries: row {row} {problem}; expected finite numbers")
         return scores
 
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -249,6 +258,8 @@ class VectorBank:
 
     def _queries(self, queries: Any, method: str) -> tuple[Rows, Any]:
         where = f"VectorBank.{method}: queries"
+        if self._size == 0:
+            raise ValueError(f"VectorBank.{method}: the last refill failed; expected a bank that holds vectors")
         if is_tensor(queries):
             queries = queries.cpu()
         rows, memory = _matrix(queries, where)
@@ -321,8 +332,8 @@ def _whole(x: Any, where: str) -> int:
         number = operator.index(x)
     except TypeError:
         raise ValueError(f"{where}: expected a whole number, got {x!r}") from None
-    if number < 1:
-        raise ValueError(f"{where}: expected at least 1, got {number}")
+    if not 1 <= number < 2**63:
+        raise ValueError(f"{where}: expected at least 1 and below 2^63, got {number}")
     return number
 
 
@@ -340,6 +351,8 @@ def _integers(x: Any, where: str) -> NDArray[np.int64]:
     ids = _numpy(x)
     if ids.size and not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{where}: expected whole-number ids, got {ids.dtype}")
+    if ids.dtype == np.uint64 and ids.size and ids.max() >= 2**63:
+        raise ValueError(f"{where}: expected ids below 2^63, got {ids.max()}")
     return np.ascontiguousarray(ids, dtype=np.int64)
 
 

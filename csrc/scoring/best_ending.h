@@ -124,7 +124,7 @@ class BestEnding {
     int64_t thin_out(int worker, int64_t q) {
         List& list = lists_[at(worker, q)];
         drop_hopeless(list, q);
-        if (static_cast<int64_t>(list.items.size()) <= capacity_ + kSpare) return 0;
+        if (static_cast<int64_t>(list.items.size()) <= capacity_ + kSpare / 2) return 0;
         const int64_t rescored = make_exact(list, worker, q);
         list.lowers = BestList(capacity_);
         for (const Item& item : list.items) list.lowers.offer({item.lower, item.id});

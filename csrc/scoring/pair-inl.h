@@ -19,7 +19,9 @@ inline int32_t pair_product(PairCodes query, PairCodes candidate, int32_t sums, 
             second = multiply_add(second, queries(query.fine + d), load_ints(candidate.coarse + d));
         }
     }
-    return sum_of(add(first, second)) - kSurplus * sums;
+    // Unsigned: what is too much may pass 2^31 before it is taken off.
+    const uint32_t product = static_cast<uint32_t>(sum_of(add(first, second)));
+    return static_cast<int32_t>(product - static_cast<uint32_t>(kSurplus * sums));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace lvm {
 namespace {
 
-// Covers the float32 roundings of a judgement: at most four, each 2^-24 of ||q|| ||c|| (1 + rests).
+// Covers the float32 roundings of a judgement: a handful, each 2^-24 of ||q|| ||c|| (1 + rests).
 constexpr double kSlack = 0x1p-18;
 constexpr int64_t kRowsPerPiece = 32, kPanelsPerPiece = 4;
 

@@ -45,9 +45,11 @@ class ScanWorker {
         while (count > 0) {
             const int64_t width = std::min(count, width_);
             drop_settled();
-            for (int64_t p = 0; p < panels_->count(); ++p) screen_panel(p, begin, width);
-            tally_.rescored += ending_.undecided(worker_, pairs_, begin);
-            pairs_.clear();
+            for (int64_t p = 0; p < panels_->count(); ++p) {
+                screen_panel(p, begin, width);
+                if (pairs_.size() > kManyPairs) hand_over(begin);
+            }
+            hand_over(begin);
             begin += width;
             count -= width;
             width_ = std::min(2 * width_, kMostScreened);
@@ -57,10 +59,17 @@ class ScanWorker {
     const Tally& tally() const { return tally_; }
 
   private:
+    static constexpr size_t kManyPairs = 1 << 15;
     static constexpr double kMost = std::numeric_limits<float>::max();
+
+    void hand_over(int64_t begin) {
+        tally_.rescored += ending_.undecided(worker_, pairs_, begin);
+        pairs_.clear();
+    }
 
     // Settled queries leave the panels once they are a quarter: until then moving the rest costs more.
     void drop_settled() {
+        if (panels_->count() == 0) return;
         std::vector<int64_t> rest;
         for (int64_t q : panels_->queries()) {
             if (!ending_.settled(q)) rest.push_back(q);

@@ -3,7 +3,8 @@
 // rowwise-inl.h.
 //
 // A Product multiplies a block of 32 candidates with a panel of 32 queries, out: [32 candidates][32 queries]:
-//   template <bool kAdd, class Between> void operator()(rows, row_sums, panel, chunks, out, between)
+//   template <bool kAdd, class Between>
+//   void multiply(rows, row_sums, panel, chunks, out, between)
 // and calls between(i) for i = 0 .. steps(chunks) - 1 along the way: work for the units it leaves idle.
 // few_open: how many open pairs of a block cost about as much one by one as its fine products do.
 
@@ -86,7 +87,7 @@ class Judge {
                 over |= greater(lower, high_[v]) << (v * W);
                 kept |= not_less(upper, low_[v]) << (v * W);
             }
-            block.open[i] = static_cast<uint32_t>(kept & ~over);
+            block.open[i] = static_cast<uint32_t>(kept & ~over) & task_.members;
             block.opened += std::popcount(block.open[i]);
         }
     }
@@ -102,7 +103,7 @@ class Judge {
             const int64_t at = offset + code_offset(i, task_.chunks);
             const PairCodes codes{task_.coarse + at, task_.fine + at};
             const int32_t sums = static_cast<int32_t>(row.coarse_sum) + static_cast<int32_t>(row.fine_sum);
-            for (uint32_t bits = block.open[i] & task_.members; bits; bits &= bits - 1) {
+            for (uint32_t bits = block.open[i]; bits; bits &= bits - 1) {
                 const int32_t lane = std::countr_zero(bits);
                 const int32_t products =
                     pair_product({panel_.coarse_row[lane], panel_.fine_row[lane]}, codes, sums, task_.chunks);
@@ -131,10 +132,9 @@ class Judge {
                 over |= greater(bracket.lower, high_[v]) << (v * W);
                 kept |= not_less(bracket.upper, low_[v]) << (v * W);
             }
-            const uint32_t asked = block.open[i] & task_.members;
-            uint32_t sure = asked & static_cast<uint32_t>(over);
+            uint32_t sure = block.open[i] & static_cast<uint32_t>(over);
             for (; sure; sure &= sure - 1) ++fine_above_[std::countr_zero(sure)];
-            uint32_t rest = asked & static_cast<uint32_t>(kept & ~over);
+            uint32_t rest = block.open[i] & static_cast<uint32_t>(kept & ~over);
             for (; rest; rest &= rest - 1) {
                 const int32_t lane = std::countr_zero(rest);
                 note(block, i, lane, lower[lane], upper[lane]);
@@ -315,12 +315,14 @@ void scale(float* x, int64_t dim, double factor) {
 }
 
 double sum_exp(const float* x, int64_t count, float factor, float top) {
-    Vec sums = set1(0);
+    Vec sums = set1(0), excess = set1(0);
     int64_t i = 0;
     for (; i + W <= count; i += W) {
-        sums = add(sums, exponential(mul(set1(factor), sub(load(x + i), set1(top)))));
+        const Vec exponent = mul(set1(factor), sub(load(x + i), set1(top)));
+        excess = add(excess, sub(exponent, exponent));  // NaN once a score is: exponential() would hide it
+        sums = add(sums, exponential(exponent));
     }
-    double total = sum(sums);
+    double total = sum(sums) + sum(excess);
     for (; i < count; ++i) total += std::exp(static_cast<double>(factor) * (x[i] - top));
     return total;
 }

@@ -77,7 +77,7 @@ struct ScreenKernels {
     // x * factor in float64, rounded to float32, in place.
     void (*scale)(float* x, int64_t dim, double factor);
 
-    // The sum of exp(factor * (x[i] - top)), for factor * (x[i] - top) up to 80.
+    // The sum of exp(factor * (x[i] - top)); not finite where an x[i] is not.
     double (*sum_exp)(const float* x, int64_t count, float factor, float top);
 };
 

@@ -18,21 +18,25 @@ class BigBuffer {
     void reserve(int64_t bytes) {
         if (bytes <= capacity_) return;
         memory_.reset();
-        capacity_ = (bytes + kPage - 1) / kPage * kPage;
-        memory_.reset(static_cast<int8_t*>(std::aligned_alloc(kPage, static_cast<size_t>(capacity_))));
+        const int64_t unit = bytes < kPage ? kLine : kPage;
+        capacity_ = (bytes + unit - 1) / unit * unit;
+        memory_.reset(static_cast<int8_t*>(
+            std::aligned_alloc(static_cast<size_t>(unit), static_cast<size_t>(capacity_))));
         if (!memory_) {
             capacity_ = 0;
             throw std::bad_alloc();
         }
 #if defined(__linux__)
-        madvise(memory_.get(), static_cast<size_t>(capacity_), MADV_HUGEPAGE);  // a hint: failure is no harm
+        if (unit == kPage)
+            madvise(memory_.get(), static_cast<size_t>(capacity_),
+                    MADV_HUGEPAGE);  // a hint: failure is no harm
 #endif
     }
 
     int8_t* data() const { return memory_.get(); }
 
   private:
-    static constexpr int64_t kPage = 2 << 20;
+    static constexpr int64_t kPage = 2 << 20, kLine = 64;
     struct Free {
         void operator()(int8_t* memory) const { std::free(memory); }
     };

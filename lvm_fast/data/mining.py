@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,10 @@ def mine(
     kept = {first: partial / f"{digest}-{first}.npy" for first in range(0, len(store.vectors), block)}
     _mine_missing(store, settings, kept, block, progress)
     _join(kept, output, len(store.vectors), settings, fingerprint)
-    shutil.rmtree(partial)
+    for path in kept.values():
+        path.unlink()
+    with suppress(OSError):  # blocks of other settings, or what is not ours, stay
+        partial.rmdir()
     return MinedNegatives.open(output, store)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -234,6 +236,58 @@ def test_scores_closer_than_the_codes_can_tell(simd_level, rng, dim):
     np.testing.assert_array_equal(bank.rank(queries, np.arange(33)), true_ranks(scores, np.arange(33)))
 
 
+@pytest.mark.parametrize("kind", ["all identical", "duplicates", "clustered"])
+def test_more_undecided_than_a_list_holds(simd_level, rng, kind):
+    vectors = HARD_SETS[kind](rng, 2000, 20).astype(np.float32)
+    queries = vectors[:40] + 0
+    scores = fixed_order_scores(queries, vectors)
+    bank = lf.VectorBank(vectors)
+    for k in (1, 5):
+        np.testing.assert_array_equal(bank.topk(queries, k)[1], best_first(scores)[:, :k])
+    excluded = np.stack([best_first(scores)[:, 0], np.full(40, -1)], axis=1)
+    got = bank.band(queries, -np.inf, np.inf, 5, exclude=excluded)
+    np.testing.assert_array_equal(got, best_first(scores)[:, 1:6])
+
+
+def test_codes_at_their_limits(simd_level):
+    """The largest sums of 65,536 products that can occur, in both planes."""
+    row = np.full(65536, 126.4999, np.float32)
+    row[0] = 127
+    vectors = np.stack([row, -row, row / 2])
+    bank = lf.VectorBank(vectors)
+    np.testing.assert_array_equal(bank.rank(vectors, [0, 1, 2]), [0, 0, 1])
+    np.testing.assert_array_equal(bank.topk(vectors, 3)[1], [[0, 2, 1], [1, 2, 0], [0, 2, 1]])
+
+
+def test_logsumexp_refuses_scores_that_overflow(simd_level):
+    vectors = np.zeros((16, 4), np.float32)
+    vectors[3] = [10, 10, 0, 0]
+    queries = np.array([[3e38, -3e38, 0, 0]], np.float32)
+    with pytest.raises(ValueError, match="logsumexp: queries: expected scores within float32's range"):
+        lf.VectorBank(vectors).logsumexp(queries)
+
+
+def test_a_failed_refill_leaves_a_bank_that_says_so(tmp_path):
+    bank = lf.VectorBank(GOOD)
+    with pytest.raises(ValueError, match="row 1 holds NaN"):
+        bank.refill(NAN)
+    for call in (lambda: bank.topk(GOOD, 1), lambda: bank.logsumexp(GOOD), lambda: bank.save(tmp_path / "bank")):
+        with pytest.raises(ValueError, match="the last refill failed"):
+            call()
+    bank.refill(GOOD)
+    assert bank.rank(GOOD[:1], [0])[0] == 0
+
+
+def test_several_threads_ask_one_bank(rng):
+    vectors = rng.standard_normal((900, 40)).astype(np.float32)
+    bank = lf.VectorBank(vectors)
+    queries = [rng.standard_normal((50, 40)).astype(np.float32) for _ in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda q: bank.topk(q, 7)[1], queries))
+    for ids, q in zip(found, queries, strict=True):
+        np.testing.assert_array_equal(ids, best_first(fixed_order_scores(q, vectors))[:, :7])
+
+
 def test_shards_merge_to_the_whole(rng):
     vectors = np.resize(rng.standard_normal((90, 24)), (300, 24)).astype(np.float32)  # with ties between the shards
     queries = rng.standard_normal((50, 24)).astype(np.float32)
@@ -284,18 +338,27 @@ ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0.5] * 4), r"targets: expected whole-number ids, got float64"),
         (lambda: lf.VectorBank(GOOD).pair_scores(GOOD, [0, 1, 2]), r"VectorBank.pair_scores: targets: expected shape"),
         (lambda: lf.VectorBank(GOOD).pair_scores(GOOD, [0, 1, 2, 4]), r"VectorBank.pair_scores: targets\[3\] = 4"),
-        (lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=0), r"max_rank: expected at least 1, got 0"),
+        (
+            lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=0),
+            r"max_rank: expected at least 1 .*, got 0",
+        ),
         (lambda: lf.VectorBank(GOOD).topk(GOOD, 5), r"k: expected 1 to 4 \(the bank's size\), got 5"),
-        (lambda: lf.VectorBank(GOOD).topk(GOOD, 0), r"k: expected at least 1, got 0"),
+        (lambda: lf.VectorBank(GOOD).topk(GOOD, 0), r"k: expected at least 1 and below 2\^63, got 0"),
         (lambda: lf.VectorBank(GOOD).topk(GOOD, 2.5), r"topk: k: expected a whole number, got 2\.5"),
         (lambda: lf.VectorBank(GOOD).rank(GOOD, [0] * 4, max_rank=1.5), r"max_rank: expected a whole number, got 1\.5"),
         (lambda: lf.VectorBank(np.ones((1, 65537), np.float32)), r"expected at most 65536 columns, got 65537"),
         (lambda: lf.VectorBank(GOOD).refill(GOOD[:, :2]), r"refill: vectors: expected 3 columns, got 2"),
+        (lambda: lf.VectorBank(GOOD).pair_scores(NAN, [0, 0]), r"pair_scores: queries: row 1 holds NaN or infinity"),
+        (lambda: lf.VectorBank(GOOD).topk(GOOD, 2**70), r"topk: k: expected at least 1 and below 2\^63"),
+        (
+            lambda: lf.VectorBank(GOOD).rank(GOOD, np.full(4, 2**64 - 1, np.uint64)),
+            r"targets: expected ids below 2\^63",
+        ),
         (lambda: lf.VectorBank(GOOD).refill(NAN), r"refill: vectors: row 1 holds NaN"),
         (lambda: lf.VectorBank(GOOD).logsumexp(GOOD, 0), r"logsumexp: scale: expected a positive number, got 0"),
         (lambda: lf.VectorBank(GOOD).logsumexp(GOOD, np.nan), r"logsumexp: scale: expected a positive number, got nan"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 2, 1, 3), r"band: low, high: expected low <= high, got 2 and 1"),
-        (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 0), r"band: limit: expected at least 1, got 0"),
+        (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 0), r"band: limit: expected at least 1 and below 2\^63, got 0"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, exclude=[[7]] * 4), r"exclude: expected ids in \[0, 4\)"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, exclude=[1]), r"exclude: expected shape \(4, E\), got \(1,\)"),
         (lambda: lf.VectorBank(GOOD).band(GOOD, 0, 1, 2, below=[1]), r"below: expected 4 numbers"),

@@ -56,7 +56,7 @@ def test_an_exact_duplicate_of_the_target_at_a_lower_index_wins():
     ("call", "message"),
     [
         (lambda x: lf.hit_at_k(x, x, ks=()), "ks: expected at least one number, got none"),
-        (lambda x: lf.hit_at_k(x, x, ks=(0,)), "ks: expected at least 1, got 0"),
+        (lambda x: lf.hit_at_k(x, x, ks=(0,)), r"ks: expected at least 1 and below 2\^63, got 0"),
         (lambda x: lf.hit_at_k(x, x, ks=(1.5,)), "ks: expected a whole number, got 1.5"),
         (lambda x: lf.hit_at_k(x, x[:3]), r"hit_at_k: targets: expected 4 rows, one a prediction, got 3"),
         (lambda x: lf.hit_at_k(x[:0], np.zeros(0, int), bank=lf.VectorBank(x)), "at least one row, got none"),
