@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -54,17 +56,29 @@ def test_training_step(timed, model, vectors, peer):
     target = torch.from_numpy(vectors[100 : 100 + 32])
     subject = model if peer.startswith("lvm_fast") else LiteralMemoryGRU(model)
     optimiser = torch.optim.AdamW(subject.parameters(), lr=1e-4)
+
+    def loss_of(module: nn.Module) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in peer):
+            delta = module(batch)
+        return 1 - (lf.reconstruct(batch[:, -1], delta.float()) * target).sum(dim=-1).mean()
+
+    def slope(module: nn.Module) -> Tensor:
+        module.zero_grad()
+        loss_of(module.eval()).backward()  # without dropout and memory writes all peers are one function
+        return torch.cat([parameter.grad.flatten() for parameter in module.gru.parameters()])
+
+    found, expected = slope(subject), slope(LiteralMemoryGRU(copy.deepcopy(model)))
+    error = ((found - expected).norm() / expected.norm()).item()
+    assert error < (0.05 if "bf16" in peer else 1e-3), f"{peer}: the gradient is off by {error:.1e}"
     subject.train()
 
     def step() -> float:
         optimiser.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in peer):
-            delta = subject(batch)
-        loss = 1 - (lf.reconstruct(batch[:, -1], delta.float()) * target).sum(dim=-1).mean()
+        loss = loss_of(subject)
         loss.backward()
         nn.utils.clip_grad_norm_(subject.parameters(), 1.0)
         optimiser.step()
-        return float(loss)
+        return loss.item()
 
     assert 0 < timed("training step, memory_gru, context 100, batch 32", peer, step, rounds=5) < 2
 
