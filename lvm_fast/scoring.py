@@ -129,9 +129,7 @@ class VectorBank:
             (B,) int64.
         """
         rows, memory = self._queries(queries, "rank")
-        ids = _integers(targets, "VectorBank.rank: targets")
-        if ids.shape != (rows.rows,):
-            raise ValueError(f"VectorBank.rank: targets: expected shape ({rows.rows},), got {ids.shape}")
+        ids = _one_id_a_query(targets, rows.rows, "VectorBank.rank: targets")
         most = self._size if max_rank is None else _whole(max_rank, "VectorBank.rank: max_rank")
         scores = _renamed("VectorBank.rank", self._bank.pair_scores, rows, ids)
         ranks = _renamed("VectorBank.rank", self._bank.rank, rows, scores, ids, 0, most)
@@ -149,9 +147,7 @@ class VectorBank:
             (B,) float64.
         """
         rows, memory = self._queries(queries, "pair_scores")
-        ids = _integers(targets, "VectorBank.pair_scores: targets")
-        if ids.shape != (rows.rows,):
-            raise ValueError(f"VectorBank.pair_scores: targets: expected shape ({rows.rows},), got {ids.shape}")
+        ids = _one_id_a_query(targets, rows.rows, "VectorBank.pair_scores: targets")
         scores = _renamed("VectorBank.pair_scores", self._bank.pair_scores, rows, ids)
         del memory
         if not np.isfinite(scores).all():
@@ -354,6 +350,13 @@ def _integers(x: Any, where: str) -> NDArray[np.int64]:
     if ids.dtype == np.uint64 and ids.size and ids.max() >= 2**63:
         raise ValueError(f"{where}: expected ids below 2^63, got {ids.max()}")
     return np.ascontiguousarray(ids, dtype=np.int64)
+
+
+def _one_id_a_query(x: Any, queries: int, where: str) -> NDArray[np.int64]:
+    ids = _integers(x, where)
+    if ids.shape != (queries,):
+        raise ValueError(f"{where}: expected shape ({queries},), got {ids.shape}")
+    return ids
 
 
 def _renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
