@@ -68,11 +68,28 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
     }
 }
 
+// The fine parts of query and winner point the same way: their product, which screening leaves out, decides.
+void check_fine_parts() {
+    constexpr int64_t kDim = 64, kRaised = 28;
+    std::vector<float> query(kDim, 10.45f), vectors(kDim, 10.0f);
+    query[0] = vectors[0] = 127;
+    std::fill_n(&vectors[1], kRaised, 11.0f);
+    vectors.insert(vectors.end(), query.begin(), query.end());
+    const Bank bank(rows_of(vectors, kDim), false);
+    const int64_t target = 0;
+    double wanted = 0;
+    int64_t rank = -1;
+    bank.pair_scores(rows_of(query, kDim), &target, &wanted);
+    bank.rank(rows_of(query, kDim), &wanted, &target, 0, 2, &rank);
+    CHECK(rank == 1);
+}
+
 }  // namespace
 }  // namespace lvm
 
 int main() {
     lvm::at_every_level([] {
+        lvm::check_fine_parts();
         for (int threads : {1, 3}) {
             lvm::set_num_threads(threads);
             for (int64_t dim : lvm::kAwkwardDims) {
