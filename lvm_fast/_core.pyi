@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Bank', 'Rows', 'gru_backward', 'gru_forward', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'Rows', 'dropout', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'half_padded', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not keep the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.
@@ -45,6 +45,10 @@ class Bank:
         """
     def topk(self, queries: Rows, k: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]]:
         ...
+def dropout(x: typing.SupportsInt | typing.SupportsIndex, is_half: bool, count: typing.SupportsInt | typing.SupportsIndex, share: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    See csrc/rowwise/dropout.h.
+    """
 def gru_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, grad_states: typing.SupportsInt | typing.SupportsIndex, weight: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, grad_inputs: typing.SupportsInt | typing.SupportsIndex, grad_products: typing.SupportsInt | typing.SupportsIndex, grad_initial: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Its gradient through time; see csrc/recurrent/gru.h.
@@ -52,6 +56,22 @@ def gru_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing
 def gru_forward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: typing.SupportsInt | typing.SupportsIndex, weight: typing.SupportsInt | typing.SupportsIndex, bias: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     The recurrence of one GRU layer over contiguous float32 arrays at these addresses (lengths: int64, or 0); see csrc/recurrent/gru.h.
+    """
+def gru_half_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], weights: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, grad_states: typing.SupportsInt | typing.SupportsIndex, grad_final: typing.SupportsInt | typing.SupportsIndex, grad_inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], grad_input: typing.SupportsInt | typing.SupportsIndex, grad_recurrent: typing.SupportsInt | typing.SupportsIndex, grad_input_bias: typing.SupportsInt | typing.SupportsIndex, grad_recurrent_bias: typing.SupportsInt | typing.SupportsIndex, grad_initial: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Its gradients; see csrc/recurrent/gru_half.h.
+    """
+def gru_half_forward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], weights: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], input_bias: typing.SupportsInt | typing.SupportsIndex, recurrent_bias: typing.SupportsInt | typing.SupportsIndex, initial: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, final: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    One GRU layer in bfloat16 over arrays at these addresses; see csrc/recurrent/gru_half.h.
+    """
+def half_padded(width: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    A width in whole tiles of the bfloat16 GRU.
+    """
+def has_half_gru() -> bool:
+    """
+    Whether the level in force can run the bfloat16 GRU.
     """
 def normalize_rows(x: Rows, delta: Rows | None, out: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int] | None:
     """

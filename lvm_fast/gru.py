@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from .gru_half_ops import dropout, gru_half_layer, half_is_offered
 from .gru_ops import gru_layer
 
 Layers = list[tuple[Tensor, Tensor, Tensor, Tensor]]  # weight_ih, weight_hh, bias_ih, bias_hh of each
@@ -20,9 +21,10 @@ _FEW = 4  # sequences: torch's forward is quicker for fewer
 class GRU(nn.Module):
     """A drop-in for `torch.nn.GRU`: same parameters, same results.
 
-    On the CPU in float32 the recurrence runs in the core; under `torch.autocast("cpu", torch.bfloat16)` the large
-    products (inputs, weight gradients) run in bfloat16, the recurrence stays float32 and so do the states. Elsewhere
-    (CUDA, MPS, float64) it is torch's own.
+    On the CPU in float32 the recurrence runs in the core. Under `torch.autocast("cpu", torch.bfloat16)`, and where the
+    CPU has a tile unit (AMX), all products take bfloat16 numbers; sums, gates and the state that goes from step to step
+    stay float32. On other CPUs autocast leaves the recurrence in float32. Elsewhere (CUDA, MPS, float64) it is torch's
+    own.
 
     Args:
         input_size: Width I of the inputs.
@@ -98,14 +100,17 @@ class GRU(nn.Module):
             )
         if input.ndim == 2:
             states, final = self._run(input.unsqueeze(1), None if hx is None else hx.unsqueeze(1), None)
-            return states.squeeze(1), final.squeeze(1)
+            return states.to(final.dtype).squeeze(1), final.squeeze(1)
         states, final = self._run(input.transpose(0, 1) if self.batch_first else input, hx, None)
+        states = states.to(final.dtype)
         return (states.transpose(0, 1) if self.batch_first else states), final
 
     def states(
         self, inputs: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
         """The last layer's states alone, from zero initial states, with another input projection if given.
+
+        They are bfloat16 where the products are.
 
         Args:
             inputs: (B, N, I), or (B, N, I') where `weight` is given.
@@ -118,10 +123,16 @@ class GRU(nn.Module):
         """
         return self._run(inputs.transpose(0, 1), None, lengths, weight, bias)[0].transpose(0, 1)
 
+    def last_state(
+        self, inputs: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """The last layer's state after each sequence's last step, (B, H); the arguments are those of `states`."""
+        return self._run(inputs.transpose(0, 1), None, lengths, weight, bias)[1][-1]
+
     def _forward_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
         padded, lengths = pad_packed_sequence(packed)  # (N, B, I), in the caller's order
         states, final = self._run(padded, hx, lengths)
-        again = pack_padded_sequence(states, lengths, enforce_sorted=packed.sorted_indices is None)
+        again = pack_padded_sequence(states.to(final.dtype), lengths, enforce_sorted=packed.sorted_indices is None)
         return again, final
 
     def _run(
@@ -142,12 +153,13 @@ class GRU(nn.Module):
         weights = self._weights(weight, bias)
         if not self._on_core(inputs):
             return _run_in_torch(inputs, initial, weights, self._dropout(), lengths)
+        run = _run_in_half if torch.is_autocast_enabled("cpu") and half_is_offered() else _run_on_core
         if lengths is None:
-            return _run_on_core(inputs, initial, weights, self._dropout(), None)
+            return run(inputs, initial, weights, self._dropout(), None)
         order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
         back = torch.argsort(order)
         ordered = lengths.to(torch.int64)[order].contiguous()
-        states, final = _run_on_core(inputs[:, order], initial[:, order], weights, self._dropout(), ordered)
+        states, final = run(inputs[:, order], initial[:, order], weights, self._dropout(), ordered)
         return states[:, back], final[:, back]
 
     def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Layers:
@@ -172,14 +184,32 @@ class GRU(nn.Module):
         return torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.shape[1] >= _FEW
 
 
+def _run_in_half(
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    states, finals = inputs, []
+    hidden = initial.shape[2]
+    for layer, weights in enumerate(layers):
+        if layer and share:
+            states = _dropped(states, share)
+        every, final, _, _ = gru_half_layer(states, *weights, initial[layer].float(), lengths)
+        states = every[1:, :, :hidden]  # (N, B, H)
+        finals.append(final[:, :hidden])
+    return states, torch.stack(finals)
+
+
+def _dropped(states: Tensor, share: float) -> Tensor:
+    return dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+
+
 def _run_on_core(
-    inputs: Tensor, initial: Tensor, layers: Layers, dropout: float, lengths: Tensor | None
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     half = torch.is_autocast_enabled("cpu")
     states, finals = inputs, []
     for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(layers):
-        if layer and dropout:
-            states = F.dropout(states, dropout)
+        if layer and share:
+            states = _dropped(states, share)
         projected = F.linear(states, weight_ih, bias_ih).float()  # (N, B, 3H), all steps in one product
         every, _, _ = gru_layer(projected, weight_hh, bias_hh, initial[layer].float(), lengths, half)
         states = every[1:]  # (N, B, H)

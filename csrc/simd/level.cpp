@@ -50,8 +50,10 @@ bool has_avxvnni() {
 
 bool has_amx() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    constexpr unsigned kTileInt8 = (1u << 24) | (1u << 25);
-    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTileInt8) != kTileInt8) return false;
+    constexpr unsigned kTiles = (1u << 22) | (1u << 24) | (1u << 25);  // bfloat16, tiles, int8
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTiles) != kTiles) return false;
+    constexpr unsigned kAvx512Bf16 = 1u << 5;
+    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & kAvx512Bf16)) return false;
 #if defined(__linux__)
     // The kernel gives the tile registers only to a process that asks for them (arch/x86 "XSTATE").
     constexpr long kRequestPermission = 0x1023, kTileData = 18;

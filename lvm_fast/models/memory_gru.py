@@ -125,8 +125,7 @@ class MemoryGRU(LatentVectorModel):
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Predict deltas: context (B, N, D), lengths (B,) -> (B, D). See `LatentVectorModel.forward`."""
         self.check_context(context, lengths)
-        states = self.gru.states(self.input_norm(context), *self.folded_input(), lengths)  # (B, N, H)
-        final = last_valid(states, lengths)  # (B, H)
+        final = self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)  # (B, H)
         raw = self.head(final)  # (B, D)
         if self.training:
             self.memory.collect(final.detach(), raw.detach())

@@ -56,17 +56,6 @@ def test_strided_inputs_and_gradients(simd_level):
         torch.testing.assert_close(mine.grad.double(), reference.grad, atol=1e-5, rtol=1e-4)
 
 
-def test_autocast_keeps_the_recurrence_in_float32():
-    ours, theirs = pair(32, 24, 2)
-    x = torch.randn(8, 20, 32)
-    with torch.autocast("cpu", torch.bfloat16):
-        states = ours(x)[0]
-        states.sum().backward()
-    assert states.dtype == torch.float32
-    torch.testing.assert_close(states.double(), theirs(x.double())[0], atol=0.02, rtol=0)
-    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in ours.parameters())
-
-
 def test_float64_takes_torchs_own_recurrence_and_passes_gradcheck():
     ours = lf.GRU(3, 4, 2).double()
     x = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)

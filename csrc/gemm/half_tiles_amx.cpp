@@ -1,0 +1,195 @@
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "gemm/half_sums-inl.h"
+#include "gemm/half_tiles.h"
+
+namespace lvm::amx {
+namespace {
+
+__mmask16 first_lanes(int64_t count) {
+    return count >= 16  ? __mmask16{0xffff}
+           : count <= 0 ? __mmask16{0}
+                        : static_cast<__mmask16>((1u << count) - 1);
+}
+
+// Numbers [first, first + 32) of a row as bfloat16, zero from `width` on.
+__m512i line(const void* row, bool is_half, int64_t first, int64_t width) {
+    const __mmask16 low = first_lanes(width - first), high = first_lanes(width - first - 16);
+    if (is_half) {
+        const __mmask32 lanes = static_cast<__mmask32>(low) | static_cast<__mmask32>(high) << 16;
+        return _mm512_maskz_loadu_epi16(lanes, static_cast<const BHalf*>(row) + first);
+    }
+    const float* numbers = static_cast<const float*>(row) + first;
+    const __m512 a = _mm512_maskz_loadu_ps(low, numbers), b = _mm512_maskz_loadu_ps(high, numbers + 16);
+    return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a));
+}
+
+// Sixteen lines of sixteen pairs, transposed.
+void transpose(__m512i* lines) {
+    __m512i a[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_epi32(lines[i], lines[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        lines[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+        lines[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+        lines[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+        lines[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    for (int i = 0; i < 16; i += 8) {
+        for (int j = 0; j < 4; ++j) {
+            a[i + j] = _mm512_shuffle_i32x4(lines[i + j], lines[i + j + 4], 0x88);
+            a[i + j + 4] = _mm512_shuffle_i32x4(lines[i + j], lines[i + j + 4], 0xdd);
+        }
+    }
+    for (int j = 0; j < 8; ++j) {
+        lines[j] = _mm512_shuffle_i32x4(a[j], a[j + 8], 0x88);
+        lines[j + 8] = _mm512_shuffle_i32x4(a[j], a[j + 8], 0xdd);
+    }
+}
+
+alignas(64) constexpr int16_t kPairs[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                            8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+
+// Sixteen numbers of two rows from `first`, pair by pair.
+__m512i pairs(const void* upper, const void* lower, bool is_half, int64_t first, int64_t width) {
+    const __mmask16 lanes = first_lanes(width - first), below = lower ? lanes : __mmask16{0};
+    if (is_half) {
+        const __m256i a = _mm256_maskz_loadu_epi16(lanes, static_cast<const BHalf*>(upper) + first);
+        const __m256i b = lower ? _mm256_maskz_loadu_epi16(below, static_cast<const BHalf*>(lower) + first)
+                                : _mm256_setzero_si256();
+        return _mm512_permutexvar_epi16(_mm512_load_si512(kPairs),
+                                        _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1));
+    }
+    const __m512 a = _mm512_maskz_loadu_ps(lanes, static_cast<const float*>(upper) + first);
+    const __m512 b =
+        lower ? _mm512_maskz_loadu_ps(below, static_cast<const float*>(lower) + first) : _mm512_setzero_ps();
+    return _mm512_permutexvar_epi16(_mm512_load_si512(kPairs),
+                                    reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
+}
+
+}  // namespace
+
+void pack_rows(const RowList& matrix, int64_t depth, BHalf* tiles, int64_t step) {
+    for (int64_t first = 0; first < depth; first += kTileDepth, tiles += step) {
+        __m512i lines[16];
+        for (int64_t j = 0; j < 16; ++j) {
+            lines[j] = j < matrix.count ? line(matrix.rows[j], matrix.is_half, first, depth)
+                                        : _mm512_setzero_si512();
+        }
+        transpose(lines);
+        for (int64_t j = 0; j < 16; ++j) _mm512_storeu_si512(tiles + j * kTileDepth, lines[j]);
+    }
+}
+
+void pack_columns(const RowList& matrix, int64_t first, int64_t width, BHalf* tiles, int64_t step) {
+    for (int64_t top = 0; top < matrix.count; top += kTileDepth, tiles += step) {
+        for (int64_t pair = 0; pair < 16; ++pair) {
+            const int64_t row = top + 2 * pair;
+            const void* upper = row < matrix.count ? matrix.rows[row] : nullptr;
+            const void* lower = row + 1 < matrix.count ? matrix.rows[row + 1] : nullptr;
+            _mm512_storeu_si512(
+                tiles + pair * kTileDepth,
+                upper ? pairs(upper, lower, matrix.is_half, first, width) : _mm512_setzero_si512());
+        }
+    }
+}
+
+void pack_left(const RowList& matrix, int64_t width, int64_t padded, BHalf* out) {
+    for (int64_t row = 0; row < matrix.count; ++row, out += padded) {
+        for (int64_t first = 0; first < padded; first += kTileDepth) {
+            _mm512_storeu_si512(out + first, line(matrix.rows[row], matrix.is_half, first, width));
+        }
+    }
+}
+
+void pack_left_transposed(const BHalf* matrix, int64_t count, int64_t stride, BHalf* tiles, int64_t step) {
+    for (int64_t top = 0; top < count; top += kTileDepth, tiles += step) {
+        __m512i lines[16];
+        for (int64_t pair = 0; pair < 16; ++pair) {
+            const int64_t row = top + 2 * pair;
+            const BHalf* upper = matrix + row * stride;
+            lines[pair] = row < count ? pairs(upper, row + 1 < count ? upper + stride : nullptr, true, 0, 16)
+                                      : _mm512_setzero_si512();
+        }
+        transpose(lines);
+        for (int64_t j = 0; j < 16; ++j) _mm512_storeu_si512(tiles + j * kTileDepth, lines[j]);
+    }
+}
+
+namespace {
+
+void store_row(const float* sums, __m512 bias, void* out, bool is_half) {
+    const __m512 row = _mm512_add_ps(_mm512_load_ps(sums), bias);
+    if (is_half) {
+        _mm256_storeu_si256(static_cast<__m256i*>(out), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(row)));
+    } else {
+        _mm512_storeu_ps(out, row);
+    }
+}
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Whole tiles of depth that stay in the first cache, with as little as possible in the last share.
+int64_t inner_tiles(int64_t tiles) {
+    constexpr int64_t kMost = 16;
+    const int64_t shares = (tiles + kMost - 1) / kMost;
+    return shares ? (tiles + shares - 1) / shares : 1;
+}
+
+void sum_or_go_on(bool go_on, float* first, float* second, int64_t row_bytes) {
+    if (go_on) {
+        load_sums(first, second, row_bytes);
+    } else {
+        zero_sums();
+    }
+}
+
+}  // namespace
+
+void multiply(const WideProduct& product) {
+    const TileShape shape(kTileSide, kTileSide);
+    const int64_t tiles = product.depth / kTileDepth, inner = inner_tiles(tiles);
+    const BHalf* lower = product.left + kTileSide * product.left_stride;
+    alignas(64) float sums[kMostColumns * kTileRows];
+    for (int64_t tile = 0; tile < tiles; tile += inner) {
+        const Left left{product.left + tile * kTileDepth, lower + tile * kTileDepth, product.left_stride * 2,
+                        kTileDepth};
+        for (int64_t c = 0; c < product.columns; c += kTileSide) {
+            float *first = sums + c * kTileRows, *second = first + kTileSide * kTileSide;
+            sum_or_go_on(tile > 0, first, second, kLine);
+            sum_two_rows<true>(left, product.right + (c / kTileSide * tiles + tile) * kTile,
+                               least(inner, tiles - tile));
+            store_sums(first, second, kLine);
+        }
+    }
+    const int64_t number = product.out_is_half ? 2 : 4;
+    for (int64_t c = 0; c < product.columns; c += kTileSide) {
+        const __m512 bias = product.bias ? _mm512_loadu_ps(product.bias + c) : _mm512_setzero_ps();
+        for (int64_t row = 0; row < product.rows; ++row) {
+            store_row(sums + c * kTileRows + row * kTileSide, bias, product.out[row] + c * number,
+                      product.out_is_half);
+        }
+    }
+}
+
+void multiply_tiles(const BHalf* left, const BHalf* right, int64_t tiles, int64_t columns, float* out,
+                    int64_t stride, bool add) {
+    const TileShape shape(kTileSide, kTileSide);
+    const int64_t inner = inner_tiles(tiles);
+    for (int64_t tile = 0; tile < tiles; tile += inner) {
+        const BHalf* first = left + 2 * tile * kTile;
+        for (int64_t c = 0; c < columns; c += kTileSide) {
+            float *sums = out + c, *sums2 = sums + kTileSide * stride;
+            sum_or_go_on(add || tile > 0, sums, sums2, stride * 4);
+            sum_two_rows<true>({first, first + kTile, kLine, 2 * kTile},
+                               right + (c / kTileSide * tiles + tile) * kTile, least(inner, tiles - tile));
+            store_sums(sums, sums2, stride * 4);
+        }
+    }
+}
+
+}  // namespace lvm::amx

@@ -1,0 +1,53 @@
+// What the tile unit's file provides to gru_half.cpp: one step of up to 32 sequences.
+#pragma once
+
+#include <cstdint>
+
+#include "rows.h"
+
+namespace lvm::amx {
+
+constexpr int64_t kSequences = 32;  // that a step takes at once
+constexpr int64_t kUnits = 32;      // whole multiples of which it takes
+
+// Units [first, last) of up to 32 sequences. Arrays without a width are Hp wide, in rows of it.
+struct HalfStep {
+    int64_t sequences, hidden, first, last;  // hidden: padded
+    const BHalf* weights;  // W_hh transposed: for every 32 units the tile columns r, r, z, z, n, n
+    const float* bias;     // [Hp], of n
+    const BHalf* before;   // [sequences]
+    BHalf* after;          // [sequences]
+    float* state;          // [sequences], before; then after
+    BHalf* gates;          // [sequences][3 Hp], x projected; then r, z, n
+    BHalf* candidates;     // [sequences]
+};
+void step(const HalfStep& arrays);
+
+// Numbers from one row of slopes to the next: a line more than whole pages, whose rows would share cache
+// sets.
+constexpr int64_t slope_stride(int64_t hidden) { return 4 * hidden + 32; }
+
+// slopes: [sequences][4 Hp of slope_stride], gradients of x_n, x_r, x_z and of W_n h + b_n, in this order.
+struct HalfSlopes {
+    int64_t sequences, hidden, first, last;
+    const BHalf* given;  // [sequences], gradient of the state after; null for zeros
+    const BHalf* before;
+    const BHalf* gates;
+    const BHalf* candidates;
+    BHalf* slopes;
+    const float* through;  // [sequences], gradient of the state after that came through W
+    float* carry;          // [sequences], that came through z; then the same of the state before
+    float* bias_sums;      // [4][Hp], sums of the slopes, added to
+};
+void slopes_of_step(const HalfSlopes& arrays);
+
+// through: units [first, last) of the gradient of the state before, as it comes through W.
+struct HalfThrough {
+    int64_t sequences, hidden, first, last;
+    const BHalf* slopes;
+    const BHalf* weights;  // W_hh, gates r, z, n one below the other, in tile columns
+    float* through;
+};
+void through_weights(const HalfThrough& arrays);
+
+}  // namespace lvm::amx

@@ -1,0 +1,107 @@
+#include "recurrent/stages.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+using Work = std::function<void(int64_t, int)>;
+
+constexpr int kPatience =
+    200;                      // looks at a share whose thread is late before another takes it: 5 microseconds
+constexpr int kYield = 2000;  // looks before the core is offered to others: a thread at work may wait for it
+
+inline void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Where one share stands. Everyone watches `done`; `taken` is left to the thread whose share it is, in whose
+// cache it stays, unless that thread is late.
+struct Share {
+    alignas(64) std::atomic<int64_t> done{0};   // stages
+    alignas(64) std::atomic<int64_t> taken{0};  // stages
+    std::atomic<bool> has_thread{false};
+
+    bool is_done(int64_t stage) const { return done.load(std::memory_order_acquire) > stage; }
+    bool take(int64_t stage) {
+        return taken.load(std::memory_order_relaxed) == stage &&
+               taken.compare_exchange_strong(stage, stage + 1, std::memory_order_relaxed);
+    }
+    void finish(int64_t stage) { done.store(stage + 1, std::memory_order_release); }
+};
+
+class Board {
+  public:
+    Board(int64_t stages, int shares, const Work& work)
+        : stages_(stages), shares_(static_cast<size_t>(shares)), work_(work) {}
+
+    // One thread's way through all stages, its own share first.
+    void attend(int own) {
+        at(own).has_thread.store(true, std::memory_order_relaxed);
+        for (int64_t stage = all_done(); stage < stages_; ++stage) {
+            attempt(stage, own);
+            for (int i = 1; i < count(); ++i) see_done(stage, (own + i) % count());
+            see_done(stage, own);
+        }
+    }
+
+  private:
+    int count() const { return static_cast<int>(shares_.size()); }
+    Share& at(int share) { return shares_[static_cast<size_t>(share)]; }
+
+    // How many stages are over: where a thread that comes late begins.
+    int64_t all_done() const {
+        int64_t least = stages_;
+        for (const Share& share : shares_)
+            least = std::min(least, share.done.load(std::memory_order_acquire));
+        return least;
+    }
+
+    void attempt(int64_t stage, int share) {
+        if (!at(share).take(stage)) return;
+        work_(stage, share);
+        at(share).finish(stage);
+    }
+
+    void see_done(int64_t stage, int share) {
+        for (int looks = 0; !at(share).is_done(stage); ++looks) {
+            const bool late = looks >= kPatience || !at(share).has_thread.load(std::memory_order_relaxed);
+            if (late) attempt(stage, share);
+            if (looks < kYield) {
+                relax();
+            } else {
+                std::this_thread::yield();
+            }
+        }
+    }
+
+    int64_t stages_;
+    std::vector<Share> shares_;
+    const Work& work_;
+};
+
+}  // namespace
+
+void run_stages(int64_t stages, int shares, const Work& work) {
+    Board board(stages, shares, work);
+    parallel_for(
+        shares, 1,
+        [&](int64_t begin, int64_t end, int) {
+            if (end - begin == 1) return board.attend(static_cast<int>(begin));
+            for (int64_t stage = 0; stage < stages; ++stage) {  // alone
+                for (int share = 0; share < shares; ++share) work(stage, share);
+            }
+        },
+        shares);
+}
+
+}  // namespace lvm

@@ -1,0 +1,255 @@
+"""One GRU layer in bfloat16, input projection included, as torch operators: autograd and torch.compile on the CPU.
+
+Products take bfloat16 numbers and sum in float32; the state goes from step to step in float32. Widths inside are padded
+to whole tiles: Hp and Ip are H and I rounded up to multiples of 32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _core
+
+_TILE = 32
+
+
+def padded(width: int) -> int:
+    """Return the width in whole tiles."""
+    return -(-width // _TILE) * _TILE
+
+
+@torch.compiler.assume_constant_result
+def half_is_offered() -> bool:
+    """Whether the instruction set in force has the tile unit that these operators need."""
+    return _core.has_half_gru()
+
+
+@torch.library.custom_op("lvm_fast::gru_half_layer", mutates_args=(), device_types="cpu")
+def gru_half_layer(
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run one layer over all steps: the equations of `torch.nn.GRU`, whose gates r, z, n stand in this order.
+
+    Args:
+        inputs: (N, B, I) float32 or bfloat16.
+        weight_ih: (3H, I) float32.
+        weight_hh: (3H, H) float32.
+        bias_ih: (3H,) float32.
+        bias_hh: (3H,) float32.
+        initial: (B, H) float32.
+        lengths: (B,) int64, non-increasing, each at most N; None for N. Beyond its length a state is the last one.
+
+    Returns:
+        states (N + 1, B, Hp) bfloat16, the initial one first; final (B, Hp) float32; and for the gradient, gates
+        (N B, 3Hp) and candidates (N B, Hp), bfloat16, step by step without the steps beyond a length.
+    """
+    weights = _Weights(weight_ih, weight_hh)
+    inputs, initial = _vectors(inputs), initial.contiguous()
+    steps, batch, _ = inputs.shape
+    states, final, gates, candidates = _made(inputs, weight_hh)
+    outputs = [array.data_ptr() for array in (initial, states, final, gates, candidates)]
+    biases = [bias.contiguous() for bias in (bias_ih, bias_hh)]
+    addresses = [bias.data_ptr() for bias in biases]
+    _core.gru_half_forward(
+        steps, batch, weights.hidden, _described(inputs), weights.described, *addresses, *outputs, _address(lengths)
+    )
+    return states, final, gates, candidates
+
+
+@torch.library.custom_op("lvm_fast::gru_half_layer_backward", mutates_args=(), device_types="cpu")
+def gru_half_layer_backward(
+    grad_states: Tensor | None,
+    grad_final: Tensor | None,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    states: Tensor,
+    gates: Tensor,
+    candidates: Tensor,
+    lengths: Tensor | None,
+    asks_inputs: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Go back through time.
+
+    Args:
+        grad_states: (N + 1, B, Hp) bfloat16, of all states; None for zeros.
+        grad_final: (B, Hp) float32; None for zeros.
+        asks_inputs: Whether the gradient of the inputs is wanted.
+
+    Returns:
+        Gradients of the inputs (N, B, Ip), empty if not asked for, of weight_ih (3, Hp, Ip), weight_hh (3, Hp, Hp),
+        bias_ih and bias_hh (3, Hp) each, and the initial state (B, Hp).
+    """
+    weights = _Weights(weight_ih, weight_hh)
+    inputs = _vectors(inputs)
+    steps, batch, _ = inputs.shape
+    given = None if grad_states is None else grad_states.contiguous()
+    last = torch.zeros_like(states[0], dtype=torch.float32) if grad_final is None else grad_final.contiguous()
+    grads = _made_backward(inputs, states, asks_inputs)
+    kept = [array.data_ptr() for array in (states, gates, candidates)]
+    _core.gru_half_backward(
+        steps,
+        batch,
+        weights.hidden,
+        _described(inputs),
+        weights.described,
+        *kept,
+        _address(given),
+        last.data_ptr(),
+        _described(grads[0]) if asks_inputs else (0, False, 0, 0),
+        *[grad.data_ptr() for grad in grads[1:]],
+        _address(lengths),
+    )
+    return grads
+
+
+@torch.library.custom_op("lvm_fast::dropout", mutates_args=(), device_types="cpu")
+def dropout(x: Tensor, share: float, seed: Tensor) -> Tensor:
+    """Zero numbers of x, float32 or bfloat16, with probability `share`, and scale the others by 1 / (1 - share).
+
+    Args:
+        seed: (1,) int64: what is dropped is a function of it and of the position in memory order.
+    """
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    number = int(seed) & (2**64 - 1)
+    _core.dropout(x.data_ptr(), x.dtype == torch.bfloat16, x.numel(), share, number, out.data_ptr())
+    return out
+
+
+class _Weights:
+    """The weights as the core reads them, and alive as long as this."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor) -> None:
+        self._ih = weight_ih if weight_ih.stride(1) == 1 else weight_ih.contiguous()
+        self._hh = weight_hh.contiguous()
+        self.hidden = weight_hh.shape[1]
+        self.described = (self._ih.data_ptr(), self._hh.data_ptr(), self._ih.shape[1], self._ih.stride(0))
+
+
+def _vectors(inputs: Tensor) -> Tensor:
+    if inputs.dtype not in (torch.float32, torch.bfloat16):
+        inputs = inputs.float()
+    return inputs if inputs.stride(2) == 1 else inputs.contiguous()
+
+
+def _described(vectors: Tensor) -> tuple[int, bool, int, int]:
+    return vectors.data_ptr(), vectors.dtype == torch.bfloat16, vectors.stride(0), vectors.stride(1)
+
+
+def _address(array: Tensor | None) -> int:
+    return 0 if array is None else array.data_ptr()
+
+
+def _made(inputs: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    steps, batch, _ = inputs.shape
+    width, half = padded(weight_hh.shape[1]), torch.bfloat16
+    return (
+        inputs.new_empty(steps + 1, batch, width, dtype=half),
+        inputs.new_empty(batch, width, dtype=torch.float32),
+        inputs.new_empty(steps * batch, 3 * width, dtype=half),
+        inputs.new_empty(steps * batch, width, dtype=half),
+    )
+
+
+def _made_backward(
+    inputs: Tensor, states: Tensor, asks_inputs: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    (steps, batch, width), (_, _, hidden) = inputs.shape, states.shape
+    wide, single = padded(width), torch.float32
+    by_sequence = inputs.stride(1) > inputs.stride(0)  # laid out as the inputs are, so that no one need copy it
+    outer = (batch, steps) if by_sequence else (steps, batch)
+    grad_inputs = inputs.new_empty(*outer, wide) if asks_inputs else inputs.new_empty(0, 0, wide)
+    return (
+        grad_inputs.transpose(0, 1) if by_sequence else grad_inputs,
+        states.new_empty(3, hidden, wide, dtype=single),
+        states.new_empty(3, hidden, hidden, dtype=single),
+        states.new_empty(3, hidden, dtype=single),
+        states.new_empty(3, hidden, dtype=single),
+        states.new_empty(batch, hidden, dtype=single),
+    )
+
+
+@gru_half_layer.register_fake
+def _(
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _made(inputs, weight_hh)
+
+
+@gru_half_layer_backward.register_fake
+def _(
+    grad_states: Tensor | None,
+    grad_final: Tensor | None,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    states: Tensor,
+    gates: Tensor,
+    candidates: Tensor,
+    lengths: Tensor | None,
+    asks_inputs: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _made_backward(_vectors(inputs), states, asks_inputs)
+
+
+@dropout.register_fake
+def _(x: Tensor, share: float, seed: Tensor) -> Tensor:
+    return torch.empty_like(x.contiguous())
+
+
+def _save_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    vectors, weight_ih, weight_hh, _, _, _, lengths = inputs
+    states, _, gates, candidates = output
+    ctx.save_for_backward(vectors, weight_ih, weight_hh, states, gates, candidates, lengths)
+    ctx.mark_non_differentiable(gates, candidates)
+    ctx.set_materialize_grads(False)
+
+
+def _layer_backward(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    inputs, weight_ih, *_, lengths = ctx.saved_tensors
+    asks_inputs = ctx.needs_input_grad[0]
+    backward = torch.ops.lvm_fast.gru_half_layer_backward
+    grads = backward(grad_states, grad_final, *ctx.saved_tensors, asks_inputs)
+    grad_inputs, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_initial = grads
+    hidden, width = weight_ih.shape[0] // 3, inputs.shape[2]
+    return (
+        grad_inputs[..., :width].to(inputs.dtype) if asks_inputs else None,
+        grad_ih[:, :hidden, :width].reshape(3 * hidden, width),
+        grad_hh[:, :hidden, :hidden].reshape(3 * hidden, hidden),
+        grad_bias_ih[:, :hidden].reshape(-1),
+        grad_bias_hh[:, :hidden].reshape(-1),
+        grad_initial[:, :hidden],
+        None,
+    )
+
+
+gru_half_layer.register_autograd(_layer_backward, setup_context=_save_layer)
+
+
+def _save_dropout(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, ctx.share, seed = inputs
+    ctx.save_for_backward(seed)
+
+
+def _dropout_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (seed,) = ctx.saved_tensors
+    return torch.ops.lvm_fast.dropout(grad, ctx.share, seed), None, None
+
+
+dropout.register_autograd(_dropout_backward, setup_context=_save_dropout)
