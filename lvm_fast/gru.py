@@ -199,7 +199,8 @@ def _run_in_half(
 
 
 def _dropped(states: Tensor, share: float) -> Tensor:
-    return dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+    kept: Tensor = dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+    return kept
 
 
 def _run_on_core(

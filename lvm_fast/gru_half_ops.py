@@ -21,7 +21,7 @@ def padded(width: int) -> int:
     return -(-width // _TILE) * _TILE
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def half_is_offered() -> bool:
     """Whether the instruction set in force has the tile unit that these operators need."""
     return _core.has_half_gru()
@@ -56,11 +56,21 @@ def gru_half_layer(
     inputs, initial = _vectors(inputs), initial.contiguous()
     steps, batch, _ = inputs.shape
     states, final, gates, candidates = _made(inputs, weight_hh)
-    outputs = [array.data_ptr() for array in (initial, states, final, gates, candidates)]
-    biases = [bias.contiguous() for bias in (bias_ih, bias_hh)]
-    addresses = [bias.data_ptr() for bias in biases]
+    bias_ih, bias_hh = bias_ih.contiguous(), bias_hh.contiguous()
     _core.gru_half_forward(
-        steps, batch, weights.hidden, _described(inputs), weights.described, *addresses, *outputs, _address(lengths)
+        steps=steps,
+        batch=batch,
+        hidden=weights.hidden,
+        inputs=_described(inputs),
+        weights=weights.described,
+        input_bias=bias_ih.data_ptr(),
+        recurrent_bias=bias_hh.data_ptr(),
+        initial=initial.data_ptr(),
+        states=states.data_ptr(),
+        final=final.data_ptr(),
+        gates=gates.data_ptr(),
+        candidates=candidates.data_ptr(),
+        lengths=_address(lengths),
     )
     return states, final, gates, candidates
 
@@ -95,19 +105,25 @@ def gru_half_layer_backward(
     given = None if grad_states is None else grad_states.contiguous()
     last = torch.zeros_like(states[0], dtype=torch.float32) if grad_final is None else grad_final.contiguous()
     grads = _made_backward(inputs, states, asks_inputs)
-    kept = [array.data_ptr() for array in (states, gates, candidates)]
+    grad_inputs, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_initial = grads
     _core.gru_half_backward(
-        steps,
-        batch,
-        weights.hidden,
-        _described(inputs),
-        weights.described,
-        *kept,
-        _address(given),
-        last.data_ptr(),
-        _described(grads[0]) if asks_inputs else (0, False, 0, 0),
-        *[grad.data_ptr() for grad in grads[1:]],
-        _address(lengths),
+        steps=steps,
+        batch=batch,
+        hidden=weights.hidden,
+        inputs=_described(inputs),
+        weights=weights.described,
+        states=states.data_ptr(),
+        gates=gates.data_ptr(),
+        candidates=candidates.data_ptr(),
+        grad_states=_address(given),
+        grad_final=last.data_ptr(),
+        grad_inputs=_described(grad_inputs) if asks_inputs else (0, False, 0, 0),
+        grad_input=grad_ih.data_ptr(),
+        grad_recurrent=grad_hh.data_ptr(),
+        grad_input_bias=grad_bias_ih.data_ptr(),
+        grad_recurrent_bias=grad_bias_hh.data_ptr(),
+        grad_initial=grad_initial.data_ptr(),
+        lengths=_address(lengths),
     )
     return grads
 
@@ -221,8 +237,8 @@ def _save_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -
     ctx.set_materialize_grads(False)
 
 
-def _layer_backward(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    inputs, weight_ih, *_, lengths = ctx.saved_tensors
+def _layer_backward(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *unused: Any) -> tuple[Any, ...]:
+    inputs, weight_ih, *_ = ctx.saved_tensors
     asks_inputs = ctx.needs_input_grad[0]
     backward = torch.ops.lvm_fast.gru_half_layer_backward
     grads = backward(grad_states, grad_final, *ctx.saved_tensors, asks_inputs)

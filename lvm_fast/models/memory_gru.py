@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ..gru import GRU
 from .base import LatentVectorModel, check_share, check_sizes, tensor_of
-from .recurrence import last_valid
 
 _KEPT = 0.9  # share of the memory that survives a write
 
