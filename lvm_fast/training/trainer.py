@@ -144,7 +144,7 @@ def _train_epoch(
         except ValueError as error:
             raise ValueError(f"train: epoch {epoch}, step {progress.step + 1} (lr {lr:.2g}): {error}") from error
         progress.step += 1
-        total_loss += step.loss * len(group)
+        total_loss += step.loss * step.targets
         vectors += step.vectors
         speed = vectors / (time.perf_counter() - started)
         log.record("step", {"step": progress.step, "loss": step.loss, "grad_norm": step.grad_norm, "lr": lr})
@@ -153,7 +153,7 @@ def _train_epoch(
     return {
         "epoch": epoch,
         "step": progress.step,
-        "train_loss": total_loss / len(order),
+        "train_loss": total_loss / int(windows.counts.sum()),
         "lr": lr,
         "seconds": seconds,
         "vectors_per_second": vectors / seconds,
