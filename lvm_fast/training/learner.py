@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.windows import Windows
 from ..kernels import l2_normalize
 from ..models.base import LatentVectorModel
+from .distributed import Processes
 from .loss import Candidates, next_vector_loss
 from .recipe import Recipe
 
@@ -40,17 +41,23 @@ class Step(NamedTuple):
 class Learner:
     """A model, its optimiser, and how a group of windows changes them.
 
+    Several processes share the micro-batches of a group and add up what they find: the step is that of one process.
+
     Args:
         model: What learns, on its device.
         recipe: Loss, precision, batch size and optimiser settings.
         device: Where the model is.
+        processes: Those that train it together; this one alone unless given.
 
     Raises:
         ValueError: The objective needs a causal model, and this one is not.
     """
 
-    def __init__(self, model: LatentVectorModel, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, model: LatentVectorModel, recipe: Recipe, device: torch.device, processes: Processes | None = None
+    ) -> None:
         self.model, self.recipe, self.device = model, recipe, device
+        self.processes = processes or Processes(device)
         if recipe.objective == "all_positions" and not model.is_causal():
             raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
@@ -67,21 +74,22 @@ class Learner:
         """
         # like lengths share a micro-batch: less padding
         group = group[np.argsort(windows.lengths[group], kind="stable")]
-        all_targets = int(windows.counts[group].sum())
-        candidates = self._candidates(windows, group)
-        loss, done = torch.zeros((), device=self.device), 0
+        counts = windows.counts[group]
+        all_targets, places = int(counts.sum()), np.cumsum(counts) - counts
+        candidates, loss = self._candidates(windows, group), torch.zeros((), device=self.device)
         self.model.train()
         with self.model.deferred_memory_writes():
-            for first in range(0, len(group), self.recipe.batch_size):
+            for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
                 batch = windows.batch(group[first : first + self.recipe.batch_size])
                 context, lengths, target, positions = (torch.from_numpy(array).to(self.device) for array in batch)
-                places = torch.arange(done, done + len(target), device=self.device)
-                choices = None if candidates is None else Candidates(candidates, places)
+                own = torch.arange(len(target), device=self.device) + int(places[first])
+                choices = None if candidates is None else Candidates(candidates, own)
                 mean = self._loss_of(context, lengths, target, positions, choices)
                 share = mean * (len(target) / all_targets)
                 torch.autograd.backward(share)
                 loss += share.detach()
-                done += len(target)
+        self.processes.add_up([loss, *self.model.waiting_writes()])
+        self.processes.add_up_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()

@@ -60,7 +60,7 @@ def next_vector_loss(
         scores = predicted @ wanted.T / temperature  # (B, B)
         return loss + alpha * F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
     vectors, places = candidates
-    scores = predicted @ vectors.T / temperature  # (B, C)
+    scores = (predicted / temperature) @ vectors.T  # (B, C)
     others = places[:, None] != torch.arange(len(vectors), device=places.device)  # (B, C)
     near_copies = (wanted @ vectors.T >= ALIKE) & others
     return loss + alpha * F.cross_entropy(scores.masked_fill(near_copies, -torch.inf), places)

@@ -89,9 +89,9 @@ def test_the_delta_after_every_position_is_that_of_the_context_so_far(sizes, len
 
 
 def test_deltas_write_what_the_last_positions_say(sizes):
-    whole = MemoryGRU(**sizes, dropout=0.0)
+    whole = MemoryGRU(**sizes, dropout=0.0).double()
     last = copy.deepcopy(whole)
-    context, lengths = torch.randn(3, 7, 16), torch.tensor([7, 1, 4])
+    context, lengths = torch.randn(3, 7, 16, dtype=torch.float64), torch.tensor([7, 1, 4])
     before = whole.memory.memory.clone()
     whole.deltas(context, lengths)
     last(context, lengths)
