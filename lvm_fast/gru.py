@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from .gru_mps import Layers, run_checked
 from .gru_ops import gru_layer
 
-Layers = list[tuple[Tensor, Tensor, Tensor, Tensor]]  # weight_ih, weight_hh, bias_ih, bias_hh of each
-
 _FEW = 4  # sequences: torch's forward is quicker for fewer
+_CHECKED = ("mps",)  # devices whose own recurrence is not trusted
 
 
 class GRU(nn.Module):
@@ -22,7 +22,7 @@ class GRU(nn.Module):
 
     On the CPU in float32 the recurrence runs in the core; under `torch.autocast("cpu", torch.bfloat16)` the large
     products (inputs, weight gradients) run in bfloat16, the recurrence stays float32 and so do the states. Elsewhere
-    (CUDA, MPS, float64) it is torch's own.
+    (CUDA, float64) it is torch's own; on MPS, too, once its results were seen to agree with the CPU's (`gru_mps`).
 
     Args:
         input_size: Width I of the inputs.
@@ -140,15 +140,12 @@ class GRU(nn.Module):
         precision = self.get_parameter("weight_hh_l0").dtype
         initial = inputs.new_zeros(expected, dtype=precision) if hx is None else hx
         weights = self._weights(weight, bias)
-        if not self._on_core(inputs):
-            return _run_in_torch(inputs, initial, weights, self._dropout(), lengths)
-        if lengths is None:
-            return _run_on_core(inputs, initial, weights, self._dropout(), None)
-        order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
-        back = torch.argsort(order)
-        ordered = lengths.to(torch.int64)[order].contiguous()
-        states, final = _run_on_core(inputs[:, order], initial[:, order], weights, self._dropout(), ordered)
-        return states[:, back], final[:, back]
+        given = (inputs, initial, weights, self._dropout(), lengths)
+        if self._on_core(inputs):
+            return _run_ordered_on_core(*given)
+        if inputs.device.type in _CHECKED:
+            return run_checked(*given, native=_run_in_torch, cpu=_run_ordered_on_core)
+        return _run_in_torch(*given)
 
     def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Layers:
         layers: Layers = []
@@ -170,6 +167,18 @@ class GRU(nn.Module):
         if inputs.device.type != "cpu" or self.get_parameter("weight_hh_l0").dtype != torch.float32:
             return False
         return torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.shape[1] >= _FEW
+
+
+def _run_ordered_on_core(
+    inputs: Tensor, initial: Tensor, layers: Layers, dropout: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if lengths is None:
+        return _run_on_core(inputs, initial, layers, dropout, None)
+    order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
+    back = torch.argsort(order)
+    ordered = lengths.to(torch.int64)[order].contiguous()
+    states, final = _run_on_core(inputs[:, order], initial[:, order], layers, dropout, ordered)
+    return states[:, back], final[:, back]
 
 
 def _run_on_core(

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from lvm_fast import gru_mps
+from lvm_fast import gru, gru_mps
 from lvm_fast.gru import _run_in_torch, _run_on_core
 from lvm_fast.gru_mps import Problem, choose_recurrence, run_checked, step_loop
 
@@ -186,3 +186,30 @@ def test_whatever_the_way_the_results_are_the_same(monkeypatch, way, lengths):
         torch.testing.assert_close(final[:, row], last[:, 0])
     final.sum().backward()
     assert all(parameter.grad is not None for parameter in gru.parameters())
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 8, 1, 5]])
+def test_a_gru_on_a_device_that_is_not_trusted_is_checked_first(monkeypatch, caplog, lengths):
+    torch.manual_seed(0)
+    subject = gru.GRU(6, 10, 2, batch_first=True)
+    inputs = torch.randn(4, 8, 6)
+    counts = None if lengths is None else torch.tensor(lengths)
+    expected = subject.states(inputs, lengths=counts)
+    ends = torch.full((4,), 8) if counts is None else counts
+    pull = torch.randn_like(expected) * (torch.arange(8) < ends[:, None])[..., None]
+    slopes = torch.autograd.grad(expected, list(subject.parameters()), pull)
+
+    monkeypatch.setattr(gru.GRU, "_on_core", lambda self, inputs: False)
+    monkeypatch.setattr(gru, "_CHECKED", ("cpu",))
+    monkeypatch.setattr(gru, "_run_in_torch", wrong_gradients)
+    found = subject.states(inputs, lengths=counts)
+    assert "GRU on cpu: steps (4 x 8 steps" in caplog.text
+    for mine, right in zip(torch.autograd.grad(found, list(subject.parameters()), pull), slopes, strict=True):
+        torch.testing.assert_close(mine, right)
+
+    monkeypatch.setattr(gru_mps, "_trust", {})
+    monkeypatch.setattr(gru_mps, "step_loop", not_there)
+    found = subject.states(inputs, lengths=counts)
+    assert "GRU on cpu: the CPU's (4 x 8 steps" in caplog.text
+    for mine, right in zip(torch.autograd.grad(found, list(subject.parameters()), pull), slopes, strict=True):
+        torch.testing.assert_close(mine, right)
