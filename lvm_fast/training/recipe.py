@@ -93,7 +93,7 @@ class Recipe:
     pool: Annotated[int | str, _POOL] = "targets"
     epochs: Annotated[int, _count("most passes over the data")] = 50
     batch_size: Annotated[int, _count("windows a forward pass")] = 32
-    accumulation_steps: Annotated[int, _count("forward passes an optimiser step")] = 8
+    accumulation_steps: Annotated[int, _count("forward passes an optimiser step, of all processes together")] = 8
     lr: Annotated[float, _positive("highest learning rate")] = 1e-4
     warmup_epochs: Annotated[float, _not_negative("epochs of linear warm-up")] = 1.0
     lr_floor: Annotated[float, _within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
