@@ -15,10 +15,10 @@ class AllPositions(Windows):
 
     The windows lie as those of `Windows` do, but with a stride of `context_length` unless another is given: they are
     then consecutive pieces of a chain, and each row is predicted from what its piece holds before it: from one row up
-    to `context_length`. With a smaller stride windows overlap, and a window
-    predicts only what no earlier one has: what follows its last `stride` rows, each with at least `context_length` -
-    `stride` rows before those as context. So no row is a target twice in a pass over the windows; never a target are a
-    chain's first row, and a rest at its beginning too short for a window of `min_length`.
+    to `context_length`. With a smaller stride windows overlap, and a window predicts its last `stride` targets only,
+    which no earlier one has, each from more than `context_length` - `stride` rows (but for a chain's first window,
+    which predicts all it can). So no row is a target twice in a pass over the windows. Never a target are a chain's
+    first row, and a rest at its beginning too short for a window of `min_length`.
 
     Attributes:
         counts: (W,) int64, the targets of each window.

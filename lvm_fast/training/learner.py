@@ -18,7 +18,7 @@ from .distributed import Processes
 from .loss import Candidates, next_vector_loss
 from .recipe import Recipe
 
-# context (B, N, D), lengths (B,), target (P, D), positions (P,) -> ()
+# context (B, N, D), lengths (B,), target (P, D), positions (P,), more candidates -> ()
 LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Candidates | None], Tensor]
 
 
