@@ -37,7 +37,8 @@ def next_vector_loss(
 
     Without `candidates` InfoNCE has the reference's plain form: every other target of the batch counts as a wrong
     answer, even one that equals the right one. With them every candidate does, but for near-copies of the right answer
-    (cosine `ALIKE` or more): the same chunk elsewhere in the batch, or a duplicate of it.
+    (cosine `ALIKE` or more): the same chunk elsewhere in the batch, or a duplicate of it. Memory and work grow with
+    B x C: thousands of candidates are cheap beside a model, those of many whole chains at once are not.
 
     Args:
         current: Last context vectors (B, D).
