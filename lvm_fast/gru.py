@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .gru_half_ops import dropout, gru_half_layer, half_is_offered
+from .gru_mps import Layers, run_checked
 from .gru_ops import gru_layer
 
-Layers = list[tuple[Tensor, Tensor, Tensor, Tensor]]  # weight_ih, weight_hh, bias_ih, bias_hh of each
-
 _FEW = 4  # sequences: torch's forward is quicker for fewer
+_CHECKED = ("mps",)  # devices whose own recurrence is not trusted
 
 
 class GRU(nn.Module):
@@ -23,8 +23,8 @@ class GRU(nn.Module):
 
     On the CPU in float32 the recurrence runs in the core. Under `torch.autocast("cpu", torch.bfloat16)`, and where the
     CPU has a tile unit (AMX), all products take bfloat16 numbers; sums, gates and the state that goes from step to step
-    stay float32. On other CPUs autocast leaves the recurrence in float32. Elsewhere (CUDA, MPS, float64) it is torch's
-    own.
+    stay float32. On other CPUs autocast leaves the recurrence in float32. Elsewhere
+    (CUDA, float64) it is torch's own; on MPS, too, once its results were seen to agree with the CPU's (`gru_mps`).
 
     Args:
         input_size: Width I of the inputs.
@@ -151,16 +151,12 @@ class GRU(nn.Module):
         precision = self.get_parameter("weight_hh_l0").dtype
         initial = inputs.new_zeros(expected, dtype=precision) if hx is None else hx
         weights = self._weights(weight, bias)
-        if not self._on_core(inputs):
-            return _run_in_torch(inputs, initial, weights, self._dropout(), lengths)
-        run = _run_in_half if torch.is_autocast_enabled("cpu") and half_is_offered() else _run_on_core
-        if lengths is None:
-            return run(inputs, initial, weights, self._dropout(), None)
-        order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
-        back = torch.argsort(order)
-        ordered = lengths.to(torch.int64)[order].contiguous()
-        states, final = run(inputs[:, order], initial[:, order], weights, self._dropout(), ordered)
-        return states[:, back], final[:, back]
+        given = (inputs, initial, weights, self._dropout(), lengths)
+        if self._on_core(inputs):
+            return _run_ordered_on_core(*given)
+        if inputs.device.type in _CHECKED:
+            return run_checked(*given, native=_run_in_torch, cpu=_run_ordered_on_core)
+        return _run_in_torch(*given)
 
     def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Layers:
         layers: Layers = []
@@ -201,6 +197,19 @@ def _run_in_half(
 def _dropped(states: Tensor, share: float) -> Tensor:
     kept: Tensor = dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
     return kept
+
+
+def _run_ordered_on_core(
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    run = _run_in_half if torch.is_autocast_enabled("cpu") and half_is_offered() else _run_on_core
+    if lengths is None:
+        return run(inputs, initial, layers, share, None)
+    order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
+    back = torch.argsort(order)
+    ordered = lengths.to(torch.int64)[order].contiguous()
+    states, final = run(inputs[:, order], initial[:, order], layers, share, ordered)
+    return states[:, back], final[:, back]
 
 
 def _run_on_core(

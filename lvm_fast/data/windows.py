@@ -19,12 +19,14 @@ class Batch(NamedTuple):
     Attributes:
         context: (B, n, D) float32, padded with zeros on the right to the longest context of the batch.
         lengths: (B,) int64, the valid rows of each context.
-        target: (B, D) float32.
+        target: (B, D) float32; of `AllPositions` (P, D), the targets of one window after those of another.
+        positions: (B,) or (P,) int64, the context row before each target, as a row of the flat context (B * n, D).
     """
 
     context: Float32
     lengths: Int64
     target: Float32
+    positions: Int64
 
 
 class Windows:
@@ -39,7 +41,8 @@ class Windows:
         targets: (W,) int64, the target row; the context is rows starts to targets - 1.
         chains: (W,) int64, the chain of the target.
         stride: rows between the targets of a chain.
-        dropped_incoherent: how many windows `min_coherence` removed.
+        counts: (W,) int64, the targets of each window: one.
+        dropped_incoherent: how many targets `min_coherence` removed.
     """
 
     def __init__(
@@ -76,19 +79,25 @@ class Windows:
             longest = int(np.diff(offsets).max())
             raise ValueError(f"Windows: no window: the longest chain has {longest} rows, min_length is {min_length}")
         self.starts = np.maximum(chain_starts, self.targets - context_length)
-        self.dropped_incoherent = 0
-        if min_coherence is not None:
-            self._drop_incoherent(min_coherence)
-        self.chains = store.chain_of(self.targets)
-
-    def _drop_incoherent(self, min_coherence: float) -> None:
-        keep = _coherence(self.store, self.targets) >= min_coherence
-        self.dropped_incoherent = int(np.count_nonzero(~keep))
+        self.counts, self.dropped_incoherent = self._count_targets(min_coherence)
+        keep = self.counts > 0
         if not keep.any():
             raise ValueError(
                 f"Windows: min_coherence = {min_coherence} drops all {len(keep)} windows; expected a lower value"
             )
-        self.starts, self.targets = self.starts[keep], self.targets[keep]
+        self.starts, self.targets, self.counts = self.starts[keep], self.targets[keep], self.counts[keep]
+        self.chains = store.chain_of(self.targets)
+
+    def _count_targets(self, min_coherence: float | None) -> tuple[Int64, int]:
+        """The targets of each window that are coherent enough (W,), and how many are not."""
+        if min_coherence is None:
+            return np.ones_like(self.targets), 0
+        counts = (coherence(self.store, self.targets) >= min_coherence).astype(np.int64)
+        return counts, int(len(counts) - counts.sum())
+
+    def target_rows(self, indices: npt.ArrayLike) -> Int64:
+        """The rows of the store that the windows `indices` (B,) have as targets, in the order of `batch`: (B,)."""
+        return self.targets[self._chosen(indices)]
 
     def batch(self, indices: npt.ArrayLike) -> Batch:
         """Gather the windows `indices` (B,), whose context rows are read once each and nothing else is.
@@ -96,11 +105,9 @@ class Windows:
         Raises:
             ValueError: `indices` is empty or has an entry outside 0 to len(self) - 1.
         """
-        chosen = np.asarray(indices)
-        if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(self):
-            raise ValueError(f"Windows.batch: expected indices (B,) within 0 to {len(self) - 1}, got {indices!r}")
-        starts, targets = self.starts[chosen], self.targets[chosen]
-        lengths = targets - starts
+        chosen = self._chosen(indices)
+        starts = self.starts[chosen]
+        lengths = self.targets[chosen] - starts
         steps = np.arange(lengths.max())
         valid = steps < lengths[:, None]  # (B, n)
         rows = self.store.vectors[(starts[:, None] + steps)[valid]]  # (sum of lengths, D)
@@ -109,7 +116,17 @@ class Windows:
         else:
             context = np.zeros((*valid.shape, self.store.dim), dtype=np.float32)
             context[valid] = rows
-        return Batch(context, lengths, self.store.vectors[targets])
+        targets = self.target_rows(chosen)
+        # row r - 1 of the store is row r - 1 - start of its window's part of the flat context
+        shifts = np.arange(len(chosen)) * len(steps) - starts - 1
+        positions = targets + np.repeat(shifts, self.counts[chosen])
+        return Batch(context, lengths, self.store.vectors[targets], positions)
+
+    def _chosen(self, indices: npt.ArrayLike) -> Int64:
+        chosen = np.asarray(indices)
+        if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(self):
+            raise ValueError(f"Windows.batch: expected indices (B,) within 0 to {len(self) - 1}, got {indices!r}")
+        return chosen
 
     @property
     def lengths(self) -> Int64:
@@ -135,8 +152,8 @@ def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64
     return targets, np.repeat(offsets[:-1], counts)
 
 
-def _coherence(store: ChainStore, targets: Int64) -> Float32:
-    """cos(row before the target, target) of each window (W,), in blocks."""
+def coherence(store: ChainStore, targets: Int64) -> Float32:
+    """cos(row before the target, target) of each target row (W,), in blocks."""
     cosines = np.empty(len(targets), dtype=np.float32)
     for first in range(0, len(targets), _BLOCK_ROWS):
         block = targets[first : first + _BLOCK_ROWS]

@@ -23,6 +23,7 @@ def predict_windows(
     batch_size: int = 256,
     device: torch.device | str | None = None,
     progress: bool = False,
+    only: slice = slice(None),
 ) -> NDArray[np.float32]:
     """Predict the next vector of every window.
 
@@ -35,6 +36,7 @@ def predict_windows(
         batch_size: Windows per forward pass.
         device: Where the contexts go; the device of the model's parameters unless given.
         progress: Show a progress bar on stderr.
+        only: Which of the batches to predict; the windows of the others get zeros. The batches are always the same.
 
     Returns:
         Unit predictions ``l2_normalize(current + delta)``, float32 (W, D), in window order.
@@ -47,12 +49,13 @@ def predict_windows(
     if device is None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
     order = np.argsort(windows.lengths, kind="stable")
-    predictions = np.empty((len(windows), windows.store.dim), np.float32)
+    firsts = range(0, len(order), batch_size)[only]
+    predictions = np.zeros((len(windows), windows.store.dim), np.float32)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), tqdm(total=len(order), desc="predict", unit="window", disable=not progress) as bar:
-            for first in range(0, len(order), batch_size):
+            for first in firsts:
                 chosen = order[first : first + batch_size]
                 predictions[chosen] = _predict_batch(model, windows, chosen, device)
                 bar.update(len(chosen))

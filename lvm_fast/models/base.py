@@ -51,6 +51,27 @@ class LatentVectorModel(nn.Module, ABC):
             ValueError: The context or the lengths do not fit.
         """
 
+    def deltas(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict the delta after every vector of the context in one pass; causal models only.
+
+        Args:
+            context: (B, N, D), right-padded where `lengths` is given.
+            lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
+
+        Returns:
+            Deltas (B, N, D): row n is what `forward` gives for the context up to and with vector n; what stands beyond
+            a row's length means nothing.
+
+        Raises:
+            ValueError: The model reads its context as a whole, or the context or the lengths do not fit.
+        """
+        raise ValueError(f"{self.model_type}: deltas: this model is not causal: it has one delta a context")
+
+    @classmethod
+    def is_causal(cls) -> bool:
+        """Whether the model has a delta after every position (`deltas`)."""
+        return cls.deltas is not LatentVectorModel.deltas
+
     @classmethod
     @abstractmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -66,6 +87,10 @@ class LatentVectorModel(nn.Module, ABC):
 
     def commit_memory(self) -> None:
         """Apply the collected memory writes, averaged over every context they came from."""
+
+    def waiting_writes(self) -> list[Tensor]:
+        """The sums that `commit_memory` will average; processes that train one model add theirs up in place first."""
+        return []
 
     @overload
     def predict(self, context: Tensor, lengths: Any = None, weights: str = "float32") -> Tensor: ...

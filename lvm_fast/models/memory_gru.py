@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..gru import GRU
 from .base import LatentVectorModel, check_share, check_sizes, tensor_of
+from .recurrence import last_valid
 
 _KEPT = 0.9  # share of the memory that survives a write
 
@@ -41,7 +42,7 @@ class SlotMemory(nn.Module):
         self.register_buffer("contexts", torch.zeros(()), persistent=False)
 
     def read(self, query: Tensor) -> Tensor:
-        """Content for each query: (B, H) -> (B, D)."""
+        """Content for each query: (..., H) -> (..., D)."""
         return self._attend(self.query_proj(query))
 
     def read_at_zero(self) -> Tensor:
@@ -49,8 +50,8 @@ class SlotMemory(nn.Module):
         return self._attend(self.query_proj.bias.unsqueeze(0)).squeeze(0)
 
     def _attend(self, key: Tensor) -> Tensor:
-        cosines = F.normalize(key, dim=1) @ F.normalize(self.memory, dim=1).T  # (B, S)
-        return cosines.softmax(dim=1) @ self.memory  # (B, D)
+        cosines = F.normalize(key, dim=-1) @ F.normalize(self.memory, dim=1).T  # (..., S)
+        return cosines.softmax(dim=-1) @ self.memory  # (..., D)
 
     @torch.no_grad()
     def collect(self, query: Tensor, value: Tensor) -> None:
@@ -78,7 +79,8 @@ class MemoryGRU(LatentVectorModel):
     """LayerNorm -> 4-layer GRU beside one memory read -> second memory read -> fusion -> projection -> unit delta.
 
     Each forward pass in training mode also writes into the memory, once its outputs are computed; within
-    `deferred_memory_writes` it only collects, and `commit_memory` writes once for all of them.
+    `deferred_memory_writes` it only collects, and `commit_memory` writes once for all of them. A context writes what
+    its last position says, also where every position is predicted (`deltas`).
 
     Args:
         input_dim: Width D of the vectors.
@@ -126,10 +128,28 @@ class MemoryGRU(LatentVectorModel):
         self.check_context(context, lengths)
         final = self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)  # (B, H)
         raw = self.head(final)  # (B, D)
+        self._write(final, raw)
+        return self._delta(raw)
+
+    def deltas(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict the delta after every position: (B, N, D), lengths (B,) -> (B, N, D). See `LatentVectorModel.deltas`.
+
+        The second memory read and the heads see each position's own state.
+        """
+        self.check_context(context, lengths)
+        states = self.gru.states(self.input_norm(context), *self.folded_input(), lengths)  # (B, N, H)
+        raw = self.head(states)  # (B, N, D)
+        self._write(last_valid(states, lengths), last_valid(raw, lengths))
+        return self._delta(raw)
+
+    def _write(self, final: Tensor, raw: Tensor) -> None:
+        """In training, write what each context's last position (B, H) says, (B, D), or note it for later."""
         if self.training:
             self.memory.collect(final.detach(), raw.detach())
             if not self._defers_writes:
                 self.memory.commit()
+
+    def _delta(self, raw: Tensor) -> Tensor:
         return F.normalize(raw, dim=-1) if self.normalize_delta else raw
 
     def folded_input(self) -> tuple[Tensor, Tensor]:
@@ -142,8 +162,8 @@ class MemoryGRU(LatentVectorModel):
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
 
     def head(self, final: Tensor) -> Tensor:
-        """Second memory read, fusion and projection: hidden states (B, H) -> raw deltas (B, D)."""
-        fused = self.fusion(torch.cat((final, self.memory.read(final)), dim=1))  # (B, H)
+        """Second memory read, fusion and projection: hidden states (..., H) -> raw deltas (..., D)."""
+        fused = self.fusion(torch.cat((final, self.memory.read(final)), dim=-1))  # (..., H)
         raw: Tensor = self.output_proj(fused)
         return raw
 
@@ -161,6 +181,10 @@ class MemoryGRU(LatentVectorModel):
         """Apply the collected memory writes, averaged over every context they came from; nothing if there are none."""
         if self.memory.contexts > 0:
             self.memory.commit()
+
+    def waiting_writes(self) -> list[Tensor]:
+        """See `LatentVectorModel.waiting_writes`."""
+        return [self.memory.gate_sum, self.memory.value_sum, self.memory.contexts]
 
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

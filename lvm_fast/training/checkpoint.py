@@ -118,6 +118,7 @@ def load_last(folder: Path, model: LatentVectorModel, optimizer: torch.optim.Opt
 
 
 def _check_same_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    before = {**Recipe().to_dict(), **before}  # settings that an older run did not know
     changed = [key for key in now if key not in _MAY_CHANGE and before[key] != now[key]]
     if changed:
         details = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)

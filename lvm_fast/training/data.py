@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data.positions import AllPositions
 from ..data.source import open_source
 from ..data.split import split_chains
 from ..data.windows import Windows
@@ -24,7 +25,7 @@ class TrainingData(NamedTuple):
         duplicates = self.validation.store.metadata.get("near_duplicates_dropped", 0)
         return (
             f"data: training {_words(self.training)}; validation {_words(self.validation)}; left out: "
-            f"{self.training.dropped_incoherent} incoherent training windows, {duplicates} validation near-duplicates"
+            f"{self.training.dropped_incoherent} incoherent training targets, {duplicates} validation near-duplicates"
         )
 
 
@@ -45,8 +46,9 @@ def load_data(recipe: Recipe) -> TrainingData:
     if training.dim != validation.dim:
         raise ValueError(f"train: validation_data has {validation.dim} dimensions; expected {training.dim}, as in data")
     length, least = recipe.context_length, recipe.min_length
+    training_windows = AllPositions if recipe.objective == "all_positions" else Windows
     return TrainingData(
-        Windows(training, length, recipe.stride, least, recipe.min_coherence, recipe.cross_chains),
+        training_windows(training, length, recipe.stride, least, recipe.min_coherence, recipe.cross_chains),
         Windows(validation, length, recipe.val_stride, least),
     )
 
@@ -54,4 +56,5 @@ def load_data(recipe: Recipe) -> TrainingData:
 def _words(windows: Windows) -> str:
     store = windows.store
     chains = len(np.unique(clusters_of(store.ids, windows.chains)))  # the pieces of a cut chain are one, as in reports
-    return f"{len(windows):,} windows of {chains:,} chains, {len(store.vectors):,} vectors"
+    targets = f" with {windows.counts.sum():,} targets" if isinstance(windows, AllPositions) else ""
+    return f"{len(windows):,} windows{targets} of {chains:,} chains, {len(store.vectors):,} vectors"

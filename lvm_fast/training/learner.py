@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,65 +12,84 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.windows import Windows
+from ..kernels import l2_normalize
 from ..models.base import LatentVectorModel
-from ..models.recurrence import last_valid
-from .loss import next_vector_loss
+from .distributed import Processes
+from .loss import Candidates, next_vector_loss
 from .recipe import Recipe
 
-LossOf = Callable[[Tensor, Tensor, Tensor], Tensor]  # context (B, N, D), lengths (B,), target (B, D) -> ()
+# context (B, N, D), lengths (B,), target (P, D), positions (P,), more candidates -> ()
+LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Candidates | None], Tensor]
 
 
 class Step(NamedTuple):
     """What a step came to.
 
     Attributes:
-        loss: Mean loss over the windows of the step.
+        loss: Mean loss over the targets of the step.
         grad_norm: Norm of the gradient before clipping.
         vectors: Context vectors read.
+        targets: Vectors predicted.
     """
 
     loss: float
     grad_norm: float
     vectors: int
+    targets: int
 
 
 class Learner:
     """A model, its optimiser, and how a group of windows changes them.
 
+    Several processes share the micro-batches of a group and add up what they find: the step is that of one process.
+
     Args:
         model: What learns, on its device.
         recipe: Loss, precision, batch size and optimiser settings.
         device: Where the model is.
+        processes: Those that train it together; this one alone unless given.
+
+    Raises:
+        ValueError: The objective needs a causal model, and this one is not.
     """
 
-    def __init__(self, model: LatentVectorModel, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, model: LatentVectorModel, recipe: Recipe, device: torch.device, processes: Processes | None = None
+    ) -> None:
         self.model, self.recipe, self.device = model, recipe, device
+        self.processes = processes or Processes(device)
+        if recipe.objective == "all_positions" and not model.is_causal():
+            raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:
         """Learn from one group of windows, the effective batch (G,).
 
-        The gradient is the mean over the group, however its last micro-batch falls short; the memory stands still
-        until the weights have moved.
+        The gradient is the mean over the group's targets, however its last micro-batch falls short; the memory stands
+        still until the weights have moved.
 
         Raises:
             ValueError: The loss or the gradient is not finite; weights and memory are as before.
         """
-        group = group[
-            np.argsort(windows.lengths[group], kind="stable")
-        ]  # like lengths share a micro-batch: less padding
-        loss, vectors = torch.zeros((), device=self.device), 0
+        # like lengths share a micro-batch: less padding
+        group = group[np.argsort(windows.lengths[group], kind="stable")]
+        counts = windows.counts[group]
+        all_targets, places = int(counts.sum()), np.cumsum(counts) - counts
+        candidates, loss = self._candidates(windows, group), torch.zeros((), device=self.device)
         self.model.train()
         with self.model.deferred_memory_writes():
-            for first in range(0, len(group), self.recipe.batch_size):
-                micro = group[first : first + self.recipe.batch_size]
-                batch = windows.batch(micro)
-                context, lengths, target = (torch.from_numpy(array).to(self.device) for array in batch)
-                share = self._loss_of(context, lengths, target) * (len(micro) / len(group))
+            for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
+                batch = windows.batch(group[first : first + self.recipe.batch_size])
+                context, lengths, target, positions = (torch.from_numpy(array).to(self.device) for array in batch)
+                own = torch.arange(len(target), device=self.device) + int(places[first])
+                choices = None if candidates is None else Candidates(candidates, own)
+                mean = self._loss_of(context, lengths, target, positions, choices)
+                share = mean * (len(target) / all_targets)
                 torch.autograd.backward(share)
                 loss += share.detach()
-                vectors += int(batch.lengths.sum())
+        self.processes.add_up([loss, *self.model.waiting_writes()])
+        self.processes.add_up_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
@@ -80,14 +99,32 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.commit_memory()
-        return Step(float(loss), float(norm), vectors)
+        return Step(float(loss), float(norm), int(windows.lengths[group].sum()), all_targets)
 
-    def _loss(self, context: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+    def _candidates(self, windows: Windows, group: NDArray[np.int64]) -> Tensor | None:
+        """The unit targets of the whole effective batch (C, D), in the order of its windows, where InfoNCE wants them.
+
+        They are data, not outputs of the model, and the loss of a prediction depends on no other prediction. So what
+        GradCache (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021) needs two
+        forward passes for is exact in one: each micro-batch meets all candidates as it goes by, and its graph is free
+        before the next.
+        """
+        if self.recipe.infonce_batch == "micro" or self.recipe.alpha_infonce == 0.0:
+            return None
+        targets = windows.store.vectors[windows.target_rows(group)]
+        return l2_normalize(torch.from_numpy(targets).to(self.device))
+
+    def _loss(
+        self, context: Tensor, lengths: Tensor, target: Tensor, positions: Tensor, candidates: Candidates | None
+    ) -> Tensor:
         recipe = self.recipe
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            delta = self.model(context, lengths)
-        current = last_valid(context, lengths)
-        return next_vector_loss(current, delta.float(), target, recipe.alpha_infonce, recipe.temperature)
+            if recipe.objective == "all_positions":
+                delta = self.model.deltas(context, lengths).flatten(0, 1)[positions]  # (P, D)
+            else:
+                delta = self.model(context, lengths)  # (B, D)
+        current = context.flatten(0, 1)[positions]
+        return next_vector_loss(current, delta.float(), target, recipe.alpha_infonce, recipe.temperature, candidates)
 
 
 def _compiled(loss_of: LossOf) -> LossOf:
@@ -95,9 +132,9 @@ def _compiled(loss_of: LossOf) -> LossOf:
 
     compiled = torch.compile(loss_of)
 
-    def call(context: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+    def call(*given: Any) -> Tensor:
         try:
-            return compiled(context, lengths, target)
+            return compiled(*given)
         except TorchDynamoException as error:
             name, reason = type(error).__name__, " ".join(str(error).split())[:300]
             raise ValueError(f"torch.compile failed ({name}); train without compile: {reason}") from error

@@ -41,14 +41,28 @@ def _within(low: float, high: float, meaning: str) -> Setting:
     return Setting(meaning, f"from {low:g} to {high:g}", lambda value: low <= value <= high)
 
 
+def _one_of(meaning: str, *values: str) -> Setting:
+    return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values)
+
+
 _SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
 _POOL = Setting(
     "candidates of validation: the targets, the whole validation store, or a number",
     "'targets', 'store' or at least 1",
     lambda value: value in ("targets", "store") if isinstance(value, str) else value >= 1,
 )
-_PRECISION = Setting(
-    "float32, or bfloat16 for autocast", "'float32' or 'bfloat16'", lambda value: value in ("float32", "bfloat16")
+_PRECISION = _one_of("float32, or bfloat16 for autocast", "float32", "bfloat16")
+_STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
+_OBJECTIVE = _one_of(
+    "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
+    "last_position",
+    "all_positions",
+)
+_INFONCE_BATCH = _one_of(
+    "candidates of InfoNCE: micro, the targets of a forward pass, as the reference has it; effective, those of the "
+    "whole optimiser step, without near-copies of the right one",
+    "micro",
+    "effective",
 )
 
 
@@ -67,7 +81,8 @@ class Recipe:
         default_factory=dict
     )
     context_length: Annotated[int, _count("most vectors a context holds")] = 100
-    stride: Annotated[int | None, _count("vectors between training targets; half the context unless given")] = None
+    objective: Annotated[str, _OBJECTIVE] = "last_position"
+    stride: Annotated[int | None, _count(_STRIDE)] = None
     val_stride: Annotated[int | None, _count("vectors between validation targets; half the context unless given")] = (
         None
     )
@@ -78,13 +93,14 @@ class Recipe:
     pool: Annotated[int | str, _POOL] = "targets"
     epochs: Annotated[int, _count("most passes over the data")] = 50
     batch_size: Annotated[int, _count("windows a forward pass")] = 32
-    accumulation_steps: Annotated[int, _count("forward passes an optimiser step")] = 8
+    accumulation_steps: Annotated[int, _count("forward passes an optimiser step, of all processes together")] = 8
     lr: Annotated[float, _positive("highest learning rate")] = 1e-4
     warmup_epochs: Annotated[float, _not_negative("epochs of linear warm-up")] = 1.0
     lr_floor: Annotated[float, _within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
     weight_decay: Annotated[float, _not_negative("weight decay of AdamW")] = 1e-4
     clip_norm: Annotated[float, _positive("largest norm of the gradient")] = 1.0
     alpha_infonce: Annotated[float, _not_negative("weight of the InfoNCE loss")] = 0.05
+    infonce_batch: Annotated[str, _INFONCE_BATCH] = "micro"
     temperature: Annotated[float, _positive("temperature of the InfoNCE loss")] = 0.07
     patience: Annotated[int, _count("epochs without a better Hit@5 before stopping")] = 3
     min_improvement: Annotated[float, _not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4

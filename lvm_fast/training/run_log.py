@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ METRICS = "metrics.jsonl"
 
 
 class RunLog:
-    """The log of a run, in its folder; a context manager.
+    """The log of a run, in its folder; a context manager. What the package logs meanwhile goes into it, too.
 
     Args:
         folder: Where ``train.log`` and ``metrics.jsonl`` go; a resumed run appends to them.
@@ -32,6 +33,7 @@ class RunLog:
         self._rows = (folder / METRICS).open("a", encoding="utf-8")
         self._events = _summary_writer(folder / "tensorboard", done) if tensorboard else None
         self._bar = tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._listener = _Listener(self)
 
     def say(self, line: str) -> None:
         """Print a line and append it to ``train.log``."""
@@ -58,11 +60,49 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listener.leave()
         self._bar.close()
         if self._events is not None:
             self._events.close()
         self._rows.close()
         self._lines.close()
+
+
+class _Listener(logging.Handler):
+    """Says in a run's log what the package logs, from information on."""
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__()
+        self._log, self._package = log, logging.getLogger("lvm_fast")
+        self._level_before = self._package.level
+        self._package.setLevel(logging.INFO)
+        self._package.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.say(record.getMessage())
+
+    def leave(self) -> None:
+        self._package.removeHandler(self)
+        self._package.setLevel(self._level_before)
+
+
+class NoLog(RunLog):
+    """The log of a process that leaves telling to the first one."""
+
+    def __init__(self) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        """Keep it."""
+
+    def record(self, kind: str, row: dict[str, Any]) -> None:
+        """Keep it."""
+
+    def advance(self, figures: str) -> None:
+        """Keep it."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def _drop_rows_after(step: int, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ import torch
 
 from ..data.store import ChainStore
 from ..data.windows import Windows
-from ..device import choose_device
 from ..files import atomic_write_text, made_folder
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_model
 from ..models.registry import create_model
 from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
+from .distributed import Processes, together
 from .learner import Learner
 from .recipe import Recipe
 from .run_folder import RECIPE, check_folder, choose_folder
-from .run_log import RunLog
+from .run_log import NoLog, RunLog
 from .schedule import learning_rate
 from .validation import Validation
 
@@ -62,6 +63,10 @@ class TrainResult:
 def train(recipe: Recipe) -> TrainResult:
     """Train a model as the recipe says, until it stops getting better.
 
+    Under ``torchrun`` the processes train one model together: they share the windows of each effective batch, which
+    stays `batch_size` x `accumulation_steps` windows, and the result is that of one process. The first of them alone
+    writes and tells; all of them read data and checkpoints from the same paths.
+
     The run's folder holds the best weights by validation Hit@5 (``best_val_hit5.pt``), the state after the last epoch
     (``last.pt``), the scores (``training_history.json``, ``metrics.jsonl``, ``train.log``) and ``recipe.yaml``.
 
@@ -70,26 +75,34 @@ def train(recipe: Recipe) -> TrainResult:
         OSError: The data cannot be read, or the folder cannot be written.
     """
     recipe = replace(recipe)  # a checked copy
-    device = choose_device(recipe.device)
-    check_folder(recipe)  # now: the data may take minutes
+    with together(recipe.device) as processes:
+        return _train(recipe, processes)
+
+
+def _train(recipe: Recipe, processes: Processes) -> TrainResult:
+    if recipe.accumulation_steps < processes.count:
+        expected = f"at least {processes.count}, a forward pass a process"
+        raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
+    processes.on_first(check_folder, recipe)  # now: the data may take minutes
     data = load_data(recipe)
-    validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size)
+    validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
     torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model_type, **_sizes(recipe, data.training.store.dim)).to(device)
-    learner = Learner(model, recipe, device)
+    model = create_model(recipe.model_type, **_sizes(recipe, data.training.store.dim)).to(processes.device)
+    learner = Learner(model, recipe, processes.device, processes)
 
-    folder, goes_on = choose_folder(recipe)
-    with made_folder(folder):
+    folder, goes_on = processes.on_first(choose_folder, recipe)
+    with made_folder(folder) if processes.is_first else nullcontext():
         if goes_on:
             progress = load_last(folder, model, learner.optimizer, recipe)
         else:
             progress = Progress(untrained=validation.score(model))
-        atomic_write_text(folder / RECIPE, recipe.to_yaml())
+        processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
 
     steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
-    with RunLog(folder, recipe.epochs * steps_an_epoch, progress.step, recipe.tensorboard) as log:
-        log.say(f"{f'resumed after epoch {progress.epoch}' if goes_on else 'started'} in {folder} on {device}")
+    all_steps = recipe.epochs * steps_an_epoch
+    with RunLog(folder, all_steps, progress.step, recipe.tensorboard) if processes.is_first else NoLog() as log:
+        log.say(f"{f'resumed after epoch {progress.epoch}' if goes_on else 'started'} in {folder} on {processes}")
         log.say(data.words())
         log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
@@ -98,10 +111,8 @@ def train(recipe: Recipe) -> TrainResult:
             while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
                 row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
                 row |= {**_validate(validation, model, row), "pool": validation.pool}
-                if progress.add(row, recipe.min_improvement):
-                    save_best(folder, model, row, recipe)
-                save_history(folder, progress, validation.pool, validation.baselines)
-                save_last(folder, model, learner.optimizer, progress, recipe)
+                is_best = progress.add(row, recipe.min_improvement)
+                processes.on_first(_save, folder, learner, progress, validation, is_best)
                 log.record("epoch", row)
                 log.say(_epoch_words(row, recipe.epochs, validation))
         except KeyboardInterrupt:
@@ -126,12 +137,20 @@ def train(recipe: Recipe) -> TrainResult:
     )
 
 
+def _save(folder: Path, learner: Learner, progress: Progress, validation: Validation, is_best: bool) -> None:
+    if is_best:
+        save_best(folder, learner.model, progress.history[-1], learner.recipe)
+    save_history(folder, progress, validation.pool, validation.baselines)
+    save_last(folder, learner.model, learner.optimizer, progress, learner.recipe)
+
+
 def _train_epoch(
     learner: Learner, windows: Windows, progress: Progress, steps_an_epoch: int, pool: int, log: RunLog
 ) -> dict[str, Any]:
     """Make one pass over the windows in an order that seed and epoch decide; return the epoch's row."""
     recipe, epoch = learner.recipe, progress.epoch + 1
     order = np.random.default_rng((recipe.seed, epoch)).permutation(len(windows))
+    learner.processes.seed_dropout(recipe.seed, epoch)
     steps, warmup = recipe.epochs * steps_an_epoch, round(recipe.warmup_epochs * steps_an_epoch)
     effective_batch = recipe.batch_size * recipe.accumulation_steps
     hit5 = progress.history[-1]["hit5"] if progress.history else progress.untrained["hit5"]
@@ -144,7 +163,7 @@ def _train_epoch(
         except ValueError as error:
             raise ValueError(f"train: epoch {epoch}, step {progress.step + 1} (lr {lr:.2g}): {error}") from error
         progress.step += 1
-        total_loss += step.loss * len(group)
+        total_loss += step.loss * step.targets
         vectors += step.vectors
         speed = vectors / (time.perf_counter() - started)
         log.record("step", {"step": progress.step, "loss": step.loss, "grad_norm": step.grad_norm, "lr": lr})
@@ -153,7 +172,7 @@ def _train_epoch(
     return {
         "epoch": epoch,
         "step": progress.step,
-        "train_loss": total_loss / len(order),
+        "train_loss": total_loss / int(windows.counts.sum()),
         "lr": lr,
         "seconds": seconds,
         "vectors_per_second": vectors / seconds,

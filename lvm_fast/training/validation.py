@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..data.windows import Windows
+    from .distributed import Processes
 
 _KS = (1, 5, 10)
 
@@ -21,13 +22,16 @@ _KS = (1, 5, 10)
 class Validation:
     """The validation windows, their pool, and the scores of the baselines.
 
+    Several processes share the predictions, batch by batch, and all get the scores that one alone would.
+
     Attributes:
         pool: How many candidates there are.
         baselines: Scores of "copy_last" and "recency_mean", in percent, as `score` gives them.
     """
 
-    def __init__(self, windows: Windows, pool: int | str, seed: int, batch_size: int) -> None:
+    def __init__(self, windows: Windows, pool: int | str, seed: int, batch_size: int, processes: Processes) -> None:
         self.windows = windows
+        self._processes = processes
         self._candidates = _candidates(windows, pool, seed)
         self._batch_size = batch_size
         self.pool = len(self._candidates)
@@ -35,7 +39,9 @@ class Validation:
 
     def score(self, model: torch.nn.Module) -> dict[str, float]:
         """Return hit1, hit5 and hit10 of a model, in percent."""
-        return self._hits({"model": predict_windows(model, self.windows, self._batch_size)})["model"]
+        batches = slice(self._processes.rank, None, self._processes.count)
+        own = predict_windows(model, self.windows, self._batch_size, only=batches)
+        return self._hits({"model": self._processes.add_up_array(own)})["model"]
 
     def _hits(self, predictions: dict[str, NDArray[np.float32]]) -> dict[str, dict[str, float]]:
         ranks = self._candidates.ranks(predictions)

@@ -27,6 +27,13 @@ def test_the_batch_size_does_not_matter(store, momentum):
     )
 
 
+def test_parts_of_the_batches_add_up_to_the_whole_bit_for_bit(store, momentum):
+    windows = Windows(store, 20, stride=3, min_length=4)
+    parts = [predict_windows(momentum, windows, batch_size=7, only=slice(part, None, 3)) for part in range(3)]
+    np.testing.assert_array_equal(sum(parts), predict_windows(momentum, windows, batch_size=7))
+    assert (sum((part != 0).any(axis=1).astype(int) for part in parts) == 1).all()
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_runs_in_evaluation_mode_and_gets_its_mode_back(store, training):
     modes = []

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.memory_gru import MemoryGRU
+from lvm_fast.models.recurrence import last_valid
 from lvm_fast.models.registry import create_model
 
 
@@ -70,6 +72,68 @@ def test_a_write_between_forward_and_backward_does_not_disturb_autograd(sizes):
     for (name, mine), theirs in zip(model.named_parameters(), frozen.parameters(), strict=True):
         if mine.grad is not None:
             torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
+
+
+@pytest.mark.parametrize("lengths", [None, [7, 1, 4]])
+def test_the_delta_after_every_position_is_that_of_the_context_so_far(sizes, lengths):
+    model = MemoryGRU(**sizes).eval()
+    context = torch.randn(3, 7, 16)
+    counts = None if lengths is None else torch.tensor(lengths)
+    deltas = model.deltas(context, counts)
+    assert deltas.shape == (3, 7, 16)
+    for row, length in enumerate(lengths or [7, 7, 7]):
+        for step in range(length):
+            so_far = model(context[row : row + 1, : step + 1])[0]
+            torch.testing.assert_close(deltas[row, step], so_far)
+    torch.testing.assert_close(last_valid(deltas, counts), model(context, counts))
+
+
+def test_deltas_write_what_the_last_positions_say(sizes):
+    whole = MemoryGRU(**sizes, dropout=0.0).double()
+    last = copy.deepcopy(whole)
+    context, lengths = torch.randn(3, 7, 16, dtype=torch.float64), torch.tensor([7, 1, 4])
+    before = whole.memory.memory.clone()
+    whole.deltas(context, lengths)
+    last(context, lengths)
+    assert not torch.equal(whole.memory.memory, before)
+    torch.testing.assert_close(whole.memory.memory, last.memory.memory)
+
+
+def test_gradients_through_every_position_are_the_sum_of_those_through_each(sizes):
+    model = MemoryGRU(**sizes).double().eval()
+    context = torch.randn(2, 5, 16, dtype=torch.float64)
+    pull = torch.randn(2, 5, 16, dtype=torch.float64)
+    model.deltas(context).backward(pull)
+    together = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    for step in range(5):
+        model(context[:, : step + 1]).backward(pull[:, step])
+    for name, grad in together.items():
+        torch.testing.assert_close(grad, model.get_parameter(name).grad, msg=name)
+
+
+def test_processes_can_add_up_what_waits_to_be_written(sizes):
+    whole = MemoryGRU(**sizes, dropout=0.0)
+    parts = [copy.deepcopy(whole) for _ in range(2)]
+    context = torch.randn(5, 6, 16)
+    whole(context)
+    for part, share in zip(parts, (context[:3], context[3:]), strict=True):
+        with part.deferred_memory_writes():
+            part(share)
+    for mine, theirs in zip(*(part.waiting_writes() for part in parts), strict=True):
+        mine += theirs
+    parts[0].commit_memory()
+    torch.testing.assert_close(parts[0].memory.memory, whole.memory.memory)
+
+
+def test_a_model_that_is_not_causal_says_so(sizes):
+    class Mean(MemoryGRU):
+        deltas = LatentVectorModel.deltas
+
+    assert MemoryGRU.is_causal()
+    assert not Mean.is_causal()
+    with pytest.raises(ValueError, match="memory_gru: deltas: this model is not causal"):
+        Mean(**sizes).deltas(torch.randn(1, 2, 16))
 
 
 def test_deferred_writes_are_one_write_of_the_whole_batch(sizes):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.training.loss import next_vector_loss
+from lvm_fast.training.loss import ALIKE, Candidates, next_vector_loss
 from lvm_fast.training.schedule import learning_rate
 
 
@@ -32,6 +32,39 @@ def test_the_loss_is_its_formula(batch, alpha, temperature):
     expected += alpha * np.mean(-np.log(right))
     loss = next_vector_loss(*map(torch.from_numpy, batch), alpha, temperature)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def infonce(predicted, target, candidates, places):
+    """In float64, the near-copies of the right answer struck out one by one."""
+    losses = []
+    for row, wanted, place in zip(predicted, target, places, strict=True):
+        kept = [c for c, other in enumerate(candidates) if c == place or wanted @ other < ALIKE]
+        scores = candidates[kept] @ row / 0.07
+        losses.append(np.log(np.exp(scores - scores.max()).sum()) + scores.max() - candidates[place] @ row / 0.07)
+    return np.mean(losses)
+
+
+def test_infonce_over_candidates_leaves_near_copies_out(batch, rng):
+    current, delta, target = batch
+    predicted, wanted = unit(current + delta), unit(target)
+    noise = unit(rng.standard_normal((2, 9)))
+    # the same chunk again, a near-copy, and one just too far to be a copy
+    more = [wanted[1], unit(wanted[2:3] + 0.05 * noise[:1])[0], unit(wanted[3:4] + 0.2 * noise[1:])[0]]
+    candidates, places = np.stack([*more, *wanted[::-1]]), np.arange(8, 2, -1)
+    struck = (wanted @ candidates.T >= ALIKE).sum() - len(wanted)
+    assert struck == 2
+    given = Candidates(torch.from_numpy(candidates), torch.from_numpy(places))
+    tensors = [torch.from_numpy(array).requires_grad_() for array in batch]
+    loss = next_vector_loss(*tensors, 0.5, 0.07, given)
+    base = next_vector_loss(*tensors, 0.0, 0.07, given)
+    expected = 0.5 * infonce(predicted, wanted, candidates, places)
+    assert (loss - base).item() == pytest.approx(expected, rel=1e-6)
+    (slope,) = torch.autograd.grad(loss, tensors[1])
+    assert slope.isfinite().all()
+    plain = 0.5 * infonce(predicted, wanted, wanted, np.arange(6))  # no copies there: the reference's form
+    same = Candidates(torch.from_numpy(wanted), torch.arange(6))
+    assert (next_vector_loss(*tensors, 0.5, 0.07, same) - base).item() == pytest.approx(plain, rel=1e-6)
+    assert (next_vector_loss(*tensors, 0.5, 0.07) - base).item() == pytest.approx(plain, rel=1e-6)
 
 
 def test_the_loss_sees_directions_only(batch):

@@ -28,6 +28,8 @@ def test_the_defaults_are_the_reference_recipe():
     reference = {
         "model_type": "memory_gru",
         "context_length": 100,
+        "objective": "last_position",
+        "infonce_batch": "micro",
         "epochs": 50,
         "batch_size": 32,
         "accumulation_steps": 8,
@@ -111,6 +113,8 @@ def test_a_yaml_that_is_not_there_is_a_file_error(tmp_path):
         ("min_coherence", 2.0, "float, from -1 to 1"),
         ("lr_floor", 1.5, "float, from 0 to 1"),
         ("precision", "float16", "str, 'float32' or 'bfloat16'"),
+        ("objective", "all", "str, 'last_position' or 'all_positions'"),
+        ("infonce_batch", 256, "str, 'micro' or 'effective'"),
         ("pool", "all", "int or str, 'targets', 'store' or at least 1"),
         ("pool", 0, "int or str, 'targets', 'store' or at least 1"),
         ("compile", "yes", "bool"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -270,6 +271,20 @@ def test_the_bar_names_the_pool_of_its_hits(recipe, monkeypatch):
     hit5 = result.untrained["hit5"]
     assert re.fullmatch(rf"loss \d\.\d{{4}}, Hit@5 {hit5:.1f} \(pool {result.pool}\), \d+ vectors/s", said[0])
     assert len(said) == result.steps
+
+
+def test_what_the_package_logs_meanwhile_is_in_the_log_of_the_run(recipe, monkeypatch, capsys):
+    real, package = Learner.step, logging.getLogger("lvm_fast")
+
+    def step(self, *given):
+        logging.getLogger("lvm_fast.gru_mps").info("GRU on %s: native", self.device)
+        return real(self, *given)
+
+    monkeypatch.setattr(Learner, "step", step)
+    before = (package.level, list(package.handlers))
+    result = train(recipe(epochs=1))
+    assert (package.level, package.handlers) == before
+    assert (result.output_dir / "train.log").read_text().splitlines().count("GRU on cpu: native") == result.steps
 
 
 def test_a_full_disk_keeps_the_checkpoints_before_it(recipe, monkeypatch):

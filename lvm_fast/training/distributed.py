@@ -1,0 +1,148 @@
+"""The processes that train one model together, as `torchrun` starts them; usually one alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .. import kernels
+from ..device import choose_device
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+class Processes:
+    """This process among those that train one model: what is this one's to do, and how they agree.
+
+    Every process holds the whole model and maps the whole store, so the targets of an effective batch, the candidates
+    of InfoNCE, are at hand everywhere; only the forward and backward passes are shared out. With one process nothing
+    here does anything. All methods but `share` are called by all processes together.
+
+    Attributes:
+        device: Where this process works.
+        rank: Its number, from 0.
+        count: How many there are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        together = dist.is_available() and dist.is_initialized()
+        self.device = device
+        self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+
+    def __str__(self) -> str:
+        return str(self.device) if self.count == 1 else f"{self.count} processes ({self.device.type})"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items that are this process's: each item is one process's."""
+        return items[self.rank :: self.count]
+
+    def add_up(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor, in place, by its sum over the processes."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+    def add_up_array(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The sum of an array over the processes."""
+        if self.count == 1:
+            return array
+        tensor = torch.from_numpy(array).to(self.device)
+        dist.all_reduce(tensor)
+        total: NDArray[np.float32] = tensor.cpu().numpy()
+        return total
+
+    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over the processes; a parameter that has none anywhere keeps none."""
+        if self.count == 1:
+            return
+        owners = list(parameters)
+        has_one = torch.tensor([float(owner.grad is not None) for owner in owners], device=self.device)
+        grads = [torch.zeros_like(owner) if owner.grad is None else owner.grad for owner in owners]
+        everything = torch.cat([has_one, *(grad.flatten() for grad in grads)])  # one message
+        dist.all_reduce(everything)
+        holders, *sums = torch.split(everything, [len(owners), *(owner.numel() for owner in owners)])
+        for owner, holder, total in zip(owners, holders.tolist(), sums, strict=True):
+            owner.grad = total.view_as(owner) if holder else None
+
+    def on_first(self, call: Callable[..., Result], *given: Any) -> Result:
+        """What a call on the first process returns, on all of them; a ValueError or OSError of it is raised on all."""
+        if self.count == 1:
+            return call(*given)
+        told: list[Any] = [None, None]  # the result, or the error
+        if self.is_first:
+            try:
+                told[0] = call(*given)
+            except (ValueError, OSError) as error:
+                told[1] = (OSError if isinstance(error, OSError) else ValueError)(str(error))
+                dist.broadcast_object_list(told)
+                raise
+        dist.broadcast_object_list(told)
+        if told[1] is not None:
+            raise told[1]
+        result: Result = told[0]
+        return result
+
+    def seed_dropout(self, seed: int, epoch: int) -> None:
+        """Give every process random numbers of its own; those of the first go on as checkpoints have them."""
+        if not self.is_first:
+            torch.manual_seed(int(np.random.SeedSequence((seed, epoch, self.rank)).generate_state(1)[0]))
+
+
+@contextmanager
+def together(device: str) -> Iterator[Processes]:
+    """Join the processes that `torchrun` has started, or the process group there is; without either, stay alone.
+
+    Args:
+        device: As `choose_device` takes it; "cuda" means a GPU of its own for each process.
+
+    Raises:
+        ValueError: There is no such device, or it cannot work with others of its kind.
+    """
+    joined = dist.is_available() and dist.is_initialized()
+    asked = dist.get_world_size() if joined else int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = choose_device(device)
+    if asked == 1:
+        yield Processes(chosen)
+        return
+    chosen = _device_of_its_own(chosen, asked)
+    if not joined:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    threads = kernels.num_threads()
+    if "LVM_FAST_NUM_THREADS" not in os.environ:
+        kernels.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    try:
+        yield Processes(chosen)
+    finally:
+        kernels.set_num_threads(threads)
+        if not joined:
+            dist.destroy_process_group()
+
+
+def _device_of_its_own(device: torch.device, count: int) -> torch.device:
+    if device.type == "mps":
+        raise ValueError(
+            f"device = 'mps' with {count} processes: MPS has no collectives, so they cannot share their gradients; "
+            "train with one process, or on the CPU (--device cpu)"
+        )
+    if str(device) != "cuda":  # the CPU, or a GPU called by its number
+        return device
+    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= there:
+        raise ValueError(f"device = 'cuda': process {place + 1} of this machine; expected one a GPU, here {there}")
+    own = torch.device("cuda", place)
+    torch.cuda.set_device(own)
+    return own

@@ -1,0 +1,86 @@
+"""The whole training step under torch.compile(fullgraph=True): model, reconstruction and loss, not one graph break."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_fast.data.positions import AllPositions
+from lvm_fast.data.windows import Windows
+from lvm_fast.kernels import l2_normalize
+from lvm_fast.models.registry import create_model
+from lvm_fast.training.learner import Learner
+from lvm_fast.training.loss import Candidates
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SETTINGS = [
+    {},
+    {"precision": "bfloat16"},
+    {"infonce_batch": "effective"},
+    {"objective": "all_positions", "infonce_batch": "effective", "precision": "bfloat16"},
+]
+
+
+def slopes(learner, loss_of, batches, candidates):
+    """Losses, gradients and what waits to be written into the memory, over batches of several shapes."""
+    model, losses, place = learner.model.train(), [], 0
+    with model.deferred_memory_writes():
+        for batch in batches:
+            context, lengths, target, positions = map(torch.from_numpy, batch)
+            own = torch.arange(place, place + len(target))
+            place += len(target)
+            choices = None if candidates is None else Candidates(candidates, own)
+            loss = loss_of(context, lengths, target, positions, choices)
+            loss.backward()
+            losses.append(loss.item())
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return torch.tensor(losses), gradients, model.waiting_writes()
+
+
+def assert_whole(store, recipe, settings, backend):
+    torch.compiler.reset()
+    torch.manual_seed(3)
+    model = create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.0)
+    asked = recipe(**settings)
+    layout = AllPositions if asked.objective == "all_positions" else Windows
+    windows = layout(store, context_length=8, stride=5)
+    groups = np.arange(8), np.arange(8, 16), np.arange(16, 23)
+    batches = [windows.batch(group) for group in groups]
+    targets = torch.from_numpy(np.concatenate([batch.target for batch in batches]))
+    candidates = l2_normalize(targets) if asked.infonce_batch == "effective" else None
+    eager, whole = (Learner(copy.deepcopy(model), asked, torch.device("cpu")) for _ in range(2))
+    compiled = torch.compile(whole._loss, fullgraph=True, backend=backend)
+
+    losses, gradients, writes = slopes(eager, eager._loss, batches, candidates)
+    found, slope, waiting = slopes(whole, compiled, batches, candidates)
+    rtol = 0.02 if asked.precision == "bfloat16" else 1e-5
+    torch.testing.assert_close(found, losses, rtol=rtol, atol=0)
+    assert slope.keys() == gradients.keys()
+    both = [torch.cat([grad.flatten() for grad in each.values()]) for each in (slope, gradients)]
+    assert ((both[0] - both[1]).norm() / both[1].norm()).item() < rtol
+    for mine, theirs in zip(waiting, writes, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=rtol, atol=1e-3 * rtol)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recipe, settings):
+    assert_whole(store, recipe, settings, "aot_eager")
+
+
+@pytest.mark.slow
+def test_so_it_is_with_the_real_compiler(store, recipe):
+    assert_whole(store, recipe, {"objective": "all_positions", "infonce_batch": "effective"}, "inductor")
+
+
+def test_a_step_with_dropout_is_one_graph(store, recipe):
+    torch.compiler.reset()
+    model = create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.5)
+    learner = Learner(model, recipe(), torch.device("cpu"))
+    context, lengths, target, positions = map(torch.from_numpy, Windows(store, 8).batch(np.arange(8)))
+    compiled = torch.compile(learner._loss, fullgraph=True, backend="aot_eager")
+    with model.deferred_memory_writes():
+        losses = {compiled(context, lengths, target, positions, None).item() for _ in range(3)}
+    assert len(losses) == 3
