@@ -10,6 +10,7 @@
 #include "gemm/gemm.h"
 #include "scoring/best_ending.h"
 #include "scoring/rank_ending.h"
+#include "scoring/sample.h"
 #include "scoring/scan.h"
 #include "scoring/stored_rows.h"
 
@@ -108,10 +109,10 @@ void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, i
     over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<Scored> targets;
         for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
-        std::vector<int64_t> order = by_cosine(block, targets);
+        const QueryPanels panels(block, by_cosine(block, targets));
         const int workers = num_threads();
         RankEnding ending(*this, block, std::move(targets), first_id, max_rank, workers);
-        scan(*this, block, std::move(order), workers, ending);
+        scan(*this, block, panels, workers, ending);
         for (int64_t q = 0; q < block.count(); ++q) ranks[first + q] = ending.rank(q);
     });
 }
@@ -129,14 +130,21 @@ void Bank::band(const Rows& queries, const Band& band, int64_t limit, double* sc
 void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const {
     constexpr int64_t kQueriesPerPiece = 16;
     const int workers = num_threads();
+    const int64_t most = std::min(limit, size());
+    const Sample sample(size(), most + band.excluded);
     over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits;
         for (int64_t q = first; q < first + block.count(); ++q) {
             const double high = band.below ? std::min(band.high, band.below[q]) : band.high;
-            limits.push_back({band.low, high, band.exclude + q * band.excluded, band.excluded});
+            limits.push_back({band.low, high});
         }
-        BestEnding ending(*this, block, std::move(limits), limit, workers);
-        scan(*this, block, as_given(block.count()), workers, ending);
+        const int64_t* exclude = band.exclude + first * band.excluded;
+        BestEnding ending(*this, block, std::move(limits), most, {exclude, band.excluded}, sample.seeds(),
+                          workers);
+        const QueryPanels panels(block, as_given(block.count()));
+        sample.seed(*this, panels, workers, ending);
+        scan(*this, block, panels, workers, ending);
+        ending.gather();
         const auto piece = [&](int64_t begin, int64_t end, int worker) {
             Tally tally;
             for (int64_t q = begin; q < end; ++q) {

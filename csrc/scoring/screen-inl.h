@@ -28,6 +28,7 @@ constexpr int64_t kScores = kBlockRows * kPanelQueries;
 struct Block {
     const CodeBounds* bounds;
     int64_t count = 0, opened = 0;
+    int64_t before = 0;  // candidates of the same group
     const int32_t* coarse = nullptr;
     uint32_t open[kBlockRows];  // one bit a query: undecided
 };
@@ -203,6 +204,71 @@ Screened screen(const ScreenTask& task) {
     return {judge.finish(), refined};
 }
 
+// The best lower bound of each query in a group of blocks.
+class Peaks {
+  public:
+    explicit Peaks(const PeakTask& task) : task_(task) { begin_group(); }
+
+    inline void take(const Block& block, int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+            const Vec place = set1(static_cast<float>(block.before + i));
+            for (int v = 0; v < V; ++v) {
+                const auto [lower, upper] =
+                    coarse_bracket(*task_.panel, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
+                const Vec high = load(task_.high + v * W);
+                const Vec fit = where_greater(high, upper, lower, load(task_.low + v * W));
+                place_[v] = where_greater(fit, lower_[v], place, place_[v]);
+                lower_[v] = max(fit, lower_[v]);
+            }
+        }
+    }
+
+    void end_group(int64_t group) {
+        for (int v = 0; v < V; ++v) {
+            store(task_.lower + group * kPanelQueries + v * W, lower_[v]);
+            store(task_.place + group * kPanelQueries + v * W, place_[v]);
+        }
+        begin_group();
+    }
+
+  private:
+    void begin_group() {
+        for (int v = 0; v < V; ++v) {
+            lower_[v] = load(task_.low + v * W);
+            place_[v] = set1(-1);
+        }
+    }
+
+    const PeakTask& task_;
+    Vec lower_[V], place_[V];
+};
+
+void peaks(const PeakTask& task) {
+    alignas(64) int32_t coarse[2][kScores];
+    const int64_t steps = Product::steps(task.chunks), blocks = task.groups * task.group_blocks;
+    const Product product;
+    Peaks peaks(task);
+    Block block{};  // the one before that which is being multiplied
+    for (int64_t b = 0; b <= blocks; ++b) {
+        const int64_t first = b * task.stride * kBlockRows;
+        const CodeBounds* bounds = task.bounds + first;
+        if (b < blocks) {
+            product.template multiply<false>(
+                task.coarse + first * task.chunks * kTileDims, &bounds->coarse_sum, task.panel->coarse,
+                task.chunks, coarse[b % 2], [&](int64_t step) {
+                    peaks.take(block, block.count * step / steps, block.count * (step + 1) / steps);
+                });
+        } else {
+            peaks.take(block, 0, block.count);
+        }
+        if (b > 0 && b % task.group_blocks == 0) peaks.end_group(b / task.group_blocks - 1);
+        block.bounds = bounds;
+        block.coarse = coarse[b % 2];
+        block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+        block.before = b % task.group_blocks * kBlockRows;
+    }
+}
+
 // A bound on the sum of `count` squares in float32 lanes (Higham, Accuracy and Stability of Numerical
 // Algorithms, sec. 3.1), as a factor on its square root.
 inline float inflation(int64_t count) { return 1 + 0x1p-23f * static_cast<float>(count / W + 32); }
@@ -332,7 +398,8 @@ double sum_exp(const float* x, int64_t count, float factor, float top) {
 
 template <>
 const lvm::ScreenKernels& lvm::ScreenKernels::table<lvm::Level::LVM_LEVEL>() {
-    static constexpr ScreenKernels kernels{LVM_LEVEL::screen, LVM_LEVEL::encode, LVM_LEVEL::dot,
-                                           LVM_LEVEL::widen,  LVM_LEVEL::scale,  LVM_LEVEL::sum_exp};
+    static constexpr ScreenKernels kernels{LVM_LEVEL::screen, LVM_LEVEL::peaks, LVM_LEVEL::encode,
+                                           LVM_LEVEL::dot,    LVM_LEVEL::widen, LVM_LEVEL::scale,
+                                           LVM_LEVEL::sum_exp};
     return kernels;
 }

@@ -73,6 +73,10 @@ inline Vec pow2(Vec n) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
 }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
+}
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 inline float largest(Vec a) {

@@ -63,6 +63,10 @@ inline Vec pow2(Vec n) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
 }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), no.v, yes.v)};
+}
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }

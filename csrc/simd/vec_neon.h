@@ -71,6 +71,10 @@ inline Vec pow2(Vec n) {
     return {vreinterpretq_f32_s32(vshlq_n_s32(biased, 23))};
 }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)};
+}
 inline Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {vabsq_f32(a.v)}; }
 inline float largest(Vec a) { return vmaxvq_f32(a.v); }

@@ -43,6 +43,8 @@ inline Vec round_nearest(Vec a) { return {std::nearbyint(a.v)}; }
 // 2^n for whole n from -126 to 127.
 inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v) + 127) << 23)}; }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return a.v > b.v ? yes : no; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec abs(Vec a) { return {std::fabs(a.v)}; }
 inline float largest(Vec a) { return a.v; }
