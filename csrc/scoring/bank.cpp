@@ -76,6 +76,13 @@ const float* Bank::stored_row(int64_t i, float* buffer) const {
     return buffer;
 }
 
+void Bank::fetch_row(int64_t i) const {
+    constexpr int64_t kLine = 64;
+    const int64_t bytes = bytes_of(rows_.dtype);
+    const char* row = static_cast<const char*>(rows_.data) + i * rows_.stride * bytes;
+    for (int64_t at = 0; at < rows_.dim * bytes; at += kLine) __builtin_prefetch(row + at);
+}
+
 void Bank::note(const Tally& tally) const {
     const std::lock_guard<std::mutex> lock(tally_mutex_);
     tally_.screened += tally.screened;

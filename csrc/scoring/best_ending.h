@@ -53,6 +53,7 @@ class BestEnding {
         int64_t scored = 0;
         const auto place = skip(q).begin();  // the lowest: -1 wherever something is free
         std::vector<Scored>& known = known_[static_cast<size_t>(q)];
+        for (int64_t id : ids) rescorer(worker).fetch(id);
         for (int64_t id : ids) {
             if (skipped(q, id)) continue;
             known.push_back({rescorer(worker).score(q, id), id});
@@ -91,6 +92,9 @@ class BestEnding {
         std::vector<Scored> best = known_[static_cast<size_t>(q)];
         const auto [begin, end] =
             std::equal_range(logs_[0].begin(), logs_[0].end(), Entry{q, 0, 0, 0}, in_order);
+        for (const Entry& entry : std::span(begin, end)) {
+            if (!(entry.upper < least(q))) rescorer(worker).fetch(entry.id);
+        }
         for (const Entry& entry : std::span(begin, end)) {
             if (!(entry.upper < least(q))) best.push_back(exact(worker, entry, rescored));
         }

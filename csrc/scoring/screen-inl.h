@@ -89,7 +89,9 @@ class Judge {
                 kept |= not_less(upper, low_[v]) << (v * W);
             }
             block.open[i] = static_cast<uint32_t>(kept & ~over) & task_.members;
+            if (block.open[i] == 0) continue;
             block.opened += std::popcount(block.open[i]);
+            fetch_fine(block.bounds - task_.bounds + i);
         }
     }
 
@@ -152,6 +154,12 @@ class Judge {
     }
 
   private:
+    // The fine codes of a candidate lie in far memory: they come while the next products are made.
+    void fetch_fine(int64_t candidate) const {
+        const int8_t* codes = task_.fine + code_offset(candidate, task_.chunks);
+        for (int64_t c = 0; c < task_.chunks; ++c) __builtin_prefetch(codes + c * kTileBytes);
+    }
+
     void note(const Block& block, int64_t i, int32_t lane, float lower, float upper) {
         const int32_t candidate = static_cast<int32_t>(block.bounds - task_.bounds + i);
         task_.open[opened_++] = {candidate, lane, lower, upper};
