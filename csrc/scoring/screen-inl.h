@@ -327,27 +327,17 @@ CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine
             sum(coarse_sum), sum(fine_sum)};
 }
 
-// 8 lanes at a time through the compiler's vector types: it splits them to fit the instruction set.
-typedef double Lanes __attribute__((vector_size(64)));
-typedef float NarrowLanes __attribute__((vector_size(32)));
 constexpr int kLanes = 8, kPartialSums = 32;
 
-inline void add_products(Lanes& sums, const float* a, const float* b) {
-    NarrowLanes x, y;
-    std::memcpy(&x, a, sizeof(x));
-    std::memcpy(&y, b, sizeof(y));
-    sums += __builtin_convertvector(x, Lanes) * __builtin_convertvector(y, Lanes);
-}
-
 double dot(const float* a, const float* b, int64_t dim) {
-    Lanes sums[kPartialSums / kLanes] = {};
+    Sums sums[kPartialSums / kLanes];
     int64_t i = 0;
     for (; i + kPartialSums <= dim; i += kPartialSums) {
         for (int s = 0; s < kPartialSums / kLanes; ++s)
             add_products(sums[s], a + i + s * kLanes, b + i + s * kLanes);
     }
     double partial[kPartialSums];
-    std::memcpy(partial, sums, sizeof(partial));
+    for (int s = 0; s < kPartialSums / kLanes; ++s) store(partial + s * kLanes, sums[s]);
     for (int j = 0; i < dim; ++i, ++j) partial[j] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
     for (int half = kPartialSums / 2; half > 0; half /= 2) {
         for (int j = 0; j < half; ++j) partial[j] += partial[j + half];

@@ -104,4 +104,18 @@ inline void count_greater(Count& count, Vec a, Vec b) {
 }
 inline void store(int32_t* p, Count count) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), count.v); }
 
+// Eight float64 sums of products of float32.
+struct Sums {
+    __m256d v[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    for (int h = 0; h < 2; ++h) {
+        const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(a + 4 * h));
+        sums.v[h] = _mm256_fmadd_pd(x, _mm256_cvtps_pd(_mm_loadu_ps(b + 4 * h)), sums.v[h]);
+    }
+}
+inline void store(double* p, const Sums& sums) {
+    for (int h = 0; h < 2; ++h) _mm256_storeu_pd(p + 4 * h, sums.v[h]);
+}
+
 }  // namespace lvm::avx2

@@ -88,4 +88,14 @@ inline void count_greater(Count& count, Vec a, Vec b) {
 }
 inline void store(int32_t* p, Count count) { _mm512_storeu_si512(p, count.v); }
 
+// Eight float64 sums of products of float32.
+struct Sums {
+    __m512d v = _mm512_setzero_pd();
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    sums.v =
+        _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_loadu_ps(a)), _mm512_cvtps_pd(_mm256_loadu_ps(b)), sums.v);
+}
+inline void store(double* p, const Sums& sums) { _mm512_storeu_pd(p, sums.v); }
+
 }  // namespace lvm::avx512

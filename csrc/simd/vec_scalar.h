@@ -60,4 +60,13 @@ struct Count {
 inline void count_greater(Count& count, Vec a, Vec b) { count.v += a.v > b.v; }
 inline void store(int32_t* p, Count count) { *p = count.v; }
 
+// Eight float64 sums of products of float32.
+struct Sums {
+    double v[8] = {};
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    for (int i = 0; i < 8; ++i) sums.v[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+}
+inline void store(double* p, const Sums& sums) { std::memcpy(p, sums.v, sizeof(sums.v)); }
+
 }  // namespace lvm::scalar
