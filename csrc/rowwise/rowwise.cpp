@@ -86,7 +86,7 @@ int careful_forward(const T* x, const T* delta, T* out, int64_t dim, double eps)
     if (!all_finite(x, dim)) return 0;
     if (delta && !all_finite(delta, dim)) return 1;
     double norm = careful_norm(x, delta, dim) + eps, shrink = 1;
-    if (std::isinf(norm)) {  // a norm past float64's range: that of a smaller row, where eps is nothing
+    if (!(norm < kInfinity)) {  // a norm past float64's range: that of a smaller row, where eps is nothing
         shrink = kShrink;
         norm = careful_norm(x, delta, dim, shrink);
     }

@@ -167,7 +167,7 @@ def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Set
 def _kept_block(path: Path, rows: int, limit: int) -> npt.NDArray[np.void]:
     """A saved block of so many rows, mapped."""
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
         if found.dtype == _record(limit) and found.shape == (rows,):
             return found
     except (ValueError, EOFError):
