@@ -48,18 +48,18 @@ class BestEnding {
     void above(int64_t, int64_t) {}
 
     // Scores some candidates of query q beforehand: a good threshold spares the scan most of its pairs.
-    // Returns how many.
-    int64_t know(int worker, int64_t q, const std::vector<int64_t>& ids) {
-        int64_t scored = 0;
-        const auto place = skip(q).begin();  // the lowest: -1 wherever something is free
+    // Returns how many it scored.
+    int64_t know(int worker, int64_t q, const std::vector<Scored>& candidates) {
+        for (const Scored& item : candidates) rescorer(worker).fetch(item.id);
         std::vector<Scored>& known = known_[static_cast<size_t>(q)];
-        for (int64_t id : ids) rescorer(worker).fetch(id);
-        for (int64_t id : ids) {
-            if (skipped(q, id)) continue;
-            known.push_back({rescorer(worker).score(q, id), id});
-            ++scored;
+        known.reserve(candidates.size());
+        for (const Scored& item : candidates) {
+            if (!skipped(q, item.id)) known.push_back({rescorer(worker).score(q, item.id), item.id});
         }
-        for (const Scored& item : known) place[&item - known.data()] = item.id;
+        const auto scored = static_cast<int64_t>(known.size());
+        // The lowest are -1: nothing yet.
+        std::transform(known.begin(), known.end(), skip(q).begin(),
+                       [](const Scored& item) { return item.id; });
         std::sort(skip(q).begin(), skip(q).end());
         std::erase_if(known, [&](const Scored& item) { return !wanted(q, item.score); });
         for (int w = 0; w < workers_; ++w) offer_known(w, q);

@@ -42,11 +42,12 @@ class Sample {
         parallel_for(groups_, kGroupsPerPiece, look, workers);
         const auto know = [&](int64_t begin, int64_t end, int worker) {
             Tally tally;
+            std::vector<Scored> chosen;
             for (int64_t p = begin; p < end; ++p) {
                 for (int64_t lane = 0; lane < panels.members(p); ++lane) {
                     const int64_t at = p * line + lane;
-                    tally.rescored += ending.know(worker, panels.query(p, lane),
-                                                  chosen(lower.data() + at, place.data() + at));
+                    choose(lower.data() + at, place.data() + at, chosen);
+                    tally.rescored += ending.know(worker, panels.query(p, lane), chosen);
                 }
             }
             bank.note(tally);
@@ -72,22 +73,19 @@ class Sample {
                                 low, high, lower, place});
     }
 
-    // The candidates of the highest peaks of one query, whose peaks lie kPanelQueries apart.
-    std::vector<int64_t> chosen(const float* lower, const float* place) const {
-        std::vector<int64_t> groups, ids;
+    // Leaves the candidates of the highest peaks of one query, whose peaks lie kPanelQueries apart.
+    void choose(const float* lower, const float* place, std::vector<Scored>& chosen) const {
+        chosen.clear();
         for (int64_t g = 0; g < groups_; ++g) {
-            if (place[g * kPanelQueries] >= 0) groups.push_back(g);
-        }
-        const size_t kept = std::min(groups.size(), static_cast<size_t>(wanted_));
-        std::nth_element(
-            groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(kept), groups.end(),
-            [&](int64_t a, int64_t b) { return lower[a * kPanelQueries] > lower[b * kPanelQueries]; });
-        groups.resize(kept);
-        for (int64_t g : groups) {
             const int64_t i = static_cast<int64_t>(place[g * kPanelQueries]);
-            ids.push_back(first_of(g) + i / kBlockRows * stride_ * kBlockRows + i % kBlockRows);
+            if (i < 0) continue;
+            const int64_t block = g * group_blocks_ + i / kBlockRows;
+            chosen.push_back({lower[g * kPanelQueries], block * stride_ * kBlockRows + i % kBlockRows});
         }
-        return ids;
+        if (static_cast<int64_t>(chosen.size()) <= wanted_) return;
+        const auto last = chosen.begin() + static_cast<std::ptrdiff_t>(wanted_);
+        std::nth_element(chosen.begin(), last, chosen.end(), better);
+        chosen.erase(last, chosen.end());
     }
 
     int64_t size_, wanted_, groups_, group_blocks_, stride_;
