@@ -98,15 +98,18 @@ Tally Bank::take_tally() const {
 void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) const {
     constexpr int64_t kPairsPerPiece = 64;
     const ScreenKernels& kernels = screen_kernels();
+    const bool in_place = scored_in_place(queries, normalize());
     parallel_for(queries.rows, kPairsPerPiece, [&](int64_t begin, int64_t end, int) {
-        std::vector<float> query(static_cast<size_t>(dim())), buffer(query);
+        std::vector<float> own(static_cast<size_t>(dim())), buffer(own);
         for (int64_t q = begin; q < end; ++q) {
-            load_row(queries, q, 1, query.data());
+            if (q + 1 < end) fetch_row(ids[q + 1]);
+            if (!in_place) load_row(queries, q, 1, own.data());
             if (normalize()) {
-                const double squares = kernels.dot(query.data(), query.data(), dim());
-                kernels.scale(query.data(), dim(), 1 / std::sqrt(squares));
+                const double squares = kernels.dot(own.data(), own.data(), dim());
+                kernels.scale(own.data(), dim(), 1 / std::sqrt(squares));
             }
-            scores[q] = kernels.dot(query.data(), stored_row(ids[q], buffer.data()), dim());
+            const float* query = in_place ? queries.row<float>(q) : own.data();
+            scores[q] = kernels.dot(query, stored_row(ids[q], buffer.data()), dim());
         }
     });
 }
