@@ -108,7 +108,10 @@ def vectors(pytestconfig: pytest.Config) -> np.ndarray:
 
 @pytest.fixture
 def timed(benchmark: Any) -> Callable[..., Any]:
-    """Time a call: warmed up, the median of `rounds`; `note(result, median)` stands beside it in the table."""
+    """Time a call: warmed up, the median of `rounds`; `note(result, median)` stands beside it in the table.
+
+    `value(result)` stands in the median's place where the result, not the time, is what is measured.
+    """
 
     def run(
         group: str,
@@ -116,6 +119,7 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         call: Callable[[], Any],
         rounds: int = 15,
         note: Callable[[Any, float], str] | None = None,
+        value: Callable[[Any], str] | None = None,
     ) -> Any:
         benchmark.group = group
         benchmark.name = name
@@ -124,6 +128,8 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         result = benchmark.pedantic(call, rounds=rounds, warmup_rounds=warmups)
         if note and benchmark.stats:
             benchmark.extra_info["note"] = note(result, benchmark.stats.stats.median)
+        if value:
+            benchmark.extra_info["value"] = value(result)
         return result
 
     return run

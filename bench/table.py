@@ -42,7 +42,8 @@ def table(benchmarks: list[dict[str, Any]]) -> str:
         for run in runs:
             peer, note = run["extra_info"]["peer"], run["extra_info"].get("note", "")
             ratio = "" if peer == "lvm_fast" else f"{medians[peer] / medians['lvm_fast']:.2f}x"
-            lines.append(f"| {group} | {peer} | {duration(medians[peer])} | {ratio} | {note} |")
+            shown = run["extra_info"].get("value") or duration(medians[peer])
+            lines.append(f"| {group} | {peer} | {shown} | {ratio} | {note} |")
     machine = facts() | {name: version(name) for name in PEERS}
     return "\n".join([*lines, "", ", ".join(f"{name} {value}" for name, value in machine.items())])
 

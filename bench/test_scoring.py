@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -65,7 +68,8 @@ def work(request: pytest.FixtureRequest, vectors: np.ndarray) -> Work:
     rows = np.random.default_rng(0).permutation(len(vectors) - 1)[:QUERIES] + 1
     queries = vectors[rows - 1]  # copy-last: the chunk before each target
     pool, targets = (vectors[rows], np.arange(QUERIES)) if request.param == "targets" else (vectors, rows)
-    name = f"real, {QUERIES:,} x {len(pool):,}"
+    whole = "" if request.param == "targets" else " (the whole store)"
+    name = f"real, {QUERIES:,} x {len(pool):,}{whole}"
     return Work(name, queries, pool, targets, true_ranks(queries, pool, targets))
 
 
@@ -77,15 +81,26 @@ def at_level(level: str) -> Iterator[None]:
     lf.kernels.set_simd_level(before)
 
 
-def note(bank: lf.VectorBank, work: Work, limits: Any, median: float) -> str:
-    """Useful operations a second, their share of the ceiling, and what share of the pairs was scored exactly."""
-    screened, refined, rescored = bank._bank.take_tally()
-    pairs = len(work.queries) * len(work.pool)
-    calls = max(1, round(screened / pairs))
-    speed = 2 * pairs * work.pool.shape[1] / median / 1e12
-    ceiling = limits.int8_ops(lf.kernels.simd_level())
-    share = f" = {speed / ceiling:.0%} of {ceiling:.1f}" if ceiling else ""
-    return f"{speed:.2f} TOP/s{share}; {refined / screened:.0%} refined, {rescored / (pairs * calls):.2%} rescored"
+class Taken:
+    """What the calls of one row took, packing left out: pairs screened, refined and rescored."""
+
+    def __init__(self, work: Work, limits: Any) -> None:
+        self.pairs, self.dim, self.limits = len(work.queries) * len(work.pool), work.pool.shape[1], limits
+        self.calls, self.counts = 0, np.zeros(3)
+
+    def after(self, bank: lf.VectorBank, result: Any) -> Any:
+        self.calls += 1
+        self.counts += bank._bank.take_tally()
+        return result
+
+    def note(self, _: Any, median: float) -> str:
+        """Integer operations a second of the coarse products made, and their share of the ceiling; shares of pairs."""
+        screened, refined, rescored = self.counts / self.calls
+        speed = 2 * screened * self.dim / median / 1e12
+        ceiling = self.limits.int8_ops(lf.kernels.simd_level())
+        share = f" = {speed / ceiling:.0%} of {ceiling:.1f}" if ceiling else ""
+        shares = (screened / self.pairs, refined / self.pairs, rescored / self.pairs)
+        return "{:.2f} TOP/s{}; {:.0%} screened, {:.1%} refined, {:.2%} rescored".format(speed, share, *shares)
 
 
 _BEST: dict[str, np.ndarray] = {}
@@ -109,23 +124,25 @@ def wrong_lists(ids: Any, best: np.ndarray) -> str:
 
 
 Timed = Callable[..., Any]
+Call = Callable[[lf.VectorBank], Any]
 
 
 class TestRanks:
     """Hit@10 (ranks up to 10), full ranks and top-10; the bank packed beforehand, but for the pool of the targets."""
 
-    def ours(self, timed: Timed, limits: Any, work: Work, group: str, call: Callable[[lf.VectorBank], Any]) -> Any:
-        if len(work.pool) == QUERIES:
-            bank = lf.VectorBank(work.pool)
-            return timed(f"{group}, packing included, {work.name}", "lvm_fast", lambda: call(lf.VectorBank(work.pool)))
-        bank = lf.VectorBank(work.pool)
-        bank._bank.take_tally()
-        return timed(
-            f"{group}, {work.name}",
-            "lvm_fast",
-            lambda: call(bank),
-            note=lambda _, median: note(bank, work, limits, median),
-        )
+    def ours(
+        self, timed: Timed, limits: Any, work: Work, group: str, call: Call, level: str = "", rounds: int = 15
+    ) -> Any:
+        taken = Taken(work, limits)
+        packed = None if len(work.pool) == QUERIES else lf.VectorBank(work.pool)
+
+        def run() -> Any:
+            bank = lf.VectorBank(work.pool) if packed is None else packed
+            return taken.after(bank, call(bank))
+
+        name = f"lvm_fast, {level}" if level else "lvm_fast"
+        with at_level(level or lf.kernels.simd_level()):
+            return timed(self.group(group, work), name, run, rounds, taken.note)
 
     def group(self, kind: str, work: Work) -> str:
         return f"{kind}, {'packing included, ' if len(work.pool) == QUERIES else ''}{work.name}"
@@ -136,15 +153,8 @@ class TestRanks:
 
     @pytest.mark.skipif("avx512" not in lf.kernels.simd_levels(), reason="no AVX-512 here")
     def test_hit_at_10_without_tiles(self, timed: Timed, limits: Any, work: Work) -> None:
-        bank = lf.VectorBank(work.pool)
-        with at_level("avx512"):
-            call = lambda: bank.rank(work.queries, work.targets, K)  # noqa: E731
-            ranks = timed(
-                self.group("exact Hit@10", work),
-                "lvm_fast, avx512 (packed)",
-                call,
-                note=lambda _, median: note(bank, work, limits, median),
-            )
+        call: Call = lambda bank: bank.rank(work.queries, work.targets, K)  # noqa: E731
+        ranks = self.ours(timed, limits, work, "exact Hit@10", call, "avx512")
         np.testing.assert_array_equal(ranks, np.minimum(work.ranks, K))
 
     @pytest.mark.parametrize("peer", ["torch fp32", "torch bf16 (inexact)", "FAISS flat", "usearch exact", "numpy"])
@@ -236,6 +246,25 @@ PEER_NAMES = {
 }
 
 
+MEMORY_OF_RANKS = """
+import numpy as np, lvm_fast as lf
+
+rng = np.random.default_rng(0)
+vectors = np.empty((1_000_000, 768), np.float32)
+for block in np.split(vectors, 100):
+    rng.standard_normal(out=block, dtype=np.float32)
+bank = lf.VectorBank(vectors)
+
+def megabytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) / 1e3
+
+open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
+before = megabytes("VmRSS")
+bank.rank(vectors[:1000], np.arange(1000))
+print(megabytes("VmHWM") - before)
+"""
+
+
 @pytest.fixture(scope="module")
 def million() -> Work:
     return random_work(1000, 1_000_000, related=True)
@@ -244,16 +273,9 @@ def million() -> Work:
 @pytest.mark.long
 class TestMillion:
     def test_full_ranks(self, timed: Timed, limits: Any, million: Work) -> None:
-        bank = lf.VectorBank(million.pool)
-        bank._bank.take_tally()
-        call = lambda: bank.rank(million.queries, million.targets)  # noqa: E731
-        ranks = timed(
-            f"full exact ranks, {million.name}",
-            "lvm_fast",
-            call,
-            5,
-            note=lambda _, median: note(bank, million, limits, median),
-        )
+        bank, taken = lf.VectorBank(million.pool), Taken(million, limits)
+        call = lambda: taken.after(bank, bank.rank(million.queries, million.targets))  # noqa: E731
+        ranks = timed(f"full exact ranks, {million.name}", "lvm_fast", call, 5, taken.note)
         assert (ranks == 0).all()
 
     def test_with_torch(self, timed: Timed, million: Work) -> None:
@@ -267,6 +289,17 @@ class TestMillion:
 
         ranks = timed(f"full exact ranks, {million.name}", "torch fp32 matmul+count", count, 1)
         assert (ranks <= 1).all()
+
+    @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measured with Linux's means")
+    def test_memory(self, timed: Timed, million: Work) -> None:
+        """In a process of its own, where nothing freed lies ready."""
+
+        def measure() -> float:
+            result = subprocess.run([sys.executable, "-c", MEMORY_OF_RANKS], check=True, capture_output=True, text=True)
+            return float(result.stdout)
+
+        group = f"memory beyond the packed bank, full exact ranks, {million.name}"
+        assert timed(group, "lvm_fast", measure, 1, value=lambda mb: f"{mb:.0f} MB") < 64
 
     def test_packing(self, timed: Timed, limits: Any, million: Work) -> None:
         bank = lf.VectorBank(million.pool)
@@ -282,11 +315,12 @@ class TestMillion:
 class TestMining:
     """Every chunk of the store against every other: cosines in a band, the best 16."""
 
-    def test_band(self, timed: Timed, vectors: np.ndarray) -> None:
-        bank = lf.VectorBank(vectors)
-        itself = np.arange(len(vectors))[:, None]
-        call = lambda: bank.band(vectors, LOW, HIGH, LIMIT, exclude=itself)  # noqa: E731
-        ids = timed(f"band mining, real, {len(vectors):,} x {len(vectors):,}", "lvm_fast", call, 3)
+    def test_band(self, timed: Timed, limits: Any, vectors: np.ndarray) -> None:
+        bank, itself = lf.VectorBank(vectors), np.arange(len(vectors))
+        work = Work(f"real, {len(vectors):,} x {len(vectors):,}", vectors, vectors, itself, np.empty(0))
+        taken = Taken(work, limits)
+        call = lambda: taken.after(bank, bank.band(vectors, LOW, HIGH, LIMIT, exclude=itself[:, None]))  # noqa: E731
+        ids = timed(f"band mining, {work.name}", "lvm_fast", call, 3, taken.note)
         some = np.random.default_rng(0).integers(0, len(vectors), 20)
         for i in some:
             scores = vectors.astype(np.float64) @ vectors[i].astype(np.float64)

@@ -8,6 +8,19 @@ namespace lvm {
 
 enum class DType { float32, float16, bfloat16, float64, int8 };
 
+inline int64_t bytes_of(DType dtype) {
+    switch (dtype) {
+        case DType::float64:
+            return 8;
+        case DType::float32:
+            return 4;
+        case DType::int8:
+            return 1;
+        default:
+            return 2;
+    }
+}
+
 struct Half {
     uint16_t bits;
 };

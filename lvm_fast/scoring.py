@@ -102,7 +102,12 @@ class VectorBank:
     def _check_some_rows(self, where: str) -> None:
         """Packs a few rows again: a packed form that belongs to other vectors would decide wrongly."""
         chosen = np.unique(np.linspace(0, self._size - 1, 64).astype(np.int64))
-        held, fresh = self._bank.packed(), VectorBank(_picked(self._vectors, chosen), self.normalize)._bank.packed()
+        try:
+            fresh = VectorBank(_picked(self._vectors, chosen), self.normalize)._bank.packed()
+        except ValueError:
+            problem = "the vectors hold a row that no bank takes; expected the file as it was saved"
+            raise ValueError(f"{where}: {problem}") from None
+        held = self._bank.packed()
         for name in ("bounds", "factors"):
             if name in held and not np.allclose(held[name][chosen], fresh[name][: len(chosen)], rtol=0.02, atol=0):
                 raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
@@ -289,19 +294,38 @@ def hit_at_k(
         raise ValueError("hit_at_k: ks: expected at least one number, got none")
     ks = [_whole(k, "hit_at_k: ks") for k in ks]
     if bank is None:
-        bank = VectorBank(targets.cpu() if is_tensor(targets) else targets, normalize=normalize)
+        pool = targets.cpu() if is_tensor(targets) else targets
+        bank = _for_hit_at_k(VectorBank, pool, normalize)
         if len(predictions) != len(bank):
             raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
         targets = np.arange(len(bank))
     elif normalize and not bank.normalize:
         raise ValueError("hit_at_k: normalize: expected a VectorBank(..., normalize=True), got one of inner products")
-    ranks = bank.rank(predictions, targets, None if mrr else max(ks))
+    ranks = _for_hit_at_k(bank.rank, predictions, targets, None if mrr else max(ks))
     if len(ranks) == 0:
         raise ValueError("hit_at_k: predictions: expected at least one row, got none")
     figures: dict[str, float | int] = {f"hit@{k}": float(np.mean(ranks < k)) for k in ks}
     if mrr:
         figures["mrr"] = float(np.mean(1.0 / (ranks + 1)))
     return figures | {"pool": len(bank), "queries": len(ranks)}
+
+
+_NAMES_IN_HIT_AT_K = {
+    "VectorBank: vectors": "hit_at_k: targets",
+    "VectorBank.rank: queries": "hit_at_k: predictions",
+    "VectorBank.rank: targets": "hit_at_k: targets",
+}
+
+
+def _for_hit_at_k(call: Callable[..., Result], *arguments: Any) -> Result:
+    """The bank names its own arguments as at fault; this names those of `hit_at_k`."""
+    try:
+        return call(*arguments)
+    except ValueError as error:
+        message = str(error)
+        for name, given in _NAMES_IN_HIT_AT_K.items():
+            message = message.replace(name, given)
+        raise ValueError(message) from None
 
 
 def _bank_rows(vectors: Any, where: str) -> tuple[Rows, Any]:

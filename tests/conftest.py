@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,3 +38,15 @@ def restore_threads() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Runs code in a Python of its own, away from the sources: they hide a package that is installed elsewhere."""
+
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code]
+        surroundings = {**os.environ, **environment}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, cwd=tmp_path)
+
+    return run

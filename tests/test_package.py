@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,18 +11,6 @@ import pytest
 
 import lvm_fast as lf
 from lvm_fast import _core
-
-
-@pytest.fixture
-def run_python(tmp_path):
-    """Runs code in a Python of its own, away from the sources: they hide a package that is installed elsewhere."""
-
-    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", code]
-        surroundings = {**os.environ, **environment}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, cwd=tmp_path)
-
-    return run
 
 
 def test_importing_the_package_loads_nothing_heavy(run_python):
@@ -85,6 +72,18 @@ if child == 0:
     ok &= not os.path.isdir(threads) or len(os.listdir(threads)) > 1
     os._exit(0 if ok else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    assert run_python(code, LVM_FAST_NUM_THREADS="2").returncode == 0
+
+
+def test_a_forked_child_keeps_the_number_of_threads(run_python):
+    code = """
+import os, lvm_fast as lf
+lf.kernels.set_num_threads(3)
+child = os.fork()
+if child == 0:
+    os._exit(lf.kernels.num_threads())
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
     assert run_python(code, LVM_FAST_NUM_THREADS="2").returncode == 0
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <mutex>
 
 #include "rowwise/kernels.h"
@@ -17,23 +18,15 @@ constexpr int64_t kBytesToShare = 512 << 10;  // below this, one core finishes b
 constexpr int64_t kBytesToBypass =
     8 << 20;  // results this large would only push everything else out of the caches
 
+constexpr double kShrink = 0x1p-64;  // takes any row's norm back into float64's range
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
 const RowKernels& kernels() { return kernels_in_force<RowKernels>(); }
 
-int64_t element_size(DType dtype) {
-    switch (dtype) {
-        case DType::float64:
-            return 8;
-        case DType::float32:
-            return 4;
-        default:
-            return 2;
-    }
-}
-
 template <class T>
-double value(const T* x, const T* delta, int64_t i) {
-    const double first = widen(load_unaligned(x + i));
-    return delta ? first + static_cast<double>(widen(load_unaligned(delta + i))) : first;
+double value(const T* x, const T* delta, int64_t i, double shrink = 1) {
+    const double first = shrink * widen(load_unaligned(x + i));
+    return delta ? first + shrink * widen(load_unaligned(delta + i)) : first;
 }
 
 template <class T>
@@ -46,13 +39,13 @@ bool all_finite(const T* x, int64_t dim) {
 
 // Scaled by the largest magnitude, so that no square overflows or vanishes.
 template <class T>
-double careful_norm(const T* x, const T* delta, int64_t dim) {
+double careful_norm(const T* x, const T* delta, int64_t dim, double shrink = 1) {
     double largest = 0;
-    for (int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::abs(value(x, delta, i)));
+    for (int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::abs(value(x, delta, i, shrink)));
     if (largest == 0) return 0;
     double sum = 0;
     for (int64_t i = 0; i < dim; ++i) {
-        const double part = value(x, delta, i) / largest;
+        const double part = value(x, delta, i, shrink) / largest;
         sum += part * part;
     }
     return largest * std::sqrt(sum);
@@ -92,9 +85,13 @@ template <class T>
 int careful_forward(const T* x, const T* delta, T* out, int64_t dim, double eps) {
     if (!all_finite(x, dim)) return 0;
     if (delta && !all_finite(delta, dim)) return 1;
-    const double norm = careful_norm(x, delta, dim) + eps;
+    double norm = careful_norm(x, delta, dim) + eps, shrink = 1;
+    if (!(norm < kInfinity)) {  // a norm past float64's range: that of a smaller row, where eps is nothing
+        shrink = kShrink;
+        norm = careful_norm(x, delta, dim, shrink);
+    }
     for (int64_t i = 0; i < dim; ++i) {
-        const T result = narrow<T>(value(x, delta, i) / norm);
+        const T result = narrow<T>(value(x, delta, i, shrink) / norm);
         std::memcpy(out + i, &result, sizeof(T));
     }
     return -1;
@@ -110,7 +107,8 @@ void careful_backward(const T* x, const T* delta, const T* grad_out, T* grad_x, 
     }
     for (int64_t i = 0; i < dim; ++i) {
         const double grad = widen(load_unaligned(grad_out + i));
-        const T result = narrow<T>(s * grad - s * s * along * value(x, delta, i));
+        const double pull = norm < kInfinity ? s * grad - s * s * along * value(x, delta, i) : 0;
+        const T result = narrow<T>(pull);
         std::memcpy(grad_x + i, &result, sizeof(T));
     }
 }
@@ -124,7 +122,7 @@ template void careful_backward(const BHalf*, const BHalf*, const BHalf*, BHalf*,
 
 RowFault normalize_rows(const Rows& x, const Rows* delta, const MutableRows& out, double eps) {
     const auto forward = x.dtype == DType::float64 ? float64_forward : kernels().forward;
-    const int64_t row_bytes = x.dim * element_size(x.dtype);
+    const int64_t row_bytes = x.dim * bytes_of(x.dtype);
     const bool aligned = reinterpret_cast<uintptr_t>(out.data) % 64 == 0 && row_bytes % 64 == 0;
     const bool bypass = aligned && x.rows * row_bytes >= kBytesToBypass;
     RowFault fault;
@@ -141,7 +139,7 @@ RowFault normalize_rows(const Rows& x, const Rows* delta, const MutableRows& out
 void normalize_rows_backward(const Rows& x, const Rows* delta, const Rows& grad_out,
                              const MutableRows& grad_x, double eps) {
     const auto backward = x.dtype == DType::float64 ? float64_backward : kernels().backward;
-    over_rows(x.rows, x.dim * element_size(x.dtype),
+    over_rows(x.rows, x.dim * bytes_of(x.dtype),
               [&](int64_t begin, int64_t end) { backward({x, delta, grad_x, begin, end, eps}, grad_out); });
 }
 

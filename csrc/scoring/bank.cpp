@@ -10,6 +10,7 @@
 #include "gemm/gemm.h"
 #include "scoring/best_ending.h"
 #include "scoring/rank_ending.h"
+#include "scoring/sample.h"
 #include "scoring/scan.h"
 #include "scoring/stored_rows.h"
 
@@ -75,6 +76,13 @@ const float* Bank::stored_row(int64_t i, float* buffer) const {
     return buffer;
 }
 
+void Bank::fetch_row(int64_t i) const {
+    constexpr int64_t kLine = 64;
+    const int64_t bytes = bytes_of(rows_.dtype);
+    const char* row = static_cast<const char*>(rows_.data) + i * rows_.stride * bytes;
+    for (int64_t at = 0; at < rows_.dim * bytes; at += kLine) __builtin_prefetch(row + at);
+}
+
 void Bank::note(const Tally& tally) const {
     const std::lock_guard<std::mutex> lock(tally_mutex_);
     tally_.screened += tally.screened;
@@ -90,15 +98,18 @@ Tally Bank::take_tally() const {
 void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) const {
     constexpr int64_t kPairsPerPiece = 64;
     const ScreenKernels& kernels = screen_kernels();
+    const bool in_place = scored_in_place(queries, normalize());
     parallel_for(queries.rows, kPairsPerPiece, [&](int64_t begin, int64_t end, int) {
-        std::vector<float> query(static_cast<size_t>(dim())), buffer(query);
+        std::vector<float> own(static_cast<size_t>(dim())), buffer(own);
         for (int64_t q = begin; q < end; ++q) {
-            load_row(queries, q, 1, query.data());
+            if (q + 1 < end) fetch_row(ids[q + 1]);
+            if (!in_place) load_row(queries, q, 1, own.data());
             if (normalize()) {
-                const double squares = kernels.dot(query.data(), query.data(), dim());
-                kernels.scale(query.data(), dim(), 1 / std::sqrt(squares));
+                const double squares = kernels.dot(own.data(), own.data(), dim());
+                kernels.scale(own.data(), dim(), 1 / std::sqrt(squares));
             }
-            scores[q] = kernels.dot(query.data(), stored_row(ids[q], buffer.data()), dim());
+            const float* query = in_place ? queries.row<float>(q) : own.data();
+            scores[q] = kernels.dot(query, stored_row(ids[q], buffer.data()), dim());
         }
     });
 }
@@ -108,10 +119,10 @@ void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, i
     over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<Scored> targets;
         for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
-        std::vector<int64_t> order = by_cosine(block, targets);
+        const QueryPanels panels(block, by_cosine(block, targets));
         const int workers = num_threads();
         RankEnding ending(*this, block, std::move(targets), first_id, max_rank, workers);
-        scan(*this, block, std::move(order), workers, ending);
+        scan(*this, block, panels, workers, ending);
         for (int64_t q = 0; q < block.count(); ++q) ranks[first + q] = ending.rank(q);
     });
 }
@@ -129,14 +140,21 @@ void Bank::band(const Rows& queries, const Band& band, int64_t limit, double* sc
 void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const {
     constexpr int64_t kQueriesPerPiece = 16;
     const int workers = num_threads();
+    const int64_t most = std::min(limit, size());
+    const Sample sample(size(), most + band.excluded);
     over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits;
         for (int64_t q = first; q < first + block.count(); ++q) {
             const double high = band.below ? std::min(band.high, band.below[q]) : band.high;
-            limits.push_back({band.low, high, band.exclude + q * band.excluded, band.excluded});
+            limits.push_back({band.low, high});
         }
-        BestEnding ending(*this, block, std::move(limits), limit, workers);
-        scan(*this, block, as_given(block.count()), workers, ending);
+        const int64_t* exclude = band.exclude + first * band.excluded;
+        BestEnding ending(*this, block, std::move(limits), most, {exclude, band.excluded}, sample.seeds(),
+                          workers);
+        const QueryPanels panels(block, as_given(block.count()));
+        sample.seed(*this, panels, workers, ending);
+        scan(*this, block, panels, workers, ending);
+        ending.gather();
         const auto piece = [&](int64_t begin, int64_t end, int worker) {
             Tally tally;
             for (int64_t q = begin; q < end; ++q) {

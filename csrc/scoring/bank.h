@@ -78,6 +78,9 @@ class Bank {
     // floats).
     const float* stored_row(int64_t i, float* buffer) const;
 
+    // Asks for row i, which will be needed soon.
+    void fetch_row(int64_t i) const;
+
   private:
     void best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const;
 

@@ -1,10 +1,13 @@
-// The best `capacity` scored ids seen so far.
+// Scored ids and their order, and the highest numbers of many lists.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <vector>
+
+#include "simd/aligned.h"
 
 namespace lvm {
 
@@ -18,38 +21,46 @@ inline bool better(const Scored& a, const Scored& b) {
     return a.score != b.score ? a.score > b.score : a.id < b.id;
 }
 
-class BestList {
+// The `capacity` highest of the numbers offered to each list; all lists lie one after another.
+class HighestLists {
   public:
-    explicit BestList(int64_t capacity) : capacity_(capacity) {}
+    HighestLists(int64_t lists, int64_t capacity)
+        : capacity_(capacity), numbers_(lists * capacity), sizes_(static_cast<size_t>(lists)) {}
 
-    // Scores below this cannot enter any more.
-    double threshold() const {
-        return full() ? items_.front().score : -std::numeric_limits<double>::infinity();
+    // Numbers below this cannot enter any more.
+    double threshold(int64_t list) const {
+        return full(list) ? numbers_.data()[list * capacity_] : -std::numeric_limits<double>::infinity();
     }
 
-    void offer(const Scored& item) {
-        if (!full()) {
-            items_.push_back(item);
-            std::push_heap(items_.begin(), items_.end(), better);
-        } else if (better(item, items_.front())) {
-            std::pop_heap(items_.begin(), items_.end(), better);
-            items_.back() = item;
-            std::push_heap(items_.begin(), items_.end(), better);
+    void offer(int64_t list, double x) {
+        double* heap = numbers_.data() + list * capacity_;  // its front is the lowest
+        if (!full(list)) {
+            heap[sizes_[static_cast<size_t>(list)]++] = x;
+            std::push_heap(heap, heap + sizes_[static_cast<size_t>(list)], std::greater<>());
+        } else if (x > heap[0]) {
+            replace_front(heap, x);
         }
     }
 
-    const std::vector<Scored>& items() const { return items_; }
-
-    std::vector<Scored> take_sorted() {
-        std::sort_heap(items_.begin(), items_.end(), better);
-        return std::move(items_);
-    }
+    void clear(int64_t list) { sizes_[static_cast<size_t>(list)] = 0; }
 
   private:
-    bool full() const { return static_cast<int64_t>(items_.size()) == capacity_; }
+    bool full(int64_t list) const { return sizes_[static_cast<size_t>(list)] == capacity_; }
 
-    int64_t capacity_;           // at least 1
-    std::vector<Scored> items_;  // a heap whose front is the worst
+    void replace_front(double* heap, double x) const {
+        int64_t at = 0;
+        for (int64_t child = 1; child < capacity_; child = 2 * at + 1) {
+            if (child + 1 < capacity_ && heap[child + 1] < heap[child]) ++child;
+            if (!(heap[child] < x)) break;
+            heap[at] = heap[child];
+            at = child;
+        }
+        heap[at] = x;
+    }
+
+    int64_t capacity_;  // at least 1
+    AlignedBuffer<double> numbers_;
+    std::vector<int64_t> sizes_;
 };
 
 }  // namespace lvm

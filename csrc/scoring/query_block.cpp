@@ -17,14 +17,15 @@ int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) 
 
 float rounded_up(double x) { return static_cast<float>(x * (1 + kSlack)); }
 
-// A query's codes into lane `lane` of a panel half: [chunk][16 rows][64 dims] -> [chunk][dims / 4][16][4].
-void spread(const int8_t* codes, int64_t chunks, int64_t lane, int8_t* half) {
+// Rows of codes, up to 16 one after another in the panel: [row][chunk][64 dims] -> [chunk][dims / 4][16][4].
+void interleave(const int8_t* const* rows, int64_t count, int64_t chunks, int8_t* half) {
     constexpr int64_t kFourDims = 4;
     for (int64_t c = 0; c < chunks; ++c) {
-        const int8_t* from = codes + c * kTileBytes;
-        int8_t* to = half + c * kTileBytes + lane * kFourDims;
-        for (int64_t d = 0; d < kTileDims; d += kFourDims)
-            std::memcpy(to + d * kTileRows, from + d, kFourDims);
+        for (int64_t d = 0; d < kTileDims; d += kFourDims) {
+            int8_t* line = half + c * kTileBytes + d * kTileRows;
+            for (int64_t i = 0; i < count; ++i)
+                std::memcpy(line + i * kFourDims, rows[i] + c * kTileBytes + d, kFourDims);
+        }
     }
 }
 
@@ -65,23 +66,17 @@ QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries)
     parallel_for(count(), kPanelsPerPiece, [&](int64_t begin, int64_t end, int) {
         for (int64_t p = begin; p < end; ++p) {
             for (int64_t lane = 0; lane < members(p); ++lane) place(block, p, lane);
+            interleave_codes(p, block.chunks());
         }
     });
 }
 
 void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
-    const int64_t chunks = block.chunks(), half_bytes = chunks * kTileBytes;
-    const int64_t begin = 2 * p * half_bytes, offset = begin + lane / kTileRows * half_bytes;
     const int64_t q = query(p, lane);
-    spread(block.coarse(q), chunks, lane % kTileRows, coarse_.data() + offset);
-    spread(block.fine(q), chunks, lane % kTileRows, fine_.data() + offset);
-
     QueryPanel& panel = panels_[static_cast<size_t>(p)];
     const CodeBounds& bounds = block.bounds(q);
     const double unit = bounds.scale > 0 ? bounds.scale : 1;
     const double norm = bounds.norm, coarse = bounds.coarse_rest, fine = bounds.fine_rest;
-    panel.coarse = coarse_.data() + begin;
-    panel.fine = fine_.data() + begin;
     panel.coarse_row[lane] = block.coarse(q);
     panel.fine_row[lane] = block.fine(q);
     panel.norm_error[lane] = rounded_up((coarse + kSlack * norm) / unit);
@@ -91,6 +86,20 @@ void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
     panel.rest_share2[lane] = rounded_up((norm + coarse + 2 * fine) / unit);
     panel.cross_share[lane] = rounded_up((coarse + fine) / unit);
     units_[static_cast<size_t>(p * kPanelQueries + lane)] = unit;
+}
+
+void QueryPanels::interleave_codes(int64_t p, int64_t chunks) {
+    QueryPanel& panel = panels_[static_cast<size_t>(p)];
+    const int64_t half = chunks * kTileBytes;
+    int8_t* const coarse = coarse_.data() + 2 * p * half;
+    int8_t* const fine = fine_.data() + 2 * p * half;
+    for (int64_t lane = 0; lane < members(p); lane += kTileRows) {
+        const int64_t count = std::min(kTileRows, members(p) - lane), offset = lane / kTileRows * half;
+        interleave(panel.coarse_row + lane, count, chunks, coarse + offset);
+        interleave(panel.fine_row + lane, count, chunks, fine + offset);
+    }
+    panel.coarse = coarse;
+    panel.fine = fine;
 }
 
 }  // namespace lvm

@@ -59,6 +59,7 @@ class QueryPanels {
 
   private:
     void place(const QueryBlock& block, int64_t p, int64_t lane);
+    void interleave_codes(int64_t p, int64_t chunks);
 
     std::vector<int64_t> queries_;
     AlignedBuffer<int8_t> coarse_, fine_;

@@ -16,6 +16,8 @@ class Rescorer {
     Rescorer(const Bank& bank, const QueryBlock& queries)
         : bank_(bank), queries_(queries), row_(static_cast<size_t>(bank.dim())) {}
 
+    void fetch(int64_t id) const { bank_.fetch_row(id); }
+
     double score(int64_t query, int64_t id) {
         if (id != id_) stored_ = bank_.stored_row(id, row_.data());
         id_ = id;
@@ -33,9 +35,10 @@ class Rescorer {
         for (const UndecidedPair& pair : pairs) {
             sorted_[static_cast<size_t>(ends_[static_cast<size_t>(pair.candidate)]++)] = pair;
         }
-        for (const UndecidedPair& pair : sorted_) {
-            const int64_t id = first + pair.candidate;
-            each(pair.query, id, score(pair.query, id));
+        for (size_t i = 0; i < sorted_.size(); ++i) {
+            if (i + 1 < sorted_.size()) fetch(first + sorted_[i + 1].candidate);
+            const int64_t id = first + sorted_[i].candidate;
+            each(sorted_[i].query, id, score(sorted_[i].query, id));
         }
     }
 

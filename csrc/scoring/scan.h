@@ -27,6 +27,13 @@ struct Open {
     double low, high;
 };
 
+// A threshold as the kernels take it, rounded in the direction of the sign of `outwards`.
+inline float rounded(double x, float outwards) {
+    constexpr float kMost = std::numeric_limits<float>::max(), kUlps = 0x1p-22f, kTiny = 0x1p-126f;
+    const float value = static_cast<float>(std::clamp<double>(x, -kMost, kMost));
+    return std::clamp(value + outwards * (std::abs(value) * kUlps + kTiny), -kMost, kMost);
+}
+
 struct UndecidedPair {
     int32_t candidate, query;
     double lower, upper;  // bounds of the score; -+ infinity or NaN where nothing is known
@@ -60,7 +67,6 @@ class ScanWorker {
 
   private:
     static constexpr size_t kManyPairs = 1 << 15;
-    static constexpr double kMost = std::numeric_limits<float>::max();
 
     void hand_over(int64_t begin) {
         tally_.rescored += ending_.undecided(worker_, pairs_, begin);
@@ -106,13 +112,6 @@ class ScanWorker {
         }
     }
 
-    static float rounded(double x, float outwards) {
-        constexpr float kUlps = 0x1p-22f, kTiny = 0x1p-126f;
-        const float value = static_cast<float>(std::clamp(x, -kMost, kMost));
-        const float far = value + outwards * (std::abs(value) * kUlps + kTiny);
-        return std::clamp(far, -static_cast<float>(kMost), static_cast<float>(kMost));
-    }
-
     const Bank& bank_;
     const QueryBlock& queries_;
     const QueryPanels* panels_;
@@ -127,12 +126,11 @@ class ScanWorker {
     std::vector<UndecidedPair> pairs_;
 };
 
-// `order`: the queries, best those together that will be settled or undecided together.
+// `panels`: the queries, best those together that will be settled or undecided together.
 template <class Ending>
-void scan(const Bank& bank, const QueryBlock& queries, std::vector<int64_t> order, int workers,
+void scan(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int workers,
           Ending& ending) {
     constexpr int64_t kPiecesPerWorker = 4;  // so that workers finish together
-    const QueryPanels panels(queries, std::move(order));
     std::vector<ScanWorker<Ending>> states;
     for (int worker = 0; worker < workers; ++worker)
         states.emplace_back(bank, queries, panels, worker, ending);

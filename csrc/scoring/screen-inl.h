@@ -28,6 +28,7 @@ constexpr int64_t kScores = kBlockRows * kPanelQueries;
 struct Block {
     const CodeBounds* bounds;
     int64_t count = 0, opened = 0;
+    int64_t before = 0;  // candidates of the same group
     const int32_t* coarse = nullptr;
     uint32_t open[kBlockRows];  // one bit a query: undecided
 };
@@ -88,7 +89,9 @@ class Judge {
                 kept |= not_less(upper, low_[v]) << (v * W);
             }
             block.open[i] = static_cast<uint32_t>(kept & ~over) & task_.members;
+            if (block.open[i] == 0) continue;
             block.opened += std::popcount(block.open[i]);
+            fetch_fine(block.bounds - task_.bounds + i);
         }
     }
 
@@ -151,6 +154,12 @@ class Judge {
     }
 
   private:
+    // The fine codes of a candidate lie in far memory: they come while the next products are made.
+    void fetch_fine(int64_t candidate) const {
+        const int8_t* codes = task_.fine + code_offset(candidate, task_.chunks);
+        for (int64_t c = 0; c < task_.chunks; ++c) __builtin_prefetch(codes + c * kTileBytes);
+    }
+
     void note(const Block& block, int64_t i, int32_t lane, float lower, float upper) {
         const int32_t candidate = static_cast<int32_t>(block.bounds - task_.bounds + i);
         task_.open[opened_++] = {candidate, lane, lower, upper};
@@ -203,6 +212,71 @@ Screened screen(const ScreenTask& task) {
     return {judge.finish(), refined};
 }
 
+// The best lower bound of each query in a group of blocks.
+class Peaks {
+  public:
+    explicit Peaks(const PeakTask& task) : task_(task) { begin_group(); }
+
+    inline void take(const Block& block, int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+            const Vec place = set1(static_cast<float>(block.before + i));
+            for (int v = 0; v < V; ++v) {
+                const auto [lower, upper] =
+                    coarse_bracket(*task_.panel, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
+                const Vec high = load(task_.high + v * W);
+                const Vec fit = where_greater(high, upper, lower, load(task_.low + v * W));
+                place_[v] = where_greater(fit, lower_[v], place, place_[v]);
+                lower_[v] = max(fit, lower_[v]);
+            }
+        }
+    }
+
+    void end_group(int64_t group) {
+        for (int v = 0; v < V; ++v) {
+            store(task_.lower + group * kPanelQueries + v * W, lower_[v]);
+            store(task_.place + group * kPanelQueries + v * W, place_[v]);
+        }
+        begin_group();
+    }
+
+  private:
+    void begin_group() {
+        for (int v = 0; v < V; ++v) {
+            lower_[v] = load(task_.low + v * W);
+            place_[v] = set1(-1);
+        }
+    }
+
+    const PeakTask& task_;
+    Vec lower_[V], place_[V];
+};
+
+void peaks(const PeakTask& task) {
+    alignas(64) int32_t coarse[2][kScores];
+    const int64_t steps = Product::steps(task.chunks), blocks = task.groups * task.group_blocks;
+    const Product product;
+    Peaks peaks(task);
+    Block block{};  // the one before that which is being multiplied
+    for (int64_t b = 0; b <= blocks; ++b) {
+        const int64_t first = b * task.stride * kBlockRows;
+        const CodeBounds* bounds = task.bounds + first;
+        if (b < blocks) {
+            product.template multiply<false>(
+                task.coarse + first * task.chunks * kTileDims, &bounds->coarse_sum, task.panel->coarse,
+                task.chunks, coarse[b % 2], [&](int64_t step) {
+                    peaks.take(block, block.count * step / steps, block.count * (step + 1) / steps);
+                });
+        } else {
+            peaks.take(block, 0, block.count);
+        }
+        if (b > 0 && b % task.group_blocks == 0) peaks.end_group(b / task.group_blocks - 1);
+        block.bounds = bounds;
+        block.coarse = coarse[b % 2];
+        block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+        block.before = b % task.group_blocks * kBlockRows;
+    }
+}
+
 // A bound on the sum of `count` squares in float32 lanes (Higham, Accuracy and Stability of Numerical
 // Algorithms, sec. 3.1), as a factor on its square root.
 inline float inflation(int64_t count) { return 1 + 0x1p-23f * static_cast<float>(count / W + 32); }
@@ -253,27 +327,17 @@ CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine
             sum(coarse_sum), sum(fine_sum)};
 }
 
-// 8 lanes at a time through the compiler's vector types: it splits them to fit the instruction set.
-typedef double Lanes __attribute__((vector_size(64)));
-typedef float NarrowLanes __attribute__((vector_size(32)));
 constexpr int kLanes = 8, kPartialSums = 32;
 
-inline void add_products(Lanes& sums, const float* a, const float* b) {
-    NarrowLanes x, y;
-    std::memcpy(&x, a, sizeof(x));
-    std::memcpy(&y, b, sizeof(y));
-    sums += __builtin_convertvector(x, Lanes) * __builtin_convertvector(y, Lanes);
-}
-
 double dot(const float* a, const float* b, int64_t dim) {
-    Lanes sums[kPartialSums / kLanes] = {};
+    Sums sums[kPartialSums / kLanes];
     int64_t i = 0;
     for (; i + kPartialSums <= dim; i += kPartialSums) {
         for (int s = 0; s < kPartialSums / kLanes; ++s)
             add_products(sums[s], a + i + s * kLanes, b + i + s * kLanes);
     }
     double partial[kPartialSums];
-    std::memcpy(partial, sums, sizeof(partial));
+    for (int s = 0; s < kPartialSums / kLanes; ++s) store(partial + s * kLanes, sums[s]);
     for (int j = 0; i < dim; ++i, ++j) partial[j] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
     for (int half = kPartialSums / 2; half > 0; half /= 2) {
         for (int j = 0; j < half; ++j) partial[j] += partial[j + half];
@@ -332,7 +396,8 @@ double sum_exp(const float* x, int64_t count, float factor, float top) {
 
 template <>
 const lvm::ScreenKernels& lvm::ScreenKernels::table<lvm::Level::LVM_LEVEL>() {
-    static constexpr ScreenKernels kernels{LVM_LEVEL::screen, LVM_LEVEL::encode, LVM_LEVEL::dot,
-                                           LVM_LEVEL::widen,  LVM_LEVEL::scale,  LVM_LEVEL::sum_exp};
+    static constexpr ScreenKernels kernels{LVM_LEVEL::screen, LVM_LEVEL::peaks, LVM_LEVEL::encode,
+                                           LVM_LEVEL::dot,    LVM_LEVEL::widen, LVM_LEVEL::scale,
+                                           LVM_LEVEL::sum_exp};
     return kernels;
 }

@@ -55,12 +55,29 @@ struct Screened {
     int64_t refined;  // how many the coarse products left undecided
 };
 
+// A panel against every stride-th block of candidates: which one of each group of blocks promises most.
+struct PeakTask {
+    const QueryPanel* panel;
+    int64_t chunks;
+    const int8_t* coarse;  // the candidates' codes, beginning at a multiple of kBlockRows
+    const CodeBounds* bounds;
+    int64_t count;  // candidates, those of the blocks between included
+    int64_t stride;
+    int64_t groups, group_blocks;  // and how many blocks make a group
+    const float* low;              // [32] only candidates that certainly score more than low ...
+    const float* high;             // [32] ... and less than high are considered
+    float* lower;  // [groups][32] gets the highest lower bound of a score; low where there is no candidate
+    float* place;  // [groups][32] gets that candidate, counted among those of its group; -1
+};
+
 struct ScreenKernels {
     static constexpr bool has(Level) { return true; }
     template <Level>
     static const ScreenKernels& table();
 
     Screened (*screen)(const ScreenTask& task);
+
+    void (*peaks)(const PeakTask& task);
 
     // Codes and bounds of a row of float32, padded with zeros to whole chunks. `coarse`, `fine`: as
     // code_offset.

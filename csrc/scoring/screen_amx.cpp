@@ -13,7 +13,7 @@ namespace {
 
 class Product {
   public:
-    static constexpr int64_t few_open = 24;
+    static constexpr int64_t few_open = 48;
     static int64_t steps(int64_t chunks) { return chunks; }
 
     Product() {

@@ -61,23 +61,25 @@ bool watch(const Ready& ready) {
     return false;
 }
 
+thread_local bool at_work = false;  // whether this thread is inside a job
+
 class ThreadPool {
   public:
-    ThreadPool() : count_(default_count()) {}
+    explicit ThreadPool(int count) : count_(count) {}
     ~ThreadPool() { stop_workers(); }
 
-    int count() const { return count_; }
+    int count() const { return count_.load(std::memory_order_relaxed); }
 
     void resize(int count) {
         const std::lock_guard<std::mutex> busy(busy_);
         stop_workers();
-        count_ = count;
+        count_.store(count, std::memory_order_relaxed);
     }
 
     void run(int64_t count, int64_t grain, const Body& body, int most_workers) {
+        if (at_work || count <= grain || most_workers == 1 || this->count() == 1) return body(0, count, 0);
         std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-        const bool alone = !busy.owns_lock() || std::min(count_, most_workers) == 1 || count <= grain;
-        if (alone) return body(0, count, 0);
+        if (!busy.owns_lock()) return body(0, count, 0);
         start_workers();
         {
             const std::lock_guard<std::mutex> lock(mutex_);
@@ -110,7 +112,7 @@ class ThreadPool {
     void start_workers() {
         if (!workers_.empty()) return;
         stopping_ = false;
-        for (int worker = 1; worker < count_; ++worker) {
+        for (int worker = 1; worker < count(); ++worker) {
             workers_.emplace_back([this, worker, seen = generation_.load()] { loop(worker, seen); });
         }
     }
@@ -144,10 +146,11 @@ class ThreadPool {
     }
 
     void work(int worker) {
+        at_work = true;
         try {
             for (;;) {
                 const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
-                if (begin >= job_.count) return;
+                if (begin >= job_.count) break;
                 (*job_.body)(begin, std::min(begin + job_.grain, job_.count), worker);
             }
         } catch (...) {
@@ -155,13 +158,14 @@ class ThreadPool {
             if (!error_) error_ = std::current_exception();
             next_.store(job_.count, std::memory_order_relaxed);
         }
+        at_work = false;
     }
 
     std::mutex busy_;   // held by the one caller whose job runs
     std::mutex mutex_;  // guards the job, open_, stopping_ and error_
     std::condition_variable wake_, done_;
     std::vector<std::thread> workers_;
-    int count_;
+    std::atomic<int> count_;
     bool stopping_ = false;
     bool open_ = false;                    // whether workers may still join the job
     std::atomic<uint64_t> generation_{0};  // of the job
@@ -173,11 +177,13 @@ class ThreadPool {
 
 ThreadPool* the_pool = nullptr;
 std::mutex pool_mutex;
+std::atomic<int> chosen_count{0};  // by set_num_threads: a forked child keeps to it
 
 ThreadPool& pool() {
     const std::lock_guard<std::mutex> lock(pool_mutex);
     if (!the_pool) {
-        the_pool = new ThreadPool;
+        const int chosen = chosen_count.load();
+        the_pool = new ThreadPool(chosen ? chosen : default_count());
         // A forked child has none of our threads: it drops the parent's pool and makes its own at first use.
         static const int registered = pthread_atfork(nullptr, nullptr, [] {
             new (&pool_mutex) std::mutex;
@@ -192,7 +198,10 @@ ThreadPool& pool() {
 
 int num_threads() { return pool().count(); }
 
-void set_num_threads(int count) { pool().resize(checked_count(std::to_string(count), "set_num_threads")); }
+void set_num_threads(int count) {
+    pool().resize(checked_count(std::to_string(count), "set_num_threads"));
+    chosen_count.store(count);
+}
 
 void parallel_for(int64_t count, int64_t grain, const Body& body, int most_workers) {
     if (count > 0) pool().run(count, std::max<int64_t>(grain, 1), body, most_workers);

@@ -73,6 +73,10 @@ inline Vec pow2(Vec n) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
 }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
+}
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 inline float largest(Vec a) {
@@ -99,5 +103,19 @@ inline void count_greater(Count& count, Vec a, Vec b) {
     count.v = _mm256_sub_epi32(count.v, _mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)));
 }
 inline void store(int32_t* p, Count count) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), count.v); }
+
+// Eight float64 sums of products of float32.
+struct Sums {
+    __m256d v[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    for (int h = 0; h < 2; ++h) {
+        const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(a + 4 * h));
+        sums.v[h] = _mm256_fmadd_pd(x, _mm256_cvtps_pd(_mm_loadu_ps(b + 4 * h)), sums.v[h]);
+    }
+}
+inline void store(double* p, const Sums& sums) {
+    for (int h = 0; h < 2; ++h) _mm256_storeu_pd(p + 4 * h, sums.v[h]);
+}
 
 }  // namespace lvm::avx2

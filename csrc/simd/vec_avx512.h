@@ -63,6 +63,10 @@ inline Vec pow2(Vec n) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
 }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), no.v, yes.v)};
+}
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
@@ -83,5 +87,15 @@ inline void count_greater(Count& count, Vec a, Vec b) {
     count.v = _mm512_mask_add_epi32(count.v, more, count.v, _mm512_set1_epi32(1));
 }
 inline void store(int32_t* p, Count count) { _mm512_storeu_si512(p, count.v); }
+
+// Eight float64 sums of products of float32.
+struct Sums {
+    __m512d v = _mm512_setzero_pd();
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    sums.v =
+        _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_loadu_ps(a)), _mm512_cvtps_pd(_mm256_loadu_ps(b)), sums.v);
+}
+inline void store(double* p, const Sums& sums) { _mm512_storeu_pd(p, sums.v); }
 
 }  // namespace lvm::avx512

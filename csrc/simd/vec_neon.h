@@ -71,6 +71,10 @@ inline Vec pow2(Vec n) {
     return {vreinterpretq_f32_s32(vshlq_n_s32(biased, 23))};
 }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)};
+}
 inline Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {vabsq_f32(a.v)}; }
 inline float largest(Vec a) { return vmaxvq_f32(a.v); }
@@ -89,5 +93,21 @@ struct Count {
 };
 inline void count_greater(Count& count, Vec a, Vec b) { count.v = vsubq_u32(count.v, vcgtq_f32(a.v, b.v)); }
 inline void store(int32_t* p, Count count) { vst1q_s32(p, vreinterpretq_s32_u32(count.v)); }
+
+// Eight float64 sums of products of float32.
+struct Sums {
+    float64x2_t v[4] = {vdupq_n_f64(0), vdupq_n_f64(0), vdupq_n_f64(0), vdupq_n_f64(0)};
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    for (int h = 0; h < 2; ++h) {
+        const float32x4_t x = vld1q_f32(a + 4 * h), y = vld1q_f32(b + 4 * h);
+        sums.v[2 * h] =
+            vfmaq_f64(sums.v[2 * h], vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
+        sums.v[2 * h + 1] = vfmaq_f64(sums.v[2 * h + 1], vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
+    }
+}
+inline void store(double* p, const Sums& sums) {
+    for (int i = 0; i < 4; ++i) vst1q_f64(p + 2 * i, sums.v[i]);
+}
 
 }  // namespace lvm::neon

@@ -43,6 +43,8 @@ inline Vec round_nearest(Vec a) { return {std::nearbyint(a.v)}; }
 // 2^n for whole n from -126 to 127.
 inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v) + 127) << 23)}; }
 
+// a > b ? yes : no, lane by lane.
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return a.v > b.v ? yes : no; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec abs(Vec a) { return {std::fabs(a.v)}; }
 inline float largest(Vec a) { return a.v; }
@@ -57,5 +59,14 @@ struct Count {
 };
 inline void count_greater(Count& count, Vec a, Vec b) { count.v += a.v > b.v; }
 inline void store(int32_t* p, Count count) { *p = count.v; }
+
+// Eight float64 sums of products of float32.
+struct Sums {
+    double v[8] = {};
+};
+inline void add_products(Sums& sums, const float* a, const float* b) {
+    for (int i = 0; i < 8; ++i) sums.v[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+}
+inline void store(double* p, const Sums& sums) { std::memcpy(p, sums.v, sizeof(sums.v)); }
 
 }  // namespace lvm::scalar

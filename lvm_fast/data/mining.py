@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -87,7 +88,7 @@ def mine(
         ValueError: a setting out of range, no chain store, or a row with NaN or Inf, or of zeros.
         OSError: a file cannot be read or written.
     """
-    settings = _Settings(low, high, limit, below, exclude_within, exclude_chain)
+    settings = _Settings(low, high, _plain(limit), below, _plain(exclude_within), exclude_chain)
     output = Path(output)
     if output.is_dir() or _same_file(data, output):
         raise ValueError(
@@ -101,12 +102,17 @@ def mine(
     digest = hashlib.sha256(json.dumps([fingerprint, asdict(settings), block]).encode()).hexdigest()[:16]
     kept = {first: partial / f"{digest}-{first}.npy" for first in range(0, len(store.vectors), block)}
     _mine_missing(store, settings, kept, block, progress)
-    _join(kept, output, len(store.vectors), settings, fingerprint)
+    _join(kept, output, len(store.vectors), block, settings, fingerprint)
     for path in kept.values():
         path.unlink()
     with suppress(OSError):  # blocks of other settings, or what is not ours, stay
         partial.rmdir()
     return MinedNegatives.open(output, store)
+
+
+def _plain(x: Any) -> Any:
+    """numpy's whole numbers as Python's, which JSON can hold."""
+    return operator.index(x) if isinstance(x, np.integer) else x
 
 
 def _same_file(data: Any, output: Path) -> bool:
@@ -126,6 +132,8 @@ def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path],
 
     total = len(store.vectors)
     missing = [first for first, path in kept.items() if not path.exists()]
+    for first in kept.keys() - missing:
+        _kept_block(kept[first], min(block, total - first), settings.limit)  # damage is told before the work
     left = sum(min(block, total - first) for first in missing)
     if not missing:
         return
@@ -156,6 +164,17 @@ def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Set
     return found
 
 
+def _kept_block(path: Path, rows: int, limit: int) -> npt.NDArray[np.void]:
+    """A saved block of so many rows, mapped."""
+    try:
+        found: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.dtype == _record(limit) and found.shape == (rows,):
+            return found
+    except (ValueError, EOFError):
+        pass
+    raise ValueError(f"mine: {path}: damaged; expected {rows} rows of an earlier run; delete it to mine them again")
+
+
 def _record(limit: int) -> np.dtype[np.void]:
     return np.dtype([("ids", "<i8", (limit,)), ("scores", "<f4", (limit,))])
 
@@ -178,13 +197,13 @@ def _positive_scores(store: ChainStore, bank: VectorBank, rows: Int64) -> npt.ND
     return np.where(last, np.inf, bank.pair_scores(queries, np.where(last, rows, rows + 1)))
 
 
-def _join(kept: dict[int, Path], output: Path, total: int, settings: _Settings, fingerprint: str) -> None:
+def _join(kept: dict[int, Path], output: Path, total: int, block: int, settings: _Settings, fingerprint: str) -> None:
     """All blocks, streamed into one file."""
     limit = settings.limit
     layout: dict[str, tuple[str, tuple[int, ...]]] = {"ids": ("I64", (total, limit)), "scores": ("F32", (total, limit))}
     metadata = FORMAT | {"settings": json.dumps(asdict(settings)), "store": fingerprint}
     with atomic_path(output) as temporary, TensorWriter(temporary, layout, metadata) as file:
         for first, path in kept.items():
-            found = np.load(path, allow_pickle=False)
+            found = _kept_block(path, min(block, total - first), limit)
             file.put("ids", first, found["ids"])
             file.put("scores", first, found["scores"])

@@ -84,10 +84,20 @@ void check_fine_parts() {
     CHECK(rank == 1);
 }
 
+// Many workers on the same queries: what a thread sanitizer should see.
+void check_threads() {
+    set_num_threads(3);
+    for (int64_t dim : {3, 65}) check_bank<float>(70, 1100, dim, 1);
+}
+
 }  // namespace
 }  // namespace lvm
 
-int main() {
+int main(int count, char**) {
+    if (count > 1) {  // any argument: only this
+        lvm::at_every_level(lvm::check_threads);
+        return 0;
+    }
     lvm::at_every_level([] {
         lvm::check_fine_parts();
         for (int threads : {1, 3}) {

@@ -1,3 +1,6 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -57,6 +60,42 @@ void check_nested_and_concurrent_calls() {
     CHECK(total == 4 * 50 * 8);
 }
 
+// Also where the outer call has nothing to share.
+void check_nested_in_small_calls() {
+    std::atomic<int64_t> total{0};
+    parallel_for(4, 100, [&](int64_t begin, int64_t end, int) {
+        parallel_for(100 * (end - begin), 1,
+                     [&](int64_t first, int64_t last, int) { total += last - first; });
+    });
+    CHECK(total == 400);
+}
+
+void check_resizing_beside_work() {
+    const int before = num_threads();
+    std::atomic<int64_t> total{0};
+    std::thread caller([&] {
+        for (int round = 0; round < 200; ++round)
+            parallel_for(64, 1, [&](int64_t begin, int64_t end, int) { total += end - begin; });
+    });
+    for (int round = 0; round < 50; ++round) set_num_threads(1 + round % 3);
+    caller.join();
+    set_num_threads(before);
+    CHECK(total == 200 * 64);
+}
+
+#if !defined(__SANITIZE_THREAD__)  // which does not follow threads of a child
+void check_forked_child_keeps_the_count() {
+    const pid_t child = fork();
+    if (child == 0) {
+        check_every_index_once(100, 1);
+        _exit(num_threads());
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == num_threads());
+}
+#endif
+
 }  // namespace
 }  // namespace lvm
 
@@ -69,5 +108,10 @@ int main() {
         for (int workers : {1, 2, 1000}) lvm::check_at_most(workers);
         lvm::check_exceptions_arrive();
         lvm::check_nested_and_concurrent_calls();
+        lvm::check_nested_in_small_calls();
+        lvm::check_resizing_beside_work();
+#if !defined(__SANITIZE_THREAD__)
+        lvm::check_forked_child_keeps_the_count();
+#endif
     }
 }

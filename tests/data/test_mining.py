@@ -122,6 +122,29 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_in_the_same_bytes(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["cut", "whole"]
 
 
+@pytest.mark.parametrize("damage", [lambda file: file[:-1], lambda file: b"", lambda file: b"not an array"])
+def test_a_damaged_block_of_an_earlier_run_is_named_before_the_work(
+    crowded: ChainStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(mining_module, "_BLOCK_ROWS", 17)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            mine(crowded, tmp_path / "m", **BAND)
+    block = min((tmp_path / "m.partial").iterdir())
+    block.write_bytes(damage(block.read_bytes()))
+    sizes = stop_after(monkeypatch, 100)
+    with pytest.raises(ValueError, match=f"mine: .*{block.name}: damaged; expected 17 rows of an earlier run"):
+        mine(crowded, tmp_path / "m", **BAND)
+    assert sizes == []
+
+
+def test_settings_may_be_numpy_numbers(crowded: ChainStore, tmp_path: Path) -> None:
+    mine(crowded, tmp_path / "a", **(BAND | {"limit": np.int64(3), "exclude_within": np.int32(2)}))
+    mine(crowded, tmp_path / "b", **(BAND | {"limit": 3, "exclude_within": 2}))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 @pytest.mark.parametrize(
     "change", [{"low": 0.3}, {"limit": 6}, {"below": 0.9}, {"exclude_chain": True}, "vectors", "offsets"]
 )

@@ -60,6 +60,14 @@ def test_extreme_float64_magnitudes_too(rng, magnitude):
     assert_close(lf.l2_normalize(x, eps=5e-324), oracle(x, 5e-324), "float64")
 
 
+def test_norms_past_the_range_of_float64():
+    x = np.full((2, 4), 1.5e308)
+    x[1, 2:] = 0
+    wanted = np.array([[0.5] * 4, [0.5**0.5, 0.5**0.5, 0, 0]])
+    assert_close(lf.l2_normalize(x), wanted, "float64")
+    assert_close(lf.reconstruct(x, x), wanted, "float64")
+
+
 def test_sum_that_overflows_float32_is_still_right(simd_level):
     x = np.full((1, 20), 3e38, dtype=np.float32)
     np.testing.assert_allclose(lf.reconstruct(x, x), oracle(x), rtol=1e-6)

@@ -249,6 +249,43 @@ def test_more_undecided_than_a_list_holds(simd_level, rng, kind):
     np.testing.assert_array_equal(got, best_first(scores)[:, 1:6])
 
 
+@pytest.mark.parametrize("kind", ["random", "sorted by score", "duplicates", "norms of all sizes"])
+def test_lists_that_begin_with_a_sample(simd_level, rng, kind):
+    """Many excluded ids, some repeated, and bands that the very best are above."""
+    vectors = HARD_SETS.get(kind, lambda rng, size, dim: rng.standard_normal((size, dim)))(rng, 4001, 24)
+    vectors = vectors.astype(np.float32)
+    queries = rng.standard_normal((40, 24)).astype(np.float32)
+    if kind == "sorted by score":
+        vectors = vectors[np.argsort(vectors @ queries[0])]
+    scores = fixed_order_scores(queries, vectors)
+    order = best_first(scores)
+    bank = lf.VectorBank(vectors)
+    for k in (1, 10, 60):
+        np.testing.assert_array_equal(bank.topk(queries, k)[1], order[:, :k])
+    excluded = np.concatenate([order[:, 20:32:2], order[:, 24:25], rng.integers(-1, 4001, (40, 9))], axis=1)
+    high = float(np.quantile(scores, 0.995))
+    got = bank.band(queries, 0.0, high, 8, exclude=excluded)
+    for b in range(40):
+        fit = [i for i in order[b] if 0 <= scores[b, i] < high and i not in excluded[b]]
+        assert got[b].tolist() == (fit + [-1] * 8)[:8]
+
+
+def test_memory_does_not_grow_with_queries_times_candidates(run_python):
+    code = """
+import resource, numpy as np, lvm_fast as lf
+rng = np.random.default_rng(0)
+vectors = rng.standard_normal((60_000, 16), dtype=np.float32)
+bank, queries = lf.VectorBank(vectors), vectors[:4096]
+bank.rank(queries[:1], [0])
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KB
+before = peak()
+bank.rank(queries, np.arange(4096))  # 983 MB of float32 scores
+bank.topk(queries, 10)
+assert peak() - before < 64_000, peak() - before
+"""
+    assert run_python(code).returncode == 0
+
+
 def test_codes_at_their_limits(simd_level):
     """The largest sums of 65,536 products that can occur, in both planes."""
     row = np.full(65536, 126.4999, np.float32)

@@ -67,6 +67,10 @@ def flip(name):
     return change
 
 
+def spoil(arrays, metadata):
+    arrays["vectors"][1][0] = np.nan
+
+
 def without(name):
     return lambda arrays, metadata: arrays.pop(name)
 
@@ -86,6 +90,7 @@ def shorter(name):
         (flip("fine"), "'fine' does not belong to the vectors"),
         (flip("bounds"), "'bounds' does not belong to the vectors"),
         (flip("factors"), "'factors' does not belong to the vectors"),
+        (spoil, "the vectors hold a row that no bank takes"),
         (without("vectors"), "expected a tensor 'vectors'"),
         (without("fine"), "expected a tensor 'fine'"),
         (shorter("coarse"), "coarse: wrong shape"),

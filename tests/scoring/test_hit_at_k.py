@@ -60,6 +60,10 @@ def test_an_exact_duplicate_of_the_target_at_a_lower_index_wins():
         (lambda x: lf.hit_at_k(x, x, ks=(1.5,)), "ks: expected a whole number, got 1.5"),
         (lambda x: lf.hit_at_k(x, x[:3]), r"hit_at_k: targets: expected 4 rows, one a prediction, got 3"),
         (lambda x: lf.hit_at_k(x[:0], np.zeros(0, int), bank=lf.VectorBank(x)), "at least one row, got none"),
+        (lambda x: lf.hit_at_k(x, x * np.nan), "^hit_at_k: targets: row 0 holds NaN"),
+        (lambda x: lf.hit_at_k(x, x[0]), "^hit_at_k: targets: expected shape"),
+        (lambda x: lf.hit_at_k(x * np.nan, x), "^hit_at_k: predictions: row 0"),
+        (lambda x: lf.hit_at_k(x, [7] * 4, bank=lf.VectorBank(x)), r"^hit_at_k: targets\[0\] = 7"),
         (lambda x: lf.hit_at_k(x, [0] * 4, bank=lf.VectorBank(x), normalize=True), "normalize: expected a VectorBank"),
     ],
 )

@@ -1,0 +1,94 @@
+// A look at some of the candidates before the scan, so that top-k and bands begin with good thresholds.
+//
+// Coarse products find the candidate that promises most in each of some groups; the best of these are scored
+// exactly. What they decide is only where the scan begins: results do not depend on the sample.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "scoring/best_ending.h"
+#include "simd/aligned.h"
+
+namespace lvm {
+
+class Sample {
+  public:
+    // Of a bank of `size` candidates, for lists of `wanted`.
+    Sample(int64_t size, int64_t wanted) : size_(size), wanted_(wanted) {
+        constexpr int64_t kShare = 16, kGroupsEach = 8, kFewest = 64, kMost = 1024;
+        const int64_t blocks = (size + kBlockRows - 1) / kBlockRows;
+        groups_ = std::min(blocks, std::clamp(kGroupsEach * wanted, kFewest, kMost));
+        group_blocks_ = std::max<int64_t>(1, blocks / kShare / groups_);
+        stride_ = blocks / (groups_ * group_blocks_);
+        if (groups_ < 2 * wanted) wanted_ = groups_ = 0;  // too few to be of use
+    }
+
+    // How many candidates of each query will be known.
+    int64_t seeds() const { return wanted_; }
+
+    void seed(const Bank& bank, const QueryPanels& panels, int workers, BestEnding& ending) const {
+        if (groups_ == 0) return;
+        constexpr int64_t kGroupsPerPiece = 8;
+        const int64_t line = groups_ * kPanelQueries;
+        AlignedBuffer<float> lower(panels.count() * line), place(panels.count() * line);
+        const auto look = [&](int64_t begin, int64_t end, int) {
+            for (int64_t p = 0; p < panels.count(); ++p) {
+                const int64_t at = p * line + begin * kPanelQueries;
+                find_peaks(bank, panels, p, begin, end, ending, lower.data() + at, place.data() + at);
+            }
+        };
+        parallel_for(groups_, kGroupsPerPiece, look, workers);
+        const auto know = [&](int64_t begin, int64_t end, int worker) {
+            Tally tally;
+            std::vector<Scored> chosen;
+            for (int64_t p = begin; p < end; ++p) {
+                for (int64_t lane = 0; lane < panels.members(p); ++lane) {
+                    const int64_t at = p * line + lane;
+                    choose(lower.data() + at, place.data() + at, chosen);
+                    tally.rescored += ending.know(worker, panels.query(p, lane), chosen);
+                }
+            }
+            bank.note(tally);
+        };
+        parallel_for(panels.count(), 1, know, workers);
+    }
+
+  private:
+    int64_t first_of(int64_t group) const { return group * group_blocks_ * stride_ * kBlockRows; }
+
+    void find_peaks(const Bank& bank, const QueryPanels& panels, int64_t p, int64_t begin, int64_t end,
+                    const BestEnding& ending, float* lower, float* place) const {
+        alignas(64) float low[kPanelQueries] = {}, high[kPanelQueries] = {};
+        for (int64_t lane = 0; lane < panels.members(p); ++lane) {
+            const Open open = ending.open(panels.query(p, lane));
+            low[lane] = rounded(open.low / panels.unit(p, lane), -1);
+            high[lane] = rounded(open.high / panels.unit(p, lane), 1);
+        }
+        const int64_t first = first_of(begin), chunks = chunks_of(bank.dim());
+        const PackedView& packed = bank.packed();
+        screen_kernels().peaks({&panels.panel(p), chunks, packed.coarse + code_offset(first, chunks),
+                                packed.bounds + first, size_ - first, stride_, end - begin, group_blocks_,
+                                low, high, lower, place});
+    }
+
+    // Leaves the candidates of the highest peaks of one query, whose peaks lie kPanelQueries apart.
+    void choose(const float* lower, const float* place, std::vector<Scored>& chosen) const {
+        chosen.clear();
+        for (int64_t g = 0; g < groups_; ++g) {
+            const int64_t i = static_cast<int64_t>(place[g * kPanelQueries]);
+            if (i < 0) continue;
+            const int64_t block = g * group_blocks_ + i / kBlockRows;
+            chosen.push_back({lower[g * kPanelQueries], block * stride_ * kBlockRows + i % kBlockRows});
+        }
+        if (static_cast<int64_t>(chosen.size()) <= wanted_) return;
+        const auto last = chosen.begin() + static_cast<std::ptrdiff_t>(wanted_);
+        std::nth_element(chosen.begin(), last, chosen.end(), better);
+        chosen.erase(last, chosen.end());
+    }
+
+    int64_t size_, wanted_, groups_, group_blocks_, stride_;
+};
+
+}  // namespace lvm
