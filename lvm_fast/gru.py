@@ -188,7 +188,8 @@ def _run_in_half(
     for layer, weights in enumerate(layers):
         if layer and share:
             states = _dropped(states, share)
-        every, final, _, _ = gru_half_layer(states, *weights, initial[layer].float(), lengths)
+        exact = [tensor.float() for tensor in (*weights, initial[layer])]  # autocast made some of them bfloat16
+        every, final, _, _ = gru_half_layer(states, *exact, lengths)
         states = every[1:, :, :hidden]  # (N, B, H)
         finals.append(final[:, :hidden])
     return states, torch.stack(finals)

@@ -52,6 +52,15 @@ def gru_half_layer(
         states (N + 1, B, Hp) bfloat16, the initial one first; final (B, Hp) float32; and for the gradient, gates
         (N B, 3Hp) and candidates (N B, Hp), bfloat16, step by step without the steps beyond a length.
     """
+    for name, tensor in {
+        "weight_ih": weight_ih,
+        "weight_hh": weight_hh,
+        "bias_ih": bias_ih,
+        "bias_hh": bias_hh,
+        "initial": initial,
+    }.items():
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"gru_half_layer: {name} has dtype {tensor.dtype}; expected torch.float32")
     weights = _Weights(weight_ih, weight_hh)
     inputs, initial = _vectors(inputs), initial.contiguous()
     steps, batch, _ = inputs.shape

@@ -183,3 +183,24 @@ def test_dropout_passes_gradients_where_it_passes_numbers(dtype):
     torch.testing.assert_close(x.grad[x.grad != 0].float().mean(), torch.tensor(scale), atol=0.01, rtol=0)
     assert 0.25 < (x.grad == 0).float().mean() < 0.35
     torch.library.opcheck(dropout, (x, 0.3, seed))
+
+
+def test_every_model_parameter_learns_as_in_float32():
+    torch.manual_seed(3)
+    model = lf.create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.0).eval()
+    context, lengths = torch.randn(8, 7, 16), torch.tensor([3, 7, 7, 2, 5, 7, 6, 4])
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            delta = model(context, lengths)
+        found.append([delta, *torch.autograd.grad((delta.float() * torch.arange(16.0)).sum(), model.gru.parameters())])
+    for exact, mine in zip(*found, strict=True):
+        assert off(mine.detach(), exact.detach()) < 0.05
+
+
+def test_the_operator_refuses_other_types_by_name():
+    half = torch.zeros(15, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=r"bias_ih has dtype torch\.bfloat16; expected torch\.float32"):
+        gru_half_layer(
+            torch.zeros(2, 1, 7), torch.zeros(15, 7), torch.zeros(15, 5), half, half, torch.zeros(1, 5), None
+        )
