@@ -1,0 +1,97 @@
+#include "recurrent/stages.h"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "simd/thread_pool.h"
+
+namespace lvm {
+namespace {
+
+using Work = std::function<void(int64_t, int)>;
+
+constexpr int kPatience =
+    200;                      // looks at a share whose thread is late before another takes it: 5 microseconds
+constexpr int kYield = 2000;  // looks before the core is offered to others: a thread at work may wait for it
+
+inline void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Where one share stands: 2 * stage while it waits for that stage, 2 * stage + 1 while a thread is at it.
+struct alignas(64) Share {
+    std::atomic<int64_t> progress{0};
+    std::atomic<bool> has_thread{false};
+
+    bool waits(int64_t stage) const { return progress.load(std::memory_order_acquire) == 2 * stage; }
+    bool is_done(int64_t stage) const { return progress.load(std::memory_order_acquire) >= 2 * stage + 2; }
+    bool take(int64_t stage) {
+        int64_t waiting = 2 * stage;
+        return progress.compare_exchange_strong(waiting, waiting + 1, std::memory_order_acq_rel);
+    }
+    void finish(int64_t stage) { progress.store(2 * stage + 2, std::memory_order_release); }
+};
+
+class Board {
+  public:
+    Board(int64_t stages, int shares, const Work& work)
+        : stages_(stages), shares_(static_cast<size_t>(shares)), work_(work) {}
+
+    // One thread's way through all stages, its own share first.
+    void attend(int own) {
+        at(own).has_thread.store(true, std::memory_order_relaxed);
+        for (int64_t stage = at(own).progress.load(std::memory_order_acquire) / 2; stage < stages_; ++stage) {
+            attempt(stage, own);
+            for (int i = 1; i < count(); ++i) see_done(stage, (own + i) % count());
+            see_done(stage, own);
+        }
+    }
+
+  private:
+    int count() const { return static_cast<int>(shares_.size()); }
+    Share& at(int share) { return shares_[static_cast<size_t>(share)]; }
+
+    void attempt(int64_t stage, int share) {
+        if (!at(share).waits(stage) || !at(share).take(stage)) return;
+        work_(stage, share);
+        at(share).finish(stage);
+    }
+
+    void see_done(int64_t stage, int share) {
+        for (int looks = 0; !at(share).is_done(stage); ++looks) {
+            const bool late = looks >= kPatience || !at(share).has_thread.load(std::memory_order_relaxed);
+            if (late) attempt(stage, share);
+            if (looks < kYield) {
+                relax();
+            } else {
+                std::this_thread::yield();
+            }
+        }
+    }
+
+    int64_t stages_;
+    std::vector<Share> shares_;
+    const Work& work_;
+};
+
+}  // namespace
+
+void run_stages(int64_t stages, int shares, const Work& work) {
+    Board board(stages, shares, work);
+    parallel_for(
+        shares, 1,
+        [&](int64_t begin, int64_t end, int) {
+            if (end - begin == 1) return board.attend(static_cast<int>(begin));
+            for (int64_t stage = 0; stage < stages; ++stage) {  // alone
+                for (int share = 0; share < shares; ++share) work(stage, share);
+            }
+        },
+        shares);
+}
+
+}  // namespace lvm
