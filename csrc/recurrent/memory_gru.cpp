@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "recurrent/lines.h"
 #include "recurrent/stages.h"
 #include "rowwise/rowwise.h"
 #include "simd/thread_pool.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr int64_t kChunk = 128;  // vectors at once through a layer: what they make of its inputs stays near
 constexpr int kMostShares = 16;
+constexpr int64_t kLine = 64;
 constexpr int64_t kWholeRows = 16;   // that kernels for many vectors may read
 constexpr double kEpsilon = 1e-8;    // of reconstruct
 constexpr double kTinyNorm = 1e-12;  // torch's normalize divides by no less
@@ -41,8 +43,8 @@ Range part_of(int64_t count, int share, int shares) {
 
 // Codes of a few vectors, and room for one vector before it becomes codes.
 struct Scratch {
-    std::vector<uint8_t> codes;
-    std::vector<float> scales, numbers;
+    Lines<uint8_t> codes;
+    Lines<float> scales, numbers;
 };
 
 }  // namespace
@@ -55,7 +57,9 @@ class MemoryGru::Pass {
         const int64_t hidden = units(model), gates = model.layers_[0].recurrence.outputs;
         const int64_t deepest = std::max(
             {model.layers_[0].inputs.depth, model.keys_.depth, model.contents_.depth, model.narrow_.depth});
-        code_bytes_ = up_to(deepest * model.format_.code_bytes, 64);
+        // An odd number of cache lines: vectors an even power of two apart would push each other out of the
+        // cache.
+        code_bytes_ = up_to(deepest * model.format_.code_bytes, kLine) | kLine;
         codes_.resize(static_cast<size_t>(up_to(rows_, kWholeRows) * code_bytes_));
         scales_.resize(static_cast<size_t>(up_to(rows_, kWholeRows)));
         projected_.resize(static_cast<size_t>(rows_ * gates));
@@ -89,7 +93,7 @@ class MemoryGru::Pass {
         chunk_ = (steps + chunks - 1) / chunks;
         const int64_t in_layer = 2 + chunk_, in_chunk = in_layer * model.sizes_.layers;
         const int64_t recurrent = chunks * in_chunk;
-        const std::vector<float>& last = chunks % 2 ? states.next_ : states.now_;
+        const Lines<float>& last = chunks % 2 ? states.next_ : states.now_;
         final_ = last.data() + (model.sizes_.layers - 1) * batch_ * units(model);
         run_stages(recurrent + 4, shares_, [&](int64_t stage, int share) {
             if (stage >= recurrent) return head(static_cast<int>(stage - recurrent), share);
@@ -244,9 +248,9 @@ class MemoryGru::Pass {
     const int64_t batch_, rows_;  // rows_: vectors of a chunk
     int shares_;
     int64_t code_bytes_;
-    std::vector<uint8_t> codes_;  // of the inputs of a layer
-    std::vector<float> scales_, projected_, products_, sequences_[2];
-    std::vector<float> keys_, contents_, wide_, raw_;
+    Lines<uint8_t> codes_;  // of the inputs of a layer
+    Lines<float> scales_, projected_, products_, sequences_[2];
+    Lines<float> keys_, contents_, wide_, raw_;
     std::vector<Scratch> scratch_;
 
     // of the run
@@ -321,7 +325,7 @@ bool MemoryGru::advance(const float* context, int64_t steps, States& states, flo
     if (!pass || !pass->fits(*this, steps, batch)) pass = std::make_unique<Pass>(*this, steps, batch);
     pass->run(*this, context, steps, states);
     bool finite = true;
-    std::vector<float> delta(static_cast<size_t>(width));
+    Lines<float> delta(static_cast<size_t>(width));
     const float* current = context + (steps - 1) * batch * width;
     for (int64_t b = 0; b < batch; ++b) {
         const float* raw = pass->raw(b);

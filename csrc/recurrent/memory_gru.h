@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "recurrent/activations.h"
+#include "recurrent/lines.h"
 #include "recurrent/packed.h"
 #include "simd/big_buffer.h"
 
@@ -59,7 +60,7 @@ class MemoryGru {
       private:
         friend class MemoryGru;
         int64_t batch_;
-        std::vector<float> now_, next_;  // [L][B][units, padded]
+        Lines<float> now_, next_;  // [L][B][units, padded]
     };
 
     // Takes `steps` steps from the states, which move on, and predicts what comes after the last of them.

@@ -22,72 +22,67 @@ struct alignas(64) TileShapes {
     }
 };
 
+// Of the upper and the lower digits, of two vectors of outputs.
 struct Sums {
-    alignas(64) int32_t upper[3][kTileRows][W];
-    alignas(64) int32_t lower[3][kTileRows][W];
+    alignas(64) int32_t upper[2][kTileRows][W];
+    alignas(64) int32_t lower[2][kTileRows][W];
 };
 
-// Sixteen vectors with one block. Tiles 0-2 and 3-5 hold the sums of the upper and the lower digits, tile 6
-// the digits, tile 7 the weights.
+// Sixteen vectors with the outputs of two of a block's thirds: tiles 0-1 and 2-3 hold the sums of the upper
+// and the lower digits, 4 and 5 these digits, 6 and 7 the weights.
 template <Format kFormat>
-void multiply(const int8_t* panel, int64_t chunks, const uint8_t* digits, int64_t lower, int64_t stride,
-              Sums& sums) {
+void multiply(const int8_t* first, const int8_t* second, int64_t chunks, const uint8_t* digits, int64_t lower,
+              int64_t stride, Sums& sums) {
+    constexpr int64_t kBetween = 3 * kTileBytes;  // from one step of the weights to the next
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    _tile_zero(4);
-    _tile_zero(5);
-    constexpr int64_t kBetween = 3 * kTileBytes;  // from one step of the weights to the next
-    for (int64_t chunk = 0; chunk < chunks; ++chunk, panel += kTileRows * kBetween, digits += kTileBytes) {
-#define LVM_MULTIPLY(sum, part)                            \
-    _tile_loadd(7, panel + (part) * kTileBytes, kBetween); \
-    if constexpr (kFormat == Format::int8) {               \
-        _tile_dpbusd(sum, 6, 7);                           \
-    } else {                                               \
-        _tile_dpbf16ps(sum, 6, 7);                         \
-    }
-        _tile_loadd(6, digits, stride);
-        LVM_MULTIPLY(0, 0)
-        LVM_MULTIPLY(1, 1)
-        LVM_MULTIPLY(2, 2)
-        _tile_loadd(6, digits + lower, stride);
-        LVM_MULTIPLY(3, 0)
-        LVM_MULTIPLY(4, 1)
-        LVM_MULTIPLY(5, 2)
-#undef LVM_MULTIPLY
+    for (int64_t chunk = 0; chunk < chunks; ++chunk, digits += kTileBytes) {
+        const int64_t offset = chunk * kTileRows * kBetween;
+        _tile_loadd(4, digits, stride);
+        _tile_loadd(6, first + offset, kBetween);
+        _tile_loadd(7, second + offset, kBetween);
+        _tile_loadd(5, digits + lower, stride);
+        if constexpr (kFormat == Format::int8) {
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            _tile_dpbusd(2, 5, 6);
+            _tile_dpbusd(3, 5, 7);
+        } else {
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
     }
     _tile_stored(0, sums.upper[0], kTileBytes);
     _tile_stored(1, sums.upper[1], kTileBytes);
-    _tile_stored(2, sums.upper[2], kTileBytes);
-    _tile_stored(3, sums.lower[0], kTileBytes);
-    _tile_stored(4, sums.lower[1], kTileBytes);
-    _tile_stored(5, sums.lower[2], kTileBytes);
+    _tile_stored(2, sums.lower[0], kTileBytes);
+    _tile_stored(3, sums.lower[1], kTileBytes);
 }
 
+// The results for one vector of outputs, the `at`-th of all, from its sums in a Sums.
 template <Format kFormat>
-void write(const PackedMatrix& matrix, const Codes& codes, const Sums& sums, int64_t row, int64_t rows,
-           int64_t block, float* out) {
-    for (int64_t part = 0; part < 3; ++part) {
-        const int64_t at = block * kOutputs + part * W;
-        const __m512 bias = _mm512_loadu_ps(matrix.bias + at);
-        for (int64_t r = 0; r < rows; ++r) {
-            const __m512i upper = _mm512_load_si512(sums.upper[part][r]);
-            const __m512i lower = _mm512_load_si512(sums.lower[part][r]);
-            __m512 result;
-            if constexpr (kFormat == Format::int8) {
-                const __m512i starts = _mm512_loadu_si512(matrix.starts + at);
-                const __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(upper, starts)),
-                                                   _mm512_set1_ps(128), _mm512_cvtepi32_ps(lower));
-                const __m512 scale =
-                    _mm512_mul_ps(_mm512_loadu_ps(matrix.scales + at), _mm512_set1_ps(codes.scales[row + r]));
-                result = _mm512_fmadd_ps(scale, sum, bias);
-            } else {
-                const __m512 sum = _mm512_add_ps(_mm512_castsi512_ps(upper), _mm512_castsi512_ps(lower));
-                result = _mm512_add_ps(sum, bias);
-            }
-            _mm512_storeu_ps(out + (row + r) * matrix.outputs + at, result);
+void write(const PackedMatrix& matrix, const Codes& codes, const int32_t (*uppers)[W],
+           const int32_t (*lowers)[W], int64_t row, int64_t rows, int64_t at, float* out) {
+    constexpr bool kInts = kFormat == Format::int8;
+    const __m512 bias = _mm512_loadu_ps(matrix.bias + at);
+    const __m512 scales = kInts ? _mm512_loadu_ps(matrix.scales + at) : bias;
+    const __m512i starts = kInts ? _mm512_loadu_si512(matrix.starts + at) : __m512i{};
+    for (int64_t r = 0; r < rows; ++r) {
+        const __m512i upper = _mm512_load_si512(uppers[r]), lower = _mm512_load_si512(lowers[r]);
+        __m512 result;
+        if constexpr (kInts) {
+            const __m512 upper_sum = _mm512_cvtepi32_ps(_mm512_add_epi32(upper, starts));
+            const __m512 sum = _mm512_fmadd_ps(upper_sum, _mm512_set1_ps(128), _mm512_cvtepi32_ps(lower));
+            const __m512 scale = _mm512_mul_ps(scales, _mm512_set1_ps(codes.scales[row + r]));
+            result = _mm512_fmadd_ps(scale, sum, bias);
+        } else {
+            const __m512 sum = _mm512_add_ps(_mm512_castsi512_ps(upper), _mm512_castsi512_ps(lower));
+            result = _mm512_add_ps(sum, bias);
         }
+        _mm512_storeu_ps(out + (row + r) * matrix.outputs + at, result);
     }
 }
 
@@ -99,13 +94,17 @@ void product(const PackedMatrix& matrix, const Codes& codes, int64_t rows, int64
     _tile_loadconfig(&shapes);
     Sums sums;
     const int64_t row_bytes = matrix.depth * kElement;
-    for (int64_t block = first; block < last; ++block) {
-        const int8_t* panel = matrix.weights + block * kOutputs * row_bytes;
+    const auto third = [&](int64_t i) {
+        return matrix.weights + i / 3 * kOutputs * row_bytes + i % 3 * kTileBytes;
+    };
+    for (int64_t i = 3 * first; i < 3 * last; i += 2) {
+        const int64_t next = i + 1 < 3 * last ? i + 1 : i;
         for (int64_t row = 0; row < rows; row += kTileRows) {
-            multiply<kFormat>(panel, row_bytes / kTileBytes, codes.data + row * codes.bytes, row_bytes,
-                              codes.bytes, sums);
-            write<kFormat>(matrix, codes, sums, row, rows - row < kTileRows ? rows - row : kTileRows, block,
-                           out);
+            const int64_t members = rows - row < kTileRows ? rows - row : kTileRows;
+            multiply<kFormat>(third(i), third(next), row_bytes / kTileBytes, codes.data + row * codes.bytes,
+                              row_bytes, codes.bytes, sums);
+            write<kFormat>(matrix, codes, sums.upper[0], sums.lower[0], row, members, i * W, out);
+            write<kFormat>(matrix, codes, sums.upper[1], sums.lower[1], row, members, next * W, out);
         }
     }
     _tile_release();

@@ -23,8 +23,10 @@ inline Digits all(const Digit* p) {
 }
 inline Weights load_weights(const int8_t* p) { return _mm512_loadu_si512(p); }
 inline Ints load_ints(const int32_t* p) { return _mm512_loadu_si512(p); }
+// Not the intrinsic: GCC copies every sum to and fro around it in a loop.
 inline Ints multiply_add(Ints sums, Digits digits, Weights weights) {
-    return _mm512_dpbusd_epi32(sums, digits, weights);
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(digits), "v"(weights));
+    return sums;
 }
 inline Vec to_floats(Ints sums) { return {_mm512_cvtepi32_ps(sums)}; }
 

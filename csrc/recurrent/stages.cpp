@@ -23,18 +23,19 @@ inline void relax() {
 #endif
 }
 
-// Where one share stands: 2 * stage while it waits for that stage, 2 * stage + 1 while a thread is at it.
-struct alignas(64) Share {
-    std::atomic<int64_t> progress{0};
+// Where one share stands. Everyone watches `done`; `taken` is left to the thread whose share it is, in whose
+// cache it stays, unless that thread is late.
+struct Share {
+    alignas(64) std::atomic<int64_t> done{0};   // stages
+    alignas(64) std::atomic<int64_t> taken{0};  // stages
     std::atomic<bool> has_thread{false};
 
-    bool waits(int64_t stage) const { return progress.load(std::memory_order_acquire) == 2 * stage; }
-    bool is_done(int64_t stage) const { return progress.load(std::memory_order_acquire) >= 2 * stage + 2; }
+    bool is_done(int64_t stage) const { return done.load(std::memory_order_acquire) > stage; }
     bool take(int64_t stage) {
-        int64_t waiting = 2 * stage;
-        return progress.compare_exchange_strong(waiting, waiting + 1, std::memory_order_acq_rel);
+        return taken.load(std::memory_order_relaxed) == stage &&
+               taken.compare_exchange_strong(stage, stage + 1, std::memory_order_relaxed);
     }
-    void finish(int64_t stage) { progress.store(2 * stage + 2, std::memory_order_release); }
+    void finish(int64_t stage) { done.store(stage + 1, std::memory_order_release); }
 };
 
 class Board {
@@ -45,7 +46,7 @@ class Board {
     // One thread's way through all stages, its own share first.
     void attend(int own) {
         at(own).has_thread.store(true, std::memory_order_relaxed);
-        for (int64_t stage = at(own).progress.load(std::memory_order_acquire) / 2; stage < stages_; ++stage) {
+        for (int64_t stage = at(own).done.load(std::memory_order_acquire); stage < stages_; ++stage) {
             attempt(stage, own);
             for (int i = 1; i < count(); ++i) see_done(stage, (own + i) % count());
             see_done(stage, own);
@@ -57,7 +58,7 @@ class Board {
     Share& at(int share) { return shares_[static_cast<size_t>(share)]; }
 
     void attempt(int64_t stage, int share) {
-        if (!at(share).waits(stage) || !at(share).take(stage)) return;
+        if (!at(share).take(stage)) return;
         work_(stage, share);
         at(share).finish(stage);
     }

@@ -46,34 +46,42 @@ def packed(model: Any, weights: str) -> MemoryGru:
 
     Changes are told by torch's version counters, which count every in-place change but those made through ``.data``.
     """
-    marks = _marks_of(model)
-    key = (weights, simd_level())
+    key, tensors = (weights, simd_level()), _tensors(model)
     kept = _KEPT.setdefault(model, {})
-    if marks is None or key not in kept or kept[key].marks != marks:
-        kept[key] = _Packed(_pack_memory_gru(model, weights), marks or ())
-    return kept[key].core
+    if key in kept and kept[key].holds(tensors):
+        return kept[key].core
+    core = _pack_memory_gru(model, weights)
+    if any(tensor.is_inference() for tensor in tensors):  # torch counts no changes of these
+        return core
+    kept[key] = _Packed(core, [_Mark(tensor, tensor.detach(), tensor._version) for tensor in tensors])
+    return core
 
 
 class _Mark(NamedTuple):
-    identity: int
+    """A tensor as it was; the alias keeps its memory from being given to another."""
+
+    tensor: Tensor
+    alias: Tensor
     version: int
-    address: int
+
+    def holds(self, tensor: Tensor) -> bool:
+        same = self.tensor is tensor and self.alias.data_ptr() == tensor.data_ptr()
+        return same and self.version == tensor._version
 
 
 class _Packed(NamedTuple):
     core: MemoryGru
-    marks: tuple[_Mark, ...]
+    marks: list[_Mark]
+
+    def holds(self, tensors: list[Tensor]) -> bool:
+        return len(self.marks) == len(tensors) and all(map(_Mark.holds, self.marks, tensors))
 
 
 _KEPT: WeakKeyDictionary[nn.Module, dict[tuple[str, str], _Packed]] = WeakKeyDictionary()
 
 
-def _marks_of(model: Any) -> tuple[_Mark, ...] | None:
-    """What changes when a weight does; None where torch keeps no count."""
-    tensors = [*model.parameters(), model.memory.memory]
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return tuple(_Mark(id(tensor), tensor._version, tensor.data_ptr()) for tensor in tensors)
+def _tensors(model: Any) -> list[Tensor]:
+    return [*model.parameters(), model.memory.memory]
 
 
 def _pack_memory_gru(model: Any, weights: str) -> MemoryGru:

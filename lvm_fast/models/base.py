@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..inference.packed import can_pack, check_precision
-from ..inference.predictor import predict_packed
+from ..inference.predictor import check_finite, predict_packed
 from ..inference.streaming import Stream
 from ..kernels import reconstruct
 from .recurrence import last_valid
@@ -100,7 +100,6 @@ class LatentVectorModel(nn.Module, ABC):
         given = _own_copy(context) if isinstance(context, np.ndarray) else context
         counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
         self.check_context(given, counts)
-        _check_finite(given)
         if can_pack("predict", self, weights) and (weights != "float32" or len(given) <= _FEW):
             predicted = predict_packed(self, given.cpu(), counts, weights)
         else:
@@ -125,6 +124,7 @@ class LatentVectorModel(nn.Module, ABC):
         return Stream(self, batch_size, weights)
 
     def _predict_in_torch(self, given: Tensor, counts: Tensor | None) -> Tensor:
+        check_finite(given)
         rows = given.to(next(self.parameters()))  # (B, N, D) on the model's device, in its dtype
         was_training = self.training
         self.eval()
@@ -214,9 +214,3 @@ def _own_copy(context: NDArray[Any]) -> Tensor:
         raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")
     return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays
 
-
-def _check_finite(context: Tensor) -> None:
-    finite = context.isfinite().all(dim=2)  # (B, N)
-    if not finite.all():
-        row, position = (int(i) for i in (~finite).nonzero()[0])
-        raise ValueError(f"predict: context[{row}, {position}] holds NaN or Inf; expected finite values")
