@@ -1,5 +1,6 @@
 #include "recurrent/stages.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -46,7 +47,7 @@ class Board {
     // One thread's way through all stages, its own share first.
     void attend(int own) {
         at(own).has_thread.store(true, std::memory_order_relaxed);
-        for (int64_t stage = at(own).done.load(std::memory_order_acquire); stage < stages_; ++stage) {
+        for (int64_t stage = all_done(); stage < stages_; ++stage) {
             attempt(stage, own);
             for (int i = 1; i < count(); ++i) see_done(stage, (own + i) % count());
             see_done(stage, own);
@@ -56,6 +57,14 @@ class Board {
   private:
     int count() const { return static_cast<int>(shares_.size()); }
     Share& at(int share) { return shares_[static_cast<size_t>(share)]; }
+
+    // How many stages are over: where a thread that comes late begins.
+    int64_t all_done() const {
+        int64_t least = stages_;
+        for (const Share& share : shares_)
+            least = std::min(least, share.done.load(std::memory_order_acquire));
+        return least;
+    }
 
     void attempt(int64_t stage, int share) {
         if (!at(share).take(stage)) return;
