@@ -213,4 +213,3 @@ def _own_copy(context: NDArray[Any]) -> Tensor:
     if context.dtype.kind != "f":
         raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")
     return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays
-
