@@ -71,8 +71,11 @@ struct FloatSums {
             for (int v = 0; v < V; ++v) sums[r][v] = load(bias + v * W);
         }
     }
-    void add(int v, Vec weights, int64_t d) {
-        for (int r = 0; r < kRows; ++r) sums[r][v] = fma(set1(x[r][d]), weights, sums[r][v]);
+    void add(const Vec (&weights)[V], int64_t d) {
+        for (int r = 0; r < kRows; ++r) {
+            const Vec number = set1(x[r][d]);
+            for (int v = 0; v < V; ++v) sums[r][v] = fma(number, weights[v], sums[r][v]);
+        }
     }
     void write(float* out, int64_t stride) const {
         for (int r = 0; r < kRows; ++r) {
@@ -88,7 +91,9 @@ void float_blocks(const PackedMatrix& matrix, const Codes& codes, int64_t row, i
     const int64_t depth = matrix.depth, size = depth * kOutputs;
     const float* panel = reinterpret_cast<const float*>(matrix.weights) + block * size;
     for (int64_t d = 0; d < depth; ++d, panel += kOutputs) {
-        for (int v = 0; v < all.V; ++v) all.add(v, load(panel + v / 3 * size + v % 3 * W), d);
+        Vec weights[all.V];
+        for (int v = 0; v < all.V; ++v) weights[v] = load(panel + v / 3 * size + v % 3 * W);
+        all.add(weights, d);
     }
     all.write(out, stride);
 }
@@ -100,12 +105,12 @@ void bfloat_blocks(const PackedMatrix& matrix, const Codes& codes, int64_t row, 
     const int64_t depth = matrix.depth, size = depth * kOutputs;
     const BHalf* panel = reinterpret_cast<const BHalf*>(matrix.weights) + block * size;
     for (int64_t d = 0; d < depth; d += 2, panel += 2 * kOutputs) {
+        Vec even[all.V], odd[all.V];
         for (int v = 0; v < all.V; ++v) {
-            Vec even, odd;
-            widen_pairs(panel + v / 3 * size + v % 3 * 2 * W, even, odd);
-            all.add(v, even, d);
-            all.add(v, odd, d + 1);
+            widen_pairs(panel + v / 3 * size + v % 3 * 2 * W, even[v], odd[v]);
         }
+        all.add(even, d);
+        all.add(odd, d + 1);
     }
     all.write(out, stride);
 }

@@ -68,7 +68,7 @@ class Stream:
         rows = self._checked(vector)
         predicted = self._steps.advance(rows[None])
         if predicted is None:
-            self._raise_fault(rows)
+            raise self._fault_of(rows)
         return torch.from_numpy(predicted).to(vector.device) if isinstance(vector, Tensor) else predicted
 
     def _checked(self, vector: Any) -> NDArray[np.float32]:
@@ -87,11 +87,11 @@ class Stream:
             vector = vector.detach().to("cpu", torch.float32).numpy()
         return np.ascontiguousarray(vector, np.float32).reshape(expected)
 
-    def _raise_fault(self, rows: NDArray[np.float32]) -> None:
+    def _fault_of(self, rows: NDArray[np.float32]) -> ValueError:
         finite = np.isfinite(rows).all(axis=1)
         if finite.all():
-            raise ValueError("push: the prediction is NaN or infinite; expected finite weights and moderate vectors")
-        raise ValueError(f"push: vector[{int(np.argmin(finite))}] holds NaN or Inf; expected finite values")
+            return ValueError("push: the prediction is NaN or infinite; expected finite weights and moderate vectors")
+        return ValueError(f"push: vector[{int(np.argmin(finite))}] holds NaN or Inf; expected finite values")
 
 
 class _Steps(Protocol):
