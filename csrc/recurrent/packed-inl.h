@@ -71,6 +71,11 @@ struct FloatSums {
             for (int v = 0; v < V; ++v) sums[r][v] = load(bias + v * W);
         }
     }
+    // A single vector waits for nothing but weights, which may come from memory; more would only lose loads.
+    static void fetch(const void* weights) {
+        constexpr int64_t kAhead = 36 * 64;
+        if constexpr (kRows == 1) __builtin_prefetch(static_cast<const char*>(weights) + kAhead);
+    }
     void add(const Vec (&weights)[V], int64_t d) {
         for (int r = 0; r < kRows; ++r) {
             const Vec number = set1(x[r][d]);
@@ -92,7 +97,11 @@ void float_blocks(const PackedMatrix& matrix, const Codes& codes, int64_t row, i
     const float* panel = reinterpret_cast<const float*>(matrix.weights) + block * size;
     for (int64_t d = 0; d < depth; ++d, panel += kOutputs) {
         Vec weights[all.V];
-        for (int v = 0; v < all.V; ++v) weights[v] = load(panel + v / 3 * size + v % 3 * W);
+        for (int v = 0; v < all.V; ++v) {
+            const float* w = panel + v / 3 * size + v % 3 * W;
+            weights[v] = load(w);
+            all.fetch(w);
+        }
         all.add(weights, d);
     }
     all.write(out, stride);
@@ -107,7 +116,9 @@ void bfloat_blocks(const PackedMatrix& matrix, const Codes& codes, int64_t row, 
     for (int64_t d = 0; d < depth; d += 2, panel += 2 * kOutputs) {
         Vec even[all.V], odd[all.V];
         for (int v = 0; v < all.V; ++v) {
-            widen_pairs(panel + v / 3 * size + v % 3 * 2 * W, even[v], odd[v]);
+            const BHalf* w = panel + v / 3 * size + v % 3 * 2 * W;
+            widen_pairs(w, even[v], odd[v]);
+            all.fetch(w);
         }
         all.add(even, d);
         all.add(odd, d + 1);
