@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -83,16 +84,69 @@ def test_training_step(timed, model, vectors, peer):
     assert 0 < timed("training step, memory_gru, context 100, batch 32", peer, step, rounds=5) < 2
 
 
+PREDICTORS = {  # precision, and the largest difference from float32 that is allowed, as a length
+    "lvm_fast": ("float32", 1e-5),
+    "lvm_fast, bf16 weights": ("bfloat16", 0.01),
+    "lvm_fast, int8 weights": ("int8", 0.02),
+    "torch eager": ("float32", 1e-5),
+    "torch eager, bf16 autocast": ("bfloat16", 0.02),
+}
+
+
+def eager(literal: nn.Module, context: Tensor, precision: str = "float32") -> Tensor:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        return nn.functional.normalize(context[:, -1] + literal(context).float(), dim=-1)
+
+
+def check_against(expected: Tensor, allowed: float, result: Tensor) -> str:
+    error = float((result - expected).norm())
+    assert error < allowed
+    return f"off by {error:.0e}"
+
+
+def weights_of_a_step(model: nn.Module) -> int:
+    """How many weights one step reads, with the memory's reads folded as `lvm_fast.inference.packed` does."""
+    dim, hidden, layers, slots = (model.config[k] for k in ("input_dim", "hidden_dim", "num_layers", "memory_slots"))
+    recurrent = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)
+    return recurrent + hidden * (slots + dim + hidden) + hidden * slots + 2 * hidden * (hidden + dim)
+
+
 @pytest.mark.parametrize("length", [100, 500])
-@pytest.mark.parametrize("peer", ["lvm_fast", "torch eager"])
+@pytest.mark.parametrize("peer", PREDICTORS)
 def test_prediction(timed, model, vectors, peer, length):
     context = contexts(vectors, 1, length)
     literal = LiteralMemoryGRU(model).eval()
+    expected = eager(literal, context)
+    precision, allowed = PREDICTORS[peer]
+    call = (
+        (lambda: eager(literal, context, precision))
+        if peer.startswith("torch")
+        else (lambda: model.predict(context, weights=precision))
+    )
+    check = partial(check_against, expected, allowed)
+    check(timed(f"prediction, memory_gru, context {length}, batch 1", peer, call, note=lambda result, _: check(result)))
 
-    def eager() -> Tensor:
-        with torch.no_grad():
-            return nn.functional.normalize(context[:, -1] + literal(context), dim=-1)
 
-    call = eager if peer == "torch eager" else lambda: model.predict(context)
-    result = timed(f"prediction, memory_gru, context {length}, batch 1", peer, call)
-    torch.testing.assert_close(result, eager(), atol=1e-5, rtol=1e-4)
+@pytest.mark.parametrize("peer", PREDICTORS)
+def test_push(timed, model, vectors, peer):
+    """One more vector of a stream; torch has no such thing and reads the last hundred again."""
+    context = contexts(vectors, 1, 100)
+    literal = LiteralMemoryGRU(model).eval()
+    expected = eager(literal, context)
+    precision, allowed = PREDICTORS[peer]
+    group = "push of a stream, memory_gru, batch 1 (20 pushes)"
+    if peer.startswith("torch"):
+        check_against(expected, allowed, eager(literal, context, precision))
+        timed(group, peer, lambda: [eager(literal, context, precision) for _ in range(20)], rounds=1)
+        return
+    stream = model.stream(weights=precision)
+    for vector in context[0]:
+        last = stream.push(vector)
+    read = 20 * weights_of_a_step(model) * {"float32": 4, "bfloat16": 2, "int8": 1}[precision]
+    error = check_against(expected, allowed, last)
+    timed(
+        group,
+        peer,
+        lambda: [stream.push(context[0, 0]) for _ in range(20)],
+        note=lambda _, median: f"{error}; {read / median / 1e9:.0f} GB/s of weights",
+    )

@@ -2,10 +2,11 @@
 The compute core of lvm_fast. Use it through lvm_fast.kernels, lvm_fast.ops and lvm_fast.scoring.
 """
 from __future__ import annotations
+import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Bank', 'Rows', 'dropout', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'half_padded', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'half_padded', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not keep the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.
@@ -17,6 +18,24 @@ class Rows:
         ...
     @property
     def rows(self) -> int:
+        ...
+class MemoryGru:
+    """
+    A packed memory GRU; see csrc/recurrent/memory_gru.h and lvm_fast.inference.packed.
+    """
+    def __init__(self, *, weights: str, layers: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], "FixedSize(4)"]], input_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], input_epsilon: typing.SupportsFloat | typing.SupportsIndex, keys: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], contents: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_epsilon: typing.SupportsFloat | typing.SupportsIndex, widen: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], narrow: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], unit_delta: bool) -> None:
+        ...
+class MemoryGruStream:
+    """
+    The hidden states of B sequences in a packed memory GRU.
+    """
+    def __init__(self, model: MemoryGru, batch: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def advance(self, context: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float32] | None:
+        """
+        Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come next. None if a number of either is NaN or infinite; the states moved on only if it is a prediction's.
+        """
+    def reset(self) -> None:
         ...
 class Bank:
     """

@@ -9,6 +9,7 @@ void bind_system(pybind11::module_& module);
 void bind_rows(pybind11::module_& module);
 void bind_rowwise(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
+void bind_memory_gru(pybind11::module_& module);
 void bind_scoring(pybind11::module_& module);
 
 }  // namespace lvm::python

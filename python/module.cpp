@@ -7,5 +7,6 @@ PYBIND11_MODULE(_core, module) {
     lvm::python::bind_rows(module);
     lvm::python::bind_rowwise(module);
     lvm::python::bind_recurrent(module);
+    lvm::python::bind_memory_gru(module);
     lvm::python::bind_scoring(module);
 }

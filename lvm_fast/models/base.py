@@ -13,9 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..inference.packed import can_pack, check_precision
+from ..inference.predictor import check_finite, predict_packed
+from ..inference.streaming import Stream
 from ..kernels import reconstruct
 from .recurrence import last_valid
 from .saving import save_pretrained
+
+_FEW = 3  # contexts that run faster one by one on packed weights than together in torch
 
 
 class LatentVectorModel(nn.Module, ABC):
@@ -105,7 +110,11 @@ class LatentVectorModel(nn.Module, ABC):
         Args:
             context: (B, N, D), a tensor or a numpy array of any float dtype, right-padded where `lengths` is given.
             lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
-            weights: Precision of the weights: "float32".
+            weights: Precision of the weights: "float32", or for a memory_gru on the CPU "bfloat16" or "int8" (a scale
+                for each row), which are quicker for few contexts. All else stays float32, but that int8 weights meet
+                vectors rounded to 15 bits. A trained model of the reference's sizes, on 24 contexts of 100 vectors, was
+                off by at most 0.0021 (bfloat16) and 0.0046 (int8) of the unit vector's length, a cosine above
+                0.99998 with the float64 result; under torch's bfloat16 autocast it was off by 0.0038.
 
         Returns:
             Unit next vectors (B, D), float32, a tensor or a numpy array as the context was.
@@ -113,14 +122,37 @@ class LatentVectorModel(nn.Module, ABC):
         Raises:
             ValueError: The context, the lengths or `weights` do not fit, or a context row is NaN or infinite.
         """
-        if weights != "float32":
-            raise ValueError(f"predict: weights = {weights!r}; expected 'float32'")
+        check_precision("predict", weights)
         if not isinstance(context, Tensor | np.ndarray):
             raise ValueError(f"predict: context is a {type(context).__name__}; expected a tensor or a numpy array")
         given = _own_copy(context) if isinstance(context, np.ndarray) else context
         counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
         self.check_context(given, counts)
-        _check_finite(given)
+        if can_pack("predict", self, weights) and (weights != "float32" or len(given) <= _FEW):
+            predicted = predict_packed(self, given.cpu(), counts, weights)
+        else:
+            predicted = self._predict_in_torch(given, counts)
+        if not isinstance(context, np.ndarray):
+            return predicted.to(given.device)
+        array: NDArray[np.float32] = predicted.cpu().numpy()
+        return array
+
+    def stream(self, batch_size: int = 1, weights: str = "float32") -> Stream:
+        """Make a stream: `push` reads one vector of each of B sequences and predicts the next, at the cost of one step.
+
+        The stream holds the hidden states, and a copy of the weights taken now: later changes do not reach it.
+
+        Args:
+            batch_size: Sequences B.
+            weights: As in `predict`.
+
+        Raises:
+            ValueError: The model is of a kind that cannot stream, or an argument does not fit.
+        """
+        return Stream(self, batch_size, weights)
+
+    def _predict_in_torch(self, given: Tensor, counts: Tensor | None) -> Tensor:
+        check_finite(given)
         rows = given.to(next(self.parameters()))  # (B, N, D) on the model's device, in its dtype
         was_training = self.training
         self.eval()
@@ -129,10 +161,7 @@ class LatentVectorModel(nn.Module, ABC):
                 predicted: Tensor = reconstruct(last_valid(rows, counts), self(rows, counts)).float()  # (B, D)
         finally:
             self.train(was_training)
-        if not isinstance(context, np.ndarray):
-            return predicted.to(given.device)
-        array: NDArray[np.float32] = predicted.cpu().numpy()
-        return array
+        return predicted
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:
         """Raise ValueError unless the context is (B, N, D), not empty, and the lengths are integers 1 to N, (B,)."""
@@ -212,10 +241,3 @@ def _own_copy(context: NDArray[Any]) -> Tensor:
     if context.dtype.kind != "f":
         raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")
     return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays
-
-
-def _check_finite(context: Tensor) -> None:
-    finite = context.isfinite().all(dim=2)  # (B, N)
-    if not finite.all():
-        row, position = (int(i) for i in (~finite).nonzero()[0])
-        raise ValueError(f"predict: context[{row}, {position}] holds NaN or Inf; expected finite values")

@@ -1,0 +1,1 @@
+"""Prediction one context, or one step, at a time: packed weights, streams."""

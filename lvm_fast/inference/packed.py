@@ -1,0 +1,131 @@
+"""Models packed for one context at a time: every weight once, in float32, bfloat16 or int8, for the core."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .._core import MemoryGru
+from ..kernels import simd_level
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+PACKABLE = ("memory_gru",)
+
+
+def check_precision(where: str, weights: Any) -> None:
+    """Raise ValueError unless `weights` is the name of a precision."""
+    if weights not in PRECISIONS:
+        raise ValueError(f"{where}: weights = {weights!r}; expected {', '.join(map(repr, PRECISIONS))}")
+
+
+def can_pack(where: str, model: Any, weights: str) -> bool:
+    """Whether the core runs this model with such weights; float32 is left to torch where it does not.
+
+    Raises:
+        ValueError: It does not, and torch has no bfloat16 or int8 weights to offer either.
+    """
+    device, dtype = next(model.parameters()).device.type, next(model.parameters()).dtype
+    is_known = model.model_type in PACKABLE
+    if weights == "float32":
+        return is_known and device == "cpu" and dtype == torch.float32
+    if not is_known:
+        raise ValueError(f"{where}: weights = {weights!r} of a {model.model_type}; expected 'float32' for this model")
+    if device != "cpu":
+        raise ValueError(f"{where}: weights = {weights!r} on {device}; expected 'float32', or a model on the CPU")
+    return True
+
+
+def packed(model: Any, weights: str) -> MemoryGru:
+    """The packed model, made anew whenever a weight has changed since the last call.
+
+    Changes are told by torch's version counters, which count every in-place change but those made through ``.data``.
+    """
+    key, tensors = (weights, simd_level()), _tensors(model)
+    kept = _KEPT.setdefault(model, {})
+    if key in kept and kept[key].holds(tensors):
+        return kept[key].core
+    core = _pack_memory_gru(model, weights)
+    if any(tensor.is_inference() for tensor in tensors):  # torch counts no changes of these
+        return core
+    kept[key] = _Packed(core, [_Mark(tensor, tensor.detach(), tensor._version) for tensor in tensors])
+    return core
+
+
+class _Mark(NamedTuple):
+    """A tensor as it was; the alias keeps its memory from being given to another."""
+
+    tensor: Tensor
+    alias: Tensor
+    version: int
+
+    def holds(self, tensor: Tensor) -> bool:
+        same = self.tensor is tensor and self.alias.data_ptr() == tensor.data_ptr()
+        return same and self.version == tensor._version
+
+
+class _Packed(NamedTuple):
+    core: MemoryGru
+    marks: list[_Mark]
+
+    def holds(self, tensors: list[Tensor]) -> bool:
+        return len(self.marks) == len(tensors) and all(map(_Mark.holds, self.marks, tensors))
+
+
+_KEPT: WeakKeyDictionary[nn.Module, dict[tuple[str, str], _Packed]] = WeakKeyDictionary()
+
+
+def _tensors(model: Any) -> list[Tensor]:
+    return [*model.parameters(), model.memory.memory]
+
+
+def _pack_memory_gru(model: Any, weights: str) -> MemoryGru:
+    """Fold all that does not depend on the input, in float64: the first memory read, and both products of the second.
+
+    The cosine of the query ``k = W h + b`` with a slot m is ``(m^ W) h + m^ b`` over ``||k||`` for the unit slot m^,
+    and the fusion's share of the content ``sum p_s m_s`` is ``sum p_s (F m_s)``. Of the p_s, their mean is known.
+    """
+    with torch.no_grad():
+        slots, query = model.memory.memory.double(), model.memory.query_proj  # (S, D)
+        query_weight, query_bias = query.weight.double(), query.bias.double()  # (D, H), (D,)
+        fusion, fusion_norm = model.fusion[0], model.fusion[3]
+        from_state, from_content = fusion.weight.double().split([query.in_features, query.out_features], dim=1)
+        unit_slots = F.normalize(slots, dim=1)
+        keys = torch.cat((unit_slots @ query_weight, query_weight, from_state))  # (S + D + H, H)
+        keys_bias = torch.cat((unit_slots @ query_bias, query_bias, fusion.bias.double()))
+        contents = from_content @ slots.T  # (H, S)
+        layers = [[_array(tensor) for tensor in layer] for layer in _layers(model)]
+        return MemoryGru(
+            weights=weights,
+            layers=layers,
+            input_norm=_pair(model.input_norm),
+            input_epsilon=model.input_norm.eps,
+            keys=(_array(keys), _array(keys_bias)),
+            contents=(_array(contents), _array(contents.mean(dim=1))),
+            fusion_norm=_pair(fusion_norm),
+            fusion_epsilon=fusion_norm.eps,
+            widen=_pair(model.output_proj[0]),
+            narrow=_pair(model.output_proj[3]),
+            unit_delta=model.normalize_delta,
+        )
+
+
+def _layers(model: Any) -> list[list[Tensor]]:
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    layers = [[model.gru.get_parameter(f"{name}_l{i}") for name in names] for i in range(model.gru.num_layers)]
+    layers[0][0], layers[0][2] = model.folded_input()
+    return layers
+
+
+def _pair(module: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return _array(module.weight), _array(module.bias)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+    return array

@@ -1,0 +1,273 @@
+"""Predictions and streams on packed weights: against the model in float64, against each other, and their manners."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import lvm_fast as lf
+from lvm_fast import kernels
+from lvm_fast.inference.packed import PRECISIONS, packed
+from lvm_fast.models.base import LatentVectorModel
+
+SIZES = [  # input, hidden, layers, slots
+    (3, 1, 1, 1),
+    (16, 7, 2, 5),
+    (20, 16, 3, 33),
+    (40, 65, 4, 17),
+]
+LARGEST_ERROR = {"float32": 2e-6, "bfloat16": 5e-3, "int8": 2e-2}  # of a unit vector, as a length; tiny models
+
+
+def make(input_dim: int = 16, hidden_dim: int = 12, num_layers: int = 4, memory_slots: int = 8) -> LatentVectorModel:
+    torch.manual_seed(0)
+    model = lf.create_model(
+        "memory_gru", input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers, memory_slots=memory_slots
+    )
+    model.memory.memory.mul_(50.0)  # unlike fresh ones, slots that matter
+    return model
+
+
+def contexts(batch: int, steps: int, dim: int) -> torch.Tensor:
+    return torch.randn(batch, steps, dim, generator=torch.Generator().manual_seed(1))
+
+
+def reference(model: LatentVectorModel, context: torch.Tensor) -> torch.Tensor:
+    """(B, D) in float64, by torch."""
+    return copy.deepcopy(model).double().predict(context.double())
+
+
+def distance(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((got - expected).norm(dim=1).max())
+
+
+@pytest.mark.parametrize("weights", PRECISIONS)
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_predictions_agree_with_torch_in_float64_and_with_a_stream_at_every_step(simd_level, sizes, batch, weights):
+    model = make(*sizes)
+    context = contexts(batch, 11, sizes[0])
+    stream = model.stream(batch, weights=weights)
+    for steps in range(1, 12):
+        whole = model.predict(context[:, :steps], weights=weights)
+        assert distance(whole, reference(model, context[:, :steps])) < LARGEST_ERROR[weights]
+        pushed = stream.push(context[:, steps - 1])
+        torch.testing.assert_close(pushed, whole, atol=1e-6 if weights != "bfloat16" else 2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("weights", PRECISIONS)
+@pytest.mark.parametrize("hidden", [512, 513])
+def test_large_hidden_sizes_and_long_contexts(hidden, weights):
+    model = make(48, hidden, 2, 40)
+    context = contexts(2, 140, 48)
+    whole = model.predict(context, weights=weights)
+    assert distance(whole, reference(model, context)) < 2 * LARGEST_ERROR[weights]
+    stream = model.stream(2, weights=weights)
+    for t in range(140):
+        pushed = stream.push(context[:, t])
+    torch.testing.assert_close(pushed, whole, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("weights", PRECISIONS)
+def test_each_contexts_own_length_counts(weights):
+    model = make()
+    context, lengths = contexts(5, 9, 16), torch.tensor([3, 9, 1, 9, 5])
+    together = model.predict(context, lengths, weights=weights)
+    for b, length in enumerate(lengths.tolist()):
+        alone = model.predict(context[b : b + 1, :length], weights=weights)
+        torch.testing.assert_close(together[b : b + 1], alone, atol=1e-6, rtol=0)
+    three = model.predict(context[:3].numpy(), lengths[:3].numpy(), weights=weights)
+    np.testing.assert_allclose(three, together[:3].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", PRECISIONS)
+def test_the_number_of_threads_changes_nothing(restore_threads, weights):
+    model = make(40, 130, 2, 60)
+    context = contexts(1, 20, 40)
+    results = []
+    for threads in (1, 2, 5):
+        kernels.set_num_threads(threads)
+        results.append(model.predict(context, weights=weights))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("weights", PRECISIONS)
+def test_many_contexts_equal_one_by_one(weights):
+    model = make()
+    context = contexts(19, 6, 16)
+    together = model.predict(context, weights=weights)
+    alone = torch.cat([model.predict(row[None], weights=weights) for row in context])
+    torch.testing.assert_close(together, alone, atol=2e-6, rtol=0)
+
+
+def test_raw_deltas_and_training_mode():
+    model = lf.create_model("memory_gru", input_dim=8, hidden_dim=6, memory_slots=4, normalize_delta=False).train()
+    context, memory = contexts(1, 5, 8), model.memory.memory.clone()
+    assert distance(model.predict(context), reference(model, context)) < 1e-6
+    assert distance(model.stream().push(context[:, 0]), reference(model, context[:, :1])) < 1e-6
+    assert model.training
+    assert torch.equal(model.memory.memory, memory)
+
+
+CHANGES = {
+    "an optimiser's step": lambda model: torch.optim.SGD(model.parameters(), 1.0).step(),
+    "a loaded state": lambda model: model.load_state_dict(make_other(model).state_dict()),
+    "a memory write": lambda model: model.train()(torch.ones(2, 3, 16)),
+    "new storage": lambda model: setattr(model.input_norm.weight, "data", model.input_norm.weight.data * 3),
+}
+
+
+def make_other(model: LatentVectorModel) -> LatentVectorModel:
+    return lf.create_model("memory_gru", **model.config)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("weights", PRECISIONS)
+def test_changed_weights_reach_predictions_but_not_a_stream_made_before(change, weights):
+    model = make().eval()  # a pass in training mode would write the memory
+    context = contexts(1, 4, 16)
+    stream = model.stream(weights=weights)
+    before = model.predict(context, weights=weights)
+    model(context).sum().backward()
+    CHANGES[change](model)
+    after = model.predict(context, weights=weights)
+    assert not torch.equal(before, after)
+    assert distance(after, reference(model.eval(), context)) < LARGEST_ERROR[weights]
+    for t in range(4):
+        pushed = stream.push(context[:, t])
+    torch.testing.assert_close(pushed, before, atol=2e-6, rtol=0)
+
+
+def test_weights_are_packed_once_and_shared():
+    model = make()
+    core = packed(model, "int8")
+    model.predict(contexts(1, 3, 16), weights="int8")
+    assert packed(model, "int8") is core
+    assert packed(copy.deepcopy(model), "int8") is not core
+
+
+def test_weights_made_in_inference_mode():
+    with torch.inference_mode():
+        model = make()
+    context = contexts(1, 3, 16)
+    before = model.predict(context, weights="int8")
+    with torch.inference_mode():
+        model.output_proj[3].bias.add_(1.0)
+    assert not torch.equal(before, model.predict(context, weights="int8"))
+
+
+def test_reset_forgets():
+    model, vector = make(), contexts(2, 1, 16)[:, 0]
+    stream = model.stream(2)
+    first, second = stream.push(vector), stream.push(vector)
+    assert not torch.equal(first, second)
+    stream.reset()
+    assert torch.equal(stream.push(vector), first)
+
+
+def test_numpy_and_torch_of_any_float_dtype_and_stride():
+    model = make()
+    wide = contexts(1, 3, 32)[0, :, ::2]
+    expected = model.predict(wide[None].contiguous())
+    for kind in ("float16", "float64", "numpy"):
+        stream = model.stream(1)
+        vectors = wide.numpy() if kind == "numpy" else wide.to(getattr(torch, kind))
+        for vector in vectors:
+            got = stream.push(vector)
+        assert isinstance(got, np.ndarray if kind == "numpy" else torch.Tensor)
+        assert got.shape == (1, 16)
+        np.testing.assert_allclose(np.asarray(got), expected.numpy(), atol=2e-3 if kind == "float16" else 1e-6)
+    read_only = wide.numpy().copy()
+    read_only.flags.writeable = False
+    np.testing.assert_allclose(model.predict(read_only[None, ::-1]), model.predict(wide.flip(0)[None]), atol=1e-6)
+    assert model.predict(wide[None], weights="int8").dtype == torch.float32
+
+
+def test_other_dtypes_stream_in_plain_torch():
+    model = make().double()
+    context = contexts(2, 4, 16).double()
+    stream = model.stream(2)
+    with torch.no_grad():
+        model.input_norm.weight.mul_(1.0)
+    for t in range(4):
+        got = stream.push(context[:, t])
+        torch.testing.assert_close(got, model.predict(context[:, : t + 1]), atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        stream.push(torch.full((2, 16), torch.nan))
+
+
+class Constant(LatentVectorModel):
+    """Of a kind that nobody packs."""
+
+    model_type = "constant"
+
+    def __init__(self) -> None:
+        super().__init__({"input_dim": 16})
+        self.delta = torch.nn.Parameter(torch.ones(16))
+
+    def forward(self, context, lengths=None):
+        self.check_context(context, lengths)
+        return self.delta.expand(len(context), -1)
+
+    @classmethod
+    def config_from_state(cls, state):
+        return {"input_dim": 16}
+
+
+def test_models_of_other_kinds_predict_in_torch():
+    assert Constant().predict(contexts(1, 3, 16)).shape == (1, 16)
+    with pytest.raises(ValueError, match=r"predict: weights = 'int8' of a constant; expected 'float32'"):
+        Constant().predict(contexts(1, 3, 16), weights="int8")
+
+
+def nan_at(shape, *index):
+    context = torch.zeros(shape)
+    context[index] = torch.nan
+    return context
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.predict(contexts(1, 2, 16), weights="int4"), r"predict: weights = 'int4'; expected 'float32', 'b"),
+        (lambda m: m.predict(nan_at((2, 3, 16), 1, 2, 5), weights="int8"), r"predict: context\[1, 2\] holds NaN"),
+        (lambda m: m.predict(nan_at((1, 3, 16), 0, 0, 5)), r"predict: context\[0, 0\] holds NaN"),
+        (lambda m: m.stream(weights="fp8"), "stream: weights = 'fp8'; expected 'float32'"),
+        (lambda m: m.stream(0), "stream: batch_size = 0; expected an integer of at least 1"),
+        (lambda m: m.stream(True), "stream: batch_size = True"),
+        (lambda m: m.stream(2.0), r"stream: batch_size = 2\.0"),
+        (lambda m: Constant().stream(), "stream: a constant cannot stream; expected one of memory_gru"),
+        (lambda m: m.stream().push([0.0] * 16), "push: vector is a list; expected a tensor or a numpy array"),
+        (lambda m: m.stream().push(torch.zeros(1, 15)), r"push: vector has shape \(1, 15\); expected \(1, 16\)"),
+        (lambda m: m.stream(2).push(torch.zeros(16)), r"push: vector has shape \(16,\); expected \(2, 16\)"),
+        (lambda m: m.stream().push(np.zeros((1, 16), np.int64)), "push: vector has dtype int64; expected a float"),
+        (lambda m: m.stream().push(torch.zeros(1, 16, dtype=torch.int32)), "push: vector has dtype torch.int32"),
+        (lambda m: m.stream(2).push(nan_at((2, 16), 1, 3)), r"push: vector\[1\] holds NaN or Inf"),
+    ],
+)
+def test_mistakes_say_what_was_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make())
+
+
+def test_a_refused_vector_leaves_the_stream_as_it_was():
+    model, context = make(), contexts(1, 3, 16)
+    stream = model.stream()
+    for t in range(3):
+        with pytest.raises(ValueError, match="holds NaN"):
+            stream.push(nan_at((1, 16), 0, t))
+        got = stream.push(context[:, t])
+    torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
+
+
+def test_weights_that_are_not_finite_are_reported():
+    model = make()
+    torch.nn.init.constant_(model.output_proj[3].bias, torch.nan)
+    with pytest.raises(ValueError, match="prediction is NaN or infinite"):
+        model.predict(contexts(1, 3, 16))
+    with pytest.raises(ValueError, match="prediction is NaN or infinite"):
+        model.stream().push(torch.zeros(1, 16))
