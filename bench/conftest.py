@@ -61,23 +61,32 @@ def keep_freed_memory() -> None:
 class Limits:
     """The machine's own limits, measured."""
 
-    FLAGS: ClassVar = {"amx": ["-mavx512f", "-mamx-tile", "-mamx-int8"], "avx512": ["-mavx512f", "-mavx512vnni"]}
+    FLAGS: ClassVar = {
+        "TILES_INT8": ["-mavx512f", "-mamx-tile", "-mamx-int8"],
+        "TILES_BF16": ["-mavx512f", "-mamx-tile", "-mamx-bf16"],
+        "VECTORS_INT8": ["-mavx512f", "-mavx512vnni"],
+        "VECTORS_FP32": ["-mavx512f"],
+    }
+
+    def int8_ops(self, level: str) -> float | None:
+        """TOP/s of int8 products at an instruction set; None without a micro-benchmark."""
+        units = {"amx": "TILES_INT8", "avx512": "VECTORS_INT8"}
+        return self.ops(units[level]) if level in units else None
 
     @cache  # noqa: B019 - one object a run
-    def int8_ops(self, level: str) -> float | None:
-        """TOP/s of int8 products in registers, all threads; None without a micro-benchmark or a compiler."""
-        if level not in self.FLAGS:
-            return None
-        source = Path(__file__).with_name("tile_ceiling.cpp")
+    def ops(self, unit: str) -> float | None:
+        """TOP/s of a unit's products in registers, all threads; None without the unit or a compiler."""
+        source = Path(__file__).with_name("unit_ceiling.cpp")
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "ceiling"
-            build = ["c++", "-O2", "-std=c++20", *self.FLAGS[level], str(source), "-o", str(program), "-pthread"]
+            flags = ["-O2", "-std=c++20", f"-DUNIT={unit}", *self.FLAGS[unit]]
+            threads = str(lf.kernels.num_threads())
             try:
+                build = ["c++", *flags, str(source), "-o", str(program), "-pthread"]
                 subprocess.run(build, check=True, capture_output=True)
+                result = subprocess.run([program, threads], check=True, capture_output=True, text=True)
             except (OSError, subprocess.CalledProcessError):
                 return None
-            threads = str(lf.kernels.num_threads())
-            result = subprocess.run([program, threads], check=True, capture_output=True, text=True)
         return float(result.stdout)
 
     @cache  # noqa: B019

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import copy
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,39 +55,113 @@ def contexts(vectors: np.ndarray, batch: int, length: int) -> Tensor:
 
 
 PEERS = ["lvm_fast", "torch eager", "lvm_fast, bf16 autocast", "torch eager, bf16 autocast"]
+TRAINING = [  # context, batch; torch's backward pass is quadratic in the context
+    pytest.param(100, 32),
+    pytest.param(500, 16, marks=pytest.mark.long),
+    pytest.param(1000, 8, marks=pytest.mark.long),
+]
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_training_step(timed, model, vectors, peer):
-    batch = contexts(vectors, 32, 100)
-    target = torch.from_numpy(vectors[100 : 100 + 32])
-    subject = model if peer.startswith("lvm_fast") else LiteralMemoryGRU(model)
-    optimiser = torch.optim.AdamW(subject.parameters(), lr=1e-4)
+class Lesson:
+    """A model and what it is taught: real contexts and the vectors that followed them."""
 
-    def loss_of(module: nn.Module) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in peer):
-            delta = module(batch)
-        return 1 - (lf.reconstruct(batch[:, -1], delta.float()) * target).sum(dim=-1).mean()
+    def __init__(self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int) -> None:
+        self.model = copy.deepcopy(model)
+        self.subject = self.model if peer.startswith("lvm_fast") else LiteralMemoryGRU(self.model)
+        self.batch = contexts(vectors, batch, length)
+        self.target = torch.from_numpy(vectors[length : length + 50 * batch : 50])
+        self.half = "bf16" in peer
+        self.optimiser = torch.optim.AdamW(self.subject.parameters(), lr=1e-4, fused=True)
 
-    def slope(module: nn.Module) -> Tensor:
-        module.zero_grad()
-        loss_of(module.eval()).backward()  # without dropout and memory writes all peers are one function
-        return torch.cat([parameter.grad.flatten() for parameter in module.gru.parameters()])
+    def loss(self) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            delta = self.subject(self.batch)
+        return 1 - (lf.reconstruct(self.batch[:, -1], delta.float()) * self.target).sum(dim=-1).mean()
 
-    found, expected = slope(subject), slope(LiteralMemoryGRU(copy.deepcopy(model)))
-    error = ((found - expected).norm() / expected.norm()).item()
-    assert error < (0.05 if "bf16" in peer else 1e-3), f"{peer}: the gradient is off by {error:.1e}"
-    subject.train()
+    def slope(self) -> Tensor:
+        """The gradient without dropout and memory writes, in which all peers are one function."""
+        self.subject.zero_grad()
+        self.subject.eval()
+        self.loss().backward()
+        self.subject.train()
+        return torch.cat([parameter.grad.flatten() for parameter in self.subject.gru.parameters()])
 
-    def step() -> float:
-        optimiser.zero_grad()
-        loss = loss_of(subject)
+    def step(self) -> float:
+        self.optimiser.zero_grad()
+        loss = self.loss()
         loss.backward()
-        nn.utils.clip_grad_norm_(subject.parameters(), 1.0)
-        optimiser.step()
+        nn.utils.clip_grad_norm_(self.subject.parameters(), 1.0)
+        self.optimiser.step()
         return loss.item()
 
-    assert 0 < timed("training step, memory_gru, context 100, batch 32", peer, step, rounds=5) < 2
+
+def note_of_training(model: nn.Module, limits: Any, half: bool, length: int, batch: int) -> Callable[[Any, float], str]:
+    """Sequences a second, and arithmetic beside the ceiling of the unit that does it."""
+    dim, hidden, layers = (model.config[name] for name in ("input_dim", "hidden_dim", "num_layers"))
+    weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's half of the input folded
+    operations = 3 * 2 * weights * length * batch  # forward, to the inputs, to the weights
+    unit = "TILES_BF16" if half else "VECTORS_FP32"
+
+    def note(_: Any, median: float) -> str:
+        ceiling, rate = limits.ops(unit), operations / median
+        share = f" = {rate / ceiling / 1e12:.0%} of {ceiling * 1e3:.0f}" if ceiling else ""
+        return f"{batch / median:.3g} sequences/s; {rate / 1e9:.0f} GFLOP/s{share}"
+
+    return note
+
+
+@pytest.mark.parametrize(("length", "batch"), TRAINING)
+@pytest.mark.parametrize("peer", PEERS)
+def test_training_step(timed, limits, model, vectors, peer, length, batch):
+    lesson = Lesson(model, peer, vectors, length, batch)
+    if length == TRAINING[0].values[0]:
+        found, expected = lesson.slope(), Lesson(model, "torch eager", vectors, length, batch).slope()
+        error = ((found - expected).norm() / expected.norm()).item()
+        assert error < (0.05 if lesson.half else 1e-3), f"{peer}: the gradient is off by {error:.1e}"
+    group = f"training step, memory_gru, context {length}, batch {batch}"
+    rounds = 1 if peer.startswith("torch") and length > 100 else 5
+    note = note_of_training(model, limits, lesson.half, length, batch)
+    assert 0 < timed(group, peer, lesson.step, rounds=rounds, note=note) < 2
+
+
+MEMORY_OF_TRAINING = """
+import resource, sys
+import numpy as np, torch
+import lvm_fast as lf
+sys.path.insert(0, {folder!r})
+from test_model import Lesson, peak_memory
+
+torch.set_num_threads(lf.kernels.num_threads())
+vectors = np.random.default_rng(0).standard_normal((3000, 768), dtype=np.float32)
+lesson = Lesson(lf.create_model("memory_gru"), {peer!r}, vectors, 1000, 32)
+lesson.model.gru.recompute = {recompute}
+before = peak_memory()
+lesson.loss() if {forward_only} else lesson.step()
+print(peak_memory() - before)
+"""
+
+
+def peak_memory() -> float:
+    """The most memory the process has ever held, in MB (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "peer", ["lvm_fast", "lvm_fast, bf16 autocast", "lvm_fast, bf16 autocast, recompute", "torch eager"]
+)
+def test_training_memory(timed, peer):
+    """In a process of its own. Of torch the forward pass alone, because its backward takes minutes: a lower bound."""
+    settings = {"peer": peer, "recompute": "recompute" in peer, "forward_only": peer.startswith("torch")}
+    script = MEMORY_OF_TRAINING.format(folder=str(Path(__file__).parent), **settings)
+
+    def measure() -> float:
+        result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        return float(result.stdout)
+
+    group = "peak memory of a training step, memory_gru, context 1000, batch 32"
+    name = f"{peer}, forward pass alone" if settings["forward_only"] else peer
+    assert timed(group, name, measure, 1, value=lambda mb: f"{mb:,.0f} MB") > 0
 
 
 PREDICTORS = {  # precision, and the largest difference from float32 that is allowed, as a length

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
 from .gru_half_ops import dropout, gru_half_layer, half_is_offered
-from .gru_mps import Layers, run_checked
+from .gru_mps import Layers, Weights, run_checked
 from .gru_ops import gru_layer
 
 _FEW = 4  # sequences: torch's forward is quicker for fewer
@@ -34,6 +35,10 @@ class GRU(nn.Module):
         batch_first: Inputs and outputs are (B, N, ...) instead of (N, B, ...).
         dropout: Dropout between layers, in training mode only.
         bidirectional: Not offered: True is an error.
+
+    Attributes:
+        recompute: Keep only the states of each layer for the backward pass, on the CPU, and compute the rest of it
+            again: a third more work, and for long sequences a fraction of the memory. False unless set.
 
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1], or bidirectional=True.
@@ -61,6 +66,7 @@ class GRU(nn.Module):
             raise ValueError(f"GRU: dropout: expected a share from 0 to 1, got {dropout}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        self.recompute = False
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size
             shapes = {"weight_ih": (3 * hidden_size, width), "weight_hh": (3 * hidden_size, hidden_size)}
@@ -153,7 +159,7 @@ class GRU(nn.Module):
         weights = self._weights(weight, bias)
         given = (inputs, initial, weights, self._dropout(), lengths)
         if self._on_core(inputs):
-            return _run_ordered_on_core(*given)
+            return _run_ordered_on_core(*given, self.recompute and torch.is_grad_enabled())
         if inputs.device.type in _CHECKED:
             return run_checked(*given, native=_run_in_torch, cpu=_run_ordered_on_core)
         return _run_in_torch(*given)
@@ -180,52 +186,55 @@ class GRU(nn.Module):
         return torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.shape[1] >= _FEW
 
 
-def _run_in_half(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    states, finals = inputs, []
-    hidden = initial.shape[2]
-    for layer, weights in enumerate(layers):
-        if layer and share:
-            states = _dropped(states, share)
-        exact = [tensor.float() for tensor in (*weights, initial[layer])]  # autocast made some of them bfloat16
-        every, final, _, _ = gru_half_layer(states, *exact, lengths)
-        states = every[1:, :, :hidden]  # (N, B, H)
-        finals.append(final[:, :hidden])
-    return states, torch.stack(finals)
-
-
-def _dropped(states: Tensor, share: float) -> Tensor:
-    kept: Tensor = dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
-    return kept
-
-
 def _run_ordered_on_core(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
-    run = _run_in_half if torch.is_autocast_enabled("cpu") and half_is_offered() else _run_on_core
     if lengths is None:
-        return run(inputs, initial, layers, share, None)
+        return _run_on_core(inputs, initial, layers, share, None, recompute)
     order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
     back = torch.argsort(order)
     ordered = lengths.to(torch.int64)[order].contiguous()
-    states, final = run(inputs[:, order], initial[:, order], layers, share, ordered)
+    states, final = _run_on_core(inputs[:, order], initial[:, order], layers, share, ordered, recompute)
     return states[:, back], final[:, back]
 
 
 def _run_on_core(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool
 ) -> tuple[Tensor, Tensor]:
-    half = torch.is_autocast_enabled("cpu")
+    in_half = torch.is_autocast_enabled("cpu") and half_is_offered()
+    layer_of = _layer_in_half if in_half else _layer
     states, finals = inputs, []
-    for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(layers):
-        if layer and share:
-            states = _dropped(states, share)
-        projected = F.linear(states, weight_ih, bias_ih).float()  # (N, B, 3H), all steps in one product
-        every, _, _ = gru_layer(projected, weight_hh, bias_hh, initial[layer].float(), lengths, half)
-        states = every[1:]  # (N, B, H)
-        finals.append(every[-1])  # beyond its length a sequence keeps its last state
+    for layer, weights in enumerate(layers):
+        given = (states, initial[layer], weights, share if layer else 0.0, lengths)
+        states, final = checkpoint(layer_of, *given, use_reentrant=False) if recompute else layer_of(*given)
+        finals.append(final)
     return states, torch.stack(finals)
+
+
+def _layer_in_half(
+    inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    exact = [tensor.float() for tensor in (*weights, initial)]  # autocast made some of them bfloat16
+    every, final, _, _ = gru_half_layer(_dropped(inputs, share), *exact, lengths)
+    hidden = initial.shape[1]
+    return every[1:, :, :hidden], final[:, :hidden]  # (N, B, H), (B, H)
+
+
+def _layer(
+    inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    projected = F.linear(_dropped(inputs, share), weight_ih, bias_ih).float()  # (N, B, 3H), all steps in one product
+    half = torch.is_autocast_enabled("cpu")
+    every, _, _ = gru_layer(projected, weight_hh, bias_hh, initial.float(), lengths, half)
+    return every[1:], every[-1]  # (N, B, H), (B, H): beyond its length a sequence keeps its last state
+
+
+def _dropped(states: Tensor, share: float) -> Tensor:
+    if not share:
+        return states
+    kept: Tensor = dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+    return kept
 
 
 def _run_in_torch(

@@ -247,10 +247,11 @@ def _save_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -
 
 
 def _layer_backward(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *unused: Any) -> tuple[Any, ...]:
-    inputs, weight_ih, *_ = ctx.saved_tensors
+    kept = ctx.saved_tensors  # asked for once: checkpointing computes them then
+    inputs, weight_ih, *_ = kept
     asks_inputs = ctx.needs_input_grad[0]
     backward = torch.ops.lvm_fast.gru_half_layer_backward
-    grads = backward(grad_states, grad_final, *ctx.saved_tensors, asks_inputs)
+    grads = backward(grad_states, grad_final, *kept, asks_inputs)
     grad_inputs, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_initial = grads
     hidden, width = weight_ih.shape[0] // 3, inputs.shape[2]
     return (

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Layers = list[tuple[Tensor, Tensor, Tensor, Tensor]]  # weight_ih, weight_hh, bias_ih, bias_hh of each
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of a layer: weight_ih, weight_hh, bias_ih, bias_hh
+Layers = list[Weights]
 # inputs (N, B, I), initial (L, B, H), layers, dropout, lengths (B,) or None -> states (N, B, H), final (L, B, H)
 Run = Callable[[Tensor, Tensor, Layers, float, Tensor | None], tuple[Tensor, Tensor]]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.windows import Windows
+from ..gru import GRU
 from ..kernels import l2_normalize
 from ..models.base import LatentVectorModel
 from .distributed import Processes
@@ -60,7 +61,13 @@ class Learner:
         self.processes = processes or Processes(device)
         if recipe.objective == "all_positions" and not model.is_causal():
             raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        for module in model.modules():
+            if isinstance(module, GRU):
+                module.recompute = recipe.recompute
+        fused = device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
+        )
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:

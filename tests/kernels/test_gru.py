@@ -161,6 +161,24 @@ def test_compiles_whole(autocast):
         torch.testing.assert_close(mine, reference, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_recomputed_layers_learn_the_same_from_less(autocast):
+    ours, x = lf.GRU(16, 32, 3, dropout=0.4), torch.randn(40, 8, 16)
+    lengths, results, kept = torch.tensor([40, 3, 17, 40, 9, 1, 25, 33]), [], []
+    for recompute in (False, True):
+        ours.recompute, sizes = recompute, []
+        torch.manual_seed(0)
+        with (
+            torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.nbytes) or t, lambda t: t),
+            torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+        ):
+            states = ours.states(x.transpose(0, 1), lengths=lengths)
+        kept.append(sum(sizes))
+        results.append([states, *torch.autograd.grad(states.float().sin().sum(), list(ours.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert kept[1] < 0.4 * kept[0]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,5 +1,5 @@
-// What the machine's int8 dot products can do at best: sums of products in registers, no memory. Prints
-// TOP/s.
+// What a unit of the machine can do at best: sums of products in registers, no memory. Prints TOP/s. The unit
+// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8 or VECTORS_FP32.
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,8 +12,19 @@
 #include <thread>
 #include <vector>
 
-#if defined(__AMX_INT8__)
+#define TILES_INT8 1
+#define TILES_BF16 2
+#define VECTORS_INT8 3
+#define VECTORS_FP32 4
+
+#if UNIT == TILES_INT8 || UNIT == TILES_BF16
+#if UNIT == TILES_INT8
 constexpr double kOpsARound = 8.0 * 2 * 16 * 16 * 64;
+#define MULTIPLY _tile_dpbssd
+#else
+constexpr double kOpsARound = 8.0 * 2 * 16 * 16 * 32;
+#define MULTIPLY _tile_dpbf16ps
+#endif
 
 void work(int64_t rounds) {
     struct alignas(64) Shape {
@@ -25,40 +36,31 @@ void work(int64_t rounds) {
     _tile_loadconfig(&shape);
     for (int64_t i = 0; i < rounds; ++i) {
         for (int half = 0; half < 2; ++half) {
-            _tile_dpbssd(0, 4, 6);
-            _tile_dpbssd(1, 4, 7);
-            _tile_dpbssd(2, 5, 6);
-            _tile_dpbssd(3, 5, 7);
+            MULTIPLY(0, 4, 6);
+            MULTIPLY(1, 4, 7);
+            MULTIPLY(2, 5, 6);
+            MULTIPLY(3, 5, 7);
         }
     }
     _tile_release();
 }
 #else
 constexpr int kSums = 16;
+#if UNIT == VECTORS_INT8
 constexpr double kOpsARound = kSums * 2.0 * 64;
+#define LINE(sum) "vpdpbusd %%zmm16, %%zmm16, %%zmm" #sum "\n"
+#else
+constexpr double kOpsARound = kSums * 2.0 * 16;
+#define LINE(sum) "vfmadd231ps %%zmm16, %%zmm16, %%zmm" #sum "\n"
+#endif
 
 void work(int64_t rounds) {
     // In assembler, because a compiler that sees the sums thrown away would not keep them in registers.
     for (int64_t i = 0; i < rounds; ++i) {
-        asm volatile(
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm0\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm1\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm2\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm3\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm4\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm5\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm6\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm7\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm8\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm9\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm10\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm11\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm12\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm13\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm14\n"
-            "vpdpbusd %%zmm16, %%zmm16, %%zmm15\n" ::
-                : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                  "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+        asm volatile(LINE(0) LINE(1) LINE(2) LINE(3) LINE(4) LINE(5) LINE(6) LINE(7) LINE(8) LINE(9) LINE(10)
+                         LINE(11) LINE(12) LINE(13) LINE(14) LINE(15)::
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                           "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     }
 }
 #endif
