@@ -36,7 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="also a million vectors, and mining of all pairs")
+    parser.addoption(
+        "--long", action="store_true", help="also a million vectors, mining of all pairs, training at long contexts"
+    )
     parser.addoption("--store", help="a chain store whose vectors are scored (default: the bundled sample)")
 
 
@@ -119,7 +121,7 @@ def vectors(pytestconfig: pytest.Config) -> np.ndarray:
 def timed(benchmark: Any) -> Callable[..., Any]:
     """Time a call: warmed up, the median of `rounds`; `note(result, median)` stands beside it in the table.
 
-    `value(result)` stands in the median's place where the result, not the time, is what is measured.
+    `value(result)`, a number and its words, stands in the median's place where not the time is what is measured.
     """
 
     def run(
@@ -128,7 +130,7 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         call: Callable[[], Any],
         rounds: int = 15,
         note: Callable[[Any, float], str] | None = None,
-        value: Callable[[Any], str] | None = None,
+        value: Callable[[Any], tuple[float, str]] | None = None,
     ) -> Any:
         benchmark.group = group
         benchmark.name = name
@@ -138,7 +140,7 @@ def timed(benchmark: Any) -> Callable[..., Any]:
         if note and benchmark.stats:
             benchmark.extra_info["note"] = note(result, benchmark.stats.stats.median)
         if value:
-            benchmark.extra_info["value"] = value(result)
+            benchmark.extra_info["measured"], benchmark.extra_info["value"] = value(result)
         return result
 
     return run

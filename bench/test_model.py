@@ -1,11 +1,8 @@
-"""memory_gru at the reference's size: one training step and one prediction, against the same model in literal torch."""
+"""memory_gru at the reference's size: training steps, predictions and pushes beside the same model in literal torch."""
 
 from __future__ import annotations
 
 import copy
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peak_memory import peak_megabytes
 from torch import Tensor, nn
 
 import lvm_fast as lf
@@ -124,44 +122,30 @@ def test_training_step(timed, limits, model, vectors, peer, length, batch):
     assert 0 < timed(group, peer, lesson.step, rounds=rounds, note=note) < 2
 
 
-MEMORY_OF_TRAINING = """
-import resource, sys
+LESSON = """
+import sys
 import numpy as np, torch
 import lvm_fast as lf
 sys.path.insert(0, {folder!r})
-from test_model import Lesson, peak_memory
+from test_model import Lesson
 
 torch.set_num_threads(lf.kernels.num_threads())
 vectors = np.random.default_rng(0).standard_normal((3000, 768), dtype=np.float32)
 lesson = Lesson(lf.create_model("memory_gru"), {peer!r}, vectors, 1000, 32)
-lesson.model.gru.recompute = {recompute}
-before = peak_memory()
-lesson.loss() if {forward_only} else lesson.step()
-print(peak_memory() - before)
+lesson.subject.gru.recompute = {recompute}
 """
 
 
-def peak_memory() -> float:
-    """The most memory the process has ever held, in MB (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "peer", ["lvm_fast", "lvm_fast, bf16 autocast", "lvm_fast, bf16 autocast, recompute", "torch eager"]
-)
+@pytest.mark.parametrize("peer", [*PEERS[:1], PEERS[2], f"{PEERS[2]}, recompute", PEERS[1]])
 def test_training_memory(timed, peer):
-    """In a process of its own. Of torch the forward pass alone, because its backward takes minutes: a lower bound."""
-    settings = {"peer": peer, "recompute": "recompute" in peer, "forward_only": peer.startswith("torch")}
-    script = MEMORY_OF_TRAINING.format(folder=str(Path(__file__).parent), **settings)
-
-    def measure() -> float:
-        result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-        return float(result.stdout)
-
+    """Of torch the forward pass alone, because its backward takes minutes: a lower bound."""
+    is_torch = peer.startswith("torch")
+    before = LESSON.format(folder=str(Path(__file__).parent), peer=peer, recompute="recompute" in peer)
+    measure = partial(peak_megabytes, before, "lesson.loss()" if is_torch else "lesson.step()")
     group = "peak memory of a training step, memory_gru, context 1000, batch 32"
-    name = f"{peer}, forward pass alone" if settings["forward_only"] else peer
-    assert timed(group, name, measure, 1, value=lambda mb: f"{mb:,.0f} MB") > 0
+    name = f"{peer}, forward pass alone" if is_torch else peer
+    assert timed(group, name, measure, 1, value=lambda mb: (mb, f"{mb:,.0f} MB")) > 0
 
 
 PREDICTORS = {  # precision, and the largest difference from float32 that is allowed, as a length

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import faiss
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import usearch.index
+from peak_memory import peak_megabytes
 
 import lvm_fast as lf
 
@@ -246,7 +246,7 @@ PEER_NAMES = {
 }
 
 
-MEMORY_OF_RANKS = """
+MILLION = """
 import numpy as np, lvm_fast as lf
 
 rng = np.random.default_rng(0)
@@ -254,14 +254,6 @@ vectors = np.empty((1_000_000, 768), np.float32)
 for block in np.split(vectors, 100):
     rng.standard_normal(out=block, dtype=np.float32)
 bank = lf.VectorBank(vectors)
-
-def megabytes(name):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) / 1e3
-
-open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-before = megabytes("VmRSS")
-bank.rank(vectors[:1000], np.arange(1000))
-print(megabytes("VmHWM") - before)
 """
 
 
@@ -292,14 +284,9 @@ class TestMillion:
 
     @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measured with Linux's means")
     def test_memory(self, timed: Timed, million: Work) -> None:
-        """In a process of its own, where nothing freed lies ready."""
-
-        def measure() -> float:
-            result = subprocess.run([sys.executable, "-c", MEMORY_OF_RANKS], check=True, capture_output=True, text=True)
-            return float(result.stdout)
-
+        measure = partial(peak_megabytes, MILLION, "bank.rank(vectors[:1000], np.arange(1000))")
         group = f"memory beyond the packed bank, full exact ranks, {million.name}"
-        assert timed(group, "lvm_fast", measure, 1, value=lambda mb: f"{mb:.0f} MB") < 64
+        assert timed(group, "lvm_fast", measure, 1, value=lambda mb: (mb, f"{mb:.0f} MB")) < 64
 
     def test_packing(self, timed: Timed, limits: Any, million: Work) -> None:
         bank = lf.VectorBank(million.pool)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
-from .gru_half_ops import dropout, gru_half_layer, half_is_offered
+from .dropout_ops import dropout
+from .gru_half_ops import gru_half_layer, half_is_offered
 from .gru_mps import Layers, Weights, run_checked
 from .gru_ops import gru_layer
 
@@ -22,10 +23,11 @@ _CHECKED = ("mps",)  # devices whose own recurrence is not trusted
 class GRU(nn.Module):
     """A drop-in for `torch.nn.GRU`: same parameters, same results.
 
-    On the CPU in float32 the recurrence runs in the core. Under `torch.autocast("cpu", torch.bfloat16)`, and where the
-    CPU has a tile unit (AMX), all products take bfloat16 numbers; sums, gates and the state that goes from step to step
-    stay float32. On other CPUs autocast leaves the recurrence in float32. Elsewhere
-    (CUDA, float64) it is torch's own; on MPS, too, once its results were seen to agree with the CPU's (`gru_mps`).
+    On the CPU in float32 the recurrence runs in the core (without gradients, fewer than four sequences are torch's
+    own). Under `torch.autocast("cpu", torch.bfloat16)`, and where the CPU has a tile unit (AMX), all products take
+    bfloat16 numbers; sums, gates and the state that goes from step to step stay float32. On other CPUs autocast leaves
+    the recurrence in float32. Elsewhere (CUDA, float64) it is torch's own; on MPS, too, once its results were seen to
+    agree with the CPU's (`gru_mps`). Gradients of gradients are offered where it is torch's own.
 
     Args:
         input_size: Width I of the inputs.
@@ -43,6 +45,10 @@ class GRU(nn.Module):
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1], or bidirectional=True.
     """
+
+    bidirectional = False
+    proj_size = 0
+    recompute = False
 
     def __init__(
         self,
@@ -66,7 +72,6 @@ class GRU(nn.Module):
             raise ValueError(f"GRU: dropout: expected a share from 0 to 1, got {dropout}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
-        self.recompute = False
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size
             shapes = {"weight_ih": (3 * hidden_size, width), "weight_hh": (3 * hidden_size, hidden_size)}
@@ -82,6 +87,9 @@ class GRU(nn.Module):
         bound = 1.0 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: there is no other layout of the parameters (`torch.nn.GRU` has one for cuDNN)."""
 
     def extra_repr(self) -> str:
         named = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
@@ -150,7 +158,13 @@ class GRU(nn.Module):
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(N, B, I) -> states (N, B, H) and final states (L, B, H)."""
-        batch = inputs.shape[1]
+        steps, batch, _ = inputs.shape
+        if not inputs.is_floating_point():
+            raise ValueError(f"GRU: input: expected a float dtype, got {inputs.dtype}")
+        if steps == 0:
+            raise ValueError("GRU: input: expected at least one step, got none")
+        if lengths is not None and lengths.shape != (batch,):
+            raise ValueError(f"GRU: lengths: expected shape ({batch},), one a sequence, got {tuple(lengths.shape)}")
         expected = (self.num_layers, batch, self.hidden_size)
         if hx is not None and tuple(hx.shape) != expected:
             raise ValueError(f"GRU: hx: expected shape {expected}, got {tuple(hx.shape)}")
@@ -161,7 +175,9 @@ class GRU(nn.Module):
         if self._on_core(inputs):
             return _run_ordered_on_core(*given, self.recompute and torch.is_grad_enabled())
         if inputs.device.type in _CHECKED:
-            return run_checked(*given, native=_run_in_torch, cpu=_run_ordered_on_core)
+            like = [tuple(tensor.to(precision) for tensor in layer) for layer in weights]  # autocast made some half
+            exact = (inputs.to(precision), initial.to(precision), like, self._dropout(), lengths)
+            return run_checked(*exact, native=_run_in_torch, cpu=_run_ordered_on_core)
         return _run_in_torch(*given)
 
     def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Layers:
@@ -201,8 +217,7 @@ def _run_ordered_on_core(
 def _run_on_core(
     inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool
 ) -> tuple[Tensor, Tensor]:
-    in_half = torch.is_autocast_enabled("cpu") and half_is_offered()
-    layer_of = _layer_in_half if in_half else _layer
+    layer_of = _layer_in_half if _autocasts_to_bfloat16() and half_is_offered() else _layer
     states, finals = inputs, []
     for layer, weights in enumerate(layers):
         given = (states, initial[layer], weights, share if layer else 0.0, lengths)
@@ -225,9 +240,13 @@ def _layer(
 ) -> tuple[Tensor, Tensor]:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     projected = F.linear(_dropped(inputs, share), weight_ih, bias_ih).float()  # (N, B, 3H), all steps in one product
-    half = torch.is_autocast_enabled("cpu")
+    half = _autocasts_to_bfloat16()
     every, _, _ = gru_layer(projected, weight_hh, bias_hh, initial.float(), lengths, half)
     return every[1:], every[-1]  # (N, B, H), (B, H): beyond its length a sequence keeps its last state
+
+
+def _autocasts_to_bfloat16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def _dropped(states: Tensor, share: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _core
+from .gru_ops import check_float32, check_lengths
 
 _TILE = 32
 
@@ -52,15 +53,16 @@ def gru_half_layer(
         states (N + 1, B, Hp) bfloat16, the initial one first; final (B, Hp) float32; and for the gradient, gates
         (N B, 3Hp) and candidates (N B, Hp), bfloat16, step by step without the steps beyond a length.
     """
-    for name, tensor in {
-        "weight_ih": weight_ih,
-        "weight_hh": weight_hh,
-        "bias_ih": bias_ih,
-        "bias_hh": bias_hh,
-        "initial": initial,
-    }.items():
-        if tensor.dtype != torch.float32:
-            raise ValueError(f"gru_half_layer: {name} has dtype {tensor.dtype}; expected torch.float32")
+    hidden, width, batch = weight_hh.shape[1], inputs.shape[2], inputs.shape[1]
+    expected = {
+        "weight_ih": (weight_ih, (3 * hidden, width)),
+        "weight_hh": (weight_hh, (3 * hidden, hidden)),
+        "bias_ih": (bias_ih, (3 * hidden,)),
+        "bias_hh": (bias_hh, (3 * hidden,)),
+        "initial": (initial, (batch, hidden)),
+    }
+    check_float32("gru_half_layer", expected)
+    lengths = check_lengths("gru_half_layer", lengths, batch)
     weights = _Weights(weight_ih, weight_hh)
     inputs, initial = _vectors(inputs), initial.contiguous()
     steps, batch, _ = inputs.shape
@@ -111,6 +113,7 @@ def gru_half_layer_backward(
     weights = _Weights(weight_ih, weight_hh)
     inputs = _vectors(inputs)
     steps, batch, _ = inputs.shape
+    lengths = check_lengths("gru_half_layer_backward", lengths, batch)
     given = None if grad_states is None else grad_states.contiguous()
     last = torch.zeros_like(states[0], dtype=torch.float32) if grad_final is None else grad_final.contiguous()
     grads = _made_backward(inputs, states, asks_inputs)
@@ -135,20 +138,6 @@ def gru_half_layer_backward(
         lengths=_address(lengths),
     )
     return grads
-
-
-@torch.library.custom_op("lvm_fast::dropout", mutates_args=(), device_types="cpu")
-def dropout(x: Tensor, share: float, seed: Tensor) -> Tensor:
-    """Zero numbers of x, float32 or bfloat16, with probability `share`, and scale the others by 1 / (1 - share).
-
-    Args:
-        seed: (1,) int64: what is dropped is a function of it and of the position in memory order.
-    """
-    x = x.contiguous()
-    out = torch.empty_like(x)
-    number = int(seed) & (2**64 - 1)
-    _core.dropout(x.data_ptr(), x.dtype == torch.bfloat16, x.numel(), share, number, out.data_ptr())
-    return out
 
 
 class _Weights:
@@ -233,11 +222,6 @@ def _(
     return _made_backward(_vectors(inputs), states, asks_inputs)
 
 
-@dropout.register_fake
-def _(x: Tensor, share: float, seed: Tensor) -> Tensor:
-    return torch.empty_like(x.contiguous())
-
-
 def _save_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     vectors, weight_ih, weight_hh, _, _, _, lengths = inputs
     states, _, gates, candidates = output
@@ -266,16 +250,3 @@ def _layer_backward(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | N
 
 
 gru_half_layer.register_autograd(_layer_backward, setup_context=_save_layer)
-
-
-def _save_dropout(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, ctx.share, seed = inputs
-    ctx.save_for_backward(seed)
-
-
-def _dropout_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (seed,) = ctx.saved_tensors
-    return torch.ops.lvm_fast.dropout(grad, ctx.share, seed), None, None
-
-
-dropout.register_autograd(_dropout_backward, setup_context=_save_dropout)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _core
+from .gru_half_ops import check_lengths
 
 
 @torch.library.custom_op("lvm_fast::gru_layer", mutates_args=(), device_types="cpu")
@@ -29,6 +30,16 @@ def gru_layer(
     """
     inputs, weight, bias = inputs.contiguous(), weight.contiguous(), bias.contiguous()
     steps, batch, width = inputs.shape
+    shapes = {
+        "weight": (weight, (width, width // 3)),
+        "bias": (bias, (width,)),
+        "initial": (initial, (batch, width // 3)),
+    }
+    for name, (tensor, shape) in ({"inputs": (inputs, (steps, batch, width))} | shapes).items():
+        if tensor.dtype != torch.float32 or tensor.shape != shape:
+            got = f"{tensor.dtype} {tuple(tensor.shape)}"
+            raise ValueError(f"gru_layer: {name} is {got}; expected torch.float32 {shape}")
+    lengths = check_lengths("gru_layer", lengths, batch)
     states = inputs.new_empty(steps + 1, batch, width // 3)
     states[0] = initial
     make = torch.empty_like if lengths is None else torch.zeros_like  # what lies beyond a length is not written

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import lvm_fast as lf
+from lvm_fast import kernels
 from lvm_fast.gru_ops import gru_layer, gru_layer_backward
 from lvm_fast.models.recurrence import last_valid
 
@@ -54,6 +55,28 @@ def test_strided_inputs_and_gradients(simd_level):
     theirs(x.double())[0][:, -1].sum().backward()
     for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine.grad.double(), reference.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_other_levels_keep_the_recurrence_in_float32():
+    ours, x = lf.GRU(32, 24, 2), torch.randn(8, 20, 32)
+    expected = ours(x)[0]
+    level = kernels.simd_level()
+    try:
+        kernels.set_simd_level("scalar")
+        with torch.autocast("cpu", torch.bfloat16):
+            states = ours(x)[0]
+    finally:
+        kernels.set_simd_level(level)
+    assert states.dtype == torch.float32
+    torch.testing.assert_close(states, expected, atol=0.02, rtol=0)
+
+
+def test_float16_autocast_is_not_taken_for_bfloat16():
+    ours, x = lf.GRU(32, 24, 2), torch.randn(8, 20, 32)
+    exact = ours(x)[0]
+    with torch.autocast("cpu", torch.float16):
+        close = ours(x)[0]
+    torch.testing.assert_close(close, exact, atol=2e-3, rtol=0)  # bfloat16 is off by more
 
 
 def test_float64_takes_torchs_own_recurrence_and_passes_gradcheck():
@@ -186,6 +209,12 @@ def test_recomputed_layers_learn_the_same_from_less(autocast):
         (lambda: lf.GRU(4, 0), "GRU: hidden_size: expected at least 1, got 0"),
         (lambda: lf.GRU(4, 4, dropout=1.5), r"GRU: dropout: expected a share from 0 to 1, got 1\.5"),
         (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 5)), r"GRU: input: expected .* 4\) numbers, got shape \(2, 3, 5\)"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(0, 3, 4)), "GRU: input: expected at least one step"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4, dtype=torch.int64)), r"GRU: input: expected a float dtype"),
+        (
+            lambda: lf.GRU(4, 4).states(torch.zeros(5, 3, 4), lengths=torch.tensor([1, 2])),
+            r"lengths: expected shape \(5,\)",
+        ),
         (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4), torch.zeros(1, 2, 4)), r"GRU: hx: expected shape \(1, 3, 4\)"),
     ],
 )

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import lvm_fast as lf
 from lvm_fast import _core, kernels
-from lvm_fast.gru_half_ops import dropout, gru_half_layer, gru_half_layer_backward
+from lvm_fast.gru_half_ops import gru_half_layer, gru_half_layer_backward
 
 pytestmark = pytest.mark.skipif(not _core.has_half_gru(), reason="this CPU has no tile unit for bfloat16")
 
@@ -51,7 +51,8 @@ def test_no_less_exact_than_torchs_own_autocast(inputs, hidden, layers, batch, l
     weights = torch.randn(batch, length, hidden)
     found, peers = run(ours, x, hx, weights, True), run(theirs, x, hx, weights, True)
     expected = run(exact, x.double(), hx.double(), weights, False)
-    assert ours(x)[0].dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(x)[0].dtype == torch.float32
     for index, (mine, other, reference) in enumerate(zip(found, peers, expected, strict=True)):
         assert off(mine, reference) < 0.01, index
         assert off(mine, reference) <= max(1.1 * off(other, reference), 0.004), index
@@ -115,20 +116,6 @@ def test_more_sequences_than_a_step_takes(restore_threads):
         assert max(off(a, b) for a, b in zip(found, expected, strict=True)) < 0.02
 
 
-def test_other_levels_keep_the_recurrence_in_float32():
-    ours, x = lf.GRU(32, 24, 2), torch.randn(8, 20, 32)
-    expected = ours(x)[0]
-    level = kernels.simd_level()
-    try:
-        kernels.set_simd_level("scalar")
-        with torch.autocast("cpu", torch.bfloat16):
-            states = ours(x)[0]
-    finally:
-        kernels.set_simd_level(level)
-    assert states.dtype == torch.float32
-    torch.testing.assert_close(states, expected, atol=0.02, rtol=0)
-
-
 def test_the_whole_stack_compiles_without_a_graph_break():
     torch.manual_seed(0)
     ours, x = lf.GRU(6, 20, 2, dropout=0.5), torch.randn(4, 3, 6)
@@ -142,9 +129,11 @@ def test_the_whole_stack_compiles_without_a_graph_break():
     found = torch.autograd.grad(torch.compile(loss, fullgraph=True)(x), list(ours.parameters()))
     for mine, reference in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, reference, atol=1e-2, rtol=1e-2)
-    torch.compile(loss, fullgraph=True)(x).backward()
     ours.train()
-    torch.compile(loss, fullgraph=True)(x).backward()
+    torch.manual_seed(1)
+    value = torch.compile(loss, fullgraph=True, backend="aot_eager")(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(value, loss(x))
 
 
 @pytest.mark.parametrize("lengths", [None, torch.tensor([4, 3, 1])])
@@ -163,28 +152,6 @@ def test_the_operators_keep_torchs_rules(lengths, dtype):
     torch.library.opcheck(gru_half_layer_backward, (*grads, *kept), test_utils=checks)
 
 
-def test_dropout_is_a_function_of_torchs_seed():
-    ours, x = lf.GRU(6, 20, 2, dropout=0.4), torch.randn(9, 5, 6)
-    results = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        results.append(ours(x)[0])
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_passes_gradients_where_it_passes_numbers(dtype):
-    x, seed = torch.randn(50, 41, dtype=dtype).requires_grad_(), torch.tensor([-5])
-    out = dropout(x, 0.3, seed)
-    out.backward(torch.ones_like(out))
-    scale = 1 / (1 - round(0.3 * 65536) / 65536)
-    torch.testing.assert_close(out, torch.where(x.grad != 0, x * scale, 0), atol=0.02, rtol=0.01)
-    torch.testing.assert_close(x.grad[x.grad != 0].float().mean(), torch.tensor(scale), atol=0.01, rtol=0)
-    assert 0.25 < (x.grad == 0).float().mean() < 0.35
-    torch.library.opcheck(dropout, (x, 0.3, seed))
-
-
 def test_every_model_parameter_learns_as_in_float32():
     torch.manual_seed(3)
     model = lf.create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.0).eval()
@@ -200,7 +167,7 @@ def test_every_model_parameter_learns_as_in_float32():
 
 def test_the_operator_refuses_other_types_by_name():
     half = torch.zeros(15, dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match=r"bias_ih has dtype torch\.bfloat16; expected torch\.float32"):
+    with pytest.raises(ValueError, match=r"bias_ih is torch\.bfloat16 \(15,\); expected torch\.float32 \(15,\)"):
         gru_half_layer(
             torch.zeros(2, 1, 7), torch.zeros(15, 7), torch.zeros(15, 5), half, half, torch.zeros(1, 5), None
         )
