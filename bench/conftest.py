@@ -36,9 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--long", action="store_true", help="also a million vectors, mining of all pairs, training at long contexts"
-    )
+    parser.addoption("--long", action="store_true", help="also a million vectors, mining, long contexts")
     parser.addoption("--store", help="a chain store whose vectors are scored (default: the bundled sample)")
 
 

@@ -175,7 +175,8 @@ class GRU(nn.Module):
         if self._on_core(inputs):
             return _run_ordered_on_core(*given, self.recompute and torch.is_grad_enabled())
         if inputs.device.type in _CHECKED:
-            like = [tuple(tensor.to(precision) for tensor in layer) for layer in weights]  # autocast made some half
+            # autocast made some of them half
+            like = [(ih.to(precision), hh.to(precision), b.to(precision), c.to(precision)) for ih, hh, b, c in weights]
             exact = (inputs.to(precision), initial.to(precision), like, self._dropout(), lengths)
             return run_checked(*exact, native=_run_in_torch, cpu=_run_ordered_on_core)
         return _run_in_torch(*given)

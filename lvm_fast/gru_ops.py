@@ -8,7 +8,23 @@ import torch
 from torch import Tensor
 
 from . import _core
-from .gru_half_ops import check_lengths
+
+
+def check_float32(operator: str, expected: dict[str, tuple[Tensor, tuple[int, ...]]]) -> None:
+    """Raise ValueError naming the first tensor that is not float32 of its shape: the core reads plain memory."""
+    for name, (tensor, shape) in expected.items():
+        if tensor.dtype != torch.float32 or tensor.shape != shape:
+            got = f"{tensor.dtype} {tuple(tensor.shape)}"
+            raise ValueError(f"{operator}: {name} is {got}; expected torch.float32 {shape}")
+
+
+def check_lengths(name: str, lengths: Tensor | None, batch: int) -> Tensor | None:
+    """Return them contiguous; raise ValueError unless they are int64 (B,)."""
+    if lengths is None:
+        return None
+    if lengths.dtype != torch.int64 or lengths.shape != (batch,):
+        raise ValueError(f"{name}: lengths are {lengths.dtype} {tuple(lengths.shape)}; expected torch.int64 ({batch},)")
+    return lengths.contiguous()
 
 
 @torch.library.custom_op("lvm_fast::gru_layer", mutates_args=(), device_types="cpu")
@@ -30,15 +46,14 @@ def gru_layer(
     """
     inputs, weight, bias = inputs.contiguous(), weight.contiguous(), bias.contiguous()
     steps, batch, width = inputs.shape
-    shapes = {
-        "weight": (weight, (width, width // 3)),
-        "bias": (bias, (width,)),
-        "initial": (initial, (batch, width // 3)),
+    hidden = width // 3
+    expected = {
+        "inputs": (inputs, (steps, batch, 3 * hidden)),
+        "weight": (weight, (3 * hidden, hidden)),
+        "bias": (bias, (3 * hidden,)),
+        "initial": (initial, (batch, hidden)),
     }
-    for name, (tensor, shape) in ({"inputs": (inputs, (steps, batch, width))} | shapes).items():
-        if tensor.dtype != torch.float32 or tensor.shape != shape:
-            got = f"{tensor.dtype} {tuple(tensor.shape)}"
-            raise ValueError(f"gru_layer: {name} is {got}; expected torch.float32 {shape}")
+    check_float32("gru_layer", expected)
     lengths = check_lengths("gru_layer", lengths, batch)
     states = inputs.new_empty(steps + 1, batch, width // 3)
     states[0] = initial
