@@ -123,7 +123,7 @@ void sum_pair(const Pair& p) {
 // With at most 16 rows both sums are of the upper tile row.
 TileShape shape_of(int64_t rows) {
     const int64_t upper = rows < kTileSide ? rows : kTileSide;
-    return {upper, rows > kTileSide ? rows - kTileSide : upper};
+    return TileShape(upper, rows > kTileSide ? rows - kTileSide : upper);
 }
 
 }  // namespace
