@@ -12,7 +12,6 @@ using namespace avx512;
 
 namespace {
 
-constexpr int64_t kGates = 3;
 constexpr int64_t kHalves = kUnits / kTileSide;    // tile columns of 32 units of a gate
 constexpr int64_t kSums = kSequences * kTileSide;  // of a tile column
 
