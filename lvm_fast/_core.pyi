@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'half_padded', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not keep the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.
@@ -83,10 +83,6 @@ def gru_half_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: t
 def gru_half_forward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], weights: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], input_bias: typing.SupportsInt | typing.SupportsIndex, recurrent_bias: typing.SupportsInt | typing.SupportsIndex, initial: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, final: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     One GRU layer in bfloat16 over arrays at these addresses; see csrc/recurrent/gru_half.h.
-    """
-def half_padded(width: typing.SupportsInt | typing.SupportsIndex) -> int:
-    """
-    A width in whole tiles of the bfloat16 GRU.
     """
 def has_half_gru() -> bool:
     """

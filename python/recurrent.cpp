@@ -5,7 +5,6 @@
 #include "bindings.h"
 #include "recurrent/gru.h"
 #include "recurrent/gru_half.h"
-#include "rowwise/dropout.h"
 
 namespace py = pybind11;
 
@@ -75,11 +74,6 @@ void half_backward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& 
          at<float>(grad_input_bias), at<float>(grad_recurrent_bias), at<float>(grad_initial)});
 }
 
-void drop(uintptr_t x, bool is_half, int64_t count, double share, uint64_t seed, uintptr_t out) {
-    const py::gil_scoped_release release;
-    dropout(at<const void>(x), is_half ? DType::bfloat16 : DType::float32, count, share, seed, at<void>(out));
-}
-
 }  // namespace
 
 void bind_recurrent(py::module_& module) {
@@ -95,7 +89,6 @@ void bind_recurrent(py::module_& module) {
                py::arg("grad_initial"), py::arg("lengths"),
                "Its gradient through time; see csrc/recurrent/gru.h.");
     module.def("has_half_gru", &has_half_gru, "Whether the level in force can run the bfloat16 GRU.");
-    module.def("half_padded", &half_padded, py::arg("width"), "A width in whole tiles of the bfloat16 GRU.");
     module.def("gru_half_forward", &half_forward, py::arg("steps"), py::arg("batch"), py::arg("hidden"),
                py::arg("inputs"), py::arg("weights"), py::arg("input_bias"), py::arg("recurrent_bias"),
                py::arg("initial"), py::arg("states"), py::arg("final"), py::arg("gates"),
@@ -107,8 +100,6 @@ void bind_recurrent(py::module_& module) {
                py::arg("grad_input"), py::arg("grad_recurrent"), py::arg("grad_input_bias"),
                py::arg("grad_recurrent_bias"), py::arg("grad_initial"), py::arg("lengths"),
                "Its gradients; see csrc/recurrent/gru_half.h.");
-    module.def("dropout", &drop, py::arg("x"), py::arg("is_half"), py::arg("count"), py::arg("share"),
-               py::arg("seed"), py::arg("out"), "See csrc/rowwise/dropout.h.");
 }
 
 }  // namespace lvm::python

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "rowwise/dropout.h"
 
 namespace py = pybind11;
 
@@ -42,6 +43,12 @@ void backward(const Rows& x, const std::optional<Rows>& delta, const Rows& grad_
                             eps);
 }
 
+void drop(uintptr_t x, bool is_half, int64_t count, double share, uint64_t seed, uintptr_t out) {
+    const py::gil_scoped_release release;
+    dropout(reinterpret_cast<const void*>(x), is_half ? DType::bfloat16 : DType::float32, count, share, seed,
+            reinterpret_cast<void*>(out));
+}
+
 }  // namespace
 
 void bind_rowwise(py::module_& module) {
@@ -53,6 +60,8 @@ void bind_rowwise(py::module_& module) {
         "normalize_rows_backward", &backward, py::arg("x"), py::arg("delta"), py::arg("grad_out"),
         py::arg("grad_x"), py::arg("eps"),
         "Write the gradient of normalize_rows with respect to v to the contiguous rows at address `grad_x`.");
+    module.def("dropout", &drop, py::arg("x"), py::arg("is_half"), py::arg("count"), py::arg("share"),
+               py::arg("seed"), py::arg("out"), "See csrc/rowwise/dropout.h.");
 }
 
 }  // namespace lvm::python

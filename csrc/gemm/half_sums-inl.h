@@ -6,30 +6,12 @@
 #include <immintrin.h>
 
 #include "gemm/half_tiles.h"
+#include "simd/tile_shape.h"
 
 namespace lvm::amx {
 namespace {
 
 constexpr int kLine = 64;  // bytes of a tile row
-
-// The rows of the tile registers while it lives: 0 and 4 have `upper`, 1 and 5 `lower`, 7 a full depth.
-class TileShape {
-  public:
-    TileShape(int64_t upper, int64_t lower) {
-        struct alignas(64) Config {
-            uint8_t palette = 1, start_row = 0, reserved[14] = {};
-            uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-            uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-        } config;
-        config.rows[0] = config.rows[4] = static_cast<uint8_t>(upper);
-        config.rows[1] = config.rows[5] = static_cast<uint8_t>(lower);
-        asm volatile("" ::: "memory");  // GCC 12 believes that the instruction reads eight bytes only
-        _tile_loadconfig(&config);
-    }
-    ~TileShape() { _tile_release(); }
-    TileShape(const TileShape&) = delete;
-    TileShape& operator=(const TileShape&) = delete;
-};
 
 struct Left {
     const BHalf *upper, *lower;  // two tile rows

@@ -151,7 +151,7 @@ void sum_or_go_on(bool go_on, float* first, float* second, int64_t row_bytes) {
 }  // namespace
 
 void multiply(const WideProduct& product) {
-    const TileShape shape(kTileSide, kTileSide);
+    const TileShape shape;
     const int64_t tiles = product.depth / kTileDepth, inner = inner_tiles(tiles);
     const BHalf* lower = product.left + kTileSide * product.left_stride;
     alignas(64) float sums[kMostColumns * kTileRows];
@@ -178,7 +178,7 @@ void multiply(const WideProduct& product) {
 
 void multiply_tiles(const BHalf* left, const BHalf* right, int64_t tiles, int64_t columns, float* out,
                     int64_t stride, bool add) {
-    const TileShape shape(kTileSide, kTileSide);
+    const TileShape shape;
     const int64_t inner = inner_tiles(tiles);
     for (int64_t tile = 0; tile < tiles; tile += inner) {
         const BHalf* first = left + 2 * tile * kTile;

@@ -12,7 +12,6 @@ using namespace avx512;
 
 namespace {
 
-constexpr int64_t kGates = 3;
 constexpr int64_t kHalves = kUnits / kTileSide;    // tile columns of 32 units of a gate
 constexpr int64_t kSums = kSequences * kTileSide;  // of a tile column
 
@@ -123,7 +122,7 @@ void sum_pair(const Pair& p) {
 // With at most 16 rows both sums are of the upper tile row.
 TileShape shape_of(int64_t rows) {
     const int64_t upper = rows < kTileSide ? rows : kTileSide;
-    return {upper, rows > kTileSide ? rows - kTileSide : upper};
+    return TileShape(upper, rows > kTileSide ? rows - kTileSide : upper);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What the tile unit's file provides to gru_half.cpp: one step of up to 32 sequences.
+// What the tile unit's file provides to the passes of gru_half.h: one step of up to 32 sequences.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,8 @@
 
 namespace lvm::amx {
 
+constexpr int64_t kGates = 3;       // r, z, n
+constexpr int64_t kSlopes = 4;      // x_n, x_r, x_z and W_n h
 constexpr int64_t kSequences = 32;  // that a step takes at once
 constexpr int64_t kUnits = 32;      // whole multiples of which it takes
 
@@ -25,7 +27,7 @@ void step(const HalfStep& arrays);
 
 // Numbers from one row of slopes to the next: a line more than whole pages, whose rows would share cache
 // sets.
-constexpr int64_t slope_stride(int64_t hidden) { return 4 * hidden + 32; }
+constexpr int64_t slope_stride(int64_t hidden) { return kSlopes * hidden + 32; }
 
 // slopes: [sequences][4 Hp of slope_stride], gradients of x_n, x_r, x_z and of W_n h + b_n, in this order.
 struct HalfSlopes {

@@ -1,5 +1,5 @@
-// Vectors that have their cache lines to themselves, so that threads at work on different ones, or on
-// different lines of one, do not disturb each other.
+// Whole cache lines, and vectors that have theirs to themselves, so that threads at work on different ones,
+// or on different lines of one, do not disturb each other.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,13 @@
 
 namespace lvm {
 
+constexpr int64_t kLine = 64;  // bytes
+
+// A count in whole multiples.
+constexpr int64_t up_to(int64_t count, int64_t multiple) {
+    return (count + multiple - 1) / multiple * multiple;
+}
+
 template <class T>
 struct LineAllocator {
     using value_type = T;
@@ -17,12 +24,14 @@ struct LineAllocator {
     LineAllocator(const LineAllocator<Other>&) {}
     bool operator==(const LineAllocator&) const { return true; }
 
-    T* allocate(size_t count) { return static_cast<T*>(::operator new(whole(count), kLine)); }
-    void deallocate(T* memory, size_t count) { ::operator delete(memory, whole(count), kLine); }
+    T* allocate(size_t count) { return static_cast<T*>(::operator new(whole(count), kAlignment)); }
+    void deallocate(T* memory, size_t count) { ::operator delete(memory, whole(count), kAlignment); }
 
   private:
-    static constexpr std::align_val_t kLine{64};
-    static size_t whole(size_t count) { return (count * sizeof(T) + 63) / 64 * 64; }
+    static constexpr std::align_val_t kAlignment{kLine};
+    static size_t whole(size_t count) {
+        return static_cast<size_t>(up_to(static_cast<int64_t>(count * sizeof(T)), kLine));
+    }
 };
 
 template <class T>

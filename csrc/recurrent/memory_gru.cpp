@@ -14,12 +14,9 @@ namespace {
 
 constexpr int64_t kChunk = 128;  // vectors at once through a layer: what they make of its inputs stays near
 constexpr int kMostShares = 16;
-constexpr int64_t kLine = 64;
 constexpr int64_t kWholeRows = 16;   // that kernels for many vectors may read
 constexpr double kEpsilon = 1e-8;    // of reconstruct
 constexpr double kTinyNorm = 1e-12;  // torch's normalize divides by no less
-
-int64_t up_to(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 bool all_finite(const float* x, int64_t count) {
     bool finite = true;

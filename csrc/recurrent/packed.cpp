@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "recurrent/lines.h"
 #include "simd/half.h"
 #include "simd/thread_pool.h"
 
@@ -10,7 +11,6 @@ namespace lvm {
 namespace {
 
 constexpr float kMostCode = 127;
-constexpr int64_t kLine = 64;
 
 int64_t element_bytes(Format format) {
     switch (format) {
@@ -23,8 +23,6 @@ int64_t element_bytes(Format format) {
     }
     return 0;
 }
-
-int64_t up_to(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 // The row that lies in lane `lane` of vector `part` of a block, or -1 for padding.
 int64_t row_of(const PlainMatrix& plain, int64_t lanes, int64_t block, int64_t part, int64_t lane) {

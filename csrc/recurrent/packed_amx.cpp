@@ -1,26 +1,12 @@
 // AVX-512 with tile registers: from kMany vectors on, sixteen at a time.
-#include <cpuid.h>
-
 #include "recurrent/packed.h"
+#include "simd/tile_shape.h"
 #include "simd/vec_avx512.h"
 
 namespace lvm::amx {
 namespace {
 
 constexpr int64_t W = 16, kOutputs = 3 * W, kTileRows = 16, kTileBytes = 64;
-
-struct alignas(64) TileShapes {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t bytes[16] = {};
-    uint8_t rows[16] = {};
-
-    TileShapes() {
-        for (int tile = 0; tile < 8; ++tile) {
-            bytes[tile] = kTileBytes;
-            rows[tile] = kTileRows;
-        }
-    }
-};
 
 // Of the upper and the lower digits, of two vectors of outputs.
 struct Sums {
@@ -90,8 +76,7 @@ template <Format kFormat>
 void product(const PackedMatrix& matrix, const Codes& codes, int64_t rows, int64_t first, int64_t last,
              float* out) {
     constexpr int64_t kElement = kFormat == Format::int8 ? 1 : 2;
-    const TileShapes shapes;
-    _tile_loadconfig(&shapes);
+    const TileShape shape;
     Sums sums;
     const int64_t row_bytes = matrix.depth * kElement;
     const auto third = [&](int64_t i) {
@@ -107,7 +92,6 @@ void product(const PackedMatrix& matrix, const Codes& codes, int64_t rows, int64
             write<kFormat>(matrix, codes, sums.upper[1], sums.lower[1], row, members, next * W, out);
         }
     }
-    _tile_release();
 }
 
 // Each number as the sum of two bfloat16 numbers: all upper ones, then all lower ones.
@@ -124,23 +108,15 @@ float split_halves(const float* x, int64_t count, int64_t depth, uint8_t* codes)
     return 1;
 }
 
-bool has_bfloat16_tiles() {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    constexpr unsigned kAmxBf16 = 1u << 22;
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kAmxBf16);
-}
-
 PackedKernels make_table() {
     PackedKernels kernels = PackedKernels::table<Level::avx512>();
     FormatKernels& int8 = kernels.formats[static_cast<int>(Format::int8)];
     int8.depth_multiple = kTileBytes;
     int8.many = product<Format::int8>;
-    if (has_bfloat16_tiles()) {
-        FormatKernels& bfloat16 = kernels.formats[static_cast<int>(Format::bfloat16)];
-        bfloat16.depth_multiple = kTileBytes / 2;
-        bfloat16.prepare_many = split_halves;
-        bfloat16.many = product<Format::bfloat16>;
-    }
+    FormatKernels& bfloat16 = kernels.formats[static_cast<int>(Format::bfloat16)];
+    bfloat16.depth_multiple = kTileBytes / 2;
+    bfloat16.prepare_many = split_halves;
+    bfloat16.many = product<Format::bfloat16>;
     return kernels;
 }
 

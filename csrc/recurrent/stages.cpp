@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "simd/relax.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -15,14 +16,6 @@ using Work = std::function<void(int64_t, int)>;
 constexpr int kPatience =
     200;                      // looks at a share whose thread is late before another takes it: 5 microseconds
 constexpr int kYield = 2000;  // looks before the core is offered to others: a thread at work may wait for it
-
-inline void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 // Where one share stands. Everyone watches `done`; `taken` is left to the thread whose share it is, in whose
 // cache it stays, unless that thread is late.

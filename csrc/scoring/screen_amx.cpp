@@ -1,6 +1,7 @@
 // AVX-512 with the tile unit: 16 x 16 sums of 64 products an instruction.
 #include "scoring/ints_avx512.h"
 #include "scoring/screen.h"
+#include "simd/tile_shape.h"
 #include "simd/vec_avx512.h"
 
 namespace lvm::amx {
@@ -15,19 +16,6 @@ class Product {
   public:
     static constexpr int64_t few_open = 48;
     static int64_t steps(int64_t chunks) { return chunks; }
-
-    Product() {
-        struct alignas(64) Shape {
-            uint8_t palette = 1, start_row = 0, reserved[14] = {};
-            uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-            uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-        };
-        static constexpr Shape kShape;
-        _tile_loadconfig(&kShape);
-    }
-    ~Product() { _tile_release(); }
-    Product(const Product&) = delete;
-    Product& operator=(const Product&) = delete;
 
     // One tile of candidates times two of queries at a time: sums 0 and 1, candidates 4, queries 7. With all
     // eight registers at work some machines take twice as long an instruction.
@@ -59,6 +47,9 @@ class Product {
             _tile_stored(1, out2, kOutLine);
         }
     }
+
+  private:
+    TileShape shape_;
 };
 
 }  // namespace

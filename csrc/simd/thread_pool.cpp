@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "simd/relax.h"
+
 namespace lvm {
 namespace {
 
@@ -40,14 +42,6 @@ int default_count() {
 }
 
 using Body = std::function<void(int64_t, int64_t, int)>;
-
-inline void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 // Whether `ready` came true while watching for some 20 microseconds: jobs often follow each other closely,
 // and waking a sleeping thread takes longer than that.

@@ -1,0 +1,54 @@
+// Memory that calls reuse: fresh pages would cost more than the arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "rows.h"
+#include "simd/big_buffer.h"
+
+namespace lvm::amx {
+
+struct Workspace {
+    BigBuffer weights, recurrent, slopes, left, right;
+
+    static BHalf* halves(BigBuffer& buffer, int64_t count) {
+        buffer.reserve(count * static_cast<int64_t>(sizeof(BHalf)));
+        return reinterpret_cast<BHalf*>(buffer.data());
+    }
+};
+
+// One that no other call has, for as long as this lives.
+class Borrowed {
+  public:
+    Borrowed() {
+        const std::lock_guard lock(mutex());
+        if (idle().empty()) idle().push_back(std::make_unique<Workspace>());
+        workspace_ = std::move(idle().back());
+        idle().pop_back();
+    }
+    ~Borrowed() {
+        const std::lock_guard lock(mutex());
+        idle().push_back(std::move(workspace_));
+    }
+    Borrowed(const Borrowed&) = delete;
+    Borrowed& operator=(const Borrowed&) = delete;
+    Workspace& operator*() const { return *workspace_; }
+    Workspace* operator->() const { return workspace_.get(); }
+
+  private:
+    static std::mutex& mutex() {
+        static std::mutex one;
+        return one;
+    }
+    static std::vector<std::unique_ptr<Workspace>>& idle() {
+        static std::vector<std::unique_ptr<Workspace>> all;
+        return all;
+    }
+    std::unique_ptr<Workspace> workspace_;
+};
+
+}  // namespace lvm::amx
