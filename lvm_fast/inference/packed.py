@@ -15,13 +15,22 @@ from .._core import MemoryGru
 from ..kernels import simd_level
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-PACKABLE = ("memory_gru",)
+_PASS = ("forward", "head", "folded_input", "_delta")  # what a memory GRU's prediction goes through
 
 
 def check_precision(where: str, weights: Any) -> None:
     """Raise ValueError unless `weights` is the name of a precision."""
     if weights not in PRECISIONS:
         raise ValueError(f"{where}: weights = {weights!r}; expected {', '.join(map(repr, PRECISIONS))}")
+
+
+def is_memory_gru(model: Any) -> bool:
+    """Whether the model computes as MemoryGRU does: it is one, and its class has no pass of its own."""
+    from ..models.memory_gru import MemoryGRU  # which imports this module
+
+    return isinstance(model, MemoryGRU) and all(
+        getattr(type(model), name) is getattr(MemoryGRU, name) for name in _PASS
+    )
 
 
 def can_pack(where: str, model: Any, weights: str) -> bool:
@@ -31,11 +40,12 @@ def can_pack(where: str, model: Any, weights: str) -> bool:
         ValueError: It does not, and torch has no bfloat16 or int8 weights to offer either.
     """
     device, dtype = next(model.parameters()).device.type, next(model.parameters()).dtype
-    is_known = model.model_type in PACKABLE
+    is_known = is_memory_gru(model)
     if weights == "float32":
         return is_known and device == "cpu" and dtype == torch.float32
     if not is_known:
-        raise ValueError(f"{where}: weights = {weights!r} of a {model.model_type}; expected 'float32' for this model")
+        kind = type(model).__name__
+        raise ValueError(f"{where}: weights = {weights!r} of a {kind}; expected 'float32' for this model")
     if device != "cpu":
         raise ValueError(f"{where}: weights = {weights!r} on {device}; expected 'float32', or a model on the CPU")
     return True

@@ -30,15 +30,22 @@ def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights:
         stream = MemoryGruStream(core, len(part))
         result = stream.advance(np.ascontiguousarray(part[:, :steps].transpose(0, 1).numpy()))
         if result is None:
-            check_finite(context)
+            check_finite(context, lengths)
             raise ValueError("predict: a prediction is NaN or infinite; expected finite weights and moderate vectors")
         predicted[first : first + len(part)] = result
     return torch.from_numpy(predicted)
 
 
-def check_finite(context: Tensor) -> None:
-    """Raise ValueError, naming the first vector, if a context (B, N, D) holds NaN or infinity."""
+def padding(context: Tensor, lengths: Tensor) -> Tensor:
+    """Which vectors of the contexts (B, N, D) stand beyond the lengths (B,): (B, N), on the contexts' device."""
+    return torch.arange(context.shape[1], device=context.device) >= lengths.to(context.device)[:, None]
+
+
+def check_finite(context: Tensor, lengths: Tensor | None) -> None:
+    """Raise ValueError, naming the first vector, if a context (B, N, D) holds NaN or infinity within its length."""
     finite = context.isfinite().all(dim=2)  # (B, N)
+    if lengths is not None:
+        finite |= padding(context, lengths)
     if not finite.all():
         row, position = (int(i) for i in (~finite).nonzero()[0])
         raise ValueError(f"predict: context[{row}, {position}] holds NaN or Inf; expected finite values")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._core import MemoryGruStream
 from ..kernels import reconstruct
-from .packed import PACKABLE, can_pack, check_precision, packed
+from .packed import can_pack, check_precision, is_memory_gru, packed
 
 
 class Stream:
@@ -35,8 +35,8 @@ class Stream:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"stream: batch_size = {batch_size!r}; expected an integer of at least 1")
         check_precision("stream", weights)
-        if model.model_type not in PACKABLE:
-            raise ValueError(f"stream: a {model.model_type} cannot stream; expected one of {', '.join(PACKABLE)}")
+        if not is_memory_gru(model):
+            raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected a memory_gru as it is")
         self.batch_size, self.weights, self.input_dim = batch_size, weights, int(model.input_dim)
         self._steps: _Steps
         if can_pack("stream", model, weights):
@@ -63,7 +63,8 @@ class Stream:
             Unit next vectors (B, D), float32, a tensor (on the vector's device) or a numpy array as the vector was.
 
         Raises:
-            ValueError: The vector does not fit, or holds NaN or infinity; the stream is then as it was before.
+            ValueError: The vector does not fit, or holds NaN or infinity; the stream is then as it was before. Or the
+                prediction is NaN or infinite: the stream may then have read the vector, and needs a `reset`.
         """
         rows = self._checked(vector)
         predicted = self._steps.advance(rows[None])
@@ -120,8 +121,11 @@ class _TorchSteps:
         model = self._model
         current = torch.from_numpy(context[-1]).to(self._content)  # (B, D)
         inputs = torch.cat((model.input_norm(current), self._content), dim=1)
-        states, self._states = model.gru(inputs[:, None], self._states)
+        states, moved = model.gru(inputs[:, None], self._states)
         raw = model.head(states[:, -1])
+        if not raw.isfinite().all():
+            return None
         delta = torch.nn.functional.normalize(raw, dim=-1) if model.normalize_delta else raw
         predicted: NDArray[np.float32] = reconstruct(current, delta).float().cpu().numpy()
+        self._states = moved
         return predicted

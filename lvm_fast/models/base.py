@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..inference.packed import can_pack, check_precision
-from ..inference.predictor import check_finite, predict_packed
+from ..inference.predictor import check_finite, padding, predict_packed
 from ..inference.streaming import Stream
 from ..kernels import reconstruct
 from .recurrence import last_valid
 from .saving import save_pretrained
 
-_FEW = 3  # contexts that run faster one by one on packed weights than together in torch
+_MOST_PACKED = 3  # contexts; more run faster together in torch than one by one on packed weights
 
 
 class LatentVectorModel(nn.Module, ABC):
@@ -120,7 +120,8 @@ class LatentVectorModel(nn.Module, ABC):
             Unit next vectors (B, D), float32, a tensor or a numpy array as the context was.
 
         Raises:
-            ValueError: The context, the lengths or `weights` do not fit, or a context row is NaN or infinite.
+            ValueError: The context, the lengths or `weights` do not fit, or a vector within its context's length is NaN
+                or infinite.
         """
         check_precision("predict", weights)
         if not isinstance(context, Tensor | np.ndarray):
@@ -128,7 +129,7 @@ class LatentVectorModel(nn.Module, ABC):
         given = _own_copy(context) if isinstance(context, np.ndarray) else context
         counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
         self.check_context(given, counts)
-        if can_pack("predict", self, weights) and (weights != "float32" or len(given) <= _FEW):
+        if can_pack("predict", self, weights) and (weights != "float32" or len(given) <= _MOST_PACKED):
             predicted = predict_packed(self, given.cpu(), counts, weights)
         else:
             predicted = self._predict_in_torch(given, counts)
@@ -152,8 +153,10 @@ class LatentVectorModel(nn.Module, ABC):
         return Stream(self, batch_size, weights)
 
     def _predict_in_torch(self, given: Tensor, counts: Tensor | None) -> Tensor:
-        check_finite(given)
+        check_finite(given, counts)
         rows = given.to(next(self.parameters()))  # (B, N, D) on the model's device, in its dtype
+        if counts is not None:
+            rows = rows.masked_fill(padding(rows, counts)[..., None], 0.0)  # NaN there would outlive a mask
         was_training = self.training
         self.eval()
         try:

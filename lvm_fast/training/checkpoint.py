@@ -18,7 +18,17 @@ LAST_CHECKPOINT = "last.pt"
 HISTORY = "training_history.json"
 
 # settings that a continued run may have otherwise
-_MAY_CHANGE = {"epochs", "patience", "min_improvement", "device", "compile", "output_dir", "resume", "tensorboard"}
+_MAY_CHANGE = {
+    "epochs",
+    "patience",
+    "min_improvement",
+    "device",
+    "recompute",
+    "compile",
+    "output_dir",
+    "resume",
+    "tensorboard",
+}
 
 
 @dataclasses.dataclass

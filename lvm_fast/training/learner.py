@@ -61,9 +61,10 @@ class Learner:
         self.processes = processes or Processes(device)
         if recipe.objective == "all_positions" and not model.is_causal():
             raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
-        for module in model.modules():
-            if isinstance(module, GRU):
-                module.recompute = recipe.recompute
+        if recipe.recompute:  # a GRU's own wish to recompute stands in any case
+            for module in model.modules():
+                if isinstance(module, GRU):
+                    module.recompute = True
         fused = device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused

@@ -107,9 +107,9 @@ class Recipe:
     seed: Annotated[int, _not_negative("seed of the split, the weights, the order and dropout")] = 42
     device: Annotated[str, Setting("auto, cpu, cuda or mps")] = "auto"
     precision: Annotated[str, _PRECISION] = "float32"
-    recompute: Annotated[bool, Setting("keep only each GRU layer's states, and compute its gates again going back")] = (
-        False
-    )
+    recompute: Annotated[
+        bool, Setting("on the CPU, keep only each GRU layer's states, and compute its gates again going back")
+    ] = False
     compile: Annotated[bool, Setting("compile model and loss with torch.compile")] = False
     output_dir: Annotated[str | None, Setting("folder of the run; a new one under runs/ unless given")] = None
     resume: Annotated[bool, Setting("continue the run in output_dir after its last epoch")] = False

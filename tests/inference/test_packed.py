@@ -12,6 +12,7 @@ import lvm_fast as lf
 from lvm_fast import kernels
 from lvm_fast.inference.packed import PRECISIONS, packed
 from lvm_fast.models.base import LatentVectorModel
+from lvm_fast.models.memory_gru import MemoryGRU
 
 SIZES = [  # input, hidden, layers, slots
     (3, 1, 1, 1),
@@ -220,8 +221,69 @@ class Constant(LatentVectorModel):
 
 def test_models_of_other_kinds_predict_in_torch():
     assert Constant().predict(contexts(1, 3, 16)).shape == (1, 16)
-    with pytest.raises(ValueError, match=r"predict: weights = 'int8' of a constant; expected 'float32'"):
+    with pytest.raises(ValueError, match=r"predict: weights = 'int8' of a Constant; expected 'float32'"):
         Constant().predict(contexts(1, 3, 16), weights="int8")
+
+
+class Doubled(MemoryGRU):
+    """A memory_gru by name that computes otherwise."""
+
+    def forward(self, context, lengths=None):
+        return 2.0 * super().forward(context, lengths)
+
+
+class OtherHead(MemoryGRU):
+    """Another one, in a part of the pass."""
+
+    def head(self, final):
+        return super().head(final).flip(-1)
+
+
+class Renamed(MemoryGRU):
+    """One that computes as it should."""
+
+
+@pytest.mark.parametrize("kind", [Doubled, OtherHead])
+def test_a_subclass_with_a_pass_of_its_own_is_not_packed(kind):
+    model = kind(input_dim=16, hidden_dim=12, memory_slots=8).eval()
+    context = contexts(2, 4, 16)
+    with torch.no_grad():
+        expected = kernels.reconstruct(context[:, -1], model(context))
+    torch.testing.assert_close(model.predict(context), expected)
+    with pytest.raises(ValueError, match=f"weights = 'int8' of a {kind.__name__}; expected 'float32'"):
+        model.predict(context, weights="int8")
+    with pytest.raises(ValueError, match=f"a {kind.__name__} cannot stream"):
+        model.stream()
+
+
+def test_a_subclass_with_the_same_pass_is_packed():
+    model = Renamed(input_dim=16, hidden_dim=12, memory_slots=8)
+    context = contexts(1, 1, 16)
+    assert distance(model.predict(context, weights="int8"), reference(model, context)) < LARGEST_ERROR["int8"]
+    assert model.stream().push(context[:, 0]).shape == (1, 16)
+
+
+@pytest.mark.parametrize("batch", [2, 6])  # packed, and in torch
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_padding_may_hold_anything(batch, dtype):
+    model = make().to(dtype)
+    context, lengths = contexts(batch, 5, 16).to(dtype), torch.arange(batch) % 4 + 1
+    expected = model.predict(context, lengths)
+    spoilt = context.masked_fill((torch.arange(5) >= lengths[:, None])[..., None], torch.nan)
+    torch.testing.assert_close(model.predict(spoilt, lengths), expected, rtol=0, atol=0)
+    spoilt[1, 1, 3] = torch.inf
+    with pytest.raises(ValueError, match=r"predict: context\[1, 1\] holds NaN or Inf"):
+        model.predict(spoilt, lengths)
+
+
+def test_padding_reaches_no_model():
+    class Mean(Constant):
+        def forward(self, context, lengths=None):
+            return self.delta + 0.0 * context.sum(dim=1)  # NaN times 0 is NaN
+
+    context = contexts(2, 3, 16)
+    context[0, 2] = torch.nan
+    assert Mean().predict(context, torch.tensor([2, 3])).isfinite().all()
 
 
 def nan_at(shape, *index):
@@ -240,7 +302,7 @@ def nan_at(shape, *index):
         (lambda m: m.stream(0), "stream: batch_size = 0; expected an integer of at least 1"),
         (lambda m: m.stream(True), "stream: batch_size = True"),
         (lambda m: m.stream(2.0), r"stream: batch_size = 2\.0"),
-        (lambda m: Constant().stream(), "stream: a constant cannot stream; expected one of memory_gru"),
+        (lambda m: Constant().stream(), "stream: a Constant cannot stream; expected a memory_gru"),
         (lambda m: m.stream().push([0.0] * 16), "push: vector is a list; expected a tensor or a numpy array"),
         (lambda m: m.stream().push(torch.zeros(1, 15)), r"push: vector has shape \(1, 15\); expected \(1, 16\)"),
         (lambda m: m.stream(2).push(torch.zeros(16)), r"push: vector has shape \(16,\); expected \(2, 16\)"),
@@ -260,6 +322,23 @@ def test_a_refused_vector_leaves_the_stream_as_it_was():
     for t in range(3):
         with pytest.raises(ValueError, match="holds NaN"):
             stream.push(nan_at((1, 16), 0, t))
+        got = stream.push(context[:, t])
+    torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
+
+
+def test_a_prediction_that_is_not_finite_leaves_a_stream_in_torch_as_it_was():
+    model, context = make().double(), contexts(1, 3, 16)
+    stream = model.stream()
+    stream.push(context[:, 0])
+    bias = stream._steps._model.output_proj[3].bias
+    good = bias.detach().clone()
+    with torch.no_grad():
+        bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="push: the prediction is NaN or infinite"):
+        stream.push(context[:, 1])
+    with torch.no_grad():
+        bias.copy_(good)
+    for t in (1, 2):
         got = stream.push(context[:, t])
     torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
 

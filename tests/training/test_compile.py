@@ -71,8 +71,10 @@ def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recip
 
 
 @pytest.mark.slow
-def test_so_it_is_with_the_real_compiler(store, recipe):
-    assert_whole(store, recipe, {"objective": "all_positions", "infonce_batch": "effective"}, "inductor")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_so_it_is_with_the_real_compiler(store, recipe, precision):
+    settings = {"objective": "all_positions", "infonce_batch": "effective", "precision": precision}
+    assert_whole(store, recipe, settings, "inductor")
 
 
 def test_a_step_with_dropout_is_one_graph(store, recipe):

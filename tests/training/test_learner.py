@@ -104,6 +104,19 @@ def test_a_loss_that_is_not_finite_changes_nothing(model, recipe, windows, monke
     assert all(torch.equal(tensor, after[name]) for name, tensor in model.state_dict().items())
 
 
+def test_recompute_reaches_the_gru_and_changes_no_result(model, recipe, windows):
+    kept, after_kept = taught(model, recipe(), windows, np.arange(16))
+    assert not model.gru.recompute
+    Learner(model, recipe(recompute=True), CPU)
+    assert model.gru.recompute
+    again, after_again = taught(model, recipe(), windows, np.arange(16))  # a recipe without it leaves it on
+    assert Learner(model, recipe(), CPU).model.gru.recompute
+    assert again.loss == pytest.approx(kept.loss, rel=1e-6)
+    assert again.grad_norm == pytest.approx(kept.grad_norm, rel=1e-5)
+    for name, tensor in after_kept.items():
+        torch.testing.assert_close(after_again[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_bfloat16_autocast_is_close_to_float32(model, recipe, windows):
     full, _ = taught(model, recipe(), windows, np.arange(16))
     rough, _ = taught(model, recipe(precision="bfloat16"), windows, np.arange(16))

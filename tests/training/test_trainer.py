@@ -162,6 +162,15 @@ def test_a_run_that_never_finished_an_epoch_starts_over(recipe, tmp_path, monkey
     assert without_times(again.history) == without_times(whole.history)
 
 
+def test_a_run_may_go_on_with_recomputed_layers_to_the_same_result(recipe, tmp_path):
+    model = {"hidden_dim": 12, "num_layers": 2, "memory_slots": 8, "dropout": 0.2}
+    train(recipe(model=model, epochs=1))
+    again = train(recipe(model=model, epochs=2, resume=True, recompute=True))
+    whole = train(recipe(model=model, epochs=2, output_dir=str(tmp_path / "whole")))
+    assert without_times(again.history)[0] == without_times(whole.history)[0]
+    assert again.history[1]["train_loss"] == pytest.approx(whole.history[1]["train_loss"], rel=1e-3)
+
+
 def test_a_finished_run_resumes_to_its_own_result(recipe):
     first = train(recipe(epochs=2))
     again = train(recipe(epochs=2, resume=True))
