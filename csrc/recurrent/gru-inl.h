@@ -1,6 +1,7 @@
 // The GRU kernels of one instruction set. Included once per level, inside that level's own namespace
 // (LVM_LEVEL), after its Vec. Only the table has external linkage, as in rowwise-inl.h.
 
+#include "recurrent/gru.h"
 #include "recurrent/gru_kernels.h"
 
 namespace lvm::LVM_LEVEL {
@@ -53,7 +54,8 @@ void step_backward(const float* grad, const float* gates, const float* candidate
     const int64_t update = hidden, fresh = 2 * hidden;
     const Vec one = set1(1);
     over(hidden, [=](auto get, auto put) {
-        const Vec g = get(grad), r = get(gates), z = get(gates + update), n = get(gates + fresh);
+        const Vec g = without_tiny(get(grad), kLeastGradient);
+        const Vec r = get(gates), z = get(gates + update), n = get(gates + fresh);
         const Vec dn = mul(mul(g, sub(one, z)), sub(one, mul(n, n)));
         const Vec dz = mul(mul(g, sub(get(state), n)), mul(z, sub(one, z)));
         const Vec dr = mul(mul(dn, get(candidate)), mul(r, sub(one, r)));

@@ -12,6 +12,10 @@
 
 namespace lvm {
 
+// Gradients of states nearer to zero than this are taken for zero, as they become after some hundred steps
+// back: denormal numbers would make all that follows, the caller's products too, a hundred times slower.
+constexpr float kLeastGradient = 0x1p-96f;
+
 struct GruShape {
     int64_t steps, batch, hidden;
     // [B], non-increasing, each at most N: a sequence rests in its last state from there on, at no cost but

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/half_sums-inl.h"
+#include "recurrent/gru.h"
 #include "recurrent/gru_half_kernels.h"
 #include "simd/vec_avx512.h"
 
@@ -61,7 +62,7 @@ void slopes_of_units(const HalfSlopes& s, int64_t unit) {
         const BHalf* gates = s.gates + b * kGates * hidden + unit;
         BHalf* slopes = s.slopes + b * slope_stride(hidden) + unit;
         const Vec came = add(load(s.carry + at), load(s.through + at));
-        const Vec g = s.given ? add(load(s.given + at), came) : came;
+        const Vec g = without_tiny(s.given ? add(load(s.given + at), came) : came, kLeastGradient);
         const Vec r = load(gates), z = load(gates + hidden), n = load(gates + 2 * hidden);
         const Vec dn = mul(mul(g, sub(one, z)), sub(one, mul(n, n)));
         const Vec dz = mul(mul(g, sub(load(s.before + at), n)), mul(z, sub(one, z)));

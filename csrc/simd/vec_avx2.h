@@ -79,6 +79,10 @@ inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
 }
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+// 0 in place of what is nearer to it than `least`; NaN stays.
+inline Vec without_tiny(Vec a, float least) {
+    return {_mm256_and_ps(a.v, _mm256_cmp_ps(abs(a).v, _mm256_set1_ps(least), _CMP_NLT_UQ))};
+}
 inline float largest(Vec a) {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));

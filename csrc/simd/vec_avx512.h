@@ -69,6 +69,11 @@ inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
 }
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
+// 0 in place of what is nearer to it than `least`; NaN stays.
+inline Vec without_tiny(Vec a, float least) {
+    return {
+        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(_mm512_abs_ps(a.v), _mm512_set1_ps(least), _CMP_NLT_UQ), a.v)};
+}
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
 
 // Whole numbers from and to integers.

@@ -77,6 +77,11 @@ inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
 }
 inline Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {vabsq_f32(a.v)}; }
+// 0 in place of what is nearer to it than `least`; NaN stays.
+inline Vec without_tiny(Vec a, float least) {
+    const uint32x4_t tiny = vcltq_f32(vabsq_f32(a.v), vdupq_n_f32(least));
+    return {vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a.v), tiny))};
+}
 inline float largest(Vec a) { return vmaxvq_f32(a.v); }
 
 // Whole numbers from and to integers.

@@ -47,6 +47,8 @@ inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v)
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return a.v > b.v ? yes : no; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec abs(Vec a) { return {std::fabs(a.v)}; }
+// 0 in place of what is nearer to it than `least`; NaN stays.
+inline Vec without_tiny(Vec a, float least) { return {std::fabs(a.v) < least ? 0.0f : a.v}; }
 inline float largest(Vec a) { return a.v; }
 
 // Whole numbers from and to integers.

@@ -227,3 +227,18 @@ def test_last_valid_picks_each_rows_own_last_step():
     states = torch.arange(24.0).reshape(2, 4, 3)
     torch.testing.assert_close(last_valid(states, None), states[:, 3])
     torch.testing.assert_close(last_valid(states, torch.tensor([1, 3])), torch.stack((states[0, 0], states[1, 2])))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradients_that_have_faded_are_zero_and_not_denormal(autocast):
+    torch.manual_seed(0)
+    ours, x = lf.GRU(4, 6), torch.randn(600, 2, 4)
+    with torch.no_grad():
+        ours.weight_hh_l0.mul_(0.1)  # forgets quickly
+    projected = x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        ours(projected)[0][-1].sum().backward()
+    sizes = projected.grad.abs().flatten()
+    assert sizes.max() > 1e-3
+    assert (sizes == 0).float().mean() > 0.2
+    assert not ((sizes > 0) & (sizes < torch.finfo(torch.float32).tiny)).any()
