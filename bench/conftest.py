@@ -5,8 +5,6 @@ Run `python bench/table.py` for the table with ratios; `--store FILE` benches on
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import subprocess
 import tempfile
 import time
@@ -21,6 +19,7 @@ import pytest
 import torch
 
 import lvm_fast as lf
+from lvm_fast.process import keep_freed_memory
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,15 +46,6 @@ def same_conditions_for_all() -> None:
     threads = lf.kernels.num_threads()
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-
-
-def keep_freed_memory() -> None:
-    """glibc only (malloc.h): no allocation through mmap, no trimming of the heap."""
-    most_mmaps, trim_threshold = -4, -1
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(most_mmaps, 0)
-        libc.mallopt(trim_threshold, -1)
 
 
 class Limits:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..process import prepare_for_training
+
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    prepare_for_training()
     asked = recipe(args.output_dir, args.epochs, args.device, args.resume)
     return 0 if walk(asked, contexts=(100, 500, 1000)) else 1
 

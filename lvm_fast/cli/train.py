@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
 
 HELP = "train a model on a chain store"
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(recipe.to_yaml(), end="")
         return 0
+    prepare_for_training()
     from ..training.trainer import train
 
     train(recipe)

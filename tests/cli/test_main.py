@@ -94,3 +94,15 @@ def test_info_prints_versions_level_threads_and_devices(capsys):
         assert value in shown
     assert lf.kernels.simd_level() in facts()["simd"]
     assert "cpu" in facts()["devices"]
+
+
+def test_training_commands_prepare_their_process_before_torch_is_there():
+    script = """
+import os, sys
+from lvm_fast.process import prepare_for_training
+prepare_for_training()
+assert "torch" not in sys.modules
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "PASSIVE"
