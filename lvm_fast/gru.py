@@ -216,7 +216,7 @@ def _run_ordered_on_core(
 
 
 def _run_on_core(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
     layer_of = _layer_in_half if _autocasts_to_bfloat16() and half_is_offered() else _layer
     states, finals = inputs, []
