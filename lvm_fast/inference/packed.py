@@ -15,7 +15,13 @@ from .._core import MemoryGru
 from ..kernels import simd_level
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-_PASS = ("forward", "head", "folded_input", "_delta")  # what a memory GRU's prediction goes through
+_PASS = (
+    "forward",
+    "last_hidden",
+    "raw_delta",
+    "folded_input",
+    "delta_of",
+)  # of a memory GRU's prediction
 
 
 def check_precision(where: str, weights: Any) -> None:

@@ -30,6 +30,7 @@ class LatentVectorModel(nn.Module, ABC):
         model_type: The name in the registry.
         config: JSON-able constructor arguments: ``create_model(model_type, **config)`` builds the same architecture.
         input_dim: Width D of the vectors.
+        max_context: The most vectors a context may have; None where there is no end.
         metrics: What is known of its quality (percent, with the pool), for the model card; empty if nothing is.
     """
 
@@ -39,6 +40,7 @@ class LatentVectorModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.input_dim: int = config["input_dim"]
+        self.max_context: int | None = None
         self.metrics: dict[str, Any] = {}
 
     @abstractmethod
@@ -76,6 +78,27 @@ class LatentVectorModel(nn.Module, ABC):
     def is_causal(cls) -> bool:
         """Whether the model has a delta after every position (`deltas`)."""
         return cls.deltas is not LatentVectorModel.deltas
+
+    @classmethod
+    def can_stream(cls) -> bool:
+        """Whether the model has steps (`start_steps`, `advance`) that come to what `forward` does."""
+        return cls.advance is not LatentVectorModel.advance
+
+    def start_steps(self, batch_size: int) -> Any:
+        """What `advance` keeps of B sequences, before their first vectors; for models that stream."""
+        raise NotImplementedError
+
+    def advance(self, state: Any, vector: Tensor) -> tuple[Tensor, Any]:
+        """Read one more vector of each sequence; for models that stream.
+
+        Args:
+            state: From `start_steps` or the step before; it stays as it is.
+            vector: (B, D).
+
+        Returns:
+            Deltas (B, D), as `forward` gives them for all vectors so far, and the next state.
+        """
+        raise NotImplementedError
 
     @classmethod
     @abstractmethod
@@ -173,6 +196,7 @@ class LatentVectorModel(nn.Module, ABC):
         if context.ndim != 3 or context.shape[2] != self.input_dim or 0 in context.shape:
             expected = f"(B, N, {self.input_dim}) with at least one row and one vector"
             raise ValueError(f"{self.model_type}: context has shape {tuple(context.shape)}; expected {expected}")
+        self.check_length(context.shape[1])
         if not context.is_floating_point():
             raise ValueError(f"{self.model_type}: context has dtype {context.dtype}; expected a float dtype")
         if lengths is None:
@@ -185,6 +209,11 @@ class LatentVectorModel(nn.Module, ABC):
         if len(wrong):
             row = int(wrong[0])
             raise ValueError(f"{self.model_type}: lengths[{row}] = {int(lengths[row])}; expected 1 to {longest}")
+
+    def check_length(self, length: int) -> None:
+        """Raise ValueError if contexts of `length` vectors are longer than the model can read."""
+        if self.max_context is not None and length > self.max_context:
+            raise ValueError(f"{self.model_type}: context of {length} vectors; expected at most {self.max_context}")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch does; a state dict of other sizes is a ValueError that names the right ones."""
