@@ -146,7 +146,8 @@ class GRU(nn.Module):
 
     def layer_states(self, inputs: Tensor) -> Tensor:
         """Every layer's states after every step, from zero initial states: (B, N, I) -> (L, B, N, H)."""
-        below, every = inputs.transpose(0, 1), list[Tensor]()
+        below = inputs.transpose(0, 1)
+        every: list[Tensor] = []
         for weights in self._weights(None, None):
             dropped = F.dropout(below, self.dropout, self.training) if every else below
             below, _ = self._run_layers(dropped, None, [weights], None)

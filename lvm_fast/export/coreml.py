@@ -58,6 +58,7 @@ def export_coreml(
     """
     package = _check_path(path, overwrite)
     lengths = _check_contexts(contexts)
+    model.check_length(max(lengths, default=0))
     _check_choice("precision", precision, PRECISIONS)
     _check_choice("target", target, tuple(TARGETS))
     _check_choice("compress", compress, (None,))

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from ..inference.predictor import padding
 from .base import tensor_of
+from .cache import Cache
 from .causal import CausalModel
 
 
 class Read(NamedTuple):
     """What a stream has read of B sequences, n vectors each."""
 
-    context: Tensor  # (B, n, D)
-    keys: Tensor  # (B, n, A)
+    context: Cache  # rows (B, D)
+    keys: Cache  # rows (B, A)
 
 
 class AMN(CausalModel):
@@ -93,14 +94,14 @@ class AMN(CausalModel):
 
     def start_steps(self, batch_size: int) -> Read:
         """Nothing read yet."""
-        weight = self.context_encoder.weight
-        return Read(weight.new_zeros(batch_size, 0, self.input_dim), weight.new_zeros(batch_size, 0, len(weight)))
+        weight = self.context_encoder.weight  # (A, D)
+        return Read(Cache.like(weight, batch_size, self.input_dim), Cache.like(weight, batch_size, len(weight)))
 
     def next_hidden(self, state: Read, vector: Tensor) -> tuple[Tensor, Read]:
         """See `CausalModel.next_hidden`."""
-        context = torch.cat((state.context, vector[:, None]), dim=1)
-        keys = torch.cat((state.keys, self.context_encoder(vector)[:, None]), dim=1)
-        return self._ask(context, keys, context.mean(dim=1), None), Read(context, keys)
+        read = Read(state.context.with_next(vector), state.keys.with_next(self.context_encoder(vector)))
+        context, keys = read.context.rows, read.keys.rows
+        return self._ask(context, keys, context.mean(dim=1), None), read
 
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

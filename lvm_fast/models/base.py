@@ -213,7 +213,8 @@ class LatentVectorModel(nn.Module, ABC):
     def check_length(self, length: int) -> None:
         """Raise ValueError if contexts of `length` vectors are longer than the model can read."""
         if self.max_context is not None and length > self.max_context:
-            raise ValueError(f"{self.model_type}: context of {length} vectors; expected at most {self.max_context}")
+            most = f"{self.max_context}, the model's positions"
+            raise ValueError(f"{self.model_type}: a context of {length} vectors; expected at most {most}")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch does; a state dict of other sizes is a ValueError that names the right ones."""

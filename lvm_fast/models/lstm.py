@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..lstm import LSTM, State
 from .base import tensor_of
 from .causal import CausalModel
 
@@ -34,13 +35,12 @@ class LSTMModel(CausalModel):
     ) -> None:
         sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        between = dropout if num_layers > 1 else 0.0  # torch warns of dropout that has no place
-        self.lstm = nn.LSTM(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.lstm = LSTM(input_dim, hidden_dim, num_layers, dropout)
         self.output_proj = nn.Linear(hidden_dim, input_dim)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
-        states: Tensor = self.lstm(context)[0]
+        states: Tensor = self.lstm(context)
         return states
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
@@ -48,15 +48,13 @@ class LSTMModel(CausalModel):
         raw: Tensor = self.output_proj(hidden)
         return raw
 
-    def start_steps(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Hidden and cell states of every layer, (L, B, H) each."""
-        shape = (self.lstm.num_layers, batch_size, self.lstm.hidden_size)
-        return self.output_proj.weight.new_zeros(shape), self.output_proj.weight.new_zeros(shape)
+    def start_steps(self, batch_size: int) -> State:
+        """Hidden and cell state of every layer, (B, H) each."""
+        return self.lstm.start(batch_size)
 
-    def next_hidden(self, state: tuple[Tensor, Tensor], vector: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def next_hidden(self, state: State, vector: Tensor) -> tuple[Tensor, State]:
         """See `CausalModel.next_hidden`."""
-        states, moved = self.lstm(vector[:, None], state)
-        return states[:, 0], moved
+        return self.lstm.advance(state, vector)
 
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import tensor_of
+from .cache import Cache
 from .causal import CausalModel
 
 
@@ -32,27 +33,28 @@ class Positions(nn.Module):
         return inputs + self.pe[:, first : first + inputs.shape[1]]
 
 
-class KeysValues(NamedTuple):
-    """What one attention has seen of n vectors: (B, heads, n, H / heads) each."""
+class Seen(NamedTuple):
+    """The keys and values that one attention has made of the vectors so far; rows (B, heads, H / heads)."""
 
-    keys: Tensor
-    values: Tensor
+    keys: Cache
+    values: Cache
 
-    def with_next(self, attention: nn.MultiheadAttention, source: Tensor) -> KeysValues:
+    def with_next(self, attention: nn.MultiheadAttention, source: Tensor) -> Seen:
         """Add what the attention makes of one more vector, (B, H)."""
         width = attention.embed_dim
-        weight, bias = attention.in_proj_weight[width:], attention.in_proj_bias[width:]
-        shape = (len(source), 2, attention.num_heads, 1, attention.head_dim)
-        both = F.linear(source, weight, bias).view(shape)
-        return KeysValues(torch.cat((self.keys, both[:, 0]), dim=2), torch.cat((self.values, both[:, 1]), dim=2))
+        both = F.linear(source, attention.in_proj_weight[width:], attention.in_proj_bias[width:])  # (B, 2H)
+        key, value = both.view(-1, 2, attention.num_heads, attention.head_dim).unbind(1)
+        return Seen(self.keys.with_next(key), self.values.with_next(value))
 
-    def asked_by(self, attention: nn.MultiheadAttention, query: Tensor) -> Tensor:
-        """Attend with one query, (B, H) -> (B, H)."""
-        width, shape = attention.embed_dim, (len(query), attention.num_heads, 1, attention.head_dim)
-        projected = F.linear(query, attention.in_proj_weight[:width], attention.in_proj_bias[:width]).view(shape)
-        told = F.scaled_dot_product_attention(projected, self.keys, self.values)  # (B, heads, 1, H / heads)
-        result: Tensor = attention.out_proj(told.flatten(1))
-        return result
+    def answer(self, attention: nn.MultiheadAttention, asked: Tensor) -> Tensor:
+        """What the attention says to one query, (B, H) -> (B, H)."""
+        width = attention.embed_dim
+        query = F.linear(asked, attention.in_proj_weight[:width], attention.in_proj_bias[:width])
+        query = query.view(-1, attention.num_heads, 1, attention.head_dim)
+        keys, values = self.keys.rows.transpose(1, 2), self.values.rows.transpose(1, 2)  # (B, heads, n, H / heads)
+        told = F.scaled_dot_product_attention(query, keys, values)  # (B, heads, 1, H / heads)
+        answer: Tensor = attention.out_proj(told.flatten(1))
+        return answer
 
 
 class TransformerModel(CausalModel):
@@ -117,23 +119,27 @@ class TransformerModel(CausalModel):
         raw: Tensor = self.head(hidden)
         return raw
 
-    def start_steps(self, batch_size: int) -> list[tuple[KeysValues, KeysValues]]:
+    def start_steps(self, batch_size: int) -> list[tuple[Seen, Seen]]:
         """What each layer's two attentions have seen: nothing."""
-        heads, width = self.config["num_heads"], self.config["hidden_dim"]
-        nothing = self.input_proj.weight.new_zeros(batch_size, heads, 0, width // heads)
-        return [(KeysValues(nothing, nothing),) * 2] * self.config["num_layers"]
+        weight, heads, width = self.input_proj.weight, self.config["num_heads"], self.config["hidden_dim"]
 
-    def next_hidden(self, state: list[tuple[KeysValues, KeysValues]], vector: Tensor) -> tuple[Tensor, Any]:
-        """See `CausalModel.next_hidden`."""
-        seen = state[0][0].keys.shape[2]
-        source = self.pos_encoder(self.input_proj(vector)[:, None], seen)[:, 0]  # (B, H)
+        def nothing() -> Seen:
+            return Seen(*(Cache.like(weight, batch_size, heads, width // heads) for _ in range(2)))
+
+        return [(nothing(), nothing()) for _ in self.transformer_decoder.layers]
+
+    def next_hidden(self, state: list[tuple[Seen, Seen]], vector: Tensor) -> tuple[Tensor, list[tuple[Seen, Seen]]]:
+        """See `CausalModel.next_hidden`; what `TransformerDecoderLayer` does to the last of the vectors so far."""
+        count = state[0][0].keys.used
+        self.check_length(count + 1)
+        source = self.pos_encoder(self.input_proj(vector)[:, None], count)[:, 0]  # (B, H)
         hidden, moved = source, []
         for layer, (own, memory) in zip(self.transformer_decoder.layers, state, strict=True):
             assert isinstance(layer, nn.TransformerDecoderLayer)
             own = own.with_next(layer.self_attn, hidden)
-            hidden = layer.norm1(hidden + own.asked_by(layer.self_attn, hidden))
+            hidden = layer.norm1(hidden + own.answer(layer.self_attn, hidden))
             memory = memory.with_next(layer.multihead_attn, source)
-            hidden = layer.norm2(hidden + memory.asked_by(layer.multihead_attn, hidden))
+            hidden = layer.norm2(hidden + memory.answer(layer.multihead_attn, hidden))
             hidden = layer.norm3(hidden + layer.linear2(F.relu(layer.linear1(hidden))))
             moved.append((own, memory))
         return hidden, moved
