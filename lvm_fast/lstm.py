@@ -17,7 +17,8 @@ State: TypeAlias = list[tuple[Tensor, Tensor]]  # hidden and cell state of every
 class LSTM(nn.Module):
     """Parameters and results of a batch-first `torch.nn.LSTM`, from zero states, and its steps one by one.
 
-    Torch's compiler refuses `torch.nn.LSTM`; here, on the CPU, it gets one operator a layer.
+    Torch's compiler refuses `torch.nn.LSTM`; here, on the CPU, it gets one operator a layer. Under
+    ``torch.autocast("cpu")`` the LSTM stays in float32.
 
     Args:
         input_size: Width I of the inputs.
@@ -52,7 +53,8 @@ class LSTM(nn.Module):
         weights = [weight for layer in layers for weight in self._weights(layer)]
         # has_biases, layers, dropout, train, bidirectional, batch_first
         settings = (True, self.num_layers, self.dropout, self.training, False, True)
-        states, _, _ = torch.lstm(inputs, (zeros, zeros), weights, *settings)
+        with torch.autocast("cpu", enabled=False):  # few CPUs have a bfloat16 LSTM
+            states, _, _ = torch.lstm(inputs, (zeros, zeros), weights, *settings)
         return states
 
     def _layer_by_layer(self, states: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..inference.predictor import padding
-from .base import tensor_of
 from .cache import Cache
 from .causal import CausalModel
+from .checks import tensor_of
 
 
 class Read(NamedTuple):

@@ -247,29 +247,6 @@ class LatentVectorModel(nn.Module, ABC):
         save_pretrained(self, folder)
 
 
-def check_sizes(model_type: str, **sizes: Any) -> None:
-    """Raise ValueError unless every size is an integer of at least 1."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{model_type}: {name} = {size!r}; expected an integer of at least 1")
-
-
-def check_share(model_type: str, name: str, value: Any) -> None:
-    """Raise ValueError unless the value is a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{model_type}: {name} = {value!r}; expected a number from 0 to 1")
-
-
-def tensor_of(model_type: str, state: Mapping[str, Tensor], name: str, ndim: int) -> Tensor:
-    """Return the tensor called `name`; raise ValueError where the state dict lacks it or it has another rank."""
-    if name not in state:
-        raise ValueError(f"{model_type}: the state dict has no tensor {name!r}; is it one of a {model_type}?")
-    if state[name].ndim != ndim:
-        got = tuple(state[name].shape)
-        raise ValueError(f"{model_type}: tensor {name!r} has shape {got}; expected {ndim} dimensions")
-    return state[name]
-
-
 def _own_copy(context: NDArray[Any]) -> Tensor:
     if context.dtype.kind != "f":
         raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")

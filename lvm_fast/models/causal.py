@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import LatentVectorModel, check_share, check_sizes
+from .base import LatentVectorModel
+from .checks import check_share, check_sizes
 from .recurrence import last_valid
 
 

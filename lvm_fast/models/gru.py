@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..gru import GRU
-from .base import tensor_of
 from .causal import CausalModel
+from .checks import numbered, tensor_of
 
 
 class GRUBlock(nn.Module):
@@ -82,5 +82,4 @@ class GRUModel(CausalModel):
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `LatentVectorModel.config_from_state`."""
         hidden_dim, input_dim = tensor_of(cls.model_type, state, "input_proj.weight", 2).shape
-        blocks = sum(name.startswith("blocks.") and name.endswith(".norm.weight") for name in state)
-        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": blocks}
+        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": numbered(state, r"blocks\.(\d+)\.")}

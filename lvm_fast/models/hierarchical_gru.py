@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..gru import GRU
-from .base import tensor_of
 from .causal import CausalModel
-from .recurrence import last_valid
+from .checks import recurrent_sizes
+from .recurrence import last_valid, widening_head
 
 
 class Encoder(nn.Module):
@@ -79,9 +79,7 @@ class HierarchicalGRU(CausalModel):
         self.chunk_size = chunk_size
         self.local_encoder = Encoder(input_dim, hidden_dim, num_layers, dropout)
         self.global_encoder = Encoder(hidden_dim, hidden_dim, num_layers, dropout)
-        self.output_proj = nn.Sequential(
-            nn.Linear(hidden_dim, 2 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden_dim, input_dim)
-        )
+        self.output_proj = widening_head(hidden_dim, input_dim, dropout)
         self.residual_proj = nn.Linear(input_dim, input_dim)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
@@ -136,7 +134,4 @@ class HierarchicalGRU(CausalModel):
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `LatentVectorModel.config_from_state`."""
-        _, input_dim = tensor_of(cls.model_type, state, "local_encoder.gru.weight_ih_l0", 2).shape
-        _, hidden_dim = tensor_of(cls.model_type, state, "local_encoder.gru.weight_hh_l0", 2).shape
-        layers = sum(name.startswith("local_encoder.gru.weight_hh_l") for name in state)
-        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": layers}
+        return recurrent_sizes(cls.model_type, state, "local_encoder.gru")

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..lstm import LSTM, State
-from .base import tensor_of
 from .causal import CausalModel
+from .checks import recurrent_sizes
 
 
 class LSTMModel(CausalModel):
@@ -59,7 +59,4 @@ class LSTMModel(CausalModel):
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `LatentVectorModel.config_from_state`."""
-        _, input_dim = tensor_of(cls.model_type, state, "lstm.weight_ih_l0", 2).shape
-        _, hidden_dim = tensor_of(cls.model_type, state, "lstm.weight_hh_l0", 2).shape
-        layers = sum(name.startswith("lstm.weight_hh_l") for name in state)
-        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": layers}
+        return recurrent_sizes(cls.model_type, state, "lstm")

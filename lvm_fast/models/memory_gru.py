@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..gru import GRU
-from .base import tensor_of
 from .causal import CausalModel
+from .checks import recurrent_sizes, tensor_of
+from .recurrence import widening_head
 
 _KEPT = 0.9  # share of the memory that survives a write
 
@@ -122,9 +123,7 @@ class MemoryGRU(CausalModel):
         self.fusion = nn.Sequential(
             nn.Linear(hidden_dim + input_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.LayerNorm(hidden_dim)
         )
-        self.output_proj = nn.Sequential(
-            nn.Linear(hidden_dim, 2 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden_dim, input_dim)
-        )
+        self.output_proj = widening_head(hidden_dim, input_dim, dropout)
         self._defers_writes = False
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
@@ -191,6 +190,4 @@ class MemoryGRU(CausalModel):
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Read the sizes from the shapes of a state dict's tensors. Raises ValueError naming a tensor it lacks."""
         slots, input_dim = tensor_of(cls.model_type, state, "memory.memory", 2).shape
-        _, hidden_dim = tensor_of(cls.model_type, state, "gru.weight_hh_l0", 2).shape
-        layers = sum(name.startswith("gru.weight_hh_l") for name in state)
-        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": layers, "memory_slots": slots}
+        return {**recurrent_sizes(cls.model_type, state, "gru"), "input_dim": input_dim, "memory_slots": slots}

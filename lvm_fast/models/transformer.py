@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import tensor_of
 from .cache import Cache
 from .causal import CausalModel
+from .checks import numbered, tensor_of
 
 
 class Positions(nn.Module):
@@ -148,12 +148,11 @@ class TransformerModel(CausalModel):
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `LatentVectorModel.config_from_state`."""
         hidden_dim, input_dim = tensor_of(cls.model_type, state, "input_proj.weight", 2).shape
-        layers = "transformer_decoder.layers."
-        feedforward_dim, _ = tensor_of(cls.model_type, state, f"{layers}0.linear1.weight", 2).shape
+        feedforward_dim, _ = tensor_of(cls.model_type, state, "transformer_decoder.layers.0.linear1.weight", 2).shape
         return {
             "input_dim": input_dim,
             "hidden_dim": hidden_dim,
-            "num_layers": sum(name.startswith(layers) and name.endswith(".linear1.weight") for name in state),
+            "num_layers": numbered(state, r"transformer_decoder\.layers\.(\d+)\."),
             "feedforward_dim": feedforward_dim,
             "max_positions": tensor_of(cls.model_type, state, "pos_encoder.pe", 3).shape[1],
         }
