@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._core import MemoryGruStream
 from ..kernels import reconstruct
+from .kept import kept
 from .packed import can_pack, check_precision, packed
 
 
@@ -36,7 +37,8 @@ class Stream:
             raise ValueError(f"stream: batch_size = {batch_size!r}; expected an integer of at least 1")
         check_precision("stream", weights)
         if not model.can_stream():
-            raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected a model with steps of its pass")
+            expected = "a model whose steps (`advance`) belong to its `forward`"
+            raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected {expected}")
         self.batch_size, self.weights, self.input_dim = batch_size, weights, int(model.input_dim)
         self._steps: _Steps
         if can_pack("stream", model, weights):
@@ -101,10 +103,10 @@ class _Steps(Protocol):
 
 
 class _ModelSteps:
-    """A model's own steps in plain torch, on a copy of it."""
+    """A model's own steps in plain torch, on a copy of it that its streams share."""
 
     def __init__(self, model: Any, batch_size: int) -> None:
-        self._model = copy.deepcopy(model).eval()
+        self._model = kept(model, "streamed", lambda: copy.deepcopy(model).eval())
         self._batch_size = batch_size
         self.reset()
 

@@ -309,7 +309,7 @@ def nan_at(shape, *index):
         (lambda m: m.stream(0), "stream: batch_size = 0; expected an integer of at least 1"),
         (lambda m: m.stream(True), "stream: batch_size = True"),
         (lambda m: m.stream(2.0), r"stream: batch_size = 2\.0"),
-        (lambda m: Constant().stream(), "stream: a Constant cannot stream; expected a model with steps"),
+        (lambda m: Constant().stream(), "stream: a Constant cannot stream; expected a model whose steps"),
         (lambda m: m.stream().push([0.0] * 16), "push: vector is a list; expected a tensor or a numpy array"),
         (lambda m: m.stream().push(torch.zeros(1, 15)), r"push: vector has shape \(1, 15\); expected \(1, 16\)"),
         (lambda m: m.stream(2).push(torch.zeros(16)), r"push: vector has shape \(16,\); expected \(2, 16\)"),
