@@ -18,8 +18,10 @@ from lvm_fast.models.memory_gru import MemoryGRU
 from lvm_fast.models.registry import create_model
 from lvm_fast.training import learner as learner_module
 from lvm_fast.training.data import load_data
+from lvm_fast.training.infonce import near_copies
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.loss import Candidates, next_vector_loss
+from lvm_fast.training.loss import ALIKE, Negatives, next_vector_loss
+from lvm_fast.training.negatives.step_targets import StepTargets
 from lvm_fast.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -66,19 +68,26 @@ def one_big_batch(model, recipe, windows, group, seed=11):
             current.append(context[rows, steps])
             target.append(wanted)
     target = torch.cat(target)
-    candidates = Candidates(l2_normalize(target), torch.arange(len(target)))
+    wanted = l2_normalize(target)
+    shared = l2_normalize(torch.from_numpy(windows.store.vectors[:])) if recipe.infonce_batch == "bank" else wanted
     loss = next_vector_loss(
-        torch.cat(current), torch.cat(delta), target, recipe.alpha_infonce, recipe.temperature, candidates
+        torch.cat(current),
+        torch.cat(delta),
+        target,
+        recipe.alpha_infonce,
+        recipe.temperature,
+        Negatives(shared, near_copies(wanted, shared, ALIKE)),
     )
     loss.backward()
     return flat_gradient(model), loss.item()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_candidates_of_the_effective_batch_give_the_gradient_of_one_big_batch(store, recipe, objective, dropout):
+@pytest.mark.parametrize("infonce_batch", ["effective", "bank"])
+def test_shared_candidates_give_the_gradient_of_one_big_batch(store, recipe, objective, infonce_batch, dropout):
     windows = OBJECTIVES[objective](store, context_length=8, stride=2)
     asked = recipe(
-        objective=objective, infonce_batch="effective", alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
+        objective=objective, infonce_batch=infonce_batch, alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
     )
     group = np.random.default_rng(0).permutation(len(windows))[:203]  # the last micro-batch falls short
     model = model_of(dropout)
@@ -91,28 +100,28 @@ def test_candidates_of_the_effective_batch_give_the_gradient_of_one_big_batch(st
     assert ((plain - expected).norm() / expected.norm()).item() > 0.05
 
 
-@pytest.mark.parametrize("size", [256, 1024, 4096])
-def test_thousands_of_candidates_meet_every_micro_batch(store, recipe, monkeypatch, size):
+@pytest.mark.parametrize("size", [256, 488])
+def test_hundreds_of_candidates_meet_every_micro_batch(store, recipe, monkeypatch, size):
     windows = Windows(store, context_length=2, stride=1, min_length=2)
-    group = np.resize(np.arange(len(windows)), size)
     seen = []
     true_loss = learner_module.next_vector_loss
 
-    def spy(current, *given):
-        seen.append((len(current), len(given[-1].vectors), given[-1].places.tolist()))
-        return true_loss(current, *given)
+    def spy(current, delta, target, alpha, temperature, negatives):
+        rows, places = negatives.struck
+        seen.append((len(target), len(negatives.shared)))
+        torch.testing.assert_close(negatives.shared[places][rows.argsort(stable=True)], l2_normalize(target))
+        return true_loss(current, delta, target, alpha, temperature, negatives)
 
     monkeypatch.setattr(learner_module, "next_vector_loss", spy)
-    asked = recipe(infonce_batch="effective", batch_size=128, accumulation_steps=size // 128)
-    _, step = gradient_of(model_of(0.0), asked, windows, group)
-    assert [(batch, candidates) for batch, candidates, _ in seen] == [(128, size)] * (size // 128)
-    assert [place for *_, places in seen for place in places] == list(range(size))
+    asked = recipe(infonce_batch="effective", batch_size=64, accumulation_steps=8)
+    _, step = gradient_of(model_of(0.0), asked, windows, np.arange(size))
+    assert seen == [(min(64, size - first), size) for first in range(0, size, 64)]
     assert np.isfinite(step.loss)
 
 
 def test_without_infonce_no_candidates_are_gathered(store, recipe, monkeypatch):
     windows = Windows(store, context_length=8, stride=2)
-    monkeypatch.setattr(learner_module, "l2_normalize", None)
+    monkeypatch.setattr(StepTargets, "begin", None)
     gradient_of(model_of(0.0), recipe(infonce_batch="effective", alpha_infonce=0.0), windows, np.arange(9))
 
 

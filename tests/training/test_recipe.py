@@ -114,7 +114,7 @@ def test_a_yaml_that_is_not_there_is_a_file_error(tmp_path):
         ("lr_floor", 1.5, "float, from 0 to 1"),
         ("precision", "float16", "str, 'float32' or 'bfloat16'"),
         ("objective", "all", "str, 'last_position' or 'all_positions'"),
-        ("infonce_batch", 256, "str, 'micro' or 'effective'"),
+        ("infonce_batch", 256, "str, 'micro' or 'effective' or 'bank'"),
         ("pool", "all", "int or str, 'targets', 'store' or at least 1"),
         ("pool", 0, "int or str, 'targets', 'store' or at least 1"),
         ("compile", "yes", "bool"),
@@ -155,7 +155,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path, capsys
         "hidden_dim=64",
         "dropout=0.2",
     ]
-    config = printed(capsys, "--config", str(tmp_path / "run.yaml"), *flags)
+    config = printed(capsys, "--recipe", str(tmp_path / "run.yaml"), *flags)
     assert config == {
         **Recipe().to_dict(),
         "epochs": 3,
@@ -176,9 +176,9 @@ def test_a_flag_is_blamed_for_its_own_mistake_and_the_file_for_its(tmp_path):
     (tmp_path / "good.yaml").write_text("epochs: 3\n")
     (tmp_path / "bad.yaml").write_text("epochs: 0\n")
     with pytest.raises(ValueError, match=r"^--epochs = 0; expected int, at least 1$"):
-        command.run(parse("--config", str(tmp_path / "good.yaml"), "--epochs", "0"))
+        command.run(parse("--recipe", str(tmp_path / "good.yaml"), "--epochs", "0"))
     with pytest.raises(ValueError, match=r"bad\.yaml: Recipe: epochs = 0"):
-        command.run(parse("--config", str(tmp_path / "bad.yaml")))
+        command.run(parse("--recipe", str(tmp_path / "bad.yaml")))
 
 
 def test_a_resumed_run_keeps_its_own_recipe_but_for_the_flags(tmp_path, capsys):
@@ -187,7 +187,7 @@ def test_a_resumed_run_keeps_its_own_recipe_but_for_the_flags(tmp_path, capsys):
     assert (config["lr"], config["epochs"], config["resume"]) == (0.5, 5, True)
     assert printed(capsys, "--output-dir", str(tmp_path), "--epochs", "5")["lr"] == Recipe().lr
     (tmp_path / "other.yaml").write_text("lr: 0.25\n")
-    flags = ["--config", str(tmp_path / "other.yaml"), "--output-dir", str(tmp_path), "--resume"]
+    flags = ["--recipe", str(tmp_path / "other.yaml"), "--output-dir", str(tmp_path), "--resume"]
     assert printed(capsys, *flags)["lr"] == 0.25
     assert printed(capsys, "--output-dir", str(tmp_path / "new"), "--resume")["lr"] == Recipe().lr
 

@@ -273,6 +273,15 @@ def test_a_model_that_diverged_in_the_last_step_says_where(recipe, monkeypatch):
         train(recipe(batch_size=1000))
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_says_when_its_precision_is_not_the_one_asked_for(recipe, monkeypatch, own):
+    monkeypatch.setattr("lvm_fast.training.learner.multiplies_bfloat16", lambda device: own)
+    result = train(recipe(epochs=1, precision="bfloat16"))
+    line = "precision: float32; this device has no bfloat16 products of its own"
+    assert ((result.output_dir / "train.log").read_text().splitlines().count(line)) == (not own)
+    assert "precision: bfloat16" in (result.output_dir / "recipe.yaml").read_text()
+
+
 def test_the_bar_names_the_pool_of_its_hits(recipe, monkeypatch):
     said = []
     monkeypatch.setattr("lvm_fast.training.run_log.RunLog.advance", lambda self, figures: said.append(figures))
