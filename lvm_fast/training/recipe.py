@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ..suggest import unknown_name
+from .negatives import own_source
 from .recipes import packaged_recipe
 
 
@@ -156,7 +157,8 @@ class Recipe:
         self._check_negatives()
 
     def _check_negatives(self) -> None:
-        """Raise ValueError for a setting of negatives that, beside the others, would do nothing."""
+        """Raise ValueError for a setting of negatives that is unknown or, beside the others, would do nothing."""
+        own_source(self.negatives)
         for name in ("infonce_queue", "infonce_candidates"):
             if getattr(self, name) and self.infonce_batch != "effective":
                 expected = f"expected 'effective', whose candidates they join, or {name} = 0"

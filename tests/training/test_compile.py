@@ -11,14 +11,17 @@ import torch
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
+from lvm_fast.training.data import TrainingData
 from lvm_fast.training.learner import Learner
+from lvm_fast.training.negatives.own import own_negatives
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("bfloat16_everywhere")]
+SOFT = {"enable_soft_negatives": True, "soft_negative_cosine_range": [-0.5, 0.9]}
 SETTINGS = [
     {},
     {"precision": "bfloat16"},
     {"infonce_batch": "effective"},
-    {"infonce_batch": "bank"},
+    {"infonce_batch": "bank", "negatives": "prediction", **SOFT},
     {"objective": "all_positions", "infonce_batch": "effective", "precision": "bfloat16"},
 ]
 
@@ -47,7 +50,11 @@ def assert_whole(store, recipe, settings, backend):
     layout = AllPositions if asked.objective == "all_positions" else Windows
     windows = layout(store, context_length=8, stride=5)
     groups = np.arange(8), np.arange(8, 16), np.arange(16, 23)
-    eager, whole = (Learner(copy.deepcopy(model), asked, torch.device("cpu")) for _ in range(2))
+    own = own_negatives(asked, TrainingData(windows, windows, store))
+    eager, whole = (Learner(copy.deepcopy(model), asked, torch.device("cpu"), own_negatives=own) for _ in range(2))
+    if own is not None:
+        own.start_epoch(eager, windows, 1)
+        assert own.of(windows.targets)[1].any()
     compiled = torch.compile(whole._loss, fullgraph=True, backend=backend)
 
     losses, gradients, writes = slopes(eager, eager._loss, windows, groups)

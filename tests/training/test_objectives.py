@@ -38,9 +38,22 @@ def model_of(dropout):
     return create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=3, memory_slots=8, dropout=dropout)
 
 
-def gradient_of(model, recipe, windows, group, seed=11):
+class Own:
+    """Up to three random wrong answers of each chunk."""
+
+    def __init__(self, store):
+        rng = np.random.default_rng(8)
+        vectors = rng.standard_normal((len(store.vectors), 3, store.dim)).astype(np.float32)
+        self.vectors = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+        self.is_there = rng.random(vectors.shape[:2]) < 0.6
+
+    def of(self, targets):
+        return self.vectors[targets], self.is_there[targets]
+
+
+def gradient_of(model, recipe, windows, group, own=None, seed=11):
     """What reaches the optimiser, flat, and the step."""
-    pupil, seen = Learner(copy.deepcopy(model), recipe, CPU), []
+    pupil, seen = Learner(copy.deepcopy(model), recipe, CPU, own_negatives=own), []
     pupil.optimizer.step = lambda: seen.append(flat_gradient(pupil.model))
     torch.manual_seed(seed)
     step = pupil.step(windows, group, 1e-3)
@@ -51,7 +64,7 @@ def flat_gradient(model):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-def one_big_batch(model, recipe, windows, group, seed=11):
+def one_big_batch(model, recipe, windows, group, own=None, seed=11):
     """The same gradient with all predictions in one graph and one loss; dropout as the micro-batches draw it."""
     model = copy.deepcopy(model).train()
     group = group[np.argsort(windows.lengths[group], kind="stable")]
@@ -68,6 +81,7 @@ def one_big_batch(model, recipe, windows, group, seed=11):
             current.append(context[rows, steps])
             target.append(wanted)
     target = torch.cat(target)
+    mine = map(torch.from_numpy, own.of(windows.target_rows(group))) if own else ()
     wanted = l2_normalize(target)
     shared = l2_normalize(torch.from_numpy(windows.store.vectors[:])) if recipe.infonce_batch == "bank" else wanted
     loss = next_vector_loss(
@@ -76,23 +90,23 @@ def one_big_batch(model, recipe, windows, group, seed=11):
         target,
         recipe.alpha_infonce,
         recipe.temperature,
-        Negatives(shared, near_copies(wanted, shared, ALIKE)),
+        Negatives(shared, near_copies(wanted, shared, ALIKE), *mine),
     )
     loss.backward()
     return flat_gradient(model), loss.item()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("infonce_batch", ["effective", "bank"])
-def test_shared_candidates_give_the_gradient_of_one_big_batch(store, recipe, objective, infonce_batch, dropout):
+@pytest.mark.parametrize(("infonce_batch", "has_own"), [("effective", False), ("effective", True), ("bank", True)])
+def test_wrong_answers_give_the_gradient_of_one_big_batch(store, recipe, objective, infonce_batch, has_own, dropout):
     windows = OBJECTIVES[objective](store, context_length=8, stride=2)
     asked = recipe(
         objective=objective, infonce_batch=infonce_batch, alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
     )
     group = np.random.default_rng(0).permutation(len(windows))[:203]  # the last micro-batch falls short
-    model = model_of(dropout)
-    found, step = gradient_of(model, asked, windows, group)
-    expected, loss = one_big_batch(model, asked, windows, group)
+    model, own = model_of(dropout), Own(store) if has_own else None
+    found, step = gradient_of(model, asked, windows, group, own)
+    expected, loss = one_big_batch(model, asked, windows, group, own)
     assert ((found - expected).norm() / expected.norm()).item() < 1e-6
     assert step.loss == pytest.approx(loss, rel=1e-6)
     assert step.targets == windows.counts[group].sum()

@@ -9,7 +9,7 @@ OWN = {"target": "around_targets:AroundTargets", "prediction": "around_predictio
 OWN_FILES = {
     ".safetensors": "ids_file:IdsFile",
     ".jsonl": "vectors_file:VectorsFile",
-    ".gz": "vectors_file:VectorsFile",
+    ".jsonl.gz": "vectors_file:VectorsFile",
 }
 # sources of candidates that all predictions share, by `infonce_batch`
 SHARED = {"effective": "step_targets:StepTargets", "bank": "whole_bank:WholeBank"}

@@ -84,7 +84,7 @@ class OwnNegatives:
         """Say in a line how many there are."""
         counts = {kind: np.count_nonzero(table >= 0, axis=1) for kind, table in self.tables.items()}
         said = [
-            f"{kind} {count.mean():.1f} a chunk ({(count == 0).mean():.0%} have none)" for kind, count in counts.items()
+            f"{kind} {count.mean():.2f} a chunk ({(count == 0).mean():.0%} have none)" for kind, count in counts.items()
         ]
         return f"negatives: {', '.join(said)}, from {self.recipe.negatives}"
 

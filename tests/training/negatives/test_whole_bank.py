@@ -1,4 +1,4 @@
-"""Which chunks a step's predictions have to be told from: its own targets, or every training chunk."""
+"""Every training chunk as a candidate, and which of them do not count."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def copied(rng):
     return ChainStore(rows, [0, 15, 40])
 
 
-def made(**settings):
-    return shared_candidates(Recipe(**settings), CPU, torch.float32)
+def made():
+    return shared_candidates(Recipe(infonce_batch="bank"), CPU, torch.float32)
 
 
 def pairs_of(struck):
@@ -37,25 +37,10 @@ def alike(wanted, vectors):
     return sorted(map(tuple, np.argwhere(wanted @ vectors.T >= ALIKE).tolist()))
 
 
-def test_micro_batches_and_no_infonce_have_nothing_to_share():
-    assert made() is None
-    assert made(infonce_batch="effective", alpha_infonce=0.0) is None
-    assert made(infonce_batch="bank", alpha_infonce=0.0) is None
-
-
-def test_the_targets_of_a_step_count_once_each(copied):
-    shared = made(infonce_batch="effective")
-    shared.begin(copied, np.array([7, 3, 22, 7]))
-    wanted = l2_normalize(torch.from_numpy(copied.vectors[[22, 7]]))
-    vectors, struck = shared.of(np.array([22, 7]), wanted)
-    torch.testing.assert_close(vectors, l2_normalize(torch.from_numpy(copied.vectors[[3, 7, 22]])))
-    assert pairs_of(struck) == [(0, 0), (0, 2), (1, 1)]
-
-
 @pytest.mark.parametrize("few", [1, 2, 16, 1000])
 def test_the_bank_is_every_chunk_and_near_copies_of_each_target_are_struck(copied, monkeypatch, few):
     monkeypatch.setattr(module, "_FEW_COPIES", few)
-    shared = made(infonce_batch="bank")
+    shared = made()
     everything = l2_normalize(torch.from_numpy(copied.vectors[:]))
     for targets in ([1, 3, 30, 39], [0, 3, 36]):
         shared.begin(copied, np.array(targets))
@@ -71,14 +56,14 @@ def test_near_copies_are_looked_up_once_a_target(copied, monkeypatch):
     monkeypatch.setattr(
         module.VectorBank, "band", lambda self, rows, *given: (asked.append(len(rows)), band(self, rows, *given))[1]
     )
-    shared = made(infonce_batch="bank")
+    shared = made()
     for targets in ([1, 2], [2, 1], [2, 5]):
         shared.begin(copied, np.array(targets))
     assert asked == [2, 1]
 
 
 def test_another_store_is_another_bank(copied, store):
-    shared = made(infonce_batch="bank")
+    shared = made()
     for each in (copied, store):
         shared.begin(each, np.array([0]))
         vectors, _ = shared.of(np.array([0]), l2_normalize(torch.from_numpy(each.vectors[:1])))
