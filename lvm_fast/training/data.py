@@ -9,16 +9,24 @@ import numpy as np
 from ..data.positions import AllPositions
 from ..data.source import open_source
 from ..data.split import split_chains
+from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.intervals import clusters_of
 from .recipe import Recipe
 
 
 class TrainingData(NamedTuple):
-    """Windows to learn from and windows to validate on, of stores that share no chain."""
+    """Windows to learn from and windows to validate on, of stores that share no chain.
+
+    Attributes:
+        training: Windows of the training part of the data.
+        validation: Windows of its held-out part, or of data of their own.
+        whole: The data, before it was split.
+    """
 
     training: Windows
     validation: Windows
+    whole: ChainStore
 
     def words(self) -> str:
         """Say in a line what there is, and what was left out."""
@@ -50,6 +58,7 @@ def load_data(recipe: Recipe) -> TrainingData:
     return TrainingData(
         training_windows(training, length, recipe.stride, least, recipe.min_coherence, recipe.cross_chains),
         Windows(validation, length, recipe.val_stride, least),
+        store,
     )
 
 

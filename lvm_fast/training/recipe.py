@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ..suggest import unknown_name
+from .negatives import own_source
+from .recipes import packaged_recipe
 
 
 class Setting(NamedTuple):
@@ -45,13 +47,20 @@ def _one_of(meaning: str, *values: str) -> Setting:
     return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values)
 
 
+def _range(meaning: str) -> Setting:
+    fits = "two cosines from -1 to 1, the lower first"
+    return Setting(meaning, fits, lambda ends: len(ends) == 2 and -1.0 <= ends[0] < ends[1] <= 1.0)
+
+
 _SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
 _POOL = Setting(
     "candidates of validation: the targets, the whole validation store, or a number",
     "'targets', 'store' or at least 1",
     lambda value: value in ("targets", "store") if isinstance(value, str) else value >= 1,
 )
-_PRECISION = _one_of("float32, or bfloat16 for autocast", "float32", "bfloat16")
+_PRECISION = _one_of(
+    "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
+)
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
 _OBJECTIVE = _one_of(
     "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
@@ -60,10 +69,16 @@ _OBJECTIVE = _one_of(
 )
 _INFONCE_BATCH = _one_of(
     "candidates of InfoNCE: micro, the targets of a forward pass, as the reference has it; effective, those of the "
-    "whole optimiser step, without near-copies of the right one",
+    "whole optimiser step, or bank, every chunk of the training data, both without near-copies of the right one",
     "micro",
     "effective",
+    "bank",
 )
+_NEGATIVES = (
+    "where soft and hard negatives come from: target, mined around the right answers; prediction, mined around the "
+    "model's own predictions; or a file, ids that `lvm-fast mine` wrote or JSON lines of vectors"
+)
+_WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
 
 
 @dataclasses.dataclass
@@ -80,6 +95,7 @@ class Recipe:
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict
     )
+    warm_start: Annotated[str | None, Setting(_WARM_START)] = None
     context_length: Annotated[int, _count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
     stride: Annotated[int | None, _count(_STRIDE)] = None
@@ -101,7 +117,23 @@ class Recipe:
     clip_norm: Annotated[float, _positive("largest norm of the gradient")] = 1.0
     alpha_infonce: Annotated[float, _not_negative("weight of the InfoNCE loss")] = 0.05
     infonce_batch: Annotated[str, _INFONCE_BATCH] = "micro"
+    infonce_queue: Annotated[int, _not_negative("targets of earlier steps that are candidates too (XBM)")] = 0
+    infonce_candidates: Annotated[int, _not_negative("random training chunks that are candidates of a step too")] = 0
     temperature: Annotated[float, _positive("temperature of the InfoNCE loss")] = 0.07
+    enable_soft_negatives: Annotated[bool, Setting("give each prediction soft negatives of its own")] = False
+    soft_negative_cosine_range: Annotated[list[float], _range("cosines of soft negatives")] = dataclasses.field(
+        default_factory=lambda: [0.6, 0.8]
+    )
+    enable_hard_negatives: Annotated[bool, Setting("give each prediction hard negatives of its own")] = False
+    hard_negative_cosine_range: Annotated[list[float], _range("cosines of hard negatives")] = dataclasses.field(
+        default_factory=lambda: [0.75, 0.9]
+    )
+    negatives: Annotated[str, Setting(_NEGATIVES)] = "target"
+    negatives_limit: Annotated[int, _count("most negatives of a kind for a prediction")] = 8
+    negatives_exclude_within: Annotated[
+        int, _count("mined negatives are no chunks of the target's chain up to so many places away")
+    ] = 5
+    negatives_refresh: Annotated[int, _count("epochs between minings around predictions")] = 1
     patience: Annotated[int, _count("epochs without a better Hit@5 before stopping")] = 3
     min_improvement: Annotated[float, _not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
     seed: Annotated[int, _not_negative("seed of the split, the weights, the order and dropout")] = 42
@@ -122,6 +154,21 @@ class Recipe:
         """Bring every value to its type. Raises ValueError naming the first key whose value does not fit."""
         for name in setting_names():
             setattr(self, name, _checked(name, getattr(self, name)))
+        self._check_negatives()
+
+    def _check_negatives(self) -> None:
+        """Raise ValueError for a setting of negatives that is unknown or, beside the others, would do nothing."""
+        own_source(self.negatives)
+        for name in ("infonce_queue", "infonce_candidates"):
+            if getattr(self, name) and self.infonce_batch != "effective":
+                expected = f"expected 'effective', whose candidates they join, or {name} = 0"
+                raise ValueError(f"Recipe: {name} with infonce_batch = {self.infonce_batch!r}; {expected}")
+        enabled = self.enable_soft_negatives or self.enable_hard_negatives
+        if self.negatives != "target" and not enabled:
+            expected = "expected enable_soft_negatives or enable_hard_negatives with it"
+            raise ValueError(f"Recipe: negatives = {self.negatives!r}; {expected}")
+        if enabled and self.alpha_infonce == 0.0:
+            raise ValueError("Recipe: soft or hard negatives with alpha_infonce = 0; expected a weight above 0")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -134,6 +181,15 @@ class Recipe:
             if key not in setting_names():
                 raise ValueError(unknown_name("recipe key", key, setting_names()))
         return cls(**{key: read_setting(key, value) for key, value in values.items()})
+
+    @classmethod
+    def named(cls, name: str, **overrides: Any) -> Recipe:
+        """Make a recipe that comes with the package, such as ``phase1``; `overrides` win over what it says.
+
+        Raises:
+            ValueError: There is none of that name (the nearest one is suggested), or an override does not fit.
+        """
+        return cls.from_yaml(packaged_recipe(name), **overrides)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
@@ -180,7 +236,8 @@ def setting_names() -> list[str]:
 def setting(name: str) -> tuple[Setting, tuple[Any, ...]]:
     """Return what a setting means, and the types it may have: ``(Any,)`` for anything."""
     hint, about = get_args(get_type_hints(Recipe, include_extras=True)[name])
-    return about, (dict,) if hint == dict[str, Any] else get_args(hint) or (hint,)
+    container = get_origin(hint)
+    return about, (container,) if container in (dict, list) else get_args(hint) or (hint,)
 
 
 def read_setting(name: str, value: Any, called: str = "") -> Any:
@@ -196,7 +253,9 @@ def _checked(name: str, value: Any, called: str = "") -> Any:
     about, kinds = setting(name)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if list in kinds:
+        return _checked_numbers(name, value, called)
+    is_number = _is_number(value)
     fits = Any in kinds or type(value) in kinds or (float in kinds and is_number)
     if not fits or (is_number and not math.isfinite(value)) or not about.test(value):
         words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
@@ -205,22 +264,39 @@ def _checked(name: str, value: Any, called: str = "") -> Any:
     return float(value) if float in kinds else value
 
 
+def _checked_numbers(name: str, values: Any, called: str) -> list[float]:
+    about, _ = setting(name)
+    if not isinstance(values, list | tuple) or not all(map(_is_number, values)) or not about.test(values):
+        raise ValueError(f"{called or f'Recipe: {name}'} = {values!r}; expected {about.must_be}")
+    return [float(value) for value in values]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _read(name: str, value: Any) -> Any:
     """Read a text for a setting that is no text: flags are texts, and so is YAML's ``1e-4``."""
     _, kinds = setting(name)
+    if list in kinds and isinstance(value, list):
+        return [_number(text, (float,)) for text in value]
     if not isinstance(value, str) or Any in kinds:
         return value
     if type(None) in kinds and value.lower() in ("none", "null"):
         return None
-    for kind in (int, float):
-        if kind in kinds:
-            with suppress(ValueError):
-                return kind(value)
-    return value
+    return _number(value, tuple(kind for kind in (int, float) if kind in kinds))
+
+
+def _number(text: Any, kinds: tuple[type, ...]) -> Any:
+    """A text as the first of these kinds that can read it; anything else as it is."""
+    for kind in kinds if isinstance(text, str) else ():
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | dict)
+    return value is None or isinstance(value, str | int | float | dict | list)
 
 
 def _words_for(store: Any) -> str:

@@ -26,6 +26,17 @@ from lvm_fast.training.recipe import Recipe
 from lvm_fast.training.trainer import train
 
 TIMES = ("seconds", "vectors_per_second")
+NEGATIVES = {  # all that is kept from step to step, and from epoch to epoch
+    "infonce_batch": "effective",
+    "alpha_infonce": 1.0,
+    "infonce_queue": 50,
+    "infonce_candidates": 20,
+    "enable_soft_negatives": True,
+    "soft_negative_cosine_range": [-0.5, 0.9],
+    "negatives": "prediction",
+    "negatives_refresh": 3,
+    "negatives_limit": 3,
+}
 
 
 def without_times(history):
@@ -119,8 +130,10 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(recipe, tmp_p
     assert without_times(first.history) != without_times(third.history)
 
 
-def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("negatives", [{}, NEGATIVES], ids=["plain", "negatives"])
+def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_path, monkeypatch, negatives):
     settings = {
+        **negatives,
         "epochs": 4,
         "patience": 9,
         "model": {"hidden_dim": 12, "num_layers": 2, "memory_slots": 8, "dropout": 0.3},
@@ -142,9 +155,17 @@ def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_pat
     assert_equal_states(*(state["random_state"] for state in states))
     for first, second in zip(*(state["optimizer_state_dict"]["state"].values() for state in states), strict=True):
         assert_equal_states(first, second)
+    assert flat(states[0]["negatives_state"]) == flat(states[1]["negatives_state"])
+    assert bool(flat(states[0]["negatives_state"])) == bool(negatives)
     rows = [json.loads(line) for line in (again.output_dir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(1, whole.steps + 1))
     assert "resumed after epoch 2" in (again.output_dir / "train.log").read_text()
+
+
+def flat(state):
+    """Plain numbers, by name."""
+    parts = {name: value for source in state.values() for name, value in source.items()}
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in parts.items()}
 
 
 def assert_equal_states(first, second):
@@ -271,6 +292,15 @@ def test_a_model_that_diverged_in_the_last_step_says_where(recipe, monkeypatch):
     monkeypatch.setattr(Learner, "step", diverge)
     with pytest.raises(ValueError, match=r"train: epoch 1, validation after step 1 \(lr \S+\): .* NaN or infinite"):
         train(recipe(batch_size=1000))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_says_when_its_precision_is_not_the_one_asked_for(recipe, monkeypatch, own):
+    monkeypatch.setattr("lvm_fast.training.learner.multiplies_bfloat16", lambda device: own)
+    result = train(recipe(epochs=1, precision="bfloat16"))
+    line = "precision: float32; this device has no bfloat16 products of its own"
+    assert ((result.output_dir / "train.log").read_text().splitlines().count(line)) == (not own)
+    assert "precision: bfloat16" in (result.output_dir / "recipe.yaml").read_text()
 
 
 def test_the_bar_names_the_pool_of_its_hits(recipe, monkeypatch):
