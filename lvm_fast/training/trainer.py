@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..files import atomic_write_text, made_folder
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_model
+from ..models.registry import create_model
 from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .distributed import Processes, together
