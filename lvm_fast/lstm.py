@@ -17,8 +17,8 @@ State: TypeAlias = list[tuple[Tensor, Tensor]]  # hidden and cell state of every
 class LSTM(nn.Module):
     """Parameters and results of a batch-first `torch.nn.LSTM`, from zero states, and its steps one by one.
 
-    Torch's compiler refuses `torch.nn.LSTM`; here it gets one operator a layer. Under ``torch.autocast("cpu")`` all stays
-    in float32.
+    Torch's compiler refuses `torch.nn.LSTM`; here it gets one operator a layer. Under ``torch.autocast("cpu")`` all
+    stays in float32.
 
     Args:
         input_size: Width I of the inputs.
