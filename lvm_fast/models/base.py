@@ -190,7 +190,7 @@ class LatentVectorModel(nn.Module, ABC):
         return predicted
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:
-        """Raise ValueError unless the context is (B, N, D), not empty, and the lengths are integers 1 to N, (B,)."""
+        """Raise ValueError unless the context is (B, N, D), 1 <= N <= `max_context`, and the lengths 1 to N, (B,)."""
         if torch.compiler.is_compiling():
             return  # shapes are symbols there
         if context.ndim != 3 or context.shape[2] != self.input_dim or 0 in context.shape:
