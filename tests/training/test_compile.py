@@ -29,12 +29,11 @@ SETTINGS = [
 def slopes(learner, loss_of, windows, groups):
     """Losses, gradients and what waits to be written into the memory, over batches of several shapes."""
     model, losses = learner.model.train(), []
-    if learner._shared is not None:
-        learner._shared.begin(windows.store, windows.target_rows(np.concatenate(groups)))
+    learner.wrong_answers.begin(windows.store, windows.target_rows(np.concatenate(groups)))
     with model.deferred_memory_writes():
         for group in groups:
             context, lengths, target, positions = map(torch.from_numpy, windows.batch(group))
-            negatives = learner._negatives(windows.target_rows(group), target)
+            negatives = learner.wrong_answers.of(windows.target_rows(group), target)
             loss = loss_of(context, lengths, target, positions, negatives)
             loss.backward()
             losses.append(loss.item())

@@ -61,7 +61,7 @@ def test_a_checkpoint_keeps_them(asked):
     learner, own, windows = taught(asked(negatives="prediction"))
     own.start_epoch(learner, windows, 1)
     other, copy, _ = taught(asked(negatives="prediction"))
-    other.load_state(learner.state())
+    other.wrong_answers.load_state(learner.wrong_answers.state())
     assert all(np.array_equal(table, copy.tables[name]) for name, table in own.tables.items())
 
 
