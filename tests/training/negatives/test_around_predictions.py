@@ -7,8 +7,10 @@ import pytest
 import torch
 from negatives_by_hand import SETTINGS, lists, mined_by_hand
 
+from lvm_fast.data.store import ChainStore
+from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.data import load_data
+from lvm_fast.training.data import TrainingData, load_data
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.negatives.own import own_negatives
 
@@ -42,6 +44,17 @@ def test_they_are_those_of_the_definition(asked, objective):
         assert any(lists(table))
         others = np.setdiff1d(np.arange(len(table)), list(queries))
         assert (table[others] == -1).all()
+
+
+def test_a_near_copy_of_the_right_answer_is_none_however_far_the_prediction(asked):
+    near_copy = [0.9955, -((1 - 0.9955**2) ** 0.5), 0]  # 0.52 from the prediction, the right answer 0.6
+    rows = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], near_copy, [0.52, 0, 0.854]], np.float32)
+    store = ChainStore(rows, [0, 2, 5])
+    windows = Windows(store, 1, 1, 2)
+    recipe = asked(negatives="prediction", soft_negative_cosine_range=[0.3, 0.56], enable_hard_negatives=False)
+    own = own_negatives(recipe, TrainingData(windows, windows, store))
+    found = own._around(np.array([[0.6, 0.8, 0]], np.float32), np.array([1]), own.kinds[0])
+    assert found.tolist() == [[4, -1, -1]]
 
 
 def test_they_are_mined_again_when_due_and_only_then(asked):
