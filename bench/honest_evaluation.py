@@ -1,4 +1,4 @@
-r"""How much of the reference's Hit@5 is its pool and its leakage? Trains its way and the honest way, and takes it apart.
+r"""How much of the reference's Hit@5 is pool size and leakage? Trains its way and the honest way, and takes it apart.
 
 python bench/honest_evaluation.py --store STORE                             # minutes on two cores: small models
 python bench/honest_evaluation.py --store STORE --contexts 100 --epochs 50 --set accumulation_steps=8 lr=1e-4 \
@@ -39,8 +39,8 @@ from lvm_fast.evaluation.predictions import predict_windows
 from lvm_fast.process import prepare_for_training
 
 PHASES = {100: "phase1", 500: "phase2", 1000: "phase3"}
-# What a small model learns from in minutes: a step a forward pass, since a tenth of the reference's data would give five
-# steps an epoch, and a loss that counts being found far more than being near.
+# What a small model learns from in minutes: a step a forward pass, since a tenth of the reference's data would give
+# five steps an epoch, and a loss that counts being found far more than being near.
 SMALL = {
     "accumulation_steps": 1,
     "lr": 3e-4,
