@@ -74,8 +74,10 @@ def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recip
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_so_it_is_with_the_real_compiler(store, recipe, precision):
-    settings = {"objective": "all_positions", "infonce_batch": "effective", "precision": precision}
+@pytest.mark.parametrize("infonce_batch", ["effective", "bank"])
+def test_so_it_is_with_the_real_compiler(store, recipe, infonce_batch, precision):
+    settings = {"objective": "all_positions", "infonce_batch": infonce_batch, "precision": precision}
+    settings |= {"negatives": "prediction", **SOFT} if infonce_batch == "bank" else {}
     assert_whole(store, recipe, settings, "inductor")
 
 
