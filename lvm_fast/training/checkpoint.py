@@ -101,7 +101,7 @@ def save_last(folder: Path, learner: Learner, progress: Progress) -> None:
     state = {
         "model_state_dict": learner.model.state_dict(),
         "optimizer_state_dict": learner.optimizer.state_dict(),
-        "negatives_state": learner.state(),
+        "negatives_state": learner.wrong_answers.state(),
         "random_state": _random_state(),
         "progress": dataclasses.asdict(progress),
         "args": learner.recipe.to_dict(),
@@ -121,7 +121,7 @@ def load_last(folder: Path, learner: Learner) -> Progress:
         _check_same_run(path, state["args"], learner.recipe.to_dict())
         learner.model.load_state_dict(state["model_state_dict"])
         learner.optimizer.load_state_dict(state["optimizer_state_dict"])
-        learner.load_state(state.get("negatives_state", {}))
+        learner.wrong_answers.load_state(state.get("negatives_state", {}))
         _set_random_state(state["random_state"])
         return Progress(**state["progress"])
     except (KeyError, TypeError) as error:

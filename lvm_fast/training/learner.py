@@ -14,12 +14,12 @@ from torch import Tensor
 from ..data.windows import Windows
 from ..device import multiplies_bfloat16
 from ..gru import GRU
-from ..kernels import l2_normalize, reconstruct
+from ..kernels import reconstruct
 from ..models.base import LatentVectorModel
 from .distributed import Processes
 from .loss import Negatives, next_vector_loss
 from .negatives.own import OwnNegatives
-from .negatives.shared import shared_candidates
+from .negatives.wrong_answers import WrongAnswers
 from .recipe import Recipe
 
 # context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers -> ()
@@ -56,6 +56,7 @@ class Learner:
 
     Attributes:
         precision: The recipe's, but float32 on a device without bfloat16 products of its own.
+        wrong_answers: What InfoNCE tells the right answers from.
 
     Raises:
         ValueError: The objective needs a causal model, and this one is not.
@@ -83,8 +84,7 @@ class Learner:
             model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
         )
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
-        self._shared = shared_candidates(recipe, device, getattr(torch, self.precision))
-        self.own_negatives = own_negatives
+        self.wrong_answers = WrongAnswers(recipe, device, getattr(torch, self.precision), own_negatives)
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:
         """Learn from one group of windows, the effective batch (G,).
@@ -98,14 +98,13 @@ class Learner:
         # like lengths share a micro-batch: less padding
         group = group[np.argsort(windows.lengths[group], kind="stable")]
         all_targets, loss = int(windows.counts[group].sum()), torch.zeros((), device=self.device)
-        if self._shared is not None:
-            self._shared.begin(windows.store, windows.target_rows(group))
+        self.wrong_answers.begin(windows.store, windows.target_rows(group))
         self.model.train()
         with self.model.deferred_memory_writes():
             for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
                 chosen = group[first : first + self.recipe.batch_size]
                 context, lengths, target, positions = self._to_device(windows.batch(chosen))
-                negatives = self._negatives(windows.target_rows(chosen), target)
+                negatives = self.wrong_answers.of(windows.target_rows(chosen), target)
                 mean = self._loss_of(context, lengths, target, positions, negatives)
                 share = mean * (len(target) / all_targets)
                 torch.autograd.backward(share)
@@ -121,17 +120,8 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.commit_memory()
-        if self._shared is not None:
-            self._shared.end(windows.target_rows(group))
+        self.wrong_answers.end(windows.target_rows(group))
         return Step(float(loss), float(norm), int(windows.lengths[group].sum()), all_targets)
-
-    def _negatives(self, rows: NDArray[np.int64], target: Tensor) -> Negatives | None:
-        """The wrong answers to these rows of the store (P,), whose vectors are `target` (P, D)."""
-        if self._shared is None and self.own_negatives is None:
-            return None
-        shared = (None, None) if self._shared is None else self._shared.of(rows, l2_normalize(target))
-        own = (None, None) if self.own_negatives is None else self._to_device(self.own_negatives.of(rows))
-        return Negatives(*shared, *own)
 
     def predict(self, windows: Windows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit predictions of the targets of these windows (P, D), in evaluation mode and without gradients."""
@@ -143,18 +133,6 @@ class Learner:
         self.model.train(was_training)
         array: NDArray[np.float32] = predicted.cpu().numpy()
         return array
-
-    def state(self) -> dict[str, Any]:
-        """What steps leave for later ones, beside weights and optimiser, for a checkpoint."""
-        kept = {"shared": self._shared, "own": self.own_negatives}
-        return {name: source.state() for name, source in kept.items() if source is not None}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        if self._shared is not None:
-            self._shared.load_state(state.get("shared", {}))
-        if self.own_negatives is not None:
-            self.own_negatives.load_state(state.get("own", {}))
 
     def _loss(
         self, context: Tensor, lengths: Tensor, target: Tensor, positions: Tensor, negatives: Negatives | None

@@ -31,12 +31,11 @@ SETTINGS = [
 def slopes(learner, loss_of, windows, groups):
     """Losses, gradients and what waits to be written into the memory, over batches of several shapes."""
     model, losses = learner.model.train(), []
-    if learner._shared is not None:
-        learner._shared.begin(windows.store, windows.target_rows(np.concatenate(groups)))
+    learner.wrong_answers.begin(windows.store, windows.target_rows(np.concatenate(groups)))
     with model.deferred_memory_writes():
         for group in groups:
             context, lengths, target, positions = map(torch.from_numpy, windows.batch(group))
-            negatives = learner._negatives(windows.target_rows(group), target)
+            negatives = learner.wrong_answers.of(windows.target_rows(group), target)
             loss = loss_of(context, lengths, target, positions, negatives)
             loss.backward()
             losses.append(loss.item())
@@ -78,8 +77,10 @@ def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recip
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_so_it_is_with_the_real_compiler(store, recipe, precision):
-    settings = {"objective": "all_positions", "infonce_batch": "effective", "precision": precision}
+@pytest.mark.parametrize("infonce_batch", ["effective", "bank"])
+def test_so_it_is_with_the_real_compiler(store, recipe, infonce_batch, precision):
+    settings = {"objective": "all_positions", "infonce_batch": infonce_batch, "precision": precision}
+    settings |= {"negatives": "prediction", **SOFT} if infonce_batch == "bank" else {}
     assert_whole(store, recipe, settings, "inductor")
 
 

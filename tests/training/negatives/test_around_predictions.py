@@ -7,8 +7,10 @@ import pytest
 import torch
 from negatives_by_hand import SETTINGS, lists, mined_by_hand
 
+from lvm_fast.data.store import ChainStore
+from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.data import load_data
+from lvm_fast.training.data import TrainingData, load_data
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.negatives.own import own_negatives
 
@@ -44,6 +46,17 @@ def test_they_are_those_of_the_definition(asked, objective):
         assert (table[others] == -1).all()
 
 
+def test_a_near_copy_of_the_right_answer_is_none_however_far_the_prediction(asked):
+    near_copy = [0.9955, -((1 - 0.9955**2) ** 0.5), 0]  # 0.52 from the prediction, the right answer 0.6
+    rows = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1], near_copy, [0.52, 0, 0.854]], np.float32)
+    store = ChainStore(rows, [0, 2, 5])
+    windows = Windows(store, 1, 1, 2)
+    recipe = asked(negatives="prediction", soft_negative_cosine_range=[0.3, 0.56], enable_hard_negatives=False)
+    own = own_negatives(recipe, TrainingData(windows, windows, store))
+    found = own._around(np.array([[0.6, 0.8, 0]], np.float32), np.array([1]), own.kinds[0])
+    assert found.tolist() == [[4, -1, -1]]
+
+
 def test_they_are_mined_again_when_due_and_only_then(asked):
     learner, own, windows = taught(asked(negatives="prediction", negatives_refresh=3))
     before = {name: table.copy() for name, table in own.tables.items()}
@@ -61,7 +74,7 @@ def test_a_checkpoint_keeps_them(asked):
     learner, own, windows = taught(asked(negatives="prediction"))
     own.start_epoch(learner, windows, 1)
     other, copy, _ = taught(asked(negatives="prediction"))
-    other.load_state(learner.state())
+    other.wrong_answers.load_state(learner.wrong_answers.state())
     assert all(np.array_equal(table, copy.tables[name]) for name, table in own.tables.items())
 
 

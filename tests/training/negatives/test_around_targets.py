@@ -28,9 +28,11 @@ def test_without_them_there_is_no_source(asked, data):
     assert own_negatives(asked(enable_soft_negatives=False, enable_hard_negatives=False), data) is None
 
 
-def test_they_are_those_of_the_definition_among_training_chunks(asked, data, tmp_path):
-    own, store = prepared(asked(), tmp_path, data), data.training.store
-    expected = mined_by_hand(store, dict(enumerate(unit(store))), asked())
+@pytest.mark.parametrize("highest", [0.9, 1.0])
+def test_they_are_those_of_the_definition_among_training_chunks(asked, data, tmp_path, highest):
+    recipe, store = asked(hard_negative_cosine_range=[0.75, highest]), data.training.store
+    own = prepared(recipe, tmp_path, data)
+    expected = mined_by_hand(store, dict(enumerate(unit(store))), recipe)
     for kind, table in own.tables.items():
         assert lists(table) == list(expected[kind].values())
         assert any(lists(table))
