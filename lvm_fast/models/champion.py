@@ -1,4 +1,4 @@
-"""champion: what was said lately, at several rates of forgetting, through a linear map and a small network beside it."""
+"""champion: the last vectors and decayed means of all, through a linear map and a small network beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .causal import CausalModel
-from .checks import check_share, tensor_of
+from .checks import tensor_of
 
 _DECAYS = (0.5, 0.8, 0.95, 0.99, 1.0)
 
@@ -33,7 +33,7 @@ class RecencyMixer(CausalModel):
 
     After every vector there are K = T + E features of width D: the last T vectors, and for each of E decays d the mean
     of all vectors so far, weighted by d^age. The prediction is ``sum_k w_k f_k + linear(f) + network(f)``. The linear
-    map is what cosines need most: it weighs the directions that tell chunks apart, and takes away what all of them share.
+    map matters most: it weighs the directions that tell chunks apart, and takes away what all of them share.
 
     Args:
         input_dim: Width D of the vectors.
@@ -46,8 +46,6 @@ class RecencyMixer(CausalModel):
 
     model_type: ClassVar[str] = "champion"
 
-    decays: Tensor
-
     def __init__(
         self,
         input_dim: int = 768,
@@ -59,10 +57,7 @@ class RecencyMixer(CausalModel):
     ) -> None:
         sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "taps": taps}
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        for i, decay in enumerate(decays):
-            check_share(self.model_type, f"decays[{i}]", decay)
-        self.config["decays"] = list(decays)
-        self.register_buffer("decays", torch.tensor(self.config["decays"], dtype=torch.float32), persistent=False)
+        self.config["decays"] = _checked(decays)
         kinds = taps + len(self.config["decays"])
         self.mix = nn.Parameter(torch.tensor([1.0] + [0.3] * (kinds - 1)))
         self.linear = nn.Sequential(nn.Dropout(dropout), nn.Linear(kinds * input_dim, input_dim))
@@ -74,8 +69,8 @@ class RecencyMixer(CausalModel):
             nn.Dropout(dropout),
             nn.Linear(hidden_dim, input_dim),
         )
-        for last in (self.linear[-1], self.network[-1]):  # begin as the mix alone
-            nn.init.zeros_(last.weight)
+        for last in (self.linear[-1], self.network[-1]):  # begin near the mix alone
+            nn.init.normal_(last.weight, std=1e-3)
             nn.init.zeros_(last.bias)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
@@ -87,16 +82,20 @@ class RecencyMixer(CausalModel):
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """The features after each context's last vector, (B, K * D). See `CausalModel.last_hidden`."""
         steps = torch.arange(context.shape[1], device=context.device)
-        last = steps[-1:] if lengths is None else lengths.to(context.device)[:, None] - 1  # (1 or B, 1)
+        last = steps[-1:, None] if lengths is None else lengths.to(context.device)[:, None] - 1  # (1 or B, 1)
         shares = self._shares(last - steps).to(context)  # (K, 1 or B, N)
         return torch.einsum("kbn,bnd->bkd", shares.expand(-1, len(context), -1), context).flatten(1)
 
     def _shares(self, ages: Tensor) -> Tensor:
-        """How much of a vector of each age, whole numbers (..., N), each feature holds: (K, ..., N); of the future none."""
+        """The weight of vectors of these ages (..., N), whole numbers, in each feature: (K, ..., N); 0 before age 0."""
         taps = torch.arange(self.config["taps"], device=ages.device)
         taken = ages == taps.view(-1, *[1] * ages.ndim)  # (T, ..., N)
-        weights = self.decays.view(-1, *[1] * ages.ndim) ** ages.clamp(min=0) * (ages >= 0)  # (E, ..., N)
+        weights = self._decays().view(-1, *[1] * ages.ndim) ** ages.clamp(min=0) * (ages >= 0)  # (E, ..., N)
         return torch.cat((taken.to(weights), weights / weights.sum(dim=-1, keepdim=True)))
+
+    def _decays(self) -> Tensor:
+        """The decays as numbers of the model's own precision, (E,)."""
+        return self.mix.new_tensor(self.config["decays"])
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
@@ -108,12 +107,12 @@ class RecencyMixer(CausalModel):
     def start_steps(self, batch_size: int) -> Recent:
         """Nothing read yet."""
         rows = self.mix.new_zeros(batch_size, len(self.mix), self.input_dim)
-        taps, sums = rows.split([self.config["taps"], len(self.decays)], dim=1)
-        return Recent(taps, sums, torch.zeros_like(self.decays))
+        taps, sums = rows[:, : self.config["taps"]], rows[:, self.config["taps"] :]
+        return Recent(taps, sums, torch.zeros_like(self._decays()))
 
     def next_hidden(self, state: Recent, vector: Tensor) -> tuple[Tensor, Recent]:
         """See `CausalModel.next_hidden`."""
-        decays = self.decays.to(vector)
+        decays = self._decays()
         taps = torch.cat((vector[:, None], state.taps[:, :-1]), dim=1)
         sums, weights = state.sums * decays[:, None] + vector[:, None], state.weights * decays + 1.0
         hidden = torch.cat((taps, sums / weights[:, None]), dim=1).flatten(1)
@@ -126,3 +125,10 @@ class RecencyMixer(CausalModel):
             "input_dim": len(tensor_of(cls.model_type, state, "linear.1.bias", 1)),
             "hidden_dim": len(tensor_of(cls.model_type, state, "network.2.bias", 1)),
         }
+
+
+def _checked(decays: Any) -> list[float]:
+    fits = isinstance(decays, Sequence) and all(isinstance(d, int | float) and 0 < d <= 1 for d in decays)
+    if not fits:
+        raise ValueError(f"champion: decays = {decays!r}; expected numbers above 0 and at most 1")
+    return [float(decay) for decay in decays]

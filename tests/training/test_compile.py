@@ -11,7 +11,6 @@ from literal_models import SMALL
 
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
-from lvm_fast.kernels import l2_normalize
 from lvm_fast.models.registry import create_model, model_names
 from lvm_fast.training.data import TrainingData
 from lvm_fast.training.learner import Learner
