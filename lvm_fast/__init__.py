@@ -26,6 +26,7 @@ _HOME_OF = {
     "GRU": "gru",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
+    "Router": "inference.router",
     "Recipe": "training.recipe",
     "train": "training.trainer",
     "evaluate": "evaluation.evaluate",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
     from .gru import GRU as GRU
+    from .inference.router import Router as Router
     from .kernels import l2_normalize as l2_normalize
     from .kernels import reconstruct as reconstruct
     from .models.pretrained import load_model as load_model

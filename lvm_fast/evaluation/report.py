@@ -43,7 +43,7 @@ class Report:
         data: What the data is called, and what the store's metadata says: source, encoder, the split it comes from.
         context_length: Most context vectors a query has.
         median_context: Context vectors the median query has.
-        stride: Rows between the targets of a chain.
+        stride: Rows between the targets of a chain; None where they follow no rule.
         pool: Candidates every prediction is ranked against.
         pool_words: What these candidates are.
         pool_holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
@@ -65,7 +65,7 @@ class Report:
     data: dict[str, Any]
     context_length: int
     median_context: int
-    stride: int
+    stride: int | None
     pool: int
     pool_words: str
     pool_holds_current: float | None

@@ -91,10 +91,10 @@ _HOW_TO_READ = """## How to read this
 
 
 def _asked(report: Report) -> str:
+    regular = f"a target every {report.stride} chunks, " if report.stride else ""
     lines = (
         f"{_origin(report)} {report.queries:,} queries from {report.chains:,} chain{'s' * (report.chains != 1)}, "
-        f"a target every {report.stride} chunks, "
-        f"contexts of up to {report.context_length:,} chunks (median {report.median_context:,}). "
+        f"{regular}contexts of up to {report.context_length:,} chunks (median {report.median_context:,}). "
         f"The pool of {report.pool:,} holds {report.pool_words}."
     )
     if report.pool_holds_current:
