@@ -1,4 +1,4 @@
-"""`Router`: several models behind one door; the length of a context, and how sure the quickest is, say which answers."""
+"""`Router`: several models behind one door; a context's length, and how sure the quickest is, say which answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Ask = Callable[[LatentVectorModel, Tensor, Tensor | None], Tensor]  # arm, (b, n
 
 
 class Routed(NamedTuple):
-    """What came of a batch: `answers` (B, D), and `arms` (B,) int64, which arm gave each, as a place in `Router.arms`."""
+    """What came of a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
 
     answers: Tensor
     arms: NDArray[np.int64]

@@ -22,7 +22,7 @@ ROUTER, BANK = "router.json", "bank.safetensors"
 def save_router(router: Router, folder: str | os.PathLike[str]) -> None:
     """Save a router as one folder; see `Router.save_pretrained`."""
     place = Path(folder)
-    if place.exists() and not (place / ROUTER).exists() and not (place.is_dir() and not any(place.iterdir())):
+    if place.exists() and not (place / ROUTER).exists() and (place.is_file() or any(place.iterdir())):
         raise FileExistsError(errno.EEXIST, "holds something that is no router; choose another folder", str(folder))
     arms = {limit: f"arm-{limit}" for limit in router.limits}
     described = {
@@ -78,15 +78,10 @@ def _inside(folder: str | os.PathLike[str], name: Any) -> Path:
 
 
 def _card(router: Router) -> str:
+    dim = router.input_dim
     rows = "\n".join(
         f"| {longest} | {arm.model_type} | {sum(parameter.numel() for parameter in arm.parameters()):,} |"
         for longest, arm in router.arms.items()
-    )
-    sure = (
-        ""
-        if router.threshold is None
-        else f"\nA longer context is first asked of the first arm: its answer stands where its best score among "
-        f"{len(router.bank or ()):,} vectors leads the second best by at least {router.threshold:.4g}.\n"
     )
     return f"""---
 library_name: lvm_fast
@@ -94,21 +89,30 @@ tags: [latent-vector-model, router]
 ---
 # A router of latent vector models
 
-Each context of N text-chunk embeddings (N x {router.input_dim}) goes to the arm for its length, which predicts the embedding
-of the next chunk. Saved by lvm_fast {__version__}.
+Each context of N text-chunk embeddings (N x {dim}) goes to the arm for its length, which predicts the embedding of
+the next chunk. Saved by lvm_fast {__version__}.
 
 | contexts of up to (vectors) | model | parameters |
 |---|---|---|
 {rows}
 
-What is longer than all of these goes to the last arm, which sees the last vectors.
-{sure}
+What is longer than all of these goes to the last arm. An arm sees the last vectors of a context that is too long for it.
+{_sureness(router)}
 ## How to use it
 ```python
 import lvm_fast as lf
 
 router = lf.Router.load("path/to/this/folder")
-next_vector = router.predict(context)  # context (B, N, {router.input_dim}), oldest vector first -> unit vectors (B, {router.input_dim})
+next_vector = router.predict(context)  # context (B, N, {dim}), oldest vector first -> unit vectors (B, {dim})
 ```
 Use the same text encoder as in training. `lvm-fast evaluate` says how often each arm answers, how quickly and how well.
 """
+
+
+def _sureness(router: Router) -> str:
+    if router.threshold is None or router.bank is None:
+        return ""
+    return (
+        "\nEach longer context is first asked of the first arm, whose answer stands where its best score among "
+        f"{len(router.bank):,} vectors leads the second best by at least {router.threshold:.4g}.\n"
+    )
