@@ -30,6 +30,8 @@ _HOME_OF = {
     "Recipe": "training.recipe",
     "train": "training.trainer",
     "evaluate": "evaluation.evaluate",
+    "evaluate_router": "evaluation.routers",
+    "calibrate_router": "evaluation.calibrate",
     "export_coreml": "export.coreml",
     "verify_coreml": "export.verify",
 }
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
     from .data.split import split_chains as split_chains
     from .data.store import ChainStore as ChainStore
     from .data.windows import Windows as Windows
+    from .evaluation.calibrate import calibrate_router as calibrate_router
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.routers import evaluate_router as evaluate_router
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
     from .gru import GRU as GRU

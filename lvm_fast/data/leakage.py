@@ -40,7 +40,7 @@ def leakage(training: Windows, validation: Windows) -> Leakage:
 
     Vectors are the same where all their float32 values are (told by a digest of 64 bits).
     """
-    seen, asked = _covered(training), _covered(validation)
+    seen, asked = covered_rows(training), covered_rows(validation)
     shared = np.zeros(len(asked), np.int64)
     shared[asked] = np.isin(_digests(validation.store, asked), _digests(training.store, seen))
     before = np.concatenate([[0], np.cumsum(shared)])
@@ -53,7 +53,7 @@ def leakage(training: Windows, validation: Windows) -> Leakage:
     )
 
 
-def _covered(windows: Windows) -> NDArray[np.bool_]:
+def covered_rows(windows: Windows) -> NDArray[np.bool_]:
     """Which rows of the store are in a window, (T,)."""
     steps = np.zeros(len(windows.store.vectors) + 1, np.int64)
     np.add.at(steps, windows.starts, 1)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write_text, made_folder
+from .documents import save_documents
 
 Interval = tuple[float, float]
 
@@ -143,13 +143,6 @@ class Report:
         """
         from .plot import save_picture
 
-        drawn, note = False, ""
-        with made_folder(folder) as place:
-            data, document, picture = (place / f"{name}.{kind}" for kind in ("json", "md", "png"))
-            try:
-                drawn = save_picture(self, picture, history)
-            except ImportError as missing:
-                note = f"\nNo picture: {missing}.\n"
-            atomic_write_text(data, json.dumps(self.to_dict(), indent=2) + "\n")
-            atomic_write_text(document, self.to_markdown(picture.name if drawn else None) + note)
-        return [data, document, *([picture] if drawn else [])]
+        return save_documents(
+            folder, name, self.to_dict(), self.to_markdown, lambda path: save_picture(self, path, history)
+        )

@@ -223,7 +223,7 @@ class Router(nn.Module):
             chosen = np.flatnonzero(waiting & (arms == arm))
             own = context if len(chosen) == rows else context[torch.from_numpy(chosen).to(context.device)]
             parts.append((chosen, self._ask(arm, own, counts[chosen], ask)))
-        answers = torch.empty_like(parts[0][1][:1].expand(rows, -1))
+        answers = parts[0][1].new_empty((rows, self.input_dim))
         for chosen, part in parts:
             answers[torch.from_numpy(chosen).to(part.device)] = part
         return Routed(answers, arms)

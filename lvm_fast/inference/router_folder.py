@@ -96,7 +96,7 @@ the next chunk. Saved by lvm_fast {__version__}.
 |---|---|---|
 {rows}
 
-What is longer than all of these goes to the last arm. An arm sees the last vectors of a context that is too long for it.
+What is longer than all of these goes to the last arm. Of a context too long for it, an arm sees the last vectors.
 {_sureness(router)}
 ## How to use it
 ```python
