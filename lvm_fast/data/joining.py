@@ -8,7 +8,7 @@ import numpy as np
 
 from .quantize import Int64
 
-_LEAST_OVERLAP = 0.25  # of a window, for windows that do not follow each other: fewer rows may agree by chance
+_LEAST_OVERLAP = 0.25  # of a window; fewer rows may agree by chance: phrases repeat
 
 Places = dict[int, tuple[int, int]]  # run -> another run, and where in it, counted in rows, the first one begins
 
@@ -30,11 +30,21 @@ class Chains(NamedTuple):
 def join_windows(windows: Int64) -> Chains:
     """Join windows (S, L) of row ids to the chains they overlap in, L at least 2.
 
-    A window goes on past the one before it where its first rows are that one's last rows, if only by one row. What that
-    leaves apart, because windows are out of order or given twice, is joined where a quarter of a window or more agrees.
+    A window goes on past another where its first rows are that one's last rows, a quarter of a window at least. The one
+    before is tried first, then all others: windows may be out of order or given twice. If no window goes on past any
+    other like this, the overlap may be as short as one row, of windows that follow each other.
     """
-    runs, run_of, places = _runs(windows)
-    heads, begins = _laid_out(_joints(runs, max(2, int(_LEAST_OVERLAP * windows.shape[1]))), len(runs))
+    length = windows.shape[1]
+    least = max(2, int(_LEAST_OVERLAP * length))
+    chains = _joined(windows, least, least)
+    goes_on = np.diff(chains.offsets).max() > length
+    return chains if goes_on or len(chains.offsets) == 2 else _joined(windows, 1, least)
+
+
+def _joined(windows: Int64, least_in_order: int, least: int) -> Chains:
+    """Join windows that share at least `least` rows, or `least_in_order` with the one before."""
+    runs, run_of, places = _runs(windows, least_in_order)
+    heads, begins = _laid_out(_joints(runs, least), len(runs))
     chains = np.unique(heads, return_inverse=True)[1]  # (R,) in the order of their first runs
     ends = begins + [len(run) for run in runs]
     lengths = np.zeros(chains.max() + 1, np.int64)
@@ -46,14 +56,14 @@ def join_windows(windows: Int64) -> Chains:
     return Chains(rows, offsets, offsets[chains[run_of]] + begins[run_of] + places)
 
 
-def _runs(windows: Int64) -> tuple[list[Int64], Int64, Int64]:
+def _runs(windows: Int64, least: int) -> tuple[list[Int64], Int64, Int64]:
     """Windows joined to the one before: the rows of each run, and of each window its run and its place in it, (S,)."""
     length = windows.shape[1]
     blocks: list[list[Int64]] = []
     run_of, places = np.empty(len(windows), np.int64), np.zeros(len(windows), np.int64)
     shift: int | None = None
     for at, window in enumerate(windows):
-        shift = _shift(windows[at - 1], window, shift) if at else None
+        shift = _shift(windows[at - 1], window, shift, least) if at else None
         if shift is None:
             blocks.append([window])
         else:
@@ -63,14 +73,14 @@ def _runs(windows: Int64) -> tuple[list[Int64], Int64, Int64]:
     return [np.concatenate(block) for block in blocks], run_of, places
 
 
-def _shift(last: Int64, window: Int64, expected: int | None) -> int | None:
-    """By how many rows `window` goes on past `last` (0: the same window again), or None if they share no rows.
+def _shift(last: Int64, window: Int64, expected: int | None, least: int) -> int | None:
+    """By how many rows `window` goes on past `last` (0: the same window again); None if they share fewer than `least`.
 
     The step of the window before is tried first, so that repeated rows do not mislead.
     """
     if expected is not None and _agree(last, expected, window):
         return expected
-    shifts: list[int] = np.flatnonzero(last == window[0]).tolist()
+    shifts: list[int] = np.flatnonzero(last[: len(last) - least + 1] == window[0]).tolist()
     return next((shift for shift in shifts if _agree(last, shift, window)), None)
 
 

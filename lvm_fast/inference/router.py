@@ -244,7 +244,8 @@ class Router(nn.Module):
 def _checked_limits(arms: Any, unit: int) -> list[int]:
     """The limits of the arms, ascending."""
     if not isinstance(arms, Mapping) or not arms:
-        raise ValueError(f"Router: arms = {arms!r}; expected models by the longest context of each: {{100: fast}}")
+        got = "empty" if isinstance(arms, Mapping) else f"a {type(arms).__name__}"
+        raise ValueError(f"Router: arms is {got}; expected models by the longest context of each: {{100: fast}}")
     for limit in arms:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < unit:
             raise ValueError(f"Router: arms has the limit {limit!r}; expected a whole number of at least {unit}")
