@@ -221,5 +221,9 @@ def _figures(report: Report, name: str) -> Figures:
         scores=scores,
         intervals=report.intervals.get(name, {}),
         differences={metric: scores[metric] - mine[metric] for metric in pairs},
-        difference_intervals={metric: None if ends is None else (-ends[1], -ends[0]) for metric, ends in pairs.items()},
+        difference_intervals={metric: None if ends is None else _negated(ends) for metric, ends in pairs.items()},
     )
+
+
+def _negated(ends: Interval) -> Interval:
+    return 0.0 - ends[1], 0.0 - ends[0]  # -0.0 would show

@@ -73,9 +73,15 @@ def _draw_rows(
         if interval is not None:
             axes.plot([100 * end for end in interval], [row, row], color=colour, lw=2.2, alpha=0.5, zorder=2)
         axes.plot([100 * value], [row], "o", ms=7, color=colour, zorder=3)
-        place = (100 * value, row)
         axes.annotate(
-            f"{100 * value:.1f}", place, (0, 6), textcoords="offset points", ha="center", fontsize=8.5, color=MUTED
+            f"{100 * value:.1f}",
+            (100 * value, row),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            color=MUTED,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )
     axes.set_ylim(len(values) - 0.4, -0.7)
     axes.grid(True, axis="x")

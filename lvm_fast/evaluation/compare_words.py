@@ -16,22 +16,25 @@ if TYPE_CHECKING:
 def comparison_headline(comparison: Comparison) -> str:
     """How contenders and baselines stand to the reference, in one sentence."""
     metric = headline_metric(comparison.report)
-    others = {name: figures for name, figures in _figures(comparison).items() if figures.differences}
+    outcomes = {
+        name: outcome(figures.differences[metric], figures.difference_intervals[metric])
+        for name, figures in _figures(comparison).items()
+        if figures.differences
+    }
     said = []
-    for verb in ("beats", "cannot be told apart from", "loses to"):
-        names = [
-            name
-            for name, figures in others.items()
-            if outcome(figures.differences[metric], figures.difference_intervals[metric]) == verb
-        ]
+    for verb, one, several in _STANDS:
+        names = [name for name, own in outcomes.items() if own == verb]
         if names:
-            said.append(f"{listed(names)} {verb if len(names) == 1 else _PLURAL[verb]} {comparison.against}")
-    sentence = "; ".join(said)
-    proof = " on a single chain, which proves nothing" if comparison.report.chains < 2 else ""
-    return f"{sentence[0].upper()}{sentence[1:]}{proof}."
+            said.append(f"{listed(names)} {one if len(names) == 1 else several}")
+    alone = "on a single chain, which proves nothing, " if comparison.report.chains < 2 else ""
+    return f"Against {comparison.against}, {alone}{'; '.join(said)}."
 
 
-_PLURAL = {"beats": "beat", "cannot be told apart from": "cannot be told apart from", "loses to": "lose to"}
+_STANDS = (
+    ("beats", "is better", "are better"),
+    ("cannot be told apart from", "cannot be told apart", "cannot be told apart"),
+    ("loses to", "is worse", "are worse"),
+)
 
 
 def comparison_in_words(comparison: Comparison, picture: str | None = None) -> str:
