@@ -61,7 +61,7 @@ class Router(nn.Module):
         bank: VectorBank | None = None,
         threshold: float | None = None,
     ) -> None:
-        """Make a router of trained models.
+        """Make a router of trained models, which it puts into evaluation mode.
 
         Args:
             arms: Models of one input_dim by the longest context each is for, in vectors or tokens.
@@ -92,6 +92,7 @@ class Router(nn.Module):
         self.bank: VectorBank | None = None
         self.threshold: float | None = None
         self.trust(bank, threshold)
+        self.eval()
 
     def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
         """Set what the first arm's sureness is measured against, and from where on its answers stand.
