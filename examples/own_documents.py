@@ -64,19 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = encode_documents(documents, encoder, place, chunk_tokens=CHUNK_TOKENS)
     print(f"   {len(store)} documents, {len(store.vectors):,} chunks of {store.dim} numbers: {place}")
 
+    stride = max(1, args.context_length // 4)
     print("2. Split and train: whole documents are held out, and the best epoch on them is kept")
     result = lf.train(
         lf.Recipe(
             data=place,
             context_length=args.context_length,
-            objective="all_positions",
-            infonce_batch="effective",
-            alpha_infonce=10.0,
+            stride=max(1, args.context_length // 5),  # short of data, many windows
+            alpha_infonce=10.0,  # to be found counts for more than to be near
             temperature=0.03,
             val_fraction=args.val_fraction,
-            val_stride=max(1, args.context_length // 4),
-            model={"hidden_dim": args.hidden_dim},
+            val_stride=stride,
+            model={"hidden_dim": args.hidden_dim, "num_layers": 1, "memory_slots": 256},
             lr=3e-4,
+            warmup_epochs=0.2,
             accumulation_steps=1,
             epochs=args.epochs,
             output_dir=str(args.output_dir / "run"),
@@ -84,7 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     print("3. Evaluate: the held-out documents again, beside what needs no training")
-    stride = max(1, args.context_length // 4)
     report = lf.evaluate(result.model, result.validation, args.context_length, stride=stride, data_name=place.name)
     report.save(result.output_dir, result.history)
     print(summary(report))
