@@ -242,6 +242,14 @@ class Router(nn.Module):
         return ask(arm, context[rows, places], torch.from_numpy(seen).to(context.device))
 
 
+def reach_of(model: Any) -> int | None:
+    """The most vectors that a model or router reads; None where there is no end."""
+    if isinstance(model, Router):
+        return max(model.arms)
+    most: int | None = getattr(model, "max_context", None)
+    return most
+
+
 def _checked_limits(arms: Any, unit: int) -> list[int]:
     """The limits of the arms, ascending."""
     if not isinstance(arms, Mapping) or not arms:
@@ -263,7 +271,7 @@ def _checked_arm(limit: int, longest: int, arm: Any) -> LatentVectorModel:
         raise ValueError(
             f"Router: arms[{limit}] is a {type(arm).__name__}; expected a model, as create_model makes them"
         )
-    most = getattr(arm, "max_context", None)
+    most = reach_of(arm)
     if most is not None and most < longest:
         raise ValueError(f"Router: arms[{limit}] reads at most {most} vectors; expected a model that reads {longest}")
     return arm

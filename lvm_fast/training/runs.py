@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import size_of
-from ..inference.router import Router
+from ..inference.router import Router, reach_of
 from ..inference.router_folder import load_predictor
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT
@@ -44,10 +44,8 @@ class Run:
 
     @property
     def context_length(self) -> int | None:
-        """The most vectors it is meant to see: by its recipe, or its largest limit; None where nothing tells."""
-        if isinstance(self.model, Router):
-            return max(self.model.arms)
-        return self.recipe.context_length if self.recipe else None
+        """The most vectors it is meant to see: by its recipe, else all it can read; None where nothing tells."""
+        return self.recipe.context_length if self.recipe else reach_of(self.model)
 
     @property
     def training_seconds(self) -> float | None:
