@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..export.coreml import export_coreml
+    from ..files import size_of
     from ..models.pretrained import load_model
     from .warn import plain_warnings
 
@@ -41,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
             target=args.target,
             overwrite=args.overwrite,
         )
-    size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     contents = [f"context {length}" for length in args.contexts] + ["streaming"] * (not args.no_streaming)
-    print(f"{package}: {', '.join(contents)}; {args.precision}, {size / 1e6:.1f} MB")
+    print(f"{package}: {', '.join(contents)}; {args.precision}, {size_of(package) / 1e6:.1f} MB")
     return 0
