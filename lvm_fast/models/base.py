@@ -228,5 +228,3 @@ class LatentVectorModel(nn.Module, ABC):
             OSError: The folder cannot be written, or the disk is full.
         """
         save_pretrained(self, folder)
-
-

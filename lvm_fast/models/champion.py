@@ -60,18 +60,15 @@ class RecencyMixer(CausalModel):
         self.config["decays"] = _checked(decays)
         kinds = taps + len(self.config["decays"])
         self.mix = nn.Parameter(torch.tensor([1.0] + [0.3] * (kinds - 1)))
-        self.linear = nn.Sequential(nn.Dropout(dropout), nn.Linear(kinds * input_dim, input_dim))
+        self.linear = nn.Sequential(nn.Dropout(dropout), _faint(kinds * input_dim, input_dim))
         self.network = nn.Sequential(
             nn.LayerNorm(kinds * input_dim),
             nn.Dropout(dropout),
             nn.Linear(kinds * input_dim, hidden_dim),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(hidden_dim, input_dim),
+            _faint(hidden_dim, input_dim),
         )
-        for last in (self.linear[-1], self.network[-1]):  # begin near the mix alone
-            nn.init.normal_(last.weight, std=1e-3)
-            nn.init.zeros_(last.bias)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """The features after every vector, (B, N, K * D). See `CausalModel.hidden`."""
@@ -99,7 +96,7 @@ class RecencyMixer(CausalModel):
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
-        features = hidden.unflatten(-1, (-1, self.input_dim))  # (..., K, D)
+        features = hidden.view(*hidden.shape[:-1], -1, self.input_dim)  # (..., K, D)
         mixed = torch.einsum("k,...kd->...d", self.mix, features)
         raw: Tensor = mixed + self.linear(hidden) + self.network(hidden) - features[..., 0, :]
         return raw
@@ -125,6 +122,14 @@ class RecencyMixer(CausalModel):
             "input_dim": len(tensor_of(cls.model_type, state, "linear.1.bias", 1)),
             "hidden_dim": len(tensor_of(cls.model_type, state, "network.2.bias", 1)),
         }
+
+
+def _faint(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map that hardly adds anything at first: the prediction begins near the mix."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.normal_(linear.weight, std=1e-3)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _checked(decays: Any) -> list[float]:
