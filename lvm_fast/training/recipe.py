@@ -6,51 +6,16 @@ The fields of `Recipe` are also the keys of a YAML recipe and the flags of ``lvm
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ..suggest import unknown_name
 from .negatives import own_source
 from .recipes import packaged_recipe
-
-
-class Setting(NamedTuple):
-    """What a setting means, and what it must be: in words, and as a test."""
-
-    meaning: str
-    must_be: str = ""
-    test: Callable[[Any], bool] = lambda _: True
-
-
-def _positive(meaning: str) -> Setting:
-    return Setting(meaning, "above 0", lambda value: value > 0)
-
-
-def _not_negative(meaning: str) -> Setting:
-    return Setting(meaning, "at least 0", lambda value: value >= 0)
-
-
-def _count(meaning: str, least: int = 1) -> Setting:
-    return Setting(meaning, f"at least {least}", lambda value: value is None or value >= least)
-
-
-def _within(low: float, high: float, meaning: str) -> Setting:
-    return Setting(meaning, f"from {low:g} to {high:g}", lambda value: low <= value <= high)
-
-
-def _one_of(meaning: str, *values: str) -> Setting:
-    return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values)
-
-
-def _range(meaning: str) -> Setting:
-    fits = "two cosines from -1 to 1, the lower first"
-    return Setting(meaning, fits, lambda ends: len(ends) == 2 and -1.0 <= ends[0] < ends[1] <= 1.0)
-
+from .settings import Setting, checked, cosine_range, count, not_negative, one_of, positive, read, within
 
 _SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
 _POOL = Setting(
@@ -58,16 +23,16 @@ _POOL = Setting(
     "'targets', 'store' or at least 1",
     lambda value: value in ("targets", "store") if isinstance(value, str) else value >= 1,
 )
-_PRECISION = _one_of(
+_PRECISION = one_of(
     "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
 )
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
-_OBJECTIVE = _one_of(
+_OBJECTIVE = one_of(
     "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
     "last_position",
     "all_positions",
 )
-_INFONCE_BATCH = _one_of(
+_INFONCE_BATCH = one_of(
     "candidates of InfoNCE: micro, the targets of a forward pass, as the reference has it; effective, those of the "
     "whole optimiser step, or bank, every chunk of the training data, both without near-copies of the right one",
     "micro",
@@ -96,47 +61,45 @@ class Recipe:
         default_factory=dict
     )
     warm_start: Annotated[str | None, Setting(_WARM_START)] = None
-    context_length: Annotated[int, _count("most vectors a context holds")] = 100
+    context_length: Annotated[int, count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
-    stride: Annotated[int | None, _count(_STRIDE)] = None
-    val_stride: Annotated[int | None, _count("vectors between validation targets; half the context unless given")] = (
-        None
-    )
-    min_length: Annotated[int, _count("fewest vectors of context and target together", 2)] = 7
-    min_coherence: Annotated[float, _within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
+    stride: Annotated[int | None, count(_STRIDE)] = None
+    val_stride: Annotated[int | None, count("vectors between validation targets; half the context unless given")] = None
+    min_length: Annotated[int, count("fewest vectors of context and target together", 2)] = 7
+    min_coherence: Annotated[float, within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
     cross_chains: Annotated[bool, Setting("let training windows cross chain boundaries, as the reference did")] = False
     val_fraction: Annotated[float, _SHARE] = 0.1
     pool: Annotated[int | str, _POOL] = "targets"
-    epochs: Annotated[int, _count("most passes over the data")] = 50
-    batch_size: Annotated[int, _count("windows a forward pass")] = 32
-    accumulation_steps: Annotated[int, _count("forward passes an optimiser step, of all processes together")] = 8
-    lr: Annotated[float, _positive("highest learning rate")] = 1e-4
-    warmup_epochs: Annotated[float, _not_negative("epochs of linear warm-up")] = 1.0
-    lr_floor: Annotated[float, _within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
-    weight_decay: Annotated[float, _not_negative("weight decay of AdamW")] = 1e-4
-    clip_norm: Annotated[float, _positive("largest norm of the gradient")] = 1.0
-    alpha_infonce: Annotated[float, _not_negative("weight of the InfoNCE loss")] = 0.05
+    epochs: Annotated[int, count("most passes over the data")] = 50
+    batch_size: Annotated[int, count("windows a forward pass")] = 32
+    accumulation_steps: Annotated[int, count("forward passes an optimiser step, of all processes together")] = 8
+    lr: Annotated[float, positive("highest learning rate")] = 1e-4
+    warmup_epochs: Annotated[float, not_negative("epochs of linear warm-up")] = 1.0
+    lr_floor: Annotated[float, within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
+    weight_decay: Annotated[float, not_negative("weight decay of AdamW")] = 1e-4
+    clip_norm: Annotated[float, positive("largest norm of the gradient")] = 1.0
+    alpha_infonce: Annotated[float, not_negative("weight of the InfoNCE loss")] = 0.05
     infonce_batch: Annotated[str, _INFONCE_BATCH] = "micro"
-    infonce_queue: Annotated[int, _not_negative("targets of earlier steps that are candidates too (XBM)")] = 0
-    infonce_candidates: Annotated[int, _not_negative("random training chunks that are candidates of a step too")] = 0
-    temperature: Annotated[float, _positive("temperature of the InfoNCE loss")] = 0.07
+    infonce_queue: Annotated[int, not_negative("targets of earlier steps that are candidates too (XBM)")] = 0
+    infonce_candidates: Annotated[int, not_negative("random training chunks that are candidates of a step too")] = 0
+    temperature: Annotated[float, positive("temperature of the InfoNCE loss")] = 0.07
     enable_soft_negatives: Annotated[bool, Setting("give each prediction soft negatives of its own")] = False
-    soft_negative_cosine_range: Annotated[list[float], _range("cosines of soft negatives")] = dataclasses.field(
+    soft_negative_cosine_range: Annotated[list[float], cosine_range("cosines of soft negatives")] = dataclasses.field(
         default_factory=lambda: [0.6, 0.8]
     )
     enable_hard_negatives: Annotated[bool, Setting("give each prediction hard negatives of its own")] = False
-    hard_negative_cosine_range: Annotated[list[float], _range("cosines of hard negatives")] = dataclasses.field(
+    hard_negative_cosine_range: Annotated[list[float], cosine_range("cosines of hard negatives")] = dataclasses.field(
         default_factory=lambda: [0.75, 0.9]
     )
     negatives: Annotated[str, Setting(_NEGATIVES)] = "target"
-    negatives_limit: Annotated[int, _count("most negatives of a kind for a prediction")] = 8
+    negatives_limit: Annotated[int, count("most negatives of a kind for a prediction")] = 8
     negatives_exclude_within: Annotated[
-        int, _count("mined negatives are no chunks of the target's chain up to so many places away")
+        int, count("mined negatives are no chunks of the target's chain up to so many places away")
     ] = 5
-    negatives_refresh: Annotated[int, _count("epochs between minings around predictions")] = 1
-    patience: Annotated[int, _count("epochs without a better Hit@5 before stopping")] = 3
-    min_improvement: Annotated[float, _not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
-    seed: Annotated[int, _not_negative("seed of the split, the weights, the order and dropout")] = 42
+    negatives_refresh: Annotated[int, count("epochs between minings around predictions")] = 1
+    patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
+    min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
+    seed: Annotated[int, not_negative("seed of the split, the weights, the order and dropout")] = 42
     device: Annotated[str, Setting("auto, cpu, cuda or mps")] = "auto"
     precision: Annotated[str, _PRECISION] = "float32"
     recompute: Annotated[
@@ -153,7 +116,7 @@ class Recipe:
     def check(self) -> None:
         """Bring every value to its type. Raises ValueError naming the first key whose value does not fit."""
         for name in setting_names():
-            setattr(self, name, _checked(name, getattr(self, name)))
+            setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
         self._check_negatives()
 
     def _check_negatives(self) -> None:
@@ -246,53 +209,8 @@ def read_setting(name: str, value: Any, called: str = "") -> Any:
     Raises:
         ValueError: The value does not fit; the message calls the setting by its own name, or as in `called`.
     """
-    return _checked(name, _read(name, value), called)
-
-
-def _checked(name: str, value: Any, called: str = "") -> Any:
     about, kinds = setting(name)
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if list in kinds:
-        return _checked_numbers(name, value, called)
-    is_number = _is_number(value)
-    fits = Any in kinds or type(value) in kinds or (float in kinds and is_number)
-    if not fits or (is_number and not math.isfinite(value)) or not about.test(value):
-        words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
-        expected = f"{words}, {about.must_be}".rstrip(", ")
-        raise ValueError(f"{called or f'Recipe: {name}'} = {value!r}; expected {expected}")
-    return float(value) if float in kinds else value
-
-
-def _checked_numbers(name: str, values: Any, called: str) -> list[float]:
-    about, _ = setting(name)
-    if not isinstance(values, list | tuple) or not all(map(_is_number, values)) or not about.test(values):
-        raise ValueError(f"{called or f'Recipe: {name}'} = {values!r}; expected {about.must_be}")
-    return [float(value) for value in values]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _read(name: str, value: Any) -> Any:
-    """Read a text for a setting that is no text: flags are texts, and so is YAML's ``1e-4``."""
-    _, kinds = setting(name)
-    if list in kinds and isinstance(value, list):
-        return [_number(text, (float,)) for text in value]
-    if not isinstance(value, str) or Any in kinds:
-        return value
-    if type(None) in kinds and value.lower() in ("none", "null"):
-        return None
-    return _number(value, tuple(kind for kind in (int, float) if kind in kinds))
-
-
-def _number(text: Any, kinds: tuple[type, ...]) -> Any:
-    """A text as the first of these kinds that can read it; anything else as it is."""
-    for kind in kinds if isinstance(text, str) else ():
-        with suppress(ValueError):
-            return kind(text)
-    return text
+    return checked(read(value, kinds), about, kinds, called or f"Recipe: {name}")
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_model, read_checkpoint
@@ -44,22 +45,31 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
     model = create_model(recipe.model_type, **sizes)
     if earlier is None:
         return model, ""
-    _check_same_shapes(model, earlier, recipe)
-    model.load_state_dict(earlier.state_dict())
+    _take_over(model, earlier, recipe)
     return model, "" if own_run else f"warm start: weights of {recipe.warm_start}{_other_split(recipe)}"
 
 
-def _check_same_shapes(model: LatentVectorModel, earlier: LatentVectorModel, recipe: Recipe) -> None:
-    mine, theirs = ({name: tuple(t.shape) for name, t in each.state_dict().items()} for each in (model, earlier))
-    names = [name for name in {**theirs, **mine} if mine.get(name) != theirs.get(name)]
+def _take_over(model: LatentVectorModel, earlier: LatentVectorModel, recipe: Recipe) -> None:
+    """Copy the weights; a table of the model that only goes on where the earlier one ends keeps its own."""
+    mine, theirs = model.state_dict(), earlier.state_dict()
+    names = [name for name in {**theirs, **mine} if not _fits(mine.get(name), theirs.get(name))]
     if names:
         differences = [f"{name} {_size(theirs.get(name))}, expected {_size(mine.get(name))}" for name in names]
         shown = "; ".join(differences[:_SHOWN]) + (f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         raise ValueError(f"train: warm_start = {recipe.warm_start!r} has tensors of other shapes: {shown}")
+    model.load_state_dict({name: theirs[name] if theirs[name].shape == t.shape else t for name, t in mine.items()})
 
 
-def _size(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else str(shape)
+def _fits(mine: Tensor | None, theirs: Tensor | None) -> bool:
+    """Whether two tensors have one shape, or are parts of one fixed table, such as that of sinusoidal positions."""
+    if mine is None or theirs is None or mine.ndim != theirs.ndim:
+        return False
+    shared = tuple(slice(min(sizes)) for sizes in zip(mine.shape, theirs.shape, strict=True))
+    return mine.shape == theirs.shape or torch.equal(mine[shared], theirs[shared])
+
+
+def _size(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else str(tuple(tensor.shape))
 
 
 def _other_split(recipe: Recipe) -> str:

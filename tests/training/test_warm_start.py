@@ -10,6 +10,7 @@ import torch
 
 from lvm_fast.cli import main
 from lvm_fast.models.pretrained import load_model
+from lvm_fast.models.registry import create_model
 from lvm_fast.training.trainer import train
 from lvm_fast.training.warm_start import initial_model
 
@@ -59,6 +60,27 @@ def test_other_shapes_are_named_with_both_sizes(recipe, phase1, tmp_path):
     layers = recipe(warm_start=phase1.output_dir, model={"num_layers": 2})
     with pytest.raises(ValueError, match=re.escape("gru.weight_ih_l1 absent, expected (30, 10)")):
         initial_model(layers, 16)
+
+
+def test_a_fixed_table_may_be_longer_or_shorter_than_it_was(recipe, phase1, monkeypatch):
+    table = torch.sin(torch.arange(20.0))
+
+    def with_table(model, length):
+        model.register_buffer("positions", table[:length].clone())
+        return model
+
+    earlier = load_model(phase1.checkpoint)
+    for before, now in ((8, 20), (20, 8)):
+        monkeypatch.setattr(
+            "lvm_fast.training.warm_start.load_model", lambda path, n=before: with_table(load_model(path), n)
+        )
+        monkeypatch.setattr(
+            "lvm_fast.training.warm_start.create_model",
+            lambda kind, n=now, **sizes: with_table(create_model(kind, **sizes), n),
+        )
+        model, _ = initial_model(recipe(warm_start=phase1.output_dir, model={}), 16)
+        assert torch.equal(model.positions, table[:now])
+        assert equal_weights(earlier, model)
 
 
 def test_another_width_of_data_names_the_tensors(recipe, phase1):
