@@ -17,20 +17,21 @@ from ..gru import GRU
 from ..kernels import l2_normalize, reconstruct
 from ..models.base import LatentVectorModel
 from .distributed import Processes
+from .gate_loss import gate_loss
 from .loss import Negatives, next_vector_loss
 from .negatives.own import OwnNegatives
 from .negatives.shared import shared_candidates
 from .recipe import Recipe
 
-# context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers -> ()
-LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Negatives | None], Tensor]
+# context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers, domains (P,) -> ()
+LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Negatives | None, Tensor | None], Tensor]
 
 
 class Step(NamedTuple):
     """What a step came to.
 
     Attributes:
-        loss: Mean loss over the targets of the step.
+        loss: Mean loss over the targets of the step, that of a gate included.
         grad_norm: Norm of the gradient before clipping.
         vectors: Context vectors read.
         targets: Vectors predicted.
@@ -53,6 +54,7 @@ class Learner:
         device: Where the model is.
         processes: Those that train it together; this one alone unless given.
         own_negatives: Wrong answers that each prediction has of its own, where there are any.
+        domains: The domain of each chain of the training store, (C,), for the gate of a mixture of experts to learn.
 
     Attributes:
         precision: The recipe's, but float32 on a device without bfloat16 products of its own.
@@ -68,6 +70,7 @@ class Learner:
         device: torch.device,
         processes: Processes | None = None,
         own_negatives: OwnNegatives | None = None,
+        domains: NDArray[np.int64] | None = None,
     ) -> None:
         self.model, self.recipe, self.device = model, recipe, device
         self.processes = processes or Processes(device)
@@ -85,6 +88,7 @@ class Learner:
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
         self._shared = shared_candidates(recipe, device, getattr(torch, self.precision))
         self.own_negatives = own_negatives
+        self._gate = gate_loss(recipe, model, device, domains)
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:
         """Learn from one group of windows, the effective batch (G,).
@@ -100,17 +104,20 @@ class Learner:
         all_targets, loss = int(windows.counts[group].sum()), torch.zeros((), device=self.device)
         if self._shared is not None:
             self._shared.begin(windows.store, windows.target_rows(group))
+        self._gate.begin()
         self.model.train()
         with self.model.deferred_memory_writes():
             for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
                 chosen = group[first : first + self.recipe.batch_size]
                 context, lengths, target, positions = self._to_device(windows.batch(chosen))
-                negatives = self._negatives(windows.target_rows(chosen), target)
-                mean = self._loss_of(context, lengths, target, positions, negatives)
+                rows = windows.target_rows(chosen)
+                negatives = self._negatives(rows, target)
+                domains = self._gate.domains_of(windows.store, rows)
+                mean = self._loss_of(context, lengths, target, positions, negatives, domains)
                 share = mean * (len(target) / all_targets)
                 torch.autograd.backward(share)
                 loss += share.detach()
-        self.processes.add_up([loss, *self.model.waiting_writes()])
+        self.processes.add_up([loss, *self.model.waiting_writes(), *self._gate.waiting()])
         self.processes.add_up_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -121,6 +128,7 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.commit_memory()
+        self._gate.end()
         if self._shared is not None:
             self._shared.end(windows.target_rows(group))
         return Step(float(loss), float(norm), int(windows.lengths[group].sum()), all_targets)
@@ -146,7 +154,7 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """What steps leave for later ones, beside weights and optimiser, for a checkpoint."""
-        kept = {"shared": self._shared, "own": self.own_negatives}
+        kept = {"shared": self._shared, "own": self.own_negatives, "gate": self._gate}
         return {name: source.state() for name, source in kept.items() if source is not None}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -155,13 +163,21 @@ class Learner:
             self._shared.load_state(state.get("shared", {}))
         if self.own_negatives is not None:
             self.own_negatives.load_state(state.get("own", {}))
+        self._gate.load_state(state.get("gate", {}))
 
     def _loss(
-        self, context: Tensor, lengths: Tensor, target: Tensor, positions: Tensor, negatives: Negatives | None
+        self,
+        context: Tensor,
+        lengths: Tensor,
+        target: Tensor,
+        positions: Tensor,
+        negatives: Negatives | None,
+        domains: Tensor | None = None,
     ) -> Tensor:
         current, delta = self._steps(context, lengths, positions)
         alpha, temperature = self.recipe.alpha_infonce, self.recipe.temperature
-        return next_vector_loss(current, delta, target, alpha, temperature, negatives)
+        loss = next_vector_loss(current, delta, target, alpha, temperature, negatives)
+        return loss + self._gate.of(positions, domains)
 
     def _steps(self, context: Tensor, lengths: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors at these positions of the flat context, and the steps predicted from there, (P, D) each."""
