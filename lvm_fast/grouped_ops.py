@@ -10,64 +10,64 @@ from torch import Tensor
 
 
 @torch.library.custom_op("lvm_fast::grouped_linear", mutates_args=())
-def grouped_linear(rows: Tensor, weight: Tensor, bias: Tensor, counts: Tensor) -> Tensor:
+def grouped_linear(rows: Tensor, groups: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x W_g^T + b_g`` for each row x of group g; a group without rows costs nothing.
 
     Args:
-        rows: (R, I), those of a group next to each other, groups in order.
+        rows: (R, I).
+        groups: The group of each row, 0 to G - 1, int64 (R,).
         weight: (G, O, I).
         bias: (G, O).
-        counts: Rows of each group, integers (G,), R together.
 
     Returns:
         (R, O).
     """
     out = rows.new_empty(len(rows), weight.shape[1])
-    for group, part in _parts(counts):
-        torch.addmm(bias[group], rows[part], weight[group].T, out=out[part])
+    for group, own in _rows_by_group(groups, len(weight)):
+        out[own] = torch.addmm(bias[group], rows[own], weight[group].T)
     return out
 
 
 @grouped_linear.register_fake
-def _(rows: Tensor, weight: Tensor, bias: Tensor, counts: Tensor) -> Tensor:
+def _(rows: Tensor, groups: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return rows.new_empty(rows.shape[0], weight.shape[1])
 
 
 @torch.library.custom_op("lvm_fast::grouped_linear_backward", mutates_args=())
 def grouped_linear_backward(
-    grad: Tensor, rows: Tensor, weight: Tensor, counts: Tensor
+    grad: Tensor, rows: Tensor, groups: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of rows (R, I), weight (G, O, I) and bias (G, O), given that of the output, (R, O)."""
-    grad_rows, grad_weight = torch.empty_like(rows), torch.zeros_like(weight)
-    grad_bias = weight.new_zeros(weight.shape[:2])
-    for group, part in _parts(counts):
-        torch.mm(grad[part], weight[group], out=grad_rows[part])
-        torch.mm(grad[part].T, rows[part], out=grad_weight[group])
-        torch.sum(grad[part], dim=0, out=grad_bias[group])
+    grad_rows = rows.new_empty(rows.shape)
+    grad_weight, grad_bias = weight.new_zeros(weight.shape), weight.new_zeros(weight.shape[:2])
+    for group, own in _rows_by_group(groups, len(weight)):
+        pull = grad[own]
+        grad_rows[own] = pull @ weight[group]
+        torch.mm(pull.T, rows[own], out=grad_weight[group])
+        torch.sum(pull, dim=0, out=grad_bias[group])
     return grad_rows, grad_weight, grad_bias
 
 
 @grouped_linear_backward.register_fake
-def _(grad: Tensor, rows: Tensor, weight: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(rows), torch.empty_like(weight), weight.new_empty(weight.shape[:2])
+def _(grad: Tensor, rows: Tensor, groups: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return rows.new_empty(rows.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[:2])
 
 
-def _parts(counts: Tensor) -> Iterator[tuple[int, slice]]:
-    """The groups that have rows, and where those are."""
-    first = 0
-    for group, count in enumerate(counts.tolist()):
-        if count:
-            yield group, slice(first, first + count)
-        first += count
+def _rows_by_group(groups: Tensor, count: int) -> Iterator[tuple[int, Tensor]]:
+    """The groups that have rows, and which."""
+    sizes = torch.bincount(groups, minlength=count).tolist()
+    for group, own in enumerate(groups.argsort(stable=True).split(sizes)):
+        if len(own):
+            yield group, own
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    rows, weight, _, counts = inputs
-    ctx.save_for_backward(rows, weight, counts)
+    ctx.save_for_backward(*inputs[:3])
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *torch.ops.lvm_fast.grouped_linear_backward(grad, *ctx.saved_tensors), None
+    grad_rows, grad_weight, grad_bias = torch.ops.lvm_fast.grouped_linear_backward(grad, *ctx.saved_tensors)
+    return grad_rows, None, grad_weight, grad_bias
 
 
 grouped_linear.register_autograd(_backward, setup_context=_save)

@@ -30,9 +30,9 @@ class GroupedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(groups, out_features, in_features).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(groups, out_features).uniform_(-bound, bound))
 
-    def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
-        """Rows (R, I) in the order of their groups, the rows of each (G,) -> (R, O)."""
-        mapped: Tensor = grouped_linear(rows, self.weight, self.bias, counts)
+    def forward(self, rows: Tensor, groups: Tensor) -> Tensor:
+        """Rows (R, I), the group of each (R,) -> (R, O)."""
+        mapped: Tensor = grouped_linear(rows, groups, self.weight, self.bias)
         return mapped
 
 
@@ -40,7 +40,7 @@ class MixtureOfExperts(CausalModel):
     """A causal model whose head is a mixture of experts, each a network with one hidden layer.
 
     A linear gate scores the E experts for each hidden state. The `top_k` best run, the others do not, in training
-    neither: hidden states are sorted by expert, and each expert computes its own. The raw delta is the sum of what the
+    neither: each expert computes those hidden states that are its own. The raw delta is the sum of what the
     chosen ones say, weighted by the softmax over their scores. An architecture says what leads to the hidden states.
 
     Source: Shazeer et al., Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer (2017),
@@ -96,8 +96,8 @@ class MixtureOfExperts(CausalModel):
             Shares (B, E), one together; 0 for the experts that do not run.
         """
         self.check_context(context, lengths)
-        scores, experts = self._chosen(self._scores(self.last_hidden(context, lengths)))
-        return scores.new_zeros(len(scores), self.num_experts).scatter(1, experts, scores.softmax(dim=1))
+        best, experts = self._chosen(self._scores(self.last_hidden(context, lengths)))
+        return (F.one_hot(experts, self.num_experts) * best.softmax(dim=1)[..., None]).sum(dim=1)
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
@@ -123,16 +123,16 @@ class MixtureOfExperts(CausalModel):
 
     def _chosen(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The best scores (R, E) and whose they are, (R, k) each, best first."""
-        best, experts = scores.topk(self.top_k, dim=1)
+        experts = scores.topk(self.top_k, dim=1).indices
+        # not topk's own values: their gradient is a scatter, which torch 2.13 compiles wrongly for the CPU
+        best = (F.one_hot(experts, self.num_experts) * scores[:, None]).sum(dim=2)
         return best, experts
 
     def _answers(self, rows: Tensor, experts: Tensor) -> Tensor:
         """What the chosen experts (R, k) say to hidden states (R, H): (R, k, D)."""
-        order = experts.flatten().argsort(stable=True)
-        counts = rows_of_each(experts, self.num_experts)
-        asked = rows[:, None].expand(-1, self.top_k, -1).flatten(0, 1)[order]  # (R * k, H)
-        inner = F.dropout(F.gelu(self.widen(asked, counts)), self.dropout, self.training)
-        said: Tensor = self.narrow(inner, counts)[order.argsort()]
+        asked = rows[:, None].expand(-1, self.top_k, -1).flatten(0, 1)  # (R * k, H)
+        inner = F.dropout(F.gelu(self.widen(asked, experts.flatten())), self.dropout, self.training)
+        said: Tensor = self.narrow(inner, experts.flatten())
         return said.view(*experts.shape, -1)
 
     @classmethod

@@ -145,7 +145,7 @@ def test_the_gate_stays_exact_under_autocast(context):
     model.deltas(context)
     exact = model.take_gate_scores()
     with torch.autocast("cpu", torch.bfloat16):
-        assert model.widen(context[0, :, :12], torch.tensor([11, 0, 0, 0, 0])).dtype == torch.bfloat16
+        assert model.widen(context[0, :, :12], torch.zeros(11, dtype=torch.int64)).dtype == torch.bfloat16
         assert model.deltas(context).dtype == torch.float32
     scores = model.take_gate_scores()
     assert scores.dtype == torch.float32
@@ -174,15 +174,20 @@ def test_more_choices_than_experts_are_refused():
         small(top_k=6)
 
 
-@pytest.mark.parametrize("counts", [[2, 0, 4, 1], [0, 0, 7, 0], [7, 0, 0, 0], [0, 0, 0, 7]])
-def test_grouped_maps_are_the_maps_one_by_one(counts):
+@pytest.mark.parametrize("groups", [[2, 0, 0, 3, 2, 2, 2], [2] * 7, [0] * 7, [3, 3, 3, 3, 3, 3, 0]])
+def test_grouped_maps_are_the_maps_one_by_one(groups):
     rows, weight, bias = torch.randn(7, 5), torch.randn(4, 3, 5), torch.randn(4, 3)
-    given = [tensor.double().requires_grad_() for tensor in (rows, weight, bias)]
-    parts = given[0].split(counts)
-    expected = torch.cat([part @ w.T + b for part, w, b in zip(parts, given[1], given[2], strict=True)])
-    found = grouped_linear(*given, torch.tensor(counts))
-    torch.testing.assert_close(found, expected, atol=1e-13, rtol=0)
-    assert torch.autograd.gradcheck(lambda *given: grouped_linear(*given, torch.tensor(counts)), given)
+    rows, weight, bias = (tensor.double().requires_grad_() for tensor in (rows, weight, bias))
+    expected = torch.stack([weight[group] @ row + bias[group] for row, group in zip(rows, groups, strict=True)])
+    which = torch.tensor(groups)
+    torch.testing.assert_close(grouped_linear(rows, which, weight, bias), expected, atol=1e-13, rtol=0)
+    assert torch.autograd.gradcheck(lambda x, w, b: grouped_linear(x, which, w, b), (rows, weight, bias))
+
+
+def test_the_operator_is_registered_as_torch_wants_it():
+    given = (torch.randn(7, 5), torch.tensor([2, 0, 0, 3, 2, 2, 2]), torch.randn(4, 3, 5), torch.randn(4, 3))
+    given = [tensor.requires_grad_() if tensor.is_floating_point() else tensor for tensor in given]
+    torch.library.opcheck(torch.ops.lvm_fast.grouped_linear.default, tuple(given))
 
 
 def test_rows_of_each_expert_are_counted():
