@@ -10,12 +10,12 @@ from difflib import get_close_matches
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     """Return a message such as ``unknown model 'memory_gur'; did you mean 'memory_gru'? There are: memory_gru``."""
     names = list(known)
-    near = _nearest(str(name), names)
+    near = nearest(str(name), names)
     guess = f"did you mean {near!r}? There" if near else "there"
     return f"unknown {what} {name!r}; {guess} are: {', '.join(names)}"
 
 
-def _nearest(name: str, names: Sequence[str]) -> str | None:
+def nearest(name: str, names: Sequence[str]) -> str | None:
     """The name spelled most alike; else one that abbreviates it (`lr`, learning_rate), or that it begins."""
     alike = get_close_matches(name, names, n=1)
     bare = name.lower().strip("-")

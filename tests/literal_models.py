@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, int]] = {
     "amn": {"input_dim": 16, "attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 10},
     "hierarchical_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2},
     "champion": {"input_dim": 16, "hidden_dim": 12},
+    "specialist_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
 }
 
 
@@ -236,6 +237,48 @@ class LiteralChampion(nn.Module):
         return mixed + self.linear(flat) + self.network(flat) - features[0]
 
 
+class LiteralMaps(nn.Module):
+    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        maps = [nn.Linear(inputs, outputs) for _ in range(groups)]
+        self.weight = nn.Parameter(torch.stack([one.weight.detach() for one in maps]))
+        self.bias = nn.Parameter(torch.stack([one.bias.detach() for one in maps]))
+
+    def forward(self, inputs: Tensor, group: int) -> Tensor:
+        return inputs @ self.weight[group].T + self.bias[group]
+
+
+class LiteralSpecialistGRU(nn.Module):
+    """Dense: every expert speaks on everything, and those the gate has not chosen have no weight."""
+
+    def __init__(
+        self,
+        input_dim: int = 768,
+        hidden_dim: int = 512,
+        num_layers: int = 4,
+        num_experts: int = 16,
+        expert_dim: int = 256,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.gate = nn.Linear(hidden_dim, num_experts)
+        self.widen = LiteralMaps(num_experts, hidden_dim, expert_dim)
+        self.narrow = LiteralMaps(num_experts, expert_dim, input_dim)
+        self.input_norm = nn.LayerNorm(input_dim)
+        self.gru = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+
+    def forward(self, context: Tensor) -> Tensor:
+        states, _ = self.gru(self.input_norm(context))
+        hidden = states[:, -1]
+        probabilities = torch.softmax(self.gate(hidden), dim=1)
+        second = probabilities.topk(2, dim=1).values[:, 1:]
+        kept = probabilities * (probabilities >= second)
+        weights = kept / kept.sum(dim=1, keepdim=True)
+        experts = range(weights.shape[1])
+        said = torch.stack([self.narrow(F.gelu(self.widen(hidden, e)), e) for e in experts], dim=1)
+        return F.normalize(torch.einsum("be,bed->bd", weights, said), dim=1)
+
+
 LITERAL: dict[str, type[nn.Module]] = {
     "memory_gru": LiteralMemoryGRU,
     "lstm": LiteralLSTM,
@@ -244,6 +287,7 @@ LITERAL: dict[str, type[nn.Module]] = {
     "amn": LiteralAMN,
     "hierarchical_gru": LiteralHierarchicalGRU,
     "champion": LiteralChampion,
+    "specialist_gru": LiteralSpecialistGRU,
 }
 
 

@@ -11,6 +11,7 @@ from ..data.windows import Windows
 from ..scoring import VectorBank
 from .baselines import chance, copy_last, recency_mean
 from .curve import hit_curve
+from .experts import Routed, expert_scores, route_windows
 from .intervals import clusters_of
 from .metrics import differences, intervals_of, query_scores
 from .pools import Candidates, Pool, pool_of_bank
@@ -59,7 +60,8 @@ def evaluate(
     - a `VectorBank` that holds the targets.
 
     Args:
-        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D).
+        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D). Of one that is
+            `Routed`, such as a mixture of experts, the report tells which experts serve which queries, and how well.
         store: The chains to predict: held-out ones, for a figure that means anything. Or windows over them, which are
             then the queries: what says how to lay windows out (context length, stride, least length and coherence) is
             theirs, not what is given here.
@@ -110,6 +112,10 @@ def evaluate(
     scores = query_scores(predictors, ranks, windows, asked.queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
     mine = means.pop(MODEL)
+    experts = []
+    if isinstance(model, Routed):
+        shares = route_windows(model, windows, batch_size, device, progress)[asked.queries]
+        experts = expert_scores(model.route_names, shares, scores, clusters[asked.queries], bootstrap, seed)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
         data={"name": data_name, **{key: store.metadata[key] for key in _ORIGIN if key in store.metadata}},
@@ -130,6 +136,7 @@ def evaluate(
         curve=_curve(predictors, candidates, pool, len(asked), ranks, clusters, bootstrap, seed) if curve else [],
         bootstrap=bootstrap,
         seed=seed,
+        experts=experts,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..kernels import reconstruct
@@ -46,6 +48,26 @@ def predict_windows(
         ValueError: If ``batch_size`` is not positive, a window is longer than the model reads, or the model returns NaN
             or infinity.
     """
+    return run_on_windows(_predict_batch, model, windows, windows.store.dim, batch_size, device, progress, only)
+
+
+def run_on_windows(
+    run: Callable[[Any, Tensor, Tensor, NDArray[np.int64]], Tensor],
+    model: Any,
+    windows: Windows,
+    width: int,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    only: slice = slice(None),
+) -> NDArray[np.float32]:
+    """Run a model on every window: ``run(model, context (B, N, D), lengths (B,), windows (B,))`` gives (B, width).
+
+    The other arguments, and what becomes of the model's mode, are as in `predict_windows`.
+
+    Returns:
+        What `run` gave, float32 (W, width), in window order.
+    """
     if batch_size < 1:
         raise ValueError(f"predict_windows: batch_size = {batch_size}; expected at least 1")
     if isinstance(model, LatentVectorModel):
@@ -54,26 +76,23 @@ def predict_windows(
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
     order = np.argsort(windows.lengths, kind="stable")
     firsts = range(0, len(order), batch_size)[only]
-    predictions = np.zeros((len(windows), windows.store.dim), np.float32)
+    results = np.zeros((len(windows), width), np.float32)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), tqdm(total=len(order), desc="predict", unit="window", disable=not progress) as bar:
             for first in firsts:
                 chosen = order[first : first + batch_size]
-                predictions[chosen] = _predict_batch(model, windows, chosen, device)
+                batch = windows.batch(chosen)
+                context, lengths = (torch.from_numpy(given).to(device) for given in (batch.context, batch.lengths))
+                results[chosen] = run(model, context, lengths, chosen).cpu().numpy()
                 bar.update(len(chosen))
     finally:
         model.train(was_training)
-    return predictions
+    return results
 
 
-def _predict_batch(
-    model: torch.nn.Module, windows: Windows, chosen: NDArray[np.int64], device: torch.device | str
-) -> NDArray[np.float32]:
-    batch = windows.batch(chosen)
-    context = torch.from_numpy(batch.context).to(device)  # (B, N, D)
-    lengths = torch.from_numpy(batch.lengths).to(device)  # (B,)
+def _predict_batch(model: Any, context: Tensor, lengths: Tensor, chosen: NDArray[np.int64]) -> Tensor:
     delta = model(context, lengths)  # (B, D)
     finite = torch.isfinite(delta).all(dim=1)  # (B,)
     if not finite.all():
@@ -81,5 +100,5 @@ def _predict_batch(
         raise ValueError(
             f"predict_windows: the model's output for window {window} is NaN or infinite; expected numbers"
         )
-    predicted: NDArray[np.float32] = reconstruct(last_valid(context, lengths), delta).cpu().numpy()
+    predicted: Tensor = reconstruct(last_valid(context, lengths), delta)
     return predicted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,28 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class ExpertScores:
+    """How often an expert of a mixture serves, and the hits of the queries it serves, in the report's pool.
+
+    Attributes:
+        name: What it is called: its domain, where it has one.
+        first: Share of the queries that it has most to say on; all experts' add up to one.
+        at_all: Share of the queries that it has a say in.
+        queries: How many these are.
+        hits: ``"hit@1"``, ... on these queries, of ``model`` and ``copy_last``, and ``"model - copy_last"``; empty
+            where there are none.
+        intervals: Their 95% intervals; None where there are fewer than two chains.
+    """
+
+    name: str
+    first: float
+    at_all: float
+    queries: int
+    hits: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, Interval | None]]
+
+
+@dataclass(frozen=True)
 class Report:
     """What `evaluate` found. All figures are fractions in [0, 1] (cosines in [-1, 1]); the documents print percent.
 
@@ -59,6 +81,7 @@ class Report:
         curve: Hit@5 against pool size.
         bootstrap: Resamples behind the intervals.
         seed: Seed of random pools and resamples.
+        experts: How a mixture of experts shares the queries out; empty for a model in one piece.
     """
 
     model_type: str
@@ -80,6 +103,7 @@ class Report:
     curve: list[CurvePoint]
     bootstrap: int
     seed: int
+    experts: list[ExpertScores] = field(default_factory=list, kw_only=True)
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:

@@ -60,6 +60,7 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
         f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
         "\n".join(["## Scores", "", *_score_table(report)]),
         "\n".join(["## Model minus the others", "", *_difference_table(report)]),
+        "\n".join(["## The experts", "", *_expert_table(report)]) if report.experts else None,
         _direction(report),
         "\n".join(["## Production targets", "", *_production_lines(report)]) if report.production_targets else None,
         "\n".join([f"## Hit@{CURVE_K} against pool size", "", *_curve_table(report)]) if report.curve else None,
@@ -150,6 +151,27 @@ def _difference_table(report: Report) -> list[str]:
     return [note, "", *table(["", *(heading(metric) for metric in metrics)], rows)]
 
 
+def _expert_table(report: Report) -> list[str]:
+    lead = headline_metric(report)
+    columns = [*((MODEL, metric) for metric in report.hits), ("copy_last", lead), (f"{MODEL} - copy_last", lead)]
+    rows = []
+    for expert in report.experts:
+        cells = [""] * len(columns)
+        if expert.queries:
+            cells = [
+                cell(metric, expert.hits[name][metric], expert.intervals[name][metric], signed=" - " in name)
+                for name, metric in columns
+            ]
+        rows.append([expert.name, _percent(expert.first), _percent(expert.at_all), f"{expert.queries:,}", *cells])
+    note = (
+        "The share of the queries that each has most to say on, and that it has a say in, in percent; how many these "
+        "are, and on them the hits of the model's answers and of copy-last, in percent, in the same pool of "
+        f"{report.pool:,}. Each has queries of its own, some harder than others: compare within a row, not rows."
+    )
+    head = ["first", "at all", "queries", *map(heading, report.hits), f"copy-last {heading(lead)}", "model minus it"]
+    return [note, "", *table(["", *head], rows)]
+
+
 def _direction(report: Report) -> str:
     interval = report.intervals[MODEL]["direction_margin"]
     low, high = interval or (report.direction_margin, report.direction_margin)
@@ -193,6 +215,10 @@ def _curve_table(report: Report) -> list[str]:
 def _with_interval(value: float, interval: Interval | None) -> str:
     figure = f"{100 * value:.1f}%"
     return figure if interval is None else f"{figure} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
 
 
 def _points(fraction: float) -> str:

@@ -13,6 +13,7 @@ from .gru import GRUModel
 from .hierarchical_gru import HierarchicalGRU
 from .lstm import LSTMModel
 from .memory_gru import MemoryGRU
+from .specialist_gru import SpecialistGRU
 from .transformer import TransformerModel
 
 _MODELS: dict[str, type[LatentVectorModel]] = {
@@ -23,6 +24,7 @@ _MODELS: dict[str, type[LatentVectorModel]] = {
     AMN.model_type: AMN,
     HierarchicalGRU.model_type: HierarchicalGRU,
     RecencyMixer.model_type: RecencyMixer,
+    SpecialistGRU.model_type: SpecialistGRU,
 }
 
 

@@ -102,6 +102,7 @@ def save_last(folder: Path, learner: Learner, progress: Progress) -> None:
         "model_state_dict": learner.model.state_dict(),
         "optimizer_state_dict": learner.optimizer.state_dict(),
         "negatives_state": learner.wrong_answers.state(),
+        "gate_state": learner.gate.state(),
         "random_state": _random_state(),
         "progress": dataclasses.asdict(progress),
         "args": learner.recipe.to_dict(),
@@ -110,7 +111,7 @@ def save_last(folder: Path, learner: Learner, progress: Progress) -> None:
 
 
 def load_last(folder: Path, learner: Learner) -> Progress:
-    """Put model, optimiser, negatives and random numbers back to where ``last.pt`` left them.
+    """Put model, optimiser, negatives, gate and random numbers back to where ``last.pt`` left them.
 
     Raises:
         ValueError: The file is damaged, or belongs to a run with other settings.
@@ -122,6 +123,7 @@ def load_last(folder: Path, learner: Learner) -> Progress:
         learner.model.load_state_dict(state["model_state_dict"])
         learner.optimizer.load_state_dict(state["optimizer_state_dict"])
         learner.wrong_answers.load_state(state.get("negatives_state", {}))
+        learner.gate.load_state(state.get("gate_state", {}))
         _set_random_state(state["random_state"])
         return Progress(**state["progress"])
     except (KeyError, TypeError) as error:

@@ -17,20 +17,21 @@ from ..gru import GRU
 from ..kernels import reconstruct
 from ..models.base import LatentVectorModel
 from .distributed import Processes
+from .gate_loss import gate_loss
 from .loss import Negatives, next_vector_loss
 from .negatives.own import OwnNegatives
 from .negatives.wrong_answers import WrongAnswers
 from .recipe import Recipe
 
-# context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers -> ()
-LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Negatives | None], Tensor]
+# context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers, domains (P,) -> ()
+LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Negatives | None, Tensor | None], Tensor]
 
 
 class Step(NamedTuple):
     """What a step came to.
 
     Attributes:
-        loss: Mean loss over the targets of the step.
+        loss: Mean loss over the targets of the step, that of a gate included.
         grad_norm: Norm of the gradient before clipping.
         vectors: Context vectors read.
         targets: Vectors predicted.
@@ -53,10 +54,12 @@ class Learner:
         device: Where the model is.
         processes: Those that train it together; this one alone unless given.
         own_negatives: Wrong answers that each prediction has of its own, where there are any.
+        domains: The domain of each chain of the training store, (C,), for the gate of a mixture of experts to learn.
 
     Attributes:
         precision: The recipe's, but float32 on a device without bfloat16 products of its own.
         wrong_answers: What InfoNCE tells the right answers from.
+        gate: What the gate of a mixture of experts adds to the loss.
 
     Raises:
         ValueError: The objective needs a causal model, and this one is not.
@@ -69,6 +72,7 @@ class Learner:
         device: torch.device,
         processes: Processes | None = None,
         own_negatives: OwnNegatives | None = None,
+        domains: NDArray[np.int64] | None = None,
     ) -> None:
         self.model, self.recipe, self.device = model, recipe, device
         self.processes = processes or Processes(device)
@@ -85,6 +89,7 @@ class Learner:
         )
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
         self.wrong_answers = WrongAnswers(recipe, device, getattr(torch, self.precision), own_negatives)
+        self.gate = gate_loss(recipe, model, device, domains)
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:
         """Learn from one group of windows, the effective batch (G,).
@@ -99,17 +104,20 @@ class Learner:
         group = group[np.argsort(windows.lengths[group], kind="stable")]
         all_targets, loss = int(windows.counts[group].sum()), torch.zeros((), device=self.device)
         self.wrong_answers.begin(windows.store, windows.target_rows(group))
+        self.gate.begin()
         self.model.train()
         with self.model.deferred_memory_writes():
             for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
                 chosen = group[first : first + self.recipe.batch_size]
                 context, lengths, target, positions = self._to_device(windows.batch(chosen))
-                negatives = self.wrong_answers.of(windows.target_rows(chosen), target)
-                mean = self._loss_of(context, lengths, target, positions, negatives)
+                rows = windows.target_rows(chosen)
+                negatives = self.wrong_answers.of(rows, target)
+                domains = self.gate.domains_of(windows.store, rows)
+                mean = self._loss_of(context, lengths, target, positions, negatives, domains)
                 share = mean * (len(target) / all_targets)
                 torch.autograd.backward(share)
                 loss += share.detach()
-        self.processes.add_up([loss, *self.model.waiting_writes()])
+        self.processes.add_up([loss, *self.model.waiting_writes(), *self.gate.waiting()])
         self.processes.add_up_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -121,6 +129,7 @@ class Learner:
         self.optimizer.zero_grad()
         self.model.commit_memory()
         self.wrong_answers.end(windows.target_rows(group))
+        self.gate.end()
         return Step(float(loss), float(norm), int(windows.lengths[group].sum()), all_targets)
 
     def predict(self, windows: Windows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -135,11 +144,18 @@ class Learner:
         return array
 
     def _loss(
-        self, context: Tensor, lengths: Tensor, target: Tensor, positions: Tensor, negatives: Negatives | None
+        self,
+        context: Tensor,
+        lengths: Tensor,
+        target: Tensor,
+        positions: Tensor,
+        negatives: Negatives | None,
+        domains: Tensor | None = None,
     ) -> Tensor:
         current, delta = self._steps(context, lengths, positions)
         alpha, temperature = self.recipe.alpha_infonce, self.recipe.temperature
-        return next_vector_loss(current, delta, target, alpha, temperature, negatives)
+        loss = next_vector_loss(current, delta, target, alpha, temperature, negatives)
+        return loss + self.gate.of(positions, domains)
 
     def _steps(self, context: Tensor, lengths: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors at these positions of the flat context, and the steps predicted from there, (P, D) each."""

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from ..data.domains import check_domain_source
 from ..suggest import unknown_name
 from .negatives import own_source
 from .recipes import packaged_recipe
@@ -43,6 +44,10 @@ _INFONCE_BATCH = one_of(
 _NEGATIVES = (
     "where soft and hard negatives come from: target, mined around the right answers; prediction, mined around the "
     "model's own predictions; or a file, ids that `lvm-fast mine` wrote or JSON lines of vectors"
+)
+_DOMAINS = (
+    "domains that the gate of a mixture of experts learns, an expert each: clusters, found in the training chains; "
+    "metadata, the data's own; or a file of one domain a chain, .json, .jsonl or .csv"
 )
 _WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
 
@@ -98,6 +103,9 @@ class Recipe:
         int, count("mined negatives are no chunks of the target's chain up to so many places away")
     ] = 5
     negatives_refresh: Annotated[int, count("epochs between minings around predictions")] = 1
+    balance_weight: Annotated[float, not_negative("weight of the loss that shares work out among experts")] = 0.01
+    domains: Annotated[str | None, Setting(_DOMAINS)] = None
+    domain_weight: Annotated[float, positive("weight of the loss that teaches a gate its domains")] = 0.1
     patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
     min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
     seed: Annotated[int, not_negative("seed of the split, the weights, the order and dropout")] = 42
@@ -119,6 +127,8 @@ class Recipe:
         for name in setting_names():
             setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
         self._check_negatives()
+        if self.domains is not None:
+            check_domain_source(self.domains)
 
     def _check_negatives(self) -> None:
         """Raise ValueError for a setting of negatives that is unknown or, beside the others, would do nothing."""

@@ -17,11 +17,13 @@ from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..files import atomic_write_text, made_folder
 from ..models.base import LatentVectorModel
+from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, load_model
 from ..models.registry import create_model
 from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .distributed import Processes, together
+from .domains import DOMAINS_FILE, assign_domains
 from .learner import Learner
 from .negatives.own import own_negatives
 from .recipe import Recipe
@@ -71,7 +73,8 @@ def train(recipe: Recipe) -> TrainResult:
     writes and tells; all of them read data and checkpoints from the same paths.
 
     The run's folder holds the best weights by validation Hit@5 (``best_val_hit5.pt``), the state after the last epoch
-    (``last.pt``), the scores (``training_history.json``, ``metrics.jsonl``, ``train.log``) and ``recipe.yaml``.
+    (``last.pt``), the scores (``training_history.json``, ``metrics.jsonl``, ``train.log``), ``recipe.yaml``, and the
+    domains of the training chains (``domains.json``) where a gate learns some.
 
     Raises:
         ValueError: A setting does not fit, or the loss is no longer finite; the last good state is kept.
@@ -95,12 +98,15 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     own = own_negatives(recipe, data)
     folder, goes_on = processes.on_first(choose_folder, recipe)
     initial, origin = initial_model(recipe, data.training.store.dim, folder if goes_on else None)
+    domains = assign_domains(recipe, data, initial, processes)
     model = initial.to(processes.device)
-    learner = Learner(model, recipe, processes.device, processes, own)
+    learner = Learner(model, recipe, processes.device, processes, own, domains and domains.numbers)
 
     with made_folder(folder) if processes.is_first else nullcontext():
         progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
         processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
+        if domains is not None:
+            processes.on_first(atomic_write_text, folder / DOMAINS_FILE, domains.to_json())
 
     steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
     all_steps = recipe.epochs * steps_an_epoch
@@ -112,6 +118,8 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
         log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
         if origin:
             log.say(origin)
+        if domains is not None:
+            log.say(domains.words())
         if own is not None:
             own.prepare(folder, processes)
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
@@ -199,10 +207,13 @@ def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, A
 
 
 def _check_model(recipe: Recipe) -> None:
-    """Raise ValueError where there is no such model, or its contexts are too short for the recipe."""
+    """Raise ValueError where there is no such model, or it is none for the recipe's contexts or domains."""
     with torch.device("meta"):  # sizes without weights
         model = create_model(recipe.model_type, **recipe.model)
     model.check_length(recipe.context_length)
+    if recipe.domains is not None and not isinstance(model, MixtureOfExperts):
+        expected = f"a mixture of experts, such as 'specialist_gru', or no domains (they are {recipe.domains!r})"
+        raise ValueError(f"train: model_type = {recipe.model_type!r}; expected {expected}")
 
 
 def _hits_words(scores: dict[str, float], pool: int) -> str:

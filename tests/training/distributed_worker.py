@@ -27,6 +27,12 @@ SETTINGS = {
     "all positions": {"objective": "all_positions", "infonce_batch": "effective"},
     "bank": {"infonce_batch": "bank"},
     "sample": {"infonce_batch": "effective", "infonce_candidates": 30},
+    "experts": {"model_type": "specialist_gru", "balance_weight": 1.0},
+    "experts, all positions": {"model_type": "specialist_gru", "balance_weight": 1.0, "objective": "all_positions"},
+}
+SIZES = {
+    "memory_gru": {"memory_slots": 8},
+    "specialist_gru": {"num_experts": 4, "expert_dim": 6},
 }
 
 
@@ -35,20 +41,22 @@ def recipe_of(store: ChainStore, **changes: Any) -> Recipe:
     return Recipe(data=store, **{**usual, **changes})
 
 
-def fresh_model() -> LatentVectorModel:
+def fresh_model(name: str = "memory_gru") -> LatentVectorModel:
     torch.manual_seed(3)
-    return create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.0)
+    return create_model(name, input_dim=16, hidden_dim=12, num_layers=2, dropout=0.0, **SIZES[name])
 
 
 def steps(store: ChainStore, processes: Processes) -> dict[str, Any]:
-    """The gradient, the loss, and weights and memory afterwards, of one step a setting and group."""
+    """The gradient, the loss, and what the step leaves behind, of one step a setting and group."""
     found: dict[str, Any] = {}
     for setting, changes in SETTINGS.items():
         recipe = recipe_of(store, **changes)
         layout = AllPositions if recipe.objective == "all_positions" else Windows
         windows = layout(store, context_length=8, stride=3)
         for name, group in GROUPS.items():
-            learner = Learner(fresh_model(), recipe, torch.device("cpu"), processes)
+            domains = np.arange(len(store)) % 4
+            learner = Learner(fresh_model(recipe.model_type), recipe, torch.device("cpu"), processes, domains=domains)
+            learner.gate.load_state({"load": torch.tensor([0.6, 0.3, 0.1, 0.0])})
             model, move, place = learner.model, learner.optimizer.step, f"{setting}, {name}"
 
             def spy(place: str = place, model: LatentVectorModel = model, move: Any = move) -> None:
@@ -60,7 +68,8 @@ def steps(store: ChainStore, processes: Processes) -> dict[str, Any]:
             learner.optimizer.step = spy  # type: ignore[method-assign]
             step = learner.step(windows, group, 1e-3)
             found[f"{place}: step"] = np.array(step)
-            found[f"{place}: memory"] = model.get_buffer("memory.memory").numpy()
+            left = learner.gate.state().get("load")
+            found[f"{place}: memory"] = (model.get_buffer("memory.memory") if left is None else left).numpy()
     return found
 
 

@@ -28,18 +28,19 @@ SETTINGS = [
 
 
 def slopes(learner, loss_of, windows, groups):
-    """Losses, gradients and what waits to be written into the memory, over batches of several shapes."""
+    """Losses, gradients and what waits for the end of the step, over batches of several shapes."""
     model, losses = learner.model.train(), []
     learner.wrong_answers.begin(windows.store, windows.target_rows(np.concatenate(groups)))
     with model.deferred_memory_writes():
         for group in groups:
             context, lengths, target, positions = map(torch.from_numpy, windows.batch(group))
-            negatives = learner.wrong_answers.of(windows.target_rows(group), target)
-            loss = loss_of(context, lengths, target, positions, negatives)
+            rows = windows.target_rows(group)
+            negatives, domains = learner.wrong_answers.of(rows, target), learner.gate.domains_of(windows.store, rows)
+            loss = loss_of(context, lengths, target, positions, negatives, domains)
             loss.backward()
             losses.append(loss.item())
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return torch.tensor(losses), gradients, model.waiting_writes()
+    return torch.tensor(losses), gradients, [*model.waiting_writes(), *learner.gate.waiting()]
 
 
 def assert_whole(store, recipe, settings, backend, name="memory_gru"):
@@ -52,7 +53,12 @@ def assert_whole(store, recipe, settings, backend, name="memory_gru"):
     windows = layout(store, context_length=8, stride=5)
     groups = np.arange(8), np.arange(8, 16), np.arange(16, 23)
     own = own_negatives(asked, TrainingData(windows, windows, store))
-    eager, whole = (Learner(copy.deepcopy(model), asked, torch.device("cpu"), own_negatives=own) for _ in range(2))
+    domains = np.arange(len(store)) % 5
+    eager, whole = (
+        Learner(copy.deepcopy(model), asked, torch.device("cpu"), own_negatives=own, domains=domains) for _ in range(2)
+    )
+    for learner in (eager, whole):
+        learner.gate.load_state({"load": torch.tensor([0.5, 0.3, 0.0, 0.15, 0.05])})  # most have no gate
     if own is not None:
         own.start_epoch(eager, windows, 1)
         assert own.of(windows.targets)[1].any()
@@ -72,6 +78,11 @@ def assert_whole(store, recipe, settings, backend, name="memory_gru"):
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recipe, settings):
     assert_whole(store, recipe, settings, "aot_eager")
+
+
+def test_the_step_of_a_mixture_with_balance_and_domains_is_one_graph(store, recipe):
+    settings = {"objective": "all_positions", "balance_weight": 1.0}
+    assert_whole(store, recipe, settings, "aot_eager", "specialist_gru")
 
 
 @pytest.mark.slow

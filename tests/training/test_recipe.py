@@ -80,7 +80,9 @@ PHASES = {
     "phase2b": (16, 16, 500, 0.05, True, False),
     "phase2c": (16, 16, 500, 0.07, False, True),
     "phase3": (8, 32, 1000, 0.03, False, False),
+    "phase4": (32, 8, 100, 0.05, False, False),
 }
+SPECIALISTS = {"model_type": "specialist_gru", "domains": "clusters", "domain_weight": 0.1, "balance_weight": 0.01}
 
 
 def test_the_packaged_recipes_are_the_phases_of_the_reference():
@@ -95,6 +97,7 @@ def test_the_packaged_recipes_are_the_phases_of_the_reference():
             "enable_hard_negatives": hard,
             "soft_negative_cosine_range": [0.6, 0.8],
             "hard_negative_cosine_range": [0.75, 0.9],
+            **(SPECIALISTS if name == "phase4" else {}),
         }
         recipe = Recipe.named(name, data="mine.safetensors")
         assert recipe.to_dict() == {**Recipe().to_dict(), **own, "data": "mine.safetensors"}
@@ -103,9 +106,8 @@ def test_the_packaged_recipes_are_the_phases_of_the_reference():
 
 
 def test_a_name_that_is_no_recipe_suggests_one():
-    message = (
-        r"unknown recipe 'phase_2'; did you mean 'phase2\w?'\? There are: phase1, phase2, phase2b, phase2c, phase3"
-    )
+    names = "phase1, phase2, phase2b, phase2c, phase3, phase4"
+    message = rf"unknown recipe 'phase_2'; did you mean 'phase2\w?'\? There are: {names}"
     with pytest.raises(ValueError, match=message):
         Recipe.named("phase_2")
 
@@ -165,6 +167,9 @@ def test_a_yaml_that_is_not_there_is_a_file_error(tmp_path):
         ("hard_negative_cosine_range", [0.6, float("nan")], "two cosines from -1 to 1, the lower first"),
         ("hard_negative_cosine_range", 0.6, "two cosines from -1 to 1, the lower first"),
         ("infonce_queue", -1, "int, at least 0"),
+        ("balance_weight", -0.1, "float, at least 0"),
+        ("domain_weight", 0, "float, above 0"),
+        ("domains", 3, "str or nothing"),
         ("negatives_limit", 0, "int, at least 1"),
         ("pool", "all", "int or str, 'targets', 'store' or at least 1"),
         ("pool", 0, "int or str, 'targets', 'store' or at least 1"),
@@ -235,8 +240,8 @@ def test_the_flags_that_users_of_the_reference_know_all_work(capsys):
 def test_a_recipe_is_taken_by_name_too_and_the_flags_win_over_it(capsys):
     config = printed(capsys, "--recipe", "phase2", "--warm-start", "runs/phase1", "--batch-size", "4")
     assert config == Recipe.named("phase2", warm_start="runs/phase1", batch_size=4).to_dict()
-    with pytest.raises(ValueError, match="unknown recipe 'phase4'; did you mean"):
-        command.run(parse("--recipe", "phase4", "--print-config"))
+    with pytest.raises(ValueError, match="unknown recipe 'phase5'; did you mean"):
+        command.run(parse("--recipe", "phase5", "--print-config"))
     with pytest.raises(ValueError, match=r"--soft-negative-cosine-range = \[0.8, 0.6\]; expected two cosines"):
         command.run(parse("--soft-negative-cosine-range", "0.8", "0.6"))
 

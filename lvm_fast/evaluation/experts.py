@@ -1,0 +1,82 @@
+"""Which parts of a model serve which queries, and how well: for any model that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from .metrics import differences, intervals_of
+from .predictions import run_on_windows
+from .report import MODEL, ExpertScores, Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ..data.windows import Windows
+    from .metrics import Scores
+
+_BASELINE = "copy_last"
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """A model in E parts, of which not all have a say in every answer; such as a mixture of experts."""
+
+    @property
+    def route_names(self) -> list[str]:
+        """What the parts are called, (E,)."""
+
+    def routes(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """How much each part has in the answer to each context: shares (B, E), one together, 0 for no say."""
+
+
+def route_windows(
+    model: Routed, windows: Windows, batch_size: int, device: torch.device | str | None, progress: bool
+) -> NDArray[np.float32]:
+    """The share of each part in the prediction for every window, (W, E); the arguments are as in `predict_windows`."""
+    return run_on_windows(_route_batch, model, windows, len(model.route_names), batch_size, device, progress)
+
+
+def _route_batch(model: Routed, context: Tensor, lengths: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+    return model.routes(context, lengths)
+
+
+def expert_scores(
+    names: list[str],
+    shares: NDArray[np.float32],
+    scores: Scores,
+    clusters: NDArray[np.int64],
+    resamples: int,
+    seed: int,
+) -> list[ExpertScores]:
+    """How often each part serves, and the hits of the queries it serves beside copy-last's.
+
+    Args:
+        names: The parts, (E,).
+        shares: The share of each in the answer to each query, (Q, E).
+        scores: What `query_scores` gives for the Q queries.
+        clusters: The cluster of each query, (Q,).
+        resamples: Bootstrap resamples.
+        seed: Seed of the resamples.
+    """
+    leads = shares.argmax(axis=1)  # (Q,)
+    found = []
+    for part, name in enumerate(names):
+        served = shares[:, part] > 0
+        means: dict[str, dict[str, float]] = {}
+        intervals: dict[str, dict[str, Interval | None]] = {}
+        if served.any():
+            hits = {who: _hits(scores[who], served) for who in (MODEL, _BASELINE)}
+            hits |= differences(hits)
+            means = {who: {metric: float(values.mean()) for metric, values in own.items()} for who, own in hits.items()}
+            intervals = intervals_of(hits, clusters[served], resamples, seed)
+        first, at_all = float((leads == part).mean()), float(served.mean())
+        found.append(ExpertScores(name, first, at_all, int(served.sum()), means, intervals))
+    return found
+
+
+def _hits(scores: Mapping[str, NDArray[np.float64]], served: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    return {metric: values[served] for metric, values in scores.items() if metric.startswith("hit@")}

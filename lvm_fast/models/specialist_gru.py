@@ -1,0 +1,78 @@
+"""specialist_gru: a GRU for all, and a mixture of experts as its head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..gru import GRU
+from .checks import recurrent_sizes
+from .mixture import MixtureOfExperts
+
+
+class SpecialistGRU(MixtureOfExperts):
+    """LayerNorm -> GRU -> gate -> two of sixteen experts -> unit delta.
+
+    The reference planned it as its phase 4 and never wrote it; trunk and dropout are those of memory_gru.
+
+    Args:
+        input_dim: Width D of the vectors.
+        hidden_dim: Width H of the hidden states.
+        num_layers: GRU layers.
+        num_experts: Experts E.
+        expert_dim: Width of an expert's hidden layer.
+        top_k: Experts that run for each hidden state.
+        domains: What each expert is called, E different names; none for "expert 0" and so on.
+        dropout: Dropout between GRU layers and in the experts.
+        normalize_delta: Return ``raw / ||raw||`` (the reference's habit); False returns ``raw``.
+    """
+
+    model_type: ClassVar[str] = "specialist_gru"
+
+    def __init__(
+        self,
+        input_dim: int = 768,
+        hidden_dim: int = 512,
+        num_layers: int = 4,
+        num_experts: int = 16,
+        expert_dim: int = 256,
+        top_k: int = 2,
+        domains: Sequence[str] = (),
+        dropout: float = 0.1,
+        normalize_delta: bool = True,
+    ) -> None:
+        sizes = {
+            "input_dim": input_dim,
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "num_experts": num_experts,
+            "expert_dim": expert_dim,
+            "top_k": top_k,
+        }
+        super().__init__(sizes, domains, normalize_delta, dropout)
+        self.input_norm = nn.LayerNorm(input_dim)
+        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+
+    def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.hidden`."""
+        return self.gru.states(self.input_norm(context), lengths=lengths)
+
+    def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.last_hidden`."""
+        return self.gru.last_state(self.input_norm(context), lengths=lengths)
+
+    def start_steps(self, batch_size: int) -> Tensor:
+        """The state of every layer, (L, B, H)."""
+        return self.gate.weight.new_zeros(self.gru.num_layers, batch_size, self.gru.hidden_size)
+
+    def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """See `CausalModel.next_hidden`."""
+        states, moved = self.gru(self.input_norm(vector)[:, None], state)
+        return states[:, 0], moved
+
+    @classmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """See `LatentVectorModel.config_from_state`."""
+        return {**recurrent_sizes(cls.model_type, state, "gru"), **cls.head_sizes(state)}
