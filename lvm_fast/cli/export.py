@@ -21,7 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-streaming", action="store_true", help="leave out the step function")
     parser.add_argument("--precision", default="float16", help="float16 (default) or float32")
-    parser.add_argument("--target", default="ios18", help="ios18 (default), ios17 or ios16")
+    parser.add_argument(
+        "--compress",
+        metavar="HOW",
+        help="store the weight matrices as int8, palette6 or palette4 (default: plain)",
+    )
+    parser.add_argument(
+        "--flexible", type=int, metavar="N", help="add a predict function for any number of vectors from 1 to N"
+    )
+    parser.add_argument(
+        "--target", default="ios18", help="ios18 (default), ios17 or ios16; or macos15, macos14, macos13"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the package if it exists")
 
 
@@ -38,10 +48,15 @@ def run(args: argparse.Namespace) -> int:
             contexts=args.contexts,
             streaming=not args.no_streaming,
             precision=args.precision,
+            compress=args.compress,
             target=args.target,
             overwrite=args.overwrite,
+            flexible=args.flexible,
         )
     size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
-    contents = [f"context {length}" for length in args.contexts] + ["streaming"] * (not args.no_streaming)
-    print(f"{package}: {', '.join(contents)}; {args.precision}, {size / 1e6:.1f} MB")
+    contents = [f"context {length}" for length in args.contexts]
+    contents += [f"contexts up to {args.flexible}"] if args.flexible else []
+    contents += ["streaming"] * (not args.no_streaming)
+    numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
+    print(f"{package}: {', '.join(contents)}; {numbers}, {size / 1e6:.1f} MB")
     return 0

@@ -30,7 +30,9 @@ class LatentVectorModel(nn.Module, ABC):
         model_type: The name in the registry.
         config: JSON-able constructor arguments: ``create_model(model_type, **config)`` builds the same architecture.
         input_dim: Width D of the vectors.
-        metrics: What is known of its quality (percent, with the pool), for the model card; empty if nothing is.
+        metrics: What is known of its quality on held-out chains; empty if nothing is. "hit1", "hit5" and "hit10" in
+            percent, "pool", and "baselines": the same hits, by name, of what needs no training.
+        recipe_digest: `recipe_digest` of the recipe it was trained by; None if that is not known.
     """
 
     model_type: ClassVar[str]
@@ -40,6 +42,7 @@ class LatentVectorModel(nn.Module, ABC):
         self.config = config
         self.input_dim: int = config["input_dim"]
         self.metrics: dict[str, Any] = {}
+        self.recipe_digest: str | None = None
 
     @abstractmethod
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -51,7 +51,7 @@ def test_options_reach_the_package(saved: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--contexts", "0"], "contexts[0] = 0"),
-        (["--precision", "int4"], "precision = 'int4'; expected 'float16' or 'float32'"),
+        (["--precision", "int4"], "unknown precision 'int4'; there are: float16, float32"),
         (["--target", "ios17", "--contexts", "3"], "pass streaming=False (--no-streaming)"),
     ],
 )

@@ -63,7 +63,8 @@ def test_step_keeps_a_float16_state_for_every_layer(package: Path) -> None:
 
 
 def test_metadata_tells_what_the_package_is(model: LatentVectorModel, tmp_path: Path) -> None:
-    model.metrics = {"hit5": 61.5, "pool": 1148}
+    model.metrics = {"hit5": 61.5, "pool": 1148, "baselines": {"copy_last": {"hit5": 29.9}}}
+    model.recipe_digest = "0123456789abcdef"
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,), author="Someone")
     description = description_of(package)
     about = description.metadata
@@ -72,7 +73,11 @@ def test_metadata_tells_what_the_package_is(model: LatentVectorModel, tmp_path: 
     facts = about.userDefined
     assert facts["lvm_fast.model_type"] == "memory_gru"
     assert json.loads(facts["lvm_fast.config"]) == model.config
-    assert json.loads(facts["lvm_fast.metrics"]) == {"hit5": 61.5, "pool": 1148}
+    assert json.loads(facts["lvm_fast.metrics"]) == model.metrics
+    assert facts["lvm_fast.hit@5"] == "61.50% among 1,148 candidates; baselines: copy_last 29.90%"
+    assert "lvm_fast.hit@1" not in facts
+    assert facts["lvm_fast.recipe_sha256"] == "0123456789abcdef"
+    assert facts["lvm_fast.compress"] == "none"
     assert json.loads(facts["lvm_fast.contexts"]) == [3]
     assert facts["lvm_fast.parameters"] == str(sum(parameter.numel() for parameter in model.parameters()))
     assert facts["torch.version"] == torch.__version__
@@ -139,6 +144,23 @@ def test_older_targets_hold_one_function(model: LatentVectorModel, tmp_path: Pat
     assert lf.verify_coreml(package, model).passed
 
 
+@pytest.mark.parametrize("target", ["ios18", "macos13"])
+def test_a_flexible_function_takes_any_number_of_vectors(model: LatentVectorModel, tmp_path: Path, target: str) -> None:
+    package = lf.export_coreml(
+        model, tmp_path / "m.mlpackage", contexts=(), streaming=False, flexible=40, target=target
+    )
+    description = description_of(package)
+    (function,) = description.functions or [description]
+    assert target != "ios18" or function.name == "predict"
+    sizes = function.input[0].type.multiArrayType.shapeRange.sizeRanges
+    assert [(size.lowerBound, size.upperBound) for size in sizes] == [(1, 1), (1, 40), (16, 16)]
+    assert "The last 1 to 40 text-chunk embeddings" in function.input[0].shortDescription
+    assert shapes(function.output) == {"next_vector": (1, 16), "delta": (1, 16)}
+    (check,) = lf.verify_coreml(package, model).functions
+    assert check.passed
+    assert check.predictions == 3  # of 1, 2 and 13 vectors
+
+
 def test_streaming_alone_is_a_package(model: LatentVectorModel, tmp_path: Path) -> None:
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=())
     assert [function.name for function in description_of(package).functions] == ["step"]
@@ -168,11 +190,13 @@ def test_the_full_model_at_the_default_contexts(tmp_path: Path) -> None:
         ({"contexts": (True,)}, r"contexts\[0\] = True; expected"),
         ({"contexts": (10**9,)}, r"contexts\[0\] = 1000000000; expected .* to 1,000,000"),
         ({"contexts": (), "streaming": False}, "expected at least one function"),
-        ({"precision": "float64"}, "precision = 'float64'; expected 'float16' or 'float32'"),
-        ({"compress": "int8"}, "compress = 'int8'; expected None"),
-        ({"target": "ios15"}, "target = 'ios15'; expected 'ios16' or 'ios17' or 'ios18'"),
-        ({"target": "ios17"}, "streaming keeps Core ML state, which target 'ios17' lacks"),
-        ({"target": "ios16", "streaming": False}, "2 contexts make as many functions, and target 'ios16' takes one"),
+        ({"precision": "float64"}, "unknown precision 'float64'; did you mean 'float16'"),
+        ({"compress": "int4"}, "unknown compress 'int4'; did you mean 'int8'. There are: int8, palette6, palette4"),
+        ({"target": "ios15"}, "unknown target 'ios15'; did you mean 'ios18'. There are: ios16, ios17, ios18, macos13"),
+        ({"target": "ios17"}, r"streaming needs target 'ios18' \(or 'macos15'\); target 'ios17' has no Core ML state"),
+        ({"target": "macos13", "streaming": False}, "more than one function needs target 'ios18'"),
+        ({"target": "ios17", "streaming": False, "compress": "int8"}, "compress = 'int8' needs target 'ios18'"),
+        ({"flexible": 0}, "flexible = 0; expected the largest number of vectors, 1 to 1,000,000"),
         ({"path": "m.mlmodel"}, r"path is .*m.mlmodel'; expected a name ending in .mlpackage"),
     ],
 )
