@@ -144,6 +144,16 @@ class GRU(nn.Module):
         """The last layer's state after each sequence's last step, (B, H); the arguments are those of `states`."""
         return self._run(inputs.transpose(0, 1), None, lengths, weight, bias)[1][-1]
 
+    def layer_states(self, inputs: Tensor) -> Tensor:
+        """Every layer's states after every step, from zero initial states: (B, N, I) -> (L, B, N, H)."""
+        below = inputs.transpose(0, 1)
+        every: list[Tensor] = []
+        for weights in self._weights(None, None):
+            dropped = F.dropout(below, self.dropout, self.training) if every else below
+            below, _ = self._run_layers(dropped, None, [weights], None)
+            every.append(below)
+        return torch.stack(every).transpose(1, 2)
+
     def _forward_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
         padded, lengths = pad_packed_sequence(packed)  # (N, B, I), in the caller's order
         states, final = self._run(padded, hx, lengths)
@@ -169,9 +179,15 @@ class GRU(nn.Module):
         expected = (self.num_layers, batch, self.hidden_size)
         if hx is not None and tuple(hx.shape) != expected:
             raise ValueError(f"GRU: hx: expected shape {expected}, got {tuple(hx.shape)}")
-        precision = self.get_parameter("weight_hh_l0").dtype
-        initial = inputs.new_zeros(expected, dtype=precision) if hx is None else hx
-        weights = self._weights(weight, bias)
+        return self._run_layers(inputs, hx, self._weights(weight, bias), lengths)
+
+    def _run_layers(
+        self, inputs: Tensor, hx: Tensor | None, weights: Layers, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The layers with these weights, wherever they run best; (N, B, I) -> states and final states, as `_run`."""
+        precision = weights[0][1].dtype
+        shape = (len(weights), inputs.shape[1], self.hidden_size)
+        initial = inputs.new_zeros(shape, dtype=precision) if hx is None else hx
         given = (inputs, initial, weights, self._dropout(), lengths)
         if self._on_core(inputs):
             return _run_ordered_on_core(*given, self.recompute and torch.is_grad_enabled())

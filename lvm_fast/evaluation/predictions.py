@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..kernels import reconstruct
+from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
 
 if TYPE_CHECKING:
@@ -42,10 +43,13 @@ def predict_windows(
         Unit predictions ``l2_normalize(current + delta)``, float32 (W, D), in window order.
 
     Raises:
-        ValueError: If ``batch_size`` is not positive, or the model returns NaN or infinity.
+        ValueError: If ``batch_size`` is not positive, a window is longer than the model reads, or the model returns NaN
+            or infinity.
     """
     if batch_size < 1:
         raise ValueError(f"predict_windows: batch_size = {batch_size}; expected at least 1")
+    if isinstance(model, LatentVectorModel):
+        model.check_length(int(windows.lengths.max()))
     if device is None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
     order = np.argsort(windows.lengths, kind="stable")

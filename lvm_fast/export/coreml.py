@@ -63,6 +63,7 @@ def export_coreml(
     options = Options(tuple(contexts), streaming, precision, compress, target, flexible)
     check_path(package, overwrite)
     options.check()
+    model.check_length(max(*options.contexts, options.flexible or 0, 0))
     check_weights(model)
 
     from .metadata import describe_package

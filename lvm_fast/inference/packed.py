@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._core import MemoryGru
 from ..kernels import simd_level
+from .kept import kept
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-_PASS = ("forward", "head", "folded_input", "_delta")  # what a memory GRU's prediction goes through
+_PASS = (
+    "forward",
+    "last_hidden",
+    "raw_delta",
+    "folded_input",
+    "delta_of",
+)  # of a memory GRU's prediction
 
 
 def check_precision(where: str, weights: Any) -> None:
@@ -52,46 +58,8 @@ def can_pack(where: str, model: Any, weights: str) -> bool:
 
 
 def packed(model: Any, weights: str) -> MemoryGru:
-    """The packed model, made anew whenever a weight has changed since the last call.
-
-    Changes are told by torch's version counters, which count every in-place change but those made through ``.data``.
-    """
-    key, tensors = (weights, simd_level()), _tensors(model)
-    kept = _KEPT.setdefault(model, {})
-    if key in kept and kept[key].holds(tensors):
-        return kept[key].core
-    core = _pack_memory_gru(model, weights)
-    if any(tensor.is_inference() for tensor in tensors):  # torch counts no changes of these
-        return core
-    kept[key] = _Packed(core, [_Mark(tensor, tensor.detach(), tensor._version) for tensor in tensors])
-    return core
-
-
-class _Mark(NamedTuple):
-    """A tensor as it was; the alias keeps its memory from being given to another."""
-
-    tensor: Tensor
-    alias: Tensor
-    version: int
-
-    def holds(self, tensor: Tensor) -> bool:
-        same = self.tensor is tensor and self.alias.data_ptr() == tensor.data_ptr()
-        return same and self.version == tensor._version
-
-
-class _Packed(NamedTuple):
-    core: MemoryGru
-    marks: list[_Mark]
-
-    def holds(self, tensors: list[Tensor]) -> bool:
-        return len(self.marks) == len(tensors) and all(map(_Mark.holds, self.marks, tensors))
-
-
-_KEPT: WeakKeyDictionary[nn.Module, dict[tuple[str, str], _Packed]] = WeakKeyDictionary()
-
-
-def _tensors(model: Any) -> list[Tensor]:
-    return [*model.parameters(), model.memory.memory]
+    """The packed model, made anew whenever a weight has changed since the last call."""
+    return kept(model, (weights, simd_level()), lambda: _pack_memory_gru(model, weights))
 
 
 def _pack_memory_gru(model: Any, weights: str) -> MemoryGru:

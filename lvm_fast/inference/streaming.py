@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .._core import MemoryGruStream
 from ..kernels import reconstruct
-from .packed import can_pack, check_precision, is_memory_gru, packed
+from .kept import kept
+from .packed import can_pack, check_precision, packed
 
 
 class Stream:
@@ -23,7 +24,7 @@ class Stream:
     at a time; several streams of one model share their weights.
 
     Args:
-        model: A memory_gru.
+        model: A model that streams.
         batch_size: Sequences B read side by side.
         weights: "float32", "bfloat16" or "int8", as in ``model.predict``.
 
@@ -35,14 +36,15 @@ class Stream:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"stream: batch_size = {batch_size!r}; expected an integer of at least 1")
         check_precision("stream", weights)
-        if not is_memory_gru(model):
-            raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected a memory_gru as it is")
+        if not model.can_stream():
+            expected = "a model whose steps (`advance`) belong to its `forward`"
+            raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected {expected}")
         self.batch_size, self.weights, self.input_dim = batch_size, weights, int(model.input_dim)
         self._steps: _Steps
         if can_pack("stream", model, weights):
             self._steps = MemoryGruStream(packed(model, weights), batch_size)
         else:
-            self._steps = _TorchSteps(model, batch_size)
+            self._steps = _ModelSteps(model, batch_size)
 
     def reset(self) -> None:
         """Forget every vector pushed so far."""
@@ -100,32 +102,26 @@ class _Steps(Protocol):
     def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None: ...
 
 
-class _TorchSteps:
-    """The same in plain torch, for models on other devices or in other dtypes."""
+class _ModelSteps:
+    """A model's own steps in plain torch, on a copy of it that its streams share."""
 
     def __init__(self, model: Any, batch_size: int) -> None:
-        self._model = copy.deepcopy(model).eval()
+        self._model = kept(model, "streamed", lambda: copy.deepcopy(model).eval())
         self._batch_size = batch_size
-        with torch.no_grad():
-            self._content = self._model.memory.read_at_zero().expand(batch_size, -1)  # (B, D)
         self.reset()
 
+    @torch.no_grad()
     def reset(self) -> None:
-        gru = self._model.gru
-        self._states = self._content.new_zeros(gru.num_layers, self._batch_size, gru.hidden_size)
+        self._state = self._model.start_steps(self._batch_size)
 
     @torch.no_grad()
     def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None:
         if not np.isfinite(context).all():
             return None
-        model = self._model
-        current = torch.from_numpy(context[-1]).to(self._content)  # (B, D)
-        inputs = torch.cat((model.input_norm(current), self._content), dim=1)
-        states, moved = model.gru(inputs[:, None], self._states)
-        raw = model.head(states[:, -1])
-        if not raw.isfinite().all():
+        current = torch.from_numpy(context[-1]).to(next(self._model.parameters()))  # (B, D)
+        delta, moved = self._model.advance(self._state, current)
+        if not delta.isfinite().all():
             return None
-        delta = torch.nn.functional.normalize(raw, dim=-1) if model.normalize_delta else raw
         predicted: NDArray[np.float32] = reconstruct(current, delta).float().cpu().numpy()
-        self._states = moved
+        self._state = moved
         return predicted

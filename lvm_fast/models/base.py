@@ -30,6 +30,7 @@ class LatentVectorModel(nn.Module, ABC):
         model_type: The name in the registry.
         config: JSON-able constructor arguments: ``create_model(model_type, **config)`` builds the same architecture.
         input_dim: Width D of the vectors.
+        max_context: The most vectors a context may have; None where there is no end.
         metrics: What is known of its quality on held-out chains; empty if nothing is. "hit1", "hit5" and "hit10" in
             percent, "pool", and "baselines": the same hits, by name, of what needs no training.
         recipe_digest: `recipe_digest` of the recipe it was trained by; None if that is not known.
@@ -41,6 +42,7 @@ class LatentVectorModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.input_dim: int = config["input_dim"]
+        self.max_context: int | None = None
         self.metrics: dict[str, Any] = {}
         self.recipe_digest: str | None = None
 
@@ -79,6 +81,27 @@ class LatentVectorModel(nn.Module, ABC):
     def is_causal(cls) -> bool:
         """Whether the model has a delta after every position (`deltas`)."""
         return cls.deltas is not LatentVectorModel.deltas
+
+    @classmethod
+    def can_stream(cls) -> bool:
+        """Whether the model has steps (`start_steps`, `advance`) that come to what `forward` does."""
+        return cls.advance is not LatentVectorModel.advance
+
+    def start_steps(self, batch_size: int) -> Any:
+        """What `advance` keeps of B sequences, before their first vectors; for models that stream."""
+        raise NotImplementedError
+
+    def advance(self, state: Any, vector: Tensor) -> tuple[Tensor, Any]:
+        """Read one more vector of each sequence; for models that stream.
+
+        Args:
+            state: From `start_steps` or the step before; it stays as it is.
+            vector: (B, D).
+
+        Returns:
+            Deltas (B, D), as `forward` gives them for all vectors so far, and the next state.
+        """
+        raise NotImplementedError
 
     @classmethod
     @abstractmethod
@@ -176,6 +199,7 @@ class LatentVectorModel(nn.Module, ABC):
         if context.ndim != 3 or context.shape[2] != self.input_dim or 0 in context.shape:
             expected = f"(B, N, {self.input_dim}) with at least one row and one vector"
             raise ValueError(f"{self.model_type}: context has shape {tuple(context.shape)}; expected {expected}")
+        self.check_length(context.shape[1])
         if not context.is_floating_point():
             raise ValueError(f"{self.model_type}: context has dtype {context.dtype}; expected a float dtype")
         if lengths is None:
@@ -188,6 +212,12 @@ class LatentVectorModel(nn.Module, ABC):
         if len(wrong):
             row = int(wrong[0])
             raise ValueError(f"{self.model_type}: lengths[{row}] = {int(lengths[row])}; expected 1 to {longest}")
+
+    def check_length(self, length: int) -> None:
+        """Raise ValueError if contexts of `length` vectors are longer than the model can read."""
+        if self.max_context is not None and length > self.max_context:
+            most = f"{self.max_context}, the model's positions"
+            raise ValueError(f"{self.model_type}: a context of {length} vectors; expected at most {most}")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch does; a state dict of other sizes is a ValueError that names the right ones."""
@@ -218,29 +248,6 @@ class LatentVectorModel(nn.Module, ABC):
             OSError: The folder cannot be written, or the disk is full.
         """
         save_pretrained(self, folder)
-
-
-def check_sizes(model_type: str, **sizes: Any) -> None:
-    """Raise ValueError unless every size is an integer of at least 1."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{model_type}: {name} = {size!r}; expected an integer of at least 1")
-
-
-def check_share(model_type: str, name: str, value: Any) -> None:
-    """Raise ValueError unless the value is a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{model_type}: {name} = {value!r}; expected a number from 0 to 1")
-
-
-def tensor_of(model_type: str, state: Mapping[str, Tensor], name: str, ndim: int) -> Tensor:
-    """Return the tensor called `name`; raise ValueError where the state dict lacks it or it has another rank."""
-    if name not in state:
-        raise ValueError(f"{model_type}: the state dict has no tensor {name!r}; is it one of a {model_type}?")
-    if state[name].ndim != ndim:
-        got = tuple(state[name].shape)
-        raise ValueError(f"{model_type}: tensor {name!r} has shape {got}; expected {ndim} dimensions")
-    return state[name]
 
 
 def _own_copy(context: NDArray[Any]) -> Tensor:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..gru import GRU
-from .base import LatentVectorModel, check_share, check_sizes, tensor_of
-from .recurrence import last_valid
+from .causal import CausalModel
+from .checks import recurrent_sizes, tensor_of
+from .recurrence import widening_head
 
 _KEPT = 0.9  # share of the memory that survives a write
 
@@ -75,7 +76,14 @@ class SlotMemory(nn.Module):
             waiting.zero_()
 
 
-class MemoryGRU(LatentVectorModel):
+class MemoryState(NamedTuple):
+    """What a stream keeps: the first memory read, (B, D), and the states of every layer, (L, B, H)."""
+
+    content: Tensor
+    states: Tensor
+
+
+class MemoryGRU(CausalModel):
     """LayerNorm -> 4-layer GRU beside one memory read -> second memory read -> fusion -> projection -> unit delta.
 
     Each forward pass in training mode also writes into the memory, once its outputs are computed; within
@@ -108,49 +116,47 @@ class MemoryGRU(LatentVectorModel):
             "num_layers": num_layers,
             "memory_slots": memory_slots,
         }
-        check_sizes(self.model_type, **sizes)
-        check_share(self.model_type, "dropout", dropout)
-        super().__init__({**sizes, "dropout": dropout, "normalize_delta": normalize_delta})
-        self.normalize_delta = normalize_delta
+        super().__init__(sizes, normalize_delta, dropout=dropout)
         self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
         self.memory = SlotMemory(memory_slots, input_dim, hidden_dim)
         self.input_norm = nn.LayerNorm(input_dim)
         self.fusion = nn.Sequential(
             nn.Linear(hidden_dim + input_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.LayerNorm(hidden_dim)
         )
-        self.output_proj = nn.Sequential(
-            nn.Linear(hidden_dim, 2 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden_dim, input_dim)
-        )
+        self.output_proj = widening_head(hidden_dim, input_dim, dropout)
         self._defers_writes = False
 
-    def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Predict deltas: context (B, N, D), lengths (B,) -> (B, D). See `LatentVectorModel.forward`."""
-        self.check_context(context, lengths)
-        final = self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)  # (B, H)
-        raw = self.head(final)  # (B, D)
-        self._write(final, raw)
-        return self._delta(raw)
+    def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.hidden`."""
+        return self.gru.states(self.input_norm(context), *self.folded_input(), lengths)
 
-    def deltas(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Predict the delta after every position: (B, N, D), lengths (B,) -> (B, N, D). See `LatentVectorModel.deltas`.
+    def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.last_hidden`."""
+        return self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)
 
-        The second memory read and the heads see each position's own state.
-        """
-        self.check_context(context, lengths)
-        states = self.gru.states(self.input_norm(context), *self.folded_input(), lengths)  # (B, N, H)
-        raw = self.head(states)  # (B, N, D)
-        self._write(last_valid(states, lengths), last_valid(raw, lengths))
-        return self._delta(raw)
+    def start_steps(self, batch_size: int) -> MemoryState:
+        """The first memory read, and states of zeros."""
+        content = self.memory.read_at_zero()  # (D,)
+        states = content.new_zeros(self.gru.num_layers, batch_size, self.gru.hidden_size)
+        return MemoryState(content.expand(batch_size, -1), states)
 
-    def _write(self, final: Tensor, raw: Tensor) -> None:
-        """In training, write what each context's last position (B, H) says, (B, D), or note it for later."""
-        if self.training:
-            self.memory.collect(final.detach(), raw.detach())
-            if not self._defers_writes:
-                self.memory.commit()
+    def next_hidden(self, state: MemoryState, vector: Tensor) -> tuple[Tensor, MemoryState]:
+        """See `CausalModel.next_hidden`."""
+        inputs = torch.cat((self.input_norm(vector), state.content), dim=1)  # (B, 2D)
+        states, moved = self.gru(inputs[:, None], state.states)
+        return states[:, 0], MemoryState(state.content, moved)
 
-    def _delta(self, raw: Tensor) -> Tensor:
-        return F.normalize(raw, dim=-1) if self.normalize_delta else raw
+    def raw_delta(self, hidden: Tensor) -> Tensor:
+        """Second memory read, fusion and projection: hidden states (..., H) -> raw deltas (..., D)."""
+        fused = self.fusion(torch.cat((hidden, self.memory.read(hidden)), dim=-1))  # (..., H)
+        raw: Tensor = self.output_proj(fused)
+        return raw
+
+    def write_memory(self, final: Tensor, raw: Tensor) -> None:
+        """Write what each context's last position (B, H) says, (B, D), or note it for later."""
+        self.memory.collect(final.detach(), raw.detach())
+        if not self._defers_writes:
+            self.memory.commit()
 
     def folded_input(self) -> tuple[Tensor, Tensor]:
         """Layer 0's input weight (3H, D) and bias (3H,) with the memory half folded into the bias.
@@ -160,12 +166,6 @@ class MemoryGRU(LatentVectorModel):
         content = self.memory.read_at_zero()  # (D,)
         weight, bias = self.gru.get_parameter("weight_ih_l0"), self.gru.get_parameter("bias_ih_l0")
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
-
-    def head(self, final: Tensor) -> Tensor:
-        """Second memory read, fusion and projection: hidden states (..., H) -> raw deltas (..., D)."""
-        fused = self.fusion(torch.cat((final, self.memory.read(final)), dim=-1))  # (..., H)
-        raw: Tensor = self.output_proj(fused)
-        return raw
 
     @contextmanager
     def deferred_memory_writes(self) -> Iterator[None]:
@@ -190,6 +190,4 @@ class MemoryGRU(LatentVectorModel):
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Read the sizes from the shapes of a state dict's tensors. Raises ValueError naming a tensor it lacks."""
         slots, input_dim = tensor_of(cls.model_type, state, "memory.memory", 2).shape
-        _, hidden_dim = tensor_of(cls.model_type, state, "gru.weight_hh_l0", 2).shape
-        layers = sum(name.startswith("gru.weight_hh_l") for name in state)
-        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": layers, "memory_slots": slots}
+        return {**recurrent_sizes(cls.model_type, state, "gru"), "input_dim": input_dim, "memory_slots": slots}

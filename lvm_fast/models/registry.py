@@ -6,11 +6,21 @@ import inspect
 from typing import Any
 
 from ..suggest import unknown_name
+from .amn import AMN
 from .base import LatentVectorModel
+from .gru import GRUModel
+from .hierarchical_gru import HierarchicalGRU
+from .lstm import LSTMModel
 from .memory_gru import MemoryGRU
+from .transformer import TransformerModel
 
 _MODELS: dict[str, type[LatentVectorModel]] = {
     MemoryGRU.model_type: MemoryGRU,
+    LSTMModel.model_type: LSTMModel,
+    GRUModel.model_type: GRUModel,
+    TransformerModel.model_type: TransformerModel,
+    AMN.model_type: AMN,
+    HierarchicalGRU.model_type: HierarchicalGRU,
 }
 
 

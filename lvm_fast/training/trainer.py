@@ -83,7 +83,8 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     if recipe.accumulation_steps < processes.count:
         expected = f"at least {processes.count}, a forward pass a process"
         raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
-    processes.on_first(check_folder, recipe)  # now: the data may take minutes
+    _check_model(recipe)  # now: the data may take minutes
+    processes.on_first(check_folder, recipe)
     data = load_data(recipe)
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
@@ -185,6 +186,13 @@ def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, A
     except ValueError as error:
         place = f"epoch {row['epoch']}, validation after step {row['step']} (lr {row['lr']:.2g})"
         raise ValueError(f"train: {place}: {error}") from error
+
+
+def _check_model(recipe: Recipe) -> None:
+    """Raise ValueError where there is no such model, or its contexts are too short for the recipe."""
+    with torch.device("meta"):  # sizes without weights
+        model = create_model(recipe.model_type, **recipe.model)
+    model.check_length(recipe.context_length)
 
 
 def _sizes(recipe: Recipe, dim: int) -> dict[str, Any]:

@@ -235,8 +235,8 @@ class Doubled(MemoryGRU):
 class OtherHead(MemoryGRU):
     """Another one, in a part of the pass."""
 
-    def head(self, final):
-        return super().head(final).flip(-1)
+    def raw_delta(self, hidden):
+        return super().raw_delta(hidden).flip(-1)
 
 
 class Renamed(MemoryGRU):
@@ -252,8 +252,15 @@ def test_a_subclass_with_a_pass_of_its_own_is_not_packed(kind):
     torch.testing.assert_close(model.predict(context), expected)
     with pytest.raises(ValueError, match=f"weights = 'int8' of a {kind.__name__}; expected 'float32'"):
         model.predict(context, weights="int8")
-    with pytest.raises(ValueError, match=f"a {kind.__name__} cannot stream"):
-        model.stream()
+
+
+def test_a_stream_of_a_subclass_takes_its_own_steps_or_none():
+    with pytest.raises(ValueError, match="stream: a Doubled cannot stream"):
+        Doubled(input_dim=16, hidden_dim=12, memory_slots=8).stream()
+    model, context = OtherHead(input_dim=16, hidden_dim=12, memory_slots=8), contexts(2, 4, 16)
+    stream = model.stream(2)
+    for t in range(4):
+        torch.testing.assert_close(stream.push(context[:, t]), model.predict(context[:, : t + 1]))
 
 
 def test_a_subclass_with_the_same_pass_is_packed():
@@ -302,7 +309,7 @@ def nan_at(shape, *index):
         (lambda m: m.stream(0), "stream: batch_size = 0; expected an integer of at least 1"),
         (lambda m: m.stream(True), "stream: batch_size = True"),
         (lambda m: m.stream(2.0), r"stream: batch_size = 2\.0"),
-        (lambda m: Constant().stream(), "stream: a Constant cannot stream; expected a memory_gru"),
+        (lambda m: Constant().stream(), "stream: a Constant cannot stream; expected a model whose steps"),
         (lambda m: m.stream().push([0.0] * 16), "push: vector is a list; expected a tensor or a numpy array"),
         (lambda m: m.stream().push(torch.zeros(1, 15)), r"push: vector has shape \(1, 15\); expected \(1, 16\)"),
         (lambda m: m.stream(2).push(torch.zeros(16)), r"push: vector has shape \(16,\); expected \(2, 16\)"),

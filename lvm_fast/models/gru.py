@@ -1,0 +1,85 @@
+"""gru: blocks of a GRU with a way around it, and a projection of the last state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..gru import GRU
+from .causal import CausalModel
+from .checks import numbered, tensor_of
+
+
+class GRUBlock(nn.Module):
+    """LayerNorm(x + GRU(x)), of one width H."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gru = GRU(width, width, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+        """(B, N, H), lengths (B,) or None for N -> (B, N, H)."""
+        normed: Tensor = self.norm(inputs + self.gru.states(inputs, lengths=lengths))
+        return normed
+
+    def advance(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: the GRU's state (1, B, H), inputs (B, H) -> outputs (B, H), the next state (1, B, H)."""
+        states, moved = self.gru(inputs[:, None], state)
+        return self.norm(inputs + states[:, 0]), moved
+
+
+class GRUModel(CausalModel):
+    """The reference's gru, tensor for tensor.
+
+    Args:
+        input_dim: Width D of the vectors.
+        hidden_dim: Width H of the blocks.
+        num_layers: Blocks.
+        normalize_delta: Return ``raw / ||raw||`` (the reference's habit); False returns ``raw``.
+    """
+
+    model_type: ClassVar[str] = "gru"
+
+    def __init__(
+        self, input_dim: int = 768, hidden_dim: int = 512, num_layers: int = 4, normalize_delta: bool = True
+    ) -> None:
+        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}
+        super().__init__(sizes, normalize_delta)
+        self.input_proj = nn.Linear(input_dim, hidden_dim)
+        self.blocks = nn.ModuleList(GRUBlock(hidden_dim) for _ in range(num_layers))
+        self.output_proj = nn.Linear(hidden_dim, input_dim)
+
+    def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.hidden`."""
+        states: Tensor = self.input_proj(context)  # (B, N, H)
+        for block in self.blocks:
+            states = block(states, lengths)
+        return states
+
+    def raw_delta(self, hidden: Tensor) -> Tensor:
+        """See `CausalModel.raw_delta`."""
+        raw: Tensor = self.output_proj(hidden)
+        return raw
+
+    def start_steps(self, batch_size: int) -> Tensor:
+        """The state of every block's GRU, (L, B, H)."""
+        return self.input_proj.weight.new_zeros(len(self.blocks), batch_size, self.input_proj.out_features)
+
+    def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """See `CausalModel.next_hidden`."""
+        hidden, moved = self.input_proj(vector), []
+        for block, own in zip(self.blocks, state, strict=True):
+            assert isinstance(block, GRUBlock)
+            hidden, after = block.advance(own[None], hidden)
+            moved.append(after)
+        return hidden, torch.cat(moved)
+
+    @classmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """See `LatentVectorModel.config_from_state`."""
+        hidden_dim, input_dim = tensor_of(cls.model_type, state, "input_proj.weight", 2).shape
+        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": numbered(state, r"blocks\.(\d+)\.")}

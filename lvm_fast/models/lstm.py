@@ -1,0 +1,62 @@
+"""lstm: an LSTM and a projection of its last state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..lstm import LSTM, State
+from .causal import CausalModel
+from .checks import recurrent_sizes
+
+
+class LSTMModel(CausalModel):
+    """The reference's lstm, tensor for tensor.
+
+    Args:
+        input_dim: Width D of the vectors.
+        hidden_dim: Width H of the LSTM.
+        num_layers: LSTM layers.
+        dropout: Dropout between LSTM layers.
+        normalize_delta: Return ``raw / ||raw||`` (the reference's habit); False returns ``raw``.
+    """
+
+    model_type: ClassVar[str] = "lstm"
+
+    def __init__(
+        self,
+        input_dim: int = 768,
+        hidden_dim: int = 512,
+        num_layers: int = 2,
+        dropout: float = 0.2,
+        normalize_delta: bool = True,
+    ) -> None:
+        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}
+        super().__init__(sizes, normalize_delta, dropout=dropout)
+        self.lstm = LSTM(input_dim, hidden_dim, num_layers, dropout)
+        self.output_proj = nn.Linear(hidden_dim, input_dim)
+
+    def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.hidden`."""
+        states: Tensor = self.lstm(context)
+        return states
+
+    def raw_delta(self, hidden: Tensor) -> Tensor:
+        """See `CausalModel.raw_delta`."""
+        raw: Tensor = self.output_proj(hidden)
+        return raw
+
+    def start_steps(self, batch_size: int) -> State:
+        """Hidden and cell state of every layer, (B, H) each."""
+        return self.lstm.start(batch_size)
+
+    def next_hidden(self, state: State, vector: Tensor) -> tuple[Tensor, State]:
+        """See `CausalModel.next_hidden`."""
+        return self.lstm.advance(state, vector)
+
+    @classmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """See `LatentVectorModel.config_from_state`."""
+        return recurrent_sizes(cls.model_type, state, "lstm")

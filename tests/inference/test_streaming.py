@@ -1,0 +1,161 @@
+"""Streams of every model type: what `predict` says of all vectors so far, one step of work at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from literal_models import SMALL
+
+from lvm_fast.models.base import LatentVectorModel
+from lvm_fast.models.registry import create_model, model_names
+
+
+@pytest.fixture(params=model_names())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def model(name: str) -> LatentVectorModel:
+    torch.manual_seed(0)
+    return create_model(name, **SMALL[name])
+
+
+def contexts(batch: int, steps: int) -> torch.Tensor:
+    return torch.randn(batch, steps, 16, generator=torch.Generator().manual_seed(1))
+
+
+def last(model: LatentVectorModel) -> torch.Tensor:
+    """A bias of the last projection."""
+    return [parameter for key, parameter in model.named_parameters() if key.endswith("bias")][-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_stream_is_predict_at_every_step(model, batch, dtype):
+    model, context = model.to(dtype).train(), contexts(batch, 40).to(dtype)
+    stream = model.stream(batch)
+    for t in range(40):
+        pushed = stream.push(context[:, t])
+        torch.testing.assert_close(pushed, model.predict(context[:, : t + 1]), atol=1e-6, rtol=0)
+
+
+def test_raw_deltas_stream_too(name):
+    model, context = create_model(name, **SMALL[name], normalize_delta=False), contexts(2, 3)
+    stream = model.stream(2)
+    for t in range(3):
+        pushed = stream.push(context[:, t])
+    torch.testing.assert_close(pushed, model.predict(context), atol=1e-6, rtol=0)
+
+
+def test_numpy_or_tensors_of_any_float_dtype(model):
+    context = contexts(1, 12)
+    expected = model.predict(context)
+    for kind in (np.float16, np.float32, np.float64, torch.float16, torch.float64):
+        stream = model.stream()
+        for vector in context[0]:
+            given = vector.to(kind) if isinstance(kind, torch.dtype) else vector.numpy().astype(kind)
+            got = stream.push(given)
+        assert type(got) is type(given)
+        assert got.shape == (1, 16)
+        np.testing.assert_allclose(np.asarray(got), expected.numpy(), atol=3e-3 if "16" in str(kind) else 1e-6)
+
+
+def test_streams_keep_the_weights_they_were_made_with_and_do_not_meet(model):
+    context = contexts(4, 20)
+    expected = [model.predict(half) for half in context.split(2)]
+    streams = [model.stream(2), model.stream(2)]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2.0)
+    for t in range(20):
+        got = [stream.push(half[:, t]) for stream, half in zip(streams, context.split(2), strict=True)]
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+    assert not torch.allclose(model.predict(context[:2]), expected[0], atol=1e-3)
+    late = model.stream(2)
+    for t in range(20):
+        got = late.push(context[:2, t])
+    torch.testing.assert_close(got, model.predict(context[:2]), atol=1e-6, rtol=0)
+
+
+def test_streams_of_one_model_share_their_weights(model):
+    first, second = model.double().stream(), model.stream(2)
+    assert first._steps._model is second._steps._model
+    assert first._steps._model is not model
+
+
+def test_reset_forgets_everything(model):
+    context = contexts(2, 20)
+    stream = model.stream(2)
+    first = [stream.push(context[:, t]) for t in range(20)]
+    stream.reset()
+    assert all(torch.equal(stream.push(context[:, t]), first[t]) for t in range(20))
+
+
+def test_a_refused_vector_leaves_the_stream_as_it_was(model):
+    context = contexts(2, 20)
+    stream = model.stream(2)
+    spoilt = torch.zeros(2, 16)
+    spoilt[1, 3] = torch.nan
+    for t in range(20):
+        with pytest.raises(ValueError, match=r"push: vector\[1\] holds NaN or Inf"):
+            stream.push(spoilt)
+        with pytest.raises(ValueError, match=r"push: vector has shape \(2, 15\); expected \(2, 16\)"):
+            stream.push(spoilt[:, :15])
+        got = stream.push(context[:, t])
+    torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
+
+
+def test_a_prediction_that_is_not_finite_leaves_a_stream_in_torch_as_it_was(model):
+    model, context = model.double(), contexts(2, 20)
+    stream = model.stream(2)
+    bias = last(stream._steps._model)
+    good = bias.detach().clone()
+    for t in range(20):
+        with torch.no_grad():
+            bias.fill_(torch.nan)
+        with pytest.raises(ValueError, match="push: the prediction is NaN or infinite"):
+            stream.push(3.0 * context[:, t])
+        with torch.no_grad():
+            bias.copy_(good)
+        got = stream.push(context[:, t])
+    torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_only_memory_gru_has_other_precisions(model, weights):
+    if model.model_type == "memory_gru":
+        assert model.stream(weights=weights).push(contexts(1, 1)[0]).shape == (1, 16)
+        return
+    message = rf"weights = '{weights}' of an? {type(model).__name__}; expected 'float32' for this model"
+    with pytest.raises(ValueError, match=f"stream: {message}"):
+        model.stream(weights=weights)
+    with pytest.raises(ValueError, match=f"predict: {message}"):
+        model.predict(contexts(1, 2), weights=weights)
+
+
+def test_a_class_that_changes_the_pass_has_no_steps_unless_it_brings_them(name):
+    kind = type(create_model(name, **SMALL[name]))
+
+    class Doubled(kind):
+        def forward(self, context, lengths=None):
+            return 2.0 * super().forward(context, lengths)
+
+    class Shifted(kind):
+        def last_hidden(self, context, lengths):
+            return super().last_hidden(context, lengths) + 1.0
+
+    class ShiftedInSteps(Shifted):
+        def next_hidden(self, state, vector):
+            hidden, moved = super().next_hidden(state, vector)
+            return hidden + 1.0, moved
+
+    for changed in (Doubled, Shifted):
+        with pytest.raises(ValueError, match=f"stream: a {changed.__name__} cannot stream"):
+            changed(**SMALL[name]).stream()
+    model, context = ShiftedInSteps(**SMALL[name]), contexts(1, 3)
+    stream = model.stream()
+    for t in range(3):
+        got = stream.push(context[:, t])
+    torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
