@@ -26,9 +26,12 @@ _HOME_OF = {
     "GRU": "gru",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
+    "Router": "inference.router",
     "Recipe": "training.recipe",
     "train": "training.trainer",
     "evaluate": "evaluation.evaluate",
+    "evaluate_router": "evaluation.routers",
+    "calibrate_router": "evaluation.calibrate",
     "export_coreml": "export.coreml",
     "verify_coreml": "export.verify",
 }
@@ -45,10 +48,13 @@ if TYPE_CHECKING:
     from .data.split import split_chains as split_chains
     from .data.store import ChainStore as ChainStore
     from .data.windows import Windows as Windows
+    from .evaluation.calibrate import calibrate_router as calibrate_router
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.routers import evaluate_router as evaluate_router
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
     from .gru import GRU as GRU
+    from .inference.router import Router as Router
     from .kernels import l2_normalize as l2_normalize
     from .kernels import reconstruct as reconstruct
     from .models.pretrained import load_model as load_model

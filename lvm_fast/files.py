@@ -96,6 +96,13 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         raise
 
 
+def size_of(path: str | os.PathLike[str]) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    place = Path(path)
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
 def _new_file_beside(path: str | os.PathLike[str], target: Path) -> Path:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file to write, found a folder", str(path))

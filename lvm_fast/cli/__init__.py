@@ -9,7 +9,20 @@ from importlib import import_module
 
 from ..suggest import unknown_name
 
-COMMANDS = ("demo", "encode", "prepare", "train", "evaluate", "search", "mine", "export", "verify", "info")
+COMMANDS = (
+    "demo",
+    "encode",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "predict",
+    "search",
+    "mine",
+    "export",
+    "verify",
+    "info",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

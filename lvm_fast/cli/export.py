@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..export.coreml import export_coreml
+    from ..files import size_of
     from ..models.pretrained import load_model
     from .warn import plain_warnings
 
@@ -53,10 +54,9 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             flexible=args.flexible,
         )
-    size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     contents = [f"context {length}" for length in args.contexts]
     contents += [f"contexts up to {args.flexible}"] if args.flexible else []
     contents += ["streaming"] * (not args.no_streaming)
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
-    print(f"{package}: {', '.join(contents)}; {numbers}, {size / 1e6:.1f} MB")
+    print(f"{package}: {', '.join(contents)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
     return 0

@@ -13,6 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
     parser.add_argument("--offsets", type=Path, help="for .npy: a .npy of the chain boundaries (C + 1,)")
     parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="ROWS",
+        help="cut longer chains into equal pieces of at most so many rows, where nothing tells documents apart",
+    )
+    parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16", "int8"),
         help="how to store the numbers; as they are when left out",
@@ -20,13 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data.prepare import read_vectors
+    from ..data.prepare import check_max_length, cut_chains, read_vectors
     from ..data.source import check_store_path
     from ..data.store import ChainStore
 
+    if args.max_length is not None:
+        check_max_length(args.max_length)
     before = args.input.stat().st_size
     check_store_path(args.output, "prepare: output", filter(None, (args.input, args.offsets)))
     vectors = read_vectors(args.input, args.offsets, args.dtype)
+    if args.max_length is not None:
+        vectors = cut_chains(vectors, args.max_length)
     try:
         vectors.save(args.output, args.dtype)
     except ValueError as error:
@@ -38,4 +48,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows; joined, {rows:,} remain")
     print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
     print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
+    if len(store) == 1:
+        print("one chain cannot be split; --max-length cuts it into pieces that can")
     return 0

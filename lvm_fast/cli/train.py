@@ -34,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     prepare_for_training()
     from ..training.trainer import train
+    from .warn import plain_warnings
 
-    train(recipe)
+    with plain_warnings():
+        train(recipe)
     return 0
 
 

@@ -6,13 +6,20 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Print what the block warns the user of as one line each on standard error, once the block is through."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Print what the block warns the user of as one line each on standard error, as it comes."""
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        del category, filename, lineno, file, line  # what Python would say too
+        print(f"lvm-fast: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
         yield
-    for warning in caught:
-        print(f"lvm-fast: warning: {warning.message}", file=sys.stderr)

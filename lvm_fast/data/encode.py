@@ -85,6 +85,28 @@ def encode_documents(
     return ChainStore.open(output)
 
 
+def encode_context(document: Document, encoder: Encoder, most: int, chunk_tokens: int = 20) -> tuple[Float32, int]:
+    """The last chunks of one document as unit vectors, for a model to go on from.
+
+    Args:
+        document: a text, or chunks.
+        encoder: as for `encode_documents`.
+        most: how many chunks to encode, at most.
+        chunk_tokens: about how many tokens a chunk has: those of the model's training.
+
+    Returns:
+        (n, D), the last chunk last, and how many chunks the document has.
+
+    Raises:
+        ValueError: as `encode_documents`.
+    """
+    (chunks,) = _chunks([document], encoder, chunk_tokens)
+    last = chunks[-most:]
+    rows = _unit_rows(encoder.encode(last), len(last), encoder.name)
+    check_rows(rows, f"{encoder.name}: document {document.id!r}", len(chunks) - len(last))
+    return rows, len(chunks)
+
+
 def chunks_path(store_path: str | os.PathLike[str]) -> Path:
     """Where the texts of a store's chunks are."""
     path = Path(store_path)

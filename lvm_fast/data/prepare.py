@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,32 @@ def read_vectors(
     if name.endswith((".jsonl", ".jsonl.gz")):
         return _read_jsonl(path)
     raise ValueError(f"{name}: expected a .npz, .npy, .jsonl or .jsonl.gz file")
+
+
+def cut_chains(store: ChainStore, max_length: int) -> ChainStore:
+    """Cut every longer chain into pieces of at most `max_length` rows, as equal as can be, without copying a row.
+
+    The pieces of a chain are called by its id and their rows, such as "chain_0[0:500]". They count as chains of their
+    own: where nothing tells the documents of a source apart, this gives a split something to deal.
+
+    Raises:
+        ValueError: as `check_max_length`.
+    """
+    check_max_length(max_length)
+    ids: list[str] = []
+    offsets = [0]
+    for name, first, length in zip(store.ids, store.offsets[:-1].tolist(), store.lengths.tolist(), strict=True):
+        pieces = max(1, -(-length // max_length))
+        cuts = [length * piece // pieces for piece in range(pieces + 1)]
+        ids += [name] if pieces == 1 else [f"{name}[{begin}:{end}]" for begin, end in pairwise(cuts)]
+        offsets += [first + cut for cut in cuts[1:]]
+    return ChainStore(store.vectors, offsets, ids, {**store.metadata, "max_length": max_length})
+
+
+def check_max_length(max_length: int) -> None:
+    """Raise ValueError unless the longest piece of a chain is a whole number of at least 2."""
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 2:
+        raise ValueError(f"cut_chains: max_length = {max_length!r}; expected a whole number of at least 2")
 
 
 def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None, dtype: str | None) -> ChainStore:

@@ -1,29 +1,50 @@
-"""Recovering chains from the reference's sequence file, whose overlapping windows hold each vector many times."""
+"""The reference's sequence file, whose overlapping windows hold each vector many times: read, each vector kept once."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
-from typing import Any
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .joining import join_windows
 from .npz import Member, open_members
 from .quantize import Int64, Raw
 
 _ARRAYS = ("context_sequences", "target_vectors", "target_indices")
+_BLOCK_ROWS = 4096
 
 
-def chains_of_sequences(path: str | os.PathLike[str], where: str) -> tuple[Raw, Int64, dict[str, Any]]:
-    """Join windows that share rows.
+class Sequences(NamedTuple):
+    """The S windows of a sequence file as places in the chains they were cut from.
 
-    A window and its target are N + 1 rows in reading order. It continues the chain of the window before it when its
-    first rows equal, byte for byte, the last rows of that one; it then adds only the rows that are new. Otherwise it
-    begins a new chain. Windows out of order are first sorted by `target_indices`, which takes them all into memory;
-    in order, they are read one at a time.
+    Attributes:
+        rows: (T, D) in the dtype of the file, a map of a temporary file.
+        offsets: (C + 1,) the boundaries of the chains.
+        starts: (S,) the first context row of each window, in the order of the file, or of its `target_indices`.
+        context_length: N; the target of a window is row start + N.
+    """
 
-    Returns:
-        rows (T, D) in the dtype of the file, offsets (C + 1,) int64, and facts about the windows.
+    rows: Raw
+    offsets: Int64
+    starts: Int64
+    context_length: int
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What the file held, for the metadata of a store."""
+        held = len(self.starts) * (self.context_length + 1)
+        return {"windows": len(self.starts), "context_length": self.context_length, "rows_in_windows": held}
+
+
+def read_sequences(path: str | os.PathLike[str], where: str) -> Sequences:
+    """Read a sequence file one window at a time, and recover the chains that its windows overlap in.
+
+    Rows are the same where they are byte for byte (told by a digest of 128 bits); `join_windows` joins what shares
+    them. The different rows go to a temporary file, so memory holds neither the windows nor the rows.
 
     Raises:
         OSError, ValueError: as `ChainStore.from_sequences`, whose messages begin with `where`.
@@ -31,12 +52,16 @@ def chains_of_sequences(path: str | os.PathLike[str], where: str) -> tuple[Raw, 
     try:
         with open_members(path, _ARRAYS) as members:
             contexts, targets = _checked_arrays(members)
-            blocks, lengths = _join(_windows(contexts, targets, members.get("target_indices")))
+            indices = members.get("target_indices")
+            order = None if indices is None else np.argsort(indices.read(), kind="stable")
+            rows, windows = _distinct_rows(contexts, targets)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    count, length, _ = contexts.shape
-    facts = {"windows": count, "context_length": length, "rows_in_windows": count * (length + 1)}
-    return np.concatenate(blocks), np.concatenate([[0], np.cumsum(lengths)]), facts
+    chains = join_windows(windows if order is None else windows[order])
+    if not np.array_equal(chains.rows, np.arange(len(rows))):  # a row may stand in several places
+        blocks = (rows[chains.rows[first : first + _BLOCK_ROWS]] for first in range(0, len(chains.rows), _BLOCK_ROWS))
+        rows = _kept(blocks, rows.dtype, rows.shape[1])
+    return Sequences(rows, chains.offsets, chains.starts, windows.shape[1] - 1)
 
 
 def _checked_arrays(members: dict[str, Member]) -> tuple[Member, Member]:
@@ -63,42 +88,34 @@ def _checked_arrays(members: dict[str, Member]) -> tuple[Member, Member]:
     return contexts, targets
 
 
-def _windows(contexts: Member, targets: Member, indices: Member | None) -> Iterator[Raw]:
-    """Each window with its target as the last row, (N + 1, D), in reading order."""
-    order = np.arange(1) if indices is None else indices.read()
-    pairs: Any = zip(contexts.rows(), targets.rows(), strict=True)
-    if (order[1:] < order[:-1]).any():
-        kept = list(pairs)
-        pairs = (kept[at] for at in np.argsort(order, kind="stable"))
-    for context, target in pairs:
-        yield np.concatenate([context, target[None]])
+def _distinct_rows(contexts: Member, targets: Member) -> tuple[Raw, Int64]:
+    """The different rows (R, D), in the order they appear, and which of them each window holds, (S, N + 1)."""
+    windows: list[Int64] = []  # grown as they are read: a damaged file may claim any number
+    known: dict[bytes, int] = {}
+
+    def new_rows() -> Iterator[Raw]:
+        for context, target in zip(contexts.rows(), targets.rows(), strict=True):
+            window = np.empty(len(context) + 1, np.int64)
+            for place, row in enumerate((*context, target)):
+                count = len(known)
+                window[place] = known.setdefault(hashlib.blake2b(row, digest_size=16).digest(), count)
+                if len(known) > count:
+                    yield row
+            windows.append(window)
+
+    rows = _kept(new_rows(), contexts.dtype, contexts.shape[2])
+    return rows, np.stack(windows)
 
 
-def _join(windows: Iterator[Raw]) -> tuple[list[Raw], list[int]]:
-    """The new rows of each window, and the length of each chain they form."""
-    blocks: list[Raw] = []
-    lengths: list[int] = []
-    last: Raw | None = None
-    shift: int | None = None
-    for window in windows:
-        shift = None if last is None else _shift(last, window, shift)
-        if shift is None:
-            lengths.append(0)
-        new = window if shift is None else window[len(window) - shift :].copy()  # a view would keep the old rows too
-        lengths[-1] += len(new)
-        blocks.append(new)
-        last = window
-    return blocks, lengths
-
-
-def _shift(last: Raw, window: Raw, expected: int | None) -> int | None:
-    """By how many rows `window` goes on past `last` (0: the same window again), or None if they share no rows.
-
-    The step of the window before is tried first, so that repeated rows do not mislead.
-    """
-    before, after = last.view(np.uint8), window.view(np.uint8)
-    candidates: list[int] = np.flatnonzero((before == after[0]).all(axis=1)).tolist()
-    for shift in sorted(candidates, key=lambda shift: (shift != expected, shift)):
-        if np.array_equal(before[shift:], after[: len(after) - shift]):
-            return shift
-    return None
+def _kept(blocks: Iterable[Raw], dtype: np.dtype[Any], dim: int) -> Raw:
+    """Rows, or blocks of them, written to a temporary file and mapped: (R, D). The file goes when the map does."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            for block in blocks:
+                file.write(block.data)
+            file.flush()
+        except OSError as error:
+            reason = f"{error.strerror}: no room for the rows; TMPDIR names the folder of temporary files"
+            raise OSError(error.errno, reason, tempfile.gettempdir()) from error
+        rows: Raw = np.memmap(file, dtype, "r").reshape(-1, dim)
+    return rows

@@ -12,7 +12,8 @@ from .sample import sample
 from .store import ChainStore
 
 SUFFIX = ".safetensors"
-_TO_PREPARE = (".npz", ".npy", ".jsonl")
+SEQUENCES = ".npz"
+_TO_PREPARE = (SEQUENCES, ".npy", ".jsonl")
 
 
 def open_source(source: Any, name: str) -> ChainStore:
@@ -36,6 +37,11 @@ def open_source(source: Any, name: str) -> ChainStore:
         raise ValueError(f"{name} is a {type(source).__name__}; expected a ChainStore, its path, or 'sample'")
     source.check()
     return source
+
+
+def is_sequence_file(source: Any) -> bool:
+    """Whether a user names the reference's sequence file, whose windows train as they are."""
+    return isinstance(source, str | os.PathLike) and Path(source).suffix == SEQUENCES
 
 
 def check_store_path(path: str | os.PathLike[str], name: str, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:

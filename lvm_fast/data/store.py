@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..files import atomic_path
 from .container import Tensor, TensorWriter, read_tensors
 from .quantize import Float32, Int64, Raw, check_rows, narrow
-from .sequences import chains_of_sequences
+from .sequences import read_sequences
 from .vectors import Vectors
 
 _CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
@@ -109,15 +109,16 @@ class ChainStore:
         """Recover the chains of the reference's sequence file, so that each vector is held once.
 
         The `.npz` holds `context_sequences` (S, N, D), `target_vectors` (S, D) and optionally `target_indices` (S,).
-        See `lvm_fast.data.sequences` for how windows are joined.
+        See `lvm_fast.data.joining` for how windows are joined. The rows are a map of a temporary file.
 
         Raises:
             OSError: the file cannot be opened.
             ValueError: an array is missing, pickled, of the wrong shape or dtype, or its header does not fit the file.
         """
         where = f"ChainStore.from_sequences: {os.fspath(npz_path)}"
-        rows, offsets, facts = chains_of_sequences(npz_path, where)
-        return cls(rows, offsets, metadata={"source": os.path.basename(npz_path), "sequences": facts}, where=where)
+        read = read_sequences(npz_path, where)
+        metadata = {"source": os.path.basename(npz_path), "sequences": read.facts}
+        return cls(read.rows, read.offsets, metadata=metadata, where=where)
 
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
         """Write the store as one `.safetensors` file, atomically and in blocks, converted to `dtype` if given.

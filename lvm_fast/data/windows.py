@@ -40,7 +40,7 @@ class Windows:
         starts: (W,) int64, the first context row of each window.
         targets: (W,) int64, the target row; the context is rows starts to targets - 1.
         chains: (W,) int64, the chain of the target.
-        stride: rows between the targets of a chain.
+        stride: rows between the targets of a chain; None where they follow no rule (`GivenWindows`).
         counts: (W,) int64, the targets of each window: one.
         dropped_incoherent: how many targets `min_coherence` removed.
     """
@@ -68,17 +68,22 @@ class Windows:
             ValueError: an argument out of range, or no window is left.
         """
         _require_at_least("context_length", context_length, 1)
-        self.stride = max(1, context_length // 2) if stride is None else stride
-        _require_at_least("stride", self.stride, 1)
+        stride = max(1, context_length // 2) if stride is None else stride
+        _require_at_least("stride", stride, 1)
         _require_at_least("min_length", min_length, 2)
         offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
         self.store = store
         self.context_length = context_length
-        self.targets, chain_starts = _targets(offsets, self.stride, min_length)
+        self.stride: int | None = stride
+        self.targets, chain_starts = _targets(offsets, stride, min_length)
         if not len(self.targets):
             longest = int(np.diff(offsets).max())
             raise ValueError(f"Windows: no window: the longest chain has {longest} rows, min_length is {min_length}")
         self.starts = np.maximum(chain_starts, self.targets - context_length)
+        self._keep_coherent(min_coherence)
+
+    def _keep_coherent(self, min_coherence: float | None) -> None:
+        """Count the targets of each window, and drop the windows that have none; the rest of the constructor."""
         self.counts, self.dropped_incoherent = self._count_targets(min_coherence)
         keep = self.counts > 0
         if not keep.any():
@@ -86,7 +91,7 @@ class Windows:
                 f"Windows: min_coherence = {min_coherence} drops all {len(keep)} windows; expected a lower value"
             )
         self.starts, self.targets, self.counts = self.starts[keep], self.targets[keep], self.counts[keep]
-        self.chains = store.chain_of(self.targets)
+        self.chains = self.store.chain_of(self.targets)
 
     def _count_targets(self, min_coherence: float | None) -> tuple[Int64, int]:
         """The targets of each window that are coherent enough (W,), and how many are not."""

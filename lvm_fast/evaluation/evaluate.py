@@ -28,7 +28,7 @@ _ORIGIN = ("source", "encoder", "split", "near_duplicates_dropped")  # the metad
 
 def evaluate(
     model: torch.nn.Module,
-    store: ChainStore,
+    store: ChainStore | Windows,
     context_length: int = 100,
     pool: str | int | VectorBank = "targets",
     stride: int | None = None,
@@ -60,7 +60,9 @@ def evaluate(
 
     Args:
         model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D).
-        store: The chains to predict: held-out ones, for a figure that means anything.
+        store: The chains to predict: held-out ones, for a figure that means anything. Or windows over them, which are
+            then the queries: what says how to lay windows out (context length, stride, least length and coherence) is
+            theirs, not what is given here.
         context_length: Most context vectors a window has.
         pool: The candidates, as above.
         stride: Rows between the targets of a chain; half the context unless given.
@@ -84,10 +86,13 @@ def evaluate(
     Raises:
         ValueError: If an argument does not fit, there is no window, or the model predicts NaN.
     """
+    windows = store
+    if not isinstance(windows, Windows):
+        windows = Windows(windows, context_length, stride, min_length, min_coherence)
+    store = windows.store
     input_dim = getattr(model, "input_dim", store.dim)
     if input_dim != store.dim:
         raise ValueError(f"evaluate: the store has {store.dim} dimensions; expected {input_dim}, as the model reads")
-    windows = Windows(store, context_length, stride, min_length, min_coherence)
     candidates = Candidates(windows, distractors)
     asked = _make_pool(candidates, pool, pool_ids, seed)
     ks = sorted(set(ks))
@@ -108,7 +113,7 @@ def evaluate(
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
         data={"name": data_name, **{key: store.metadata[key] for key in _ORIGIN if key in store.metadata}},
-        context_length=context_length,
+        context_length=windows.context_length,
         median_context=int(np.median(windows.lengths[asked.queries])),
         stride=windows.stride,
         pool=len(asked),
@@ -172,4 +177,4 @@ def _curve(
         return hit_curve(alone, 1, ranks, size, clusters, bootstrap, seed)
     inner = ranks if pool == "targets" else candidates.targets().ranks(predictors)
     outer = ranks if pool == "store" else candidates.all().ranks(predictors)
-    return hit_curve(inner, len(candidates.windows), outer, len(candidates), clusters, bootstrap, seed)
+    return hit_curve(inner, len(candidates.target_rows), outer, len(candidates), clusters, bootstrap, seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..files import atomic_path
+from .drawing import COLOURS, INK, drawn, head, panel_title
 from .report import CURVE_K, MODEL, PRODUCTION_TARGETS
 from .words import headline, spoken
 
@@ -17,29 +17,8 @@ if TYPE_CHECKING:
 
     from .report import Report
 
-_COLOURS = {MODEL: "#1f5fa8", "copy_last": "#d9662b", "recency_mean": "#2f9580", "chance": "#9a9a9a"}
 _RIVALS = ("#8a5ab5", "#b0892a", "#c2477f")
 _LABEL = 10.5  # points
-_INK, _MUTED, _GRID = "#222222", "#6b6b6b", "#e6e6e6"
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10.5,
-    "text.color": _INK,
-    "axes.edgecolor": "#bdbdbd",
-    "axes.labelcolor": _MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": _GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "figure.facecolor": "white",
-}
 
 
 def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> bool:
@@ -58,26 +37,17 @@ def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]
     """
     if not history and len(report.curve) < 2:
         return False
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("matplotlib is missing; pip install 'lvm_fast[plot]' brings it") from error
-    with matplotlib.rc_context(_STYLE), atomic_path(path) as temporary:
-        both = history and len(report.curve) > 1
-        figure = Figure(figsize=(12.5, 5.6) if both else (8.2, 5.6), dpi=160)
+    both = history and len(report.curve) > 1
+    with drawn(path, (12.5 if both else 8.2, 5.6)) as figure:
         _draw(report, figure, history or ())
-        figure.savefig(temporary, format="png")
     return True
 
 
 def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
     """Lay out the panels on an empty figure: training on the left, the curve on the right, as far as they are there."""
-    title, width = headline(report), figure.get_figwidth()
+    width = figure.get_figwidth()
     left, right = 0.75 / width, 1 - 1.35 / width
-    largest = 72 * 0.93 * width / (0.66 * len(title))  # points, so that the title fits the width
-    figure.text(left, 0.945, title, fontsize=min(15.0, largest), fontweight="bold", va="center")
-    figure.text(left, 0.895, _subtitle(report), fontsize=10.5, color=_MUTED, va="center")
+    head(figure, left, headline(report), _subtitle(report))
     columns = bool(history) + (len(report.curve) > 1)
     grid = figure.add_gridspec(
         2, columns, left=left, right=right, top=0.79, bottom=0.1, height_ratios=(2.2, 1), hspace=0.32, wspace=0.34
@@ -100,7 +70,7 @@ def _subtitle(report: Report) -> str:
 
 def _draw_curve(axes: Axes, report: Report) -> None:
     """Hit@5 of every predictor against pool size, with 95% bands."""
-    _title(axes, f"Hit@{CURVE_K} falls as the pool grows", "%, bands: 95% intervals over chains")
+    panel_title(axes, f"Hit@{CURVE_K} falls as the pool grows", "%, bands: 95% intervals over chains")
     pools = [point.pool for point in report.curve]
     axes.set_xscale("log")
     axes.set_xlim(pools[0], pools[-1])
@@ -133,8 +103,8 @@ def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]])
     epochs = [row["epoch"] for row in history]
     hits = [row["hit5"] for row in history]
     pool = history[-1]["pool"]
-    _title(axes, f"Hit@5 by epoch, pool of {pool:,}", "%, validation")
-    axes.plot(epochs, hits, color=_COLOURS[MODEL], lw=2.6, zorder=4)
+    panel_title(axes, f"Hit@5 by epoch, pool of {pool:,}", "%, validation")
+    axes.plot(epochs, hits, color=COLOURS[MODEL], lw=2.6, zorder=4)
     axes.tick_params(labelbottom=False)
     levels = {MODEL: hits[-1]}
     for point in report.curve:
@@ -153,8 +123,8 @@ def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]])
 
 
 def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    _title(axes, "Training loss", "")
-    axes.plot([row["epoch"] for row in history], [row["train_loss"] for row in history], color=_INK, lw=1.7, marker=".")
+    panel_title(axes, "Training loss", "")
+    axes.plot([row["epoch"] for row in history], [row["train_loss"] for row in history], color=INK, lw=1.7, marker=".")
     axes.set_xlabel("epoch")
     axes.locator_params(axis="x", integer=True)
     axes.locator_params(axis="y", nbins=4)
@@ -175,14 +145,9 @@ def _draw_goal(axes: Axes) -> None:
     )
 
 
-def _title(axes: Axes, title: str, unit: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=18 if unit else 8)
-    axes.annotate(unit, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=_MUTED)
-
-
 def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) -> None:
     """One point worth reading off, with its figure above or below it."""
-    axes.plot([x], [y], "o", ms=8, mfc="white", mec=_COLOURS[MODEL], mew=2.2, zorder=6, clip_on=False)
+    axes.plot([x], [y], "o", ms=8, mfc="white", mec=COLOURS[MODEL], mew=2.2, zorder=6, clip_on=False)
     axes.annotate(
         text,
         (x, y),
@@ -192,7 +157,7 @@ def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) ->
         va="bottom" if above else "top",
         fontsize=9.5,
         fontweight="bold",
-        color=_COLOURS[MODEL],
+        color=COLOURS[MODEL],
         zorder=7,
     )
 
@@ -240,7 +205,7 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> lis
 def _colours(report: Report) -> dict[str, str]:
     """A colour for every predictor, in drawing order; the model keeps its own in every picture."""
     rivals = iter(_RIVALS * len(report.scores))
-    return {name: _COLOURS.get(name) or next(rivals) for name in report.scores}
+    return {name: COLOURS.get(name) or next(rivals) for name in report.scores}
 
 
 def _dashes(name: str) -> str:

@@ -59,6 +59,7 @@ class Candidates:
 
     def __init__(self, windows: Windows, distractors: ChainStore | None = None) -> None:
         self.windows = windows
+        self.target_rows = np.unique(windows.targets)  # several windows may ask for one
         self.parts = [windows.store.vectors] + ([distractors.vectors] if distractors is not None else [])
         if distractors is not None and distractors.dim != windows.store.dim:
             raise ValueError(
@@ -73,7 +74,7 @@ class Candidates:
 
     def targets(self) -> Pool:
         """The targets of all windows, each the right answer of one query and a wrong one of all others."""
-        return self._pool_of(self.windows.targets, "the targets of the queries themselves")
+        return self._pool_of(self.target_rows, "the targets of the queries themselves")
 
     def all(self) -> Pool:
         """Every row there is, the contexts' own chunks among them."""
@@ -87,16 +88,17 @@ class Candidates:
         if not 1 <= size <= len(self):
             raise ValueError(f"evaluate: pool = {size:,}; expected 1 to {len(self):,}, the chunks there are")
         rng = np.random.default_rng(seed)
-        targets = self.windows.targets
+        targets = self.target_rows
         if size <= len(targets):
-            queries = np.sort(rng.choice(len(targets), size, replace=False))
-            return self._pool_of(targets[queries], "the targets of randomly chosen queries", queries)
+            chosen = np.sort(rng.choice(targets, size, replace=False))
+            queries = np.flatnonzero(np.isin(self.windows.targets, chosen))
+            return self._pool_of(chosen, "the targets of randomly chosen queries", queries)
         others = np.setdiff1d(np.arange(len(self)), targets, assume_unique=True)
         rows = np.concatenate([targets, rng.choice(others, size - len(targets), replace=False)])
         return self._pool_of(np.sort(rows), f"the {len(targets):,} targets and random other chunks of {self._whose}")
 
     def _pool_of(self, rows: NDArray[np.int64], words: str, queries: NDArray[np.int64] | None = None) -> Pool:
-        """A pool of sorted rows: kept in store order, so that equal scores are settled the same way in every pool."""
+        """A pool of sorted different rows, kept in store order: equal scores are settled the same way in every pool."""
         queries = np.arange(len(self.windows)) if queries is None else queries
         targets = self.windows.targets[queries]
         holds_current = float(np.isin(targets - 1, rows).mean())

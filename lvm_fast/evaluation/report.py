@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write_text, made_folder
+from .documents import save_documents
 
 Interval = tuple[float, float]
 
@@ -43,7 +43,7 @@ class Report:
         data: What the data is called, and what the store's metadata says: source, encoder, the split it comes from.
         context_length: Most context vectors a query has.
         median_context: Context vectors the median query has.
-        stride: Rows between the targets of a chain.
+        stride: Rows between the targets of a chain; None where they follow no rule.
         pool: Candidates every prediction is ranked against.
         pool_words: What these candidates are.
         pool_holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
@@ -65,7 +65,7 @@ class Report:
     data: dict[str, Any]
     context_length: int
     median_context: int
-    stride: int
+    stride: int | None
     pool: int
     pool_words: str
     pool_holds_current: float | None
@@ -143,13 +143,6 @@ class Report:
         """
         from .plot import save_picture
 
-        drawn, note = False, ""
-        with made_folder(folder) as place:
-            data, document, picture = (place / f"{name}.{kind}" for kind in ("json", "md", "png"))
-            try:
-                drawn = save_picture(self, picture, history)
-            except ImportError as missing:
-                note = f"\nNo picture: {missing}.\n"
-            atomic_write_text(data, json.dumps(self.to_dict(), indent=2) + "\n")
-            atomic_write_text(document, self.to_markdown(picture.name if drawn else None) + note)
-        return [data, document, *([picture] if drawn else [])]
+        return save_documents(
+            folder, name, self.to_dict(), self.to_markdown, lambda path: save_picture(self, path, history)
+        )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from .queries import data_in_words, queries_in_words
 from .report import CURVE_K, MODEL
+from .tables import cell, heading, table
 
 if TYPE_CHECKING:
     from .report import Interval, Report
@@ -20,29 +22,29 @@ def spoken(name: str) -> str:
 
 def headline(report: Report) -> str:
     """Where the model stands against all baselines and rivals, in one sentence."""
-    metric = _headline_metric(report)
+    metric = headline_metric(report)
     others = [name for name in report.baselines if name != "chance"]
     outcomes = {name: _outcome(report, name, metric) for name in others}
     stands = []
     for outcome in ("loses to", "cannot be told apart from", "beats"):
         names = [spoken(name) for name in others if outcomes[name] == outcome]
         if names:
-            stands.append(f"{outcome} {_listed(names)}")
+            stands.append(f"{outcome} {listed(names)}")
     if report.chains < 2:
-        return f"On a single chain, which proves nothing, the model {_listed(stands)}."
-    return f"The model {_listed(stands)}."
+        return f"On a single chain, which proves nothing, the model {listed(stands)}."
+    return f"The model {listed(stands)}."
 
 
 def verdict(report: Report) -> str:
     """The headline and the figures behind it."""
-    metric = _headline_metric(report)
+    metric = headline_metric(report)
     figure = _with_interval(report.hits[metric], report.intervals[MODEL][metric])
-    sentences = [headline(report), f"{_heading(metric)} {figure} in a pool of {report.pool:,}."]
+    sentences = [headline(report), f"{heading(metric)} {figure} in a pool of {report.pool:,}."]
     sentences += [_comparison(report, name, metric) for name in report.baselines if name != "chance"]
     return " ".join(sentences)
 
 
-def _headline_metric(report: Report) -> str:
+def headline_metric(report: Report) -> str:
     """Hit@5, or the largest K where the report does without it."""
     return f"hit@{CURVE_K}" if f"hit@{CURVE_K}" in report.hits else list(report.hits)[-1]
 
@@ -52,8 +54,8 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
     parts = [
         f"# How well {report.model_type} predicts the next chunk",
         f"**{verdict(report)}**",
-        _data(report),
-        _asked(report),
+        data_in_words(report),
+        queries_in_words(report),
         report.interval_note,
         f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
         "\n".join(["## Scores", "", *_score_table(report)]),
@@ -68,15 +70,15 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
 
 def summary(report: Report, width: int = 100) -> str:
     """The verdict, and the hits of all, in lines that fit a terminal."""
-    lead = _headline_metric(report)
+    lead = headline_metric(report)
     rows = []
     for name, scores in report.scores.items():
         ends = report.intervals.get(name, {}).get(lead)
-        figures = [_cell(metric, scores[metric], ends if metric == lead else None) for metric in (*report.hits, "mrr")]
+        figures = [cell(metric, scores[metric], ends if metric == lead else None) for metric in (*report.hits, "mrr")]
         rows.append([spoken(name), *figures])
     note = f"Pool of {report.pool:,}; hits and MRR in percent, 95% intervals over chains."
-    heads = map(_heading, (*report.hits, "mrr"))
-    return "\n".join([fill(verdict(report), width), "", note, "", *_table(["", *heads], rows)])
+    heads = map(heading, (*report.hits, "mrr"))
+    return "\n".join([fill(verdict(report), width), "", note, "", *table(["", *heads], rows)])
 
 
 _HOW_TO_READ = """## How to read this
@@ -90,47 +92,14 @@ _HOW_TO_READ = """## How to read this
 - An exact duplicate of a target that stands before it in the pool counts as a miss."""
 
 
-def _asked(report: Report) -> str:
-    lines = (
-        f"{_origin(report)} {report.queries:,} queries from {report.chains:,} chain{'s' * (report.chains != 1)}, "
-        f"a target every {report.stride} chunks, "
-        f"contexts of up to {report.context_length:,} chunks (median {report.median_context:,}). "
-        f"The pool of {report.pool:,} holds {report.pool_words}."
-    )
-    if report.pool_holds_current:
-        lines += (
-            f" For {100 * report.pool_holds_current:.3g}% of the queries it also holds the current chunk, "
-            "which copy-last finds first: there, copy-last cannot get Hit@1."
-        )
-    return lines
-
-
-def _data(report: Report) -> str | None:
-    """Which vectors were scored, as far as the store and the caller say."""
-    name, source, encoder = (report.data.get(key) for key in ("name", "source", "encoder"))
-    said = f"{name} ({source})" if name and source else name or source
-    facts = [f"Data: {said}" if said else None, f"encoder: {encoder}" if encoder else None]
-    sentence = "; ".join(fact for fact in facts if fact)
-    return f"{sentence[0].upper()}{sentence[1:]}." if sentence else None
-
-
-def _origin(report: Report) -> str:
-    split, dropped = report.data.get("split"), report.data.get("near_duplicates_dropped", 0)
-    if not isinstance(split, dict) or not {"part", "fraction", "seed"} <= split.keys():
-        return (
-            "The chains are no held-out part of a split: the figures mean something only if the model never saw them."
-        )
-    part = {"val": "validation", "train": "training"}.get(split["part"], split["part"])
-    said = f"The chains are the {part} part of a split by chain ({split['fraction']:.0%}, seed {split['seed']}"
-    said += f"; {dropped:,} near-duplicates of the other part dropped)."
-    if split["part"] == "val":
-        said += " Where training picked its best epoch on this part, that flatters the model a little."
-    return said
-
-
 def _outcome(report: Report, name: str, metric: str) -> str:
     difference = report.scores[MODEL][metric] - report.scores[name][metric]
-    low, high = report.intervals[f"{MODEL} - {name}"][metric] or (difference, difference)
+    return outcome(difference, report.intervals[f"{MODEL} - {name}"][metric])
+
+
+def outcome(difference: float, interval: Interval | None) -> str:
+    """What a difference with its interval says of the one it is taken from."""
+    low, high = interval or (difference, difference)
     if low > 0:
         return "beats"
     return "loses to" if high < 0 else "cannot be told apart from"
@@ -155,13 +124,13 @@ def _comparison(report: Report, name: str, metric: str) -> str:
 
 def _score_table(report: Report) -> list[str]:
     metrics = list(report.scores[MODEL])
-    head = [_heading(metric) for metric in metrics]
+    head = [heading(metric) for metric in metrics]
     rows = []
     for name, scores in report.scores.items():
         intervals = report.intervals.get(name, {})
-        cells = [_cell(metric, scores[metric], intervals.get(metric)) if metric in scores else "" for metric in metrics]
+        cells = [cell(metric, scores[metric], intervals.get(metric)) if metric in scores else "" for metric in metrics]
         rows.append([spoken(name), *cells])
-    return [f"Pool of {report.pool:,}; hits and MRR in percent.", "", *_table(["", *head], rows)]
+    return [f"Pool of {report.pool:,}; hits and MRR in percent.", "", *table(["", *head], rows)]
 
 
 def _difference_table(report: Report) -> list[str]:
@@ -172,13 +141,13 @@ def _difference_table(report: Report) -> list[str]:
             continue
         intervals = report.intervals[f"{MODEL} - {name}"]
         mine = report.scores[MODEL]
-        cells = [_cell(metric, mine[metric] - scores[metric], intervals[metric], signed=True) for metric in metrics]
+        cells = [cell(metric, mine[metric] - scores[metric], intervals[metric], signed=True) for metric in metrics]
         rows.append([f"minus {spoken(name)}", *cells])
     note = (
         f"Paired, pool of {report.pool:,}; hits and MRR in percentage points. "
         "Where an interval holds 0, the two cannot be told apart."
     )
-    return [note, "", *_table(["", *(_heading(metric) for metric in metrics)], rows)]
+    return [note, "", *table(["", *(heading(metric) for metric in metrics)], rows)]
 
 
 def _direction(report: Report) -> str:
@@ -192,7 +161,7 @@ def _direction(report: Report) -> str:
         )
     else:
         meaning = "the predictions lie about as close to the current chunk as to the next"
-    figure = _cell("direction_margin", report.direction_margin, interval, signed=True)
+    figure = cell("direction_margin", report.direction_margin, interval, signed=True)
     return f"Direction margin cos(predicted, next) - cos(predicted, current): {figure}; {meaning}."
 
 
@@ -214,23 +183,11 @@ def _production_lines(report: Report) -> list[str]:
 def _curve_table(report: Report) -> list[str]:
     names = list(report.curve[0].hits)
     rows = [
-        [f"{point.pool:,}", *(_cell("hit", point.hits[name], point.intervals.get(name)) for name in names)]
+        [f"{point.pool:,}", *(cell("hit", point.hits[name], point.intervals.get(name)) for name in names)]
         for point in report.curve
     ]
     note = f"All queries, in percent: the Hit@{CURVE_K} to expect of a random pool of that size, worked out exactly."
-    return [note, "", *_table(["pool", *map(spoken, names)], rows)]
-
-
-def _heading(metric: str) -> str:
-    named = {"mrr": "MRR", "mean_cosine": "cos(predicted, next)", "direction_margin": "direction margin"}
-    return named.get(metric, metric.replace("hit", "Hit"))
-
-
-def _cell(metric: str, value: float, interval: Interval | None, signed: bool = False) -> str:
-    scale, form = (1.0, ".3f") if metric in ("mean_cosine", "direction_margin") else (100.0, ".1f")
-    form = f"+{form}" if signed else form
-    figure = f"{scale * value:{form}}"
-    return figure if interval is None else f"{figure} [{scale * interval[0]:{form}}, {scale * interval[1]:{form}}]"
+    return [note, "", *table(["pool", *map(spoken, names)], rows)]
 
 
 def _with_interval(value: float, interval: Interval | None) -> str:
@@ -242,19 +199,6 @@ def _points(fraction: float) -> str:
     return f"{round(100 * fraction, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table with padded columns, so that it reads well in a terminal too."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [
-        [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in [head, *rows]
-    ]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..inference.packed import can_pack, check_precision
-from ..inference.predictor import check_finite, padding, predict_packed
+from ..inference.predictor import as_tensor, check_context, check_finite, padding, predict_packed
 from ..inference.streaming import Stream
 from ..kernels import reconstruct
 from .recurrence import last_valid
@@ -150,9 +150,7 @@ class LatentVectorModel(nn.Module, ABC):
                 or infinite.
         """
         check_precision("predict", weights)
-        if not isinstance(context, Tensor | np.ndarray):
-            raise ValueError(f"predict: context is a {type(context).__name__}; expected a tensor or a numpy array")
-        given = _own_copy(context) if isinstance(context, np.ndarray) else context
+        given = as_tensor(context)
         counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
         self.check_context(given, counts)
         if can_pack("predict", self, weights) and (weights != "float32" or len(given) <= _MOST_PACKED):
@@ -194,24 +192,9 @@ class LatentVectorModel(nn.Module, ABC):
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:
         """Raise ValueError unless the context is (B, N, D), not empty, and the lengths are integers 1 to N, (B,)."""
-        if torch.compiler.is_compiling():
-            return  # shapes are symbols there
-        if context.ndim != 3 or context.shape[2] != self.input_dim or 0 in context.shape:
-            expected = f"(B, N, {self.input_dim}) with at least one row and one vector"
-            raise ValueError(f"{self.model_type}: context has shape {tuple(context.shape)}; expected {expected}")
-        self.check_length(context.shape[1])
-        if not context.is_floating_point():
-            raise ValueError(f"{self.model_type}: context has dtype {context.dtype}; expected a float dtype")
-        if lengths is None:
-            return
-        rows, longest, _ = context.shape
-        if lengths.shape != (rows,) or lengths.dtype not in (torch.int64, torch.int32):
-            got = f"{lengths.dtype} {tuple(lengths.shape)}"
-            raise ValueError(f"{self.model_type}: lengths are {got}; expected int64 ({rows},), one a context row")
-        wrong = ((lengths < 1) | (lengths > longest)).nonzero()
-        if len(wrong):
-            row = int(wrong[0])
-            raise ValueError(f"{self.model_type}: lengths[{row}] = {int(lengths[row])}; expected 1 to {longest}")
+        if not torch.compiler.is_compiling():  # shapes are symbols there
+            check_context(self.model_type, self.input_dim, context, lengths)
+            self.check_length(context.shape[1])
 
     def check_length(self, length: int) -> None:
         """Raise ValueError if contexts of `length` vectors are longer than the model can read."""
@@ -248,9 +231,3 @@ class LatentVectorModel(nn.Module, ABC):
             OSError: The folder cannot be written, or the disk is full.
         """
         save_pretrained(self, folder)
-
-
-def _own_copy(context: NDArray[Any]) -> Tensor:
-    if context.dtype.kind != "f":
-        raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")
-    return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data.given_windows import GivenWindows
+from ..data.leakage import leakage
 from ..data.positions import AllPositions
-from ..data.source import open_source
+from ..data.source import is_sequence_file, open_source
 from ..data.split import split_chains
+from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.intervals import clusters_of
 from .recipe import Recipe
 
 
 class TrainingData(NamedTuple):
-    """Windows to learn from and windows to validate on, of stores that share no chain."""
+    """Windows to learn from and windows to validate on; of stores that share no chain, but for sequence files."""
 
     training: Windows
     validation: Windows
@@ -30,27 +34,75 @@ class TrainingData(NamedTuple):
 
 
 def load_data(recipe: Recipe) -> TrainingData:
-    """Open the stores, read every row once to check it, split by chain, and lay out the windows.
+    """Open the data, read every row once to check it, split it, and lay out the windows.
 
+    A chain store is split by chain. The windows of a sequence file (.npz) are taken as they are and, as the reference
+    does, dealt at random one by one; where training and validation windows then share vectors, a warning counts them.
     Validation windows lie within chains and are never dropped for incoherence, so that a score is not flattered.
 
     Raises:
         OSError: A file cannot be opened.
-        ValueError: A file is no chain store, a row is not finite or is zero, or no windows are left.
+        ValueError: A file is of another kind, a row is not finite or is zero, or no windows are left.
     """
-    store = open_source(recipe.data, "train: data")
-    if recipe.validation_data is None:
-        training, validation, *_ = split_chains(store, recipe.val_fraction, recipe.seed)
+    if recipe.objective == "all_positions" and is_sequence_file(recipe.data):
+        raise ValueError(
+            f"train: objective = 'all_positions' needs whole chains, and data = {str(recipe.data)!r} holds windows; "
+            "make a chain store of it with `lvm-fast prepare`"
+        )
+    source = _open(recipe.data, "train: data")
+    if recipe.validation_data is not None:
+        training, validation = source, _open(recipe.validation_data, "train: validation_data")
+    elif isinstance(source, GivenWindows):
+        training, validation = _dealt(source, recipe)
     else:
-        training, validation = store, open_source(recipe.validation_data, "train: validation_data")
-    if training.dim != validation.dim:
-        raise ValueError(f"train: validation_data has {validation.dim} dimensions; expected {training.dim}, as in data")
-    length, least = recipe.context_length, recipe.min_length
-    training_windows = AllPositions if recipe.objective == "all_positions" else Windows
-    return TrainingData(
-        training_windows(training, length, recipe.stride, least, recipe.min_coherence, recipe.cross_chains),
-        Windows(validation, length, recipe.val_stride, least),
+        training, validation, *_ = split_chains(source, recipe.val_fraction, recipe.seed)
+    data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe))
+    dim, expected = data.validation.store.dim, data.training.store.dim
+    if dim != expected:
+        raise ValueError(f"train: validation_data has {dim} dimensions; expected {expected}, as in data")
+    if isinstance(source, GivenWindows) or recipe.validation_data is not None:
+        _warn_of_leakage(data)
+    return data
+
+
+def _open(source: Any, name: str) -> ChainStore | GivenWindows:
+    return GivenWindows.of_sequences(source) if is_sequence_file(source) else open_source(source, name)
+
+
+def _dealt(windows: GivenWindows, recipe: Recipe) -> tuple[GivenWindows, GivenWindows]:
+    """Windows for training and for validation, drawn at random."""
+    held_out = round(recipe.val_fraction * len(windows))
+    if not 0 < held_out < len(windows):
+        raise ValueError(
+            f"train: {len(windows)} windows with val_fraction = {recipe.val_fraction} give {held_out} for validation; "
+            "expected at least one on each side"
+        )
+    order = np.random.default_rng(recipe.seed).permutation(len(windows))
+    return windows.part(np.sort(order[held_out:])), windows.part(np.sort(order[:held_out]))
+
+
+def _training_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:
+    if isinstance(source, GivenWindows):
+        return source.part(np.arange(len(source)), recipe.min_coherence)
+    kind = AllPositions if recipe.objective == "all_positions" else Windows
+    return kind(
+        source, recipe.context_length, recipe.stride, recipe.min_length, recipe.min_coherence, recipe.cross_chains
     )
+
+
+def _validation_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:
+    if isinstance(source, GivenWindows):
+        return source
+    return Windows(source, recipe.context_length, recipe.val_stride, recipe.min_length)
+
+
+def _warn_of_leakage(data: TrainingData) -> None:
+    found = leakage(data.training, data.validation)
+    if not found.leaking:
+        return
+    cure = "; `lvm-fast prepare` makes chains of windows, which a split by chain keeps apart"
+    cure = cure if isinstance(data.training, GivenWindows) else ""
+    warnings.warn(f"train: {found}, which flatters every score{cure}", stacklevel=3)
 
 
 def _words(windows: Windows) -> str:

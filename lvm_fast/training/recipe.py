@@ -53,6 +53,7 @@ _POOL = Setting(
 )
 _PRECISION = _one_of("float32, or bfloat16 for autocast", "float32", "bfloat16")
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
+_DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
 _OBJECTIVE = _one_of(
     "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
     "last_position",
@@ -74,8 +75,8 @@ class Recipe:
         ValueError: A value has the wrong type or is out of range; the message names the key.
     """
 
-    data: Annotated[Any, Setting("chain store to train on, or 'sample' for the bundled one")] = "sample"
-    validation_data: Annotated[Any, Setting("chain store to validate on, instead of a part of the data")] = None
+    data: Annotated[Any, Setting(_DATA)] = "sample"
+    validation_data: Annotated[Any, Setting("chain store or .npz to validate on, instead of a part of the data")] = None
     model_type: Annotated[str, Setting("name of the model")] = "memory_gru"
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict

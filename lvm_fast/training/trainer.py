@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.given_windows import GivenWindows
 from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..files import atomic_write_text, made_folder
@@ -44,7 +45,7 @@ class TrainResult:
         steps: Optimiser steps made.
         checkpoint: ``best_val_hit5.pt``.
         output_dir: The folder of the run.
-        validation: The held-out chains.
+        validation: The held-out chains; of a sequence file, the held-out windows. `evaluate` takes both.
     """
 
     model: LatentVectorModel
@@ -57,7 +58,7 @@ class TrainResult:
     steps: int
     checkpoint: Path
     output_dir: Path
-    validation: ChainStore
+    validation: ChainStore | Windows
 
 
 def train(recipe: Recipe) -> TrainResult:
@@ -86,6 +87,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     _check_model(recipe)  # now: the data may take minutes
     processes.on_first(check_folder, recipe)
     data = load_data(recipe)
+    recipe.context_length = data.training.context_length  # a sequence file brings its own
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
     torch.manual_seed(recipe.seed)
@@ -134,7 +136,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
         steps=progress.step,
         checkpoint=folder / BEST_CHECKPOINT,
         output_dir=folder,
-        validation=data.validation.store,
+        validation=data.validation if isinstance(data.validation, GivenWindows) else data.validation.store,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lvm_fast.cli import main
-from lvm_fast.data.prepare import read_vectors
+from lvm_fast.data.prepare import cut_chains, read_vectors
 from lvm_fast.data.store import ChainStore
 
 ROWS = np.random.default_rng(0).standard_normal((20, 4), dtype=np.float32)
@@ -223,3 +223,25 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert "cannot save: File too large" in result.stderr
     assert result.stderr.count("\n") == 1
     assert [item.name for item in tmp_path.iterdir()] == ["big.npy"]
+
+
+def test_long_chains_are_cut_into_equal_pieces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = cut_chains(ChainStore(ROWS, [0, 7, 7, 20], ["a", "b", "c"]), 5)
+    assert store.ids == ["a[0:3]", "a[3:7]", "b", "c[0:4]", "c[4:8]", "c[8:13]"]
+    np.testing.assert_array_equal(store.offsets, [0, 3, 7, 7, 11, 15, 20])
+    assert store.vectors.raw is ROWS or np.shares_memory(store.vectors.raw, ROWS)
+    np.save(tmp_path / "book.npy", ROWS)
+    output = tmp_path / "s.safetensors"
+    words = ["prepare", str(tmp_path / "book.npy"), "--output", str(output)]
+    assert main(words) == 0
+    assert "one chain cannot be split; --max-length cuts it" in capsys.readouterr().out
+    assert main([*words, "--max-length", "10"]) == 0
+    assert "one chain" not in capsys.readouterr().out
+    cut = ChainStore.open(output)
+    assert (cut.ids, cut.metadata["max_length"]) == (["book[0:10]", "book[10:20]"], 10)
+    np.testing.assert_array_equal(cut.vectors[:], ROWS)
+    for wrong in ("1", "0", "-3"):
+        output.unlink(missing_ok=True)
+        assert main([*words, "--max-length", wrong]) == 2
+        assert f"max_length = {wrong}; expected a whole number of at least 2" in capsys.readouterr().err
+        assert not output.exists()

@@ -128,6 +128,7 @@ class FakeEncoder:
 
     def __init__(self, name: str, device: str) -> None:
         self.made.append(name)
+        self.name = name
 
     def encode(self, texts: list[str]) -> Any:
         return np.full((1, 16 if texts == ["fits"] else 7), 2.0)

@@ -86,9 +86,9 @@ def test_all_chains(trained_run, tmp_path):
 
 
 def test_all_chains_of_a_file_to_prepare_first(trained_run, tmp_path, capsys):
-    (tmp_path / "windows.npz").touch()
-    assert main(["evaluate", str(trained_run), "--split", "all", "--data", str(tmp_path / "windows.npz")]) == 2
-    assert "windows.npz' is no chain store; make one of it with `lvm-fast prepare`" in capsys.readouterr().err
+    (tmp_path / "rows.npy").touch()
+    assert main(["evaluate", str(trained_run), "--split", "all", "--data", str(tmp_path / "rows.npy")]) == 2
+    assert "rows.npy' is no chain store; make one of it with `lvm-fast prepare`" in capsys.readouterr().err
 
 
 def test_a_saved_model_needs_data(trained_run, tmp_path, capsys):

@@ -178,7 +178,7 @@ def test_a_report_that_cannot_be_saved_leaves_no_folder(tmp_path, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lvm_fast.evaluation.report.atomic_write_text", full)
+    monkeypatch.setattr("lvm_fast.evaluation.documents.atomic_write_text", full)
     with pytest.raises(OSError, match="No space left"):
         make_report(curve=[]).save(tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()

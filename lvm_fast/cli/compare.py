@@ -1,0 +1,131 @@
+"""`lvm-fast compare`: several models on one split and one pool -> one table and one picture."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import scoring
+
+if TYPE_CHECKING:
+    from ..data.store import ChainStore
+    from ..data.windows import Windows
+    from ..evaluation.compare import Contender
+    from ..training.recipe import Recipe
+    from ..training.runs import Run
+
+HELP = "score several models on the same queries and candidates, beside baselines and each other"
+
+_MANY = 0.01  # of the targets: some phrases stand in every collection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models", type=Path, nargs="+", help="training runs, checkpoints (.pt), folders of saved models or routers"
+    )
+    parser.add_argument("--against", type=Path, help="the model the others are compared with (default: the first)")
+    scoring.add_arguments(parser, "that run's")
+    parser.add_argument(
+        "--allow-leaks", action="store_true", help="also compare models that were trained on what is to be predicted"
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("comparison"),
+        help="where comparison.json, .md and .png go (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    import sys
+
+    from ..device import choose_device
+    from ..evaluation.compare import check_contenders, compare
+    from ..evaluation.compare_words import comparison_summary
+    from ..training.runs import open_run
+    from .warn import plain_warnings
+
+    device = choose_device(args.device)
+    reference = args.against or args.models[0]
+    paths = {path.absolute(): path for path in (*args.models, reference)}
+    runs = {path: open_run(shown, "compare") for path, shown in paths.items()}
+    base = runs[reference.absolute()]
+    recipe = scoring.scoring_recipe(args, base, "compare")
+    contenders = _contenders(list(runs.values()))
+    with plain_warnings():
+        windows, others = _windows(args, recipe, list(runs.values()))
+        check_contenders(contenders, windows)
+        held_out = recipe if args.split == "val" else None
+        for at, run in enumerate(runs.values()):
+            note = _leak(run, contenders[at].name, held_out, windows, args.allow_leaks)
+            contenders[at] = replace(contenders[at], note=note)
+    for contender in contenders:
+        contender.model.to(device)
+    comparison = compare(
+        contenders,
+        windows,
+        pool=args.pool,
+        against=contenders[list(runs).index(reference.absolute())].name,
+        seed=recipe.seed,
+        bootstrap=args.bootstrap,
+        batch_size=args.batch_size,
+        device=device,
+        distractors=others,
+        data_name=scoring.name_of_data(recipe, args.split),
+        progress=sys.stderr.isatty(),
+    )
+    written = comparison.save(args.output_dir)
+    print(comparison_summary(comparison))
+    print(f"\nWritten: {', '.join(map(str, written))}")
+    return 0
+
+
+def _contenders(runs: Sequence[Run]) -> list[Contender]:
+    """The runs, called by the last part of their path where that tells them apart."""
+    from ..evaluation.compare import Contender
+
+    short = [run.name for run in runs]
+    names = short if len(set(short)) == len(short) else [str(run.path) for run in runs]
+    return [
+        Contender(name, run.model, run.context_length, run.training_seconds, run.package_bytes)
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run]) -> tuple[Windows, ChainStore | None]:
+    """The queries: targets as far apart as the reference has them, contexts as long as any run can use."""
+    from ..data.windows import Windows
+
+    scored, others = scoring.scored_chains(recipe, args.split, "compare")
+    if isinstance(scored, Windows):
+        return scored, others
+    longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
+    length = recipe.context_length if args.context_length else longest
+    stride = recipe.val_stride or max(1, recipe.context_length // 2)
+    return Windows(scored, length, stride, recipe.min_length), others
+
+
+def _leak(run: Run, name: str, scored: Recipe | None, windows: Windows, allowed: bool) -> str | None:
+    """What a reader has to know of a run's training data; a warning says it too.
+
+    Raises:
+        ValueError: The run was trained on what is to be predicted, and that is not allowed.
+    """
+    from ..training.overlap import trained_share
+
+    share = None if run.recipe is None else trained_share(run.recipe, scored, windows)
+    if share == 0:
+        return None
+    if run.recipe is None or share is None:
+        note = "whether its training saw the chunks to predict is not known: its recipe or its data are not there"
+    else:
+        own = f"data {run.recipe.data!r}, seed {run.recipe.seed}, val_fraction {run.recipe.val_fraction}"
+        note = f"its training ({own}) saw {share:.1%} of the chunks to predict"
+        if share > _MANY and not allowed:
+            raise ValueError(f"compare: {name}: {note}; expected runs of one split by chain, or --allow-leaks")
+    warnings.warn(f"compare: {name}: {note}", stacklevel=2)
+    return note

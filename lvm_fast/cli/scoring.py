@@ -1,0 +1,102 @@
+"""What commands that score models have in common: which chains, which candidates, said in the same flags."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data.store import ChainStore
+    from ..data.windows import Windows
+    from ..training.recipe import Recipe
+    from ..training.runs import Run
+
+
+def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
+    """Add the flags.
+
+    Args:
+        whose: Whose settings are the defaults, such as "the run's".
+    """
+    parser.add_argument("--data", help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)")
+    parser.add_argument("--split", choices=("val", "all"), default="val", help="which chains to score (default: val)")
+    parser.add_argument(
+        "--pool",
+        type=_pool,
+        default="targets",
+        metavar="targets|store|N",
+        help="candidates: the targets (default), every chunk of the data, or a number of chunks",
+    )
+    run = f"(default: {whose}, else"
+    parser.add_argument("--context-length", type=int, metavar="N", help=f"most vectors a context holds {run} 100)")
+    parser.add_argument(
+        "--stride", type=int, metavar="N", help=f"vectors between targets {run} half the context length)"
+    )
+    parser.add_argument("--val-fraction", type=float, metavar="F", help=f"share held out, by chain {run} 0.1)")
+    parser.add_argument("--seed", type=int, metavar="N", help=f"seed of split, pool and intervals {run} 42)")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of chains (default: 1000)")
+    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+
+
+def _pool(text: str) -> str | int:
+    if text in ("targets", "store"):
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; expected targets, store or a number")
+    return int(text)
+
+
+def scoring_recipe(args: argparse.Namespace, run: Run, where: str) -> Recipe:
+    """The recipe that says what is scored: the one the model was trained with; what is given on the command line wins.
+
+    Raises:
+        ValueError: A flag does not fit, or there is neither a recipe nor --data.
+    """
+    from ..training.recipe import Recipe, read_setting
+
+    flags = {
+        "context_length": ("--context-length", args.context_length),
+        "val_stride": ("--stride", args.stride),
+        "val_fraction": ("--val-fraction", args.val_fraction),
+        "seed": ("--seed", args.seed),
+    }
+    given = {name: read_setting(name, value, flag) for name, (flag, value) in flags.items() if value is not None}
+    if args.data:
+        given |= {"data": args.data, "validation_data": None}
+    if run.recipe is not None:
+        return Recipe.from_dict({**vars(run.recipe), **given})
+    if not args.data:
+        raise ValueError(f"{where}: {run.path} is no training run, so --data has to say which chains to score")
+    known = {} if run.context_length is None else {"context_length": run.context_length}
+    return Recipe.from_dict({**known, **given})
+
+
+def scored_chains(recipe: Recipe, split: str, where: str) -> tuple[ChainStore | Windows, ChainStore | None]:
+    """The chains, or of a sequence file the windows, to score, and chains that only lend their chunks to larger pools.
+
+    Raises:
+        OSError: The data cannot be opened.
+        ValueError: It is of another kind, or does not split.
+    """
+    from ..data.given_windows import GivenWindows
+    from ..data.source import is_sequence_file, open_source
+    from ..training.data import load_data
+
+    if recipe.data != "sample" and not Path(recipe.data).exists():
+        raise FileNotFoundError(f"{where}: no chain store at {recipe.data!r}; say with --data where it is")
+    if split == "all":
+        if is_sequence_file(recipe.data):
+            return GivenWindows.of_sequences(recipe.data), None
+        return open_source(recipe.data, f"{where}: data"), None
+    data = load_data(recipe)
+    if isinstance(data.validation, GivenWindows):
+        return data.validation, None
+    return data.validation.store, data.training.store
+
+
+def name_of_data(recipe: Recipe, split: str) -> str:
+    """What reports call the data."""
+    own = recipe.validation_data if split == "val" else None
+    return str(own or recipe.data)

@@ -1,0 +1,229 @@
+"""Several models on one split and one pool: the same queries, the same candidates, differences in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data.windows import Windows
+from ..inference.router import Router
+from ..suggest import unknown_name
+from .documents import save_documents
+from .evaluate import evaluate
+from .latency import Latency, latencies
+from .report import MODEL, Interval, Report
+
+if TYPE_CHECKING:
+    from ..data.store import ChainStore
+    from ..models.base import LatentVectorModel
+    from ..scoring import VectorBank
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model to compare, and what is known of it.
+
+    Attributes:
+        name: What it is called.
+        model: The model or router.
+        context_length: The most vectors it is to see, those it was trained on; all there are unless given.
+        training_seconds: How long it was trained.
+        package_bytes: Size of its Core ML package.
+        note: What a reader has to know, such as that it may have seen the queries.
+    """
+
+    name: str
+    model: LatentVectorModel | Router
+    context_length: int | None = None
+    training_seconds: float | None = None
+    package_bytes: int | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a contender or a baseline reaches, and its distance from the reference, by metric.
+
+    Fractions in [0, 1] (cosines in [-1, 1]) with 95% intervals, which are None where there are fewer than two chains.
+
+    Attributes:
+        scores: hits, mrr, mean_cosine and direction_margin; of chance, hits and mrr.
+        intervals: Of the scores; empty for chance.
+        differences: The scores minus those of the reference, in pairs; empty for the reference and chance.
+        difference_intervals: Of the differences.
+    """
+
+    scores: dict[str, float]
+    intervals: dict[str, Interval | None]
+    differences: dict[str, float]
+    difference_intervals: dict[str, Interval | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender's row.
+
+    Attributes:
+        context_length: The most vectors it saw.
+        latency: Of one prediction at a time.
+        note: As the contender's, like what is not explained here.
+    """
+
+    name: str
+    model_type: str
+    parameters: int
+    context_length: int
+    training_seconds: float | None
+    package_bytes: int | None
+    note: str | None
+    latency: Latency
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        against: The name of the reference, which the differences are from.
+        entries: A row for each contender, in the order they were given.
+        baselines: The figures of copy_last, recency_mean and chance.
+        report: The report on the reference; its pool, queries and data are everybody's.
+    """
+
+    against: str
+    entries: list[Entry]
+    baselines: dict[str, Figures]
+    report: Report
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        shared = self.report.to_dict()
+        own = {"hits", "mrr", "mean_cosine", "direction_margin", "model_type", "curve", "production_targets"}
+        return {
+            "against": self.against,
+            "runs": [{**asdict(entry), "latency": entry.latency._asdict()} for entry in self.entries],
+            "baselines": {name: asdict(figures) for name, figures in self.baselines.items()},
+            **{key: value for key, value in shared.items() if key not in own | {"baselines", "intervals"}},
+        }
+
+    def to_markdown(self, picture: str | None = None) -> str:
+        """The comparison in words and tables.
+
+        Args:
+            picture: File name of the picture to show, relative to the document.
+        """
+        from .compare_words import comparison_in_words
+
+        return comparison_in_words(self, picture)
+
+    def save(self, folder: str | Path, name: str = "comparison") -> list[Path]:
+        """Write ``comparison.json``, ``.md`` and, with matplotlib, ``.png``; see `Report.save`."""
+        from .compare_plot import save_comparison
+
+        return save_documents(folder, name, self.to_dict(), self.to_markdown, lambda path: save_comparison(self, path))
+
+
+_RIVAL = "contender "
+
+
+def compare(
+    contenders: Sequence[Contender],
+    store: ChainStore | Windows,
+    context_length: int | None = None,
+    pool: str | int | VectorBank = "targets",
+    *,
+    against: str | None = None,
+    stride: int | None = None,
+    min_length: int = 7,
+    timed: int = 20,
+    **options: Any,
+) -> Comparison:
+    """Score models on the same queries and candidates, beside the baselines and each other.
+
+    Every contender is asked every query. One that was trained on shorter contexts sees the last vectors of each.
+
+    Args:
+        contenders: At least one, of one input_dim, all called differently.
+        store: Held-out chains, or windows over them, as `evaluate` takes them.
+        context_length: Most context vectors a window has; the longest context of a contender, or 100, unless given.
+        pool: The candidates, as `evaluate` takes them.
+        against: The name of the contender that the others are compared with; the first unless given.
+        stride, min_length: As `evaluate` takes them.
+        timed: Contexts to time, one at a time, spread evenly over all lengths.
+        **options: Everything else that `evaluate` takes but rivals.
+
+    Raises:
+        ValueError: Names or dimensions do not fit, or as `evaluate`.
+    """
+    by_name = {contender.name: contender for contender in contenders}
+    if len(by_name) < max(1, len(contenders)):
+        names = ", ".join(contender.name for contender in contenders)
+        raise ValueError(f"compare: contenders are called {names or 'nothing'}; expected at least one, no name twice")
+    if against is not None and against not in by_name:
+        raise ValueError(f"compare: against: {unknown_name('contender', against, by_name)}")
+    reference = contenders[0].name if against is None else against
+    windows = store
+    if not isinstance(windows, Windows):
+        longest = max((length for contender in contenders if (length := _reach(contender))), default=100)
+        windows = Windows(windows, context_length or longest, stride, min_length)
+    check_contenders(contenders, windows)
+    models = {contender.name: _limited(contender, windows.context_length) for contender in contenders}
+    rivals = {_RIVAL + name: model for name, model in models.items() if name != reference}
+    report = evaluate(models[reference], windows, pool=pool, rivals=rivals, curve=False, **options)
+    times = latencies(models, windows, timed)
+    entries = [
+        Entry(
+            name=contender.name,
+            model_type=contender.model.model_type,
+            parameters=sum(parameter.numel() for parameter in contender.model.parameters()),
+            context_length=min(_reach(contender) or windows.context_length, windows.context_length),
+            training_seconds=contender.training_seconds,
+            package_bytes=contender.package_bytes,
+            note=contender.note,
+            latency=times[contender.name],
+            figures=_figures(report, MODEL if contender.name == reference else _RIVAL + contender.name),
+        )
+        for contender in contenders
+    ]
+    others = [name for name in report.baselines if not name.startswith(_RIVAL)]
+    return Comparison(reference, entries, {name: _figures(report, name) for name in others}, report)
+
+
+def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
+    """Raise ValueError for the first contender that does not read vectors of the windows' width."""
+    for contender in contenders:
+        dim, expected = contender.model.input_dim, windows.store.dim
+        if dim != expected:
+            raise ValueError(f"compare: {contender.name} reads {dim} dimensions; expected {expected}, as the data has")
+
+
+def _reach(contender: Contender) -> int | None:
+    """The most vectors a contender sees, as far as that is known."""
+    if contender.context_length is None and isinstance(contender.model, Router):
+        return max(contender.model.arms)
+    return contender.context_length
+
+
+def _limited(contender: Contender, longest: int) -> LatentVectorModel | Router:
+    """The model, kept from seeing more than it was trained on: a router of one arm does that."""
+    reach, model = _reach(contender), contender.model
+    return model if reach is None or reach >= longest or isinstance(model, Router) else Router({reach: model})
+
+
+def _figures(report: Report, name: str) -> Figures:
+    """The report has the reference minus the others; this has the others minus the reference."""
+    scores, mine = report.scores[name], report.scores[MODEL]
+    pairs = report.intervals.get(f"{MODEL} - {name}", {})
+    return Figures(
+        scores=scores,
+        intervals=report.intervals.get(name, {}),
+        differences={metric: scores[metric] - mine[metric] for metric in pairs},
+        difference_intervals={metric: None if ends is None else _negated(ends) for metric, ends in pairs.items()},
+    )
+
+
+def _negated(ends: Interval) -> Interval:
+    return 0.0 - ends[1], 0.0 - ends[0]  # -0.0 would show

@@ -1,0 +1,62 @@
+"""How long one prediction takes: one context at a time, as a user waits for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..data.windows import Windows
+
+
+class Latency(NamedTuple):
+    """Milliseconds a prediction at batch 1.
+
+    Attributes:
+        median_ms, mean_ms: Over the contexts timed.
+        contexts: How many those are.
+        vectors: Vectors of the median one.
+    """
+
+    median_ms: float
+    mean_ms: float
+    contexts: int
+    vectors: int
+
+
+def latencies(models: Mapping[str, Any], windows: Windows, contexts: int = 40) -> dict[str, Latency]:
+    """Time ``model.predict`` of every model on the same contexts, which are spread evenly over all lengths there are.
+
+    The models take turns at each context, so that a busy moment of the machine hits all of them. Each makes two
+    predictions beforehand, which pack its weights.
+
+    Args:
+        models: Models and routers by name.
+        windows: Where the contexts come from.
+        contexts: How many contexts, at most those there are.
+
+    Raises:
+        ValueError: `contexts` is below 1.
+    """
+    if contexts < 1:
+        raise ValueError(f"latencies: contexts = {contexts}; expected at least 1")
+    by_length = np.argsort(windows.lengths, kind="stable")
+    chosen = by_length[np.unique(np.linspace(0, len(by_length) - 1, contexts).round().astype(np.int64))]
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for model in models.values():
+        for window in chosen[[0, -1]]:  # a router has another arm for each
+            model.predict(windows.batch([window]).context)
+    for window in chosen:
+        context = windows.batch([window]).context  # (1, n, D)
+        for name, model in models.items():
+            started = time.perf_counter()
+            model.predict(context)
+            seconds[name].append(time.perf_counter() - started)
+    vectors = int(np.median(windows.lengths[chosen]))
+    return {
+        name: Latency(1e3 * float(np.median(own)), 1e3 * float(np.mean(own)), len(own), vectors)
+        for name, own in seconds.items()
+    }

@@ -1,0 +1,268 @@
+"""`Router`: several models behind one door; a context's length, and how sure the quickest is, say which answers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..kernels import reconstruct
+from ..models.base import LatentVectorModel
+from ..models.recurrence import last_valid
+from ..scoring import VectorBank
+from .predictor import as_tensor, check_context, check_finite
+
+UNITS = {"vectors": 1, "tokens": 20}  # how many make a vector
+
+Ask = Callable[[LatentVectorModel, Tensor, Tensor | None], Tensor]  # arm, (b, n, D), lengths (b,) -> (b, D)
+
+
+class Routed(NamedTuple):
+    """What came of a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
+
+    answers: Tensor
+    arms: NDArray[np.int64]
+
+
+class Router(nn.Module):
+    """Models ("arms") that share the work by the length of the context.
+
+    A context goes to the arm with the smallest limit that it does not exceed, and what exceeds all limits goes to the
+    arm with the largest. An arm never sees more vectors than its limit: of a longer context, the last ones.
+
+    With a `threshold`, a longer context is first asked of the first arm (the quick one), on its last vectors. Where the
+    prediction's best score in `bank` leads the second best by at least the threshold, it stands; else the arm of the
+    context's length answers. `calibrate_router` finds a threshold on held-out chains; 0 leaves everything to the first
+    arm.
+
+    Attributes:
+        arms: The models by the most vectors they see, ascending.
+        unit: "vectors" or "tokens", as the limits were given.
+        bank: The candidates that uncertainty is measured against, or None.
+        threshold: The least lead of a sure answer, or None to route by length alone.
+        input_dim: Width D of the vectors.
+        metrics: What is known of its quality (percent, with the pool); empty if nothing is.
+    """
+
+    model_type = "router"
+
+    def __init__(
+        self,
+        arms: Mapping[int, LatentVectorModel],
+        unit: str = "vectors",
+        *,
+        bank: VectorBank | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        """Make a router of trained models.
+
+        Args:
+            arms: Models of one input_dim by the longest context each is for, in vectors or tokens.
+            unit: What the limits count: "vectors", or "tokens", of which 20 make a vector.
+            bank: (N, D) vectors that the first arm's predictions are scored against, N at least 2.
+            threshold: As above; needs a bank.
+
+        Raises:
+            ValueError: A limit, a model, the unit, the bank or the threshold does not fit.
+        """
+        super().__init__()
+        if unit not in UNITS:
+            raise ValueError(f"Router: unit = {unit!r}; expected {' or '.join(map(repr, UNITS))}")
+        self.unit = unit
+        self.limits = _checked_limits(arms, UNITS[unit])
+        size = UNITS[unit]
+        self.arms = {limit // size: _checked_arm(limit, limit // size, arms[limit]) for limit in self.limits}
+        for longest, arm in self.arms.items():
+            self.add_module(f"arm_{longest}", arm)
+        first, *others = self.arms.values()
+        for arm in others:
+            if arm.input_dim != first.input_dim:
+                raise ValueError(
+                    f"Router: arms read {first.input_dim} and {arm.input_dim} dimensions; expected the same of all"
+                )
+        self.input_dim: int = first.input_dim
+        self.metrics: dict[str, Any] = {}
+        self.bank: VectorBank | None = None
+        self.threshold: float | None = None
+        self.trust(bank, threshold)
+
+    def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
+        """Set what the first arm's sureness is measured against, and from where on its answers stand.
+
+        Raises:
+            ValueError: The bank is of another width or holds a single vector, the threshold is no finite number of
+                at least 0, or there is no bank for it.
+        """
+        if bank is not None and (bank.dim != self.input_dim or len(bank) < 2):
+            raise ValueError(
+                f"Router: bank holds {len(bank)} vectors of {bank.dim} dimensions; expected at least 2 of "
+                f"{self.input_dim}, as the arms read"
+            )
+        if threshold is not None:
+            is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+            if not is_number or not 0 <= threshold < math.inf:
+                raise ValueError(f"Router: threshold = {threshold!r}; expected a finite number of at least 0, or None")
+            if bank is None:
+                raise ValueError("Router: a threshold needs a bank, the vectors that predictions are scored against")
+        self.bank, self.threshold = bank, None if threshold is None else float(threshold)
+
+    def route(self, lengths: Any) -> NDArray[np.int64]:
+        """The arm that contexts of these lengths, in vectors (B,), belong to: places in `arms`, (B,) int64."""
+        places = np.searchsorted(list(self.arms), np.asarray(lengths), side="left")
+        return np.minimum(places, len(self.arms) - 1).astype(np.int64)
+
+    def margins(self, predictions: Tensor) -> NDArray[np.float32]:
+        """By how much the best score of each prediction (B, D) in the bank leads the second best: (B,), at least 0."""
+        if self.bank is None:
+            raise ValueError("Router.margins: the router has no bank; expected one to score predictions against")
+        scores, _ = self.bank.topk(predictions.detach().float(), 2)
+        margins: NDArray[np.float32] = scores[:, 0] - scores[:, 1]
+        return margins
+
+    def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Deltas (B, D) for contexts (B, N, D), right-padded where `lengths` (B,) is given, as models give them."""
+        return self.routed(context, lengths).answers
+
+    def routed(self, context: Tensor, lengths: Tensor | None = None) -> Routed:
+        """As `forward`, and which arm gave each delta.
+
+        Raises:
+            ValueError: The context or the lengths do not fit.
+        """
+
+        def ask(arm: LatentVectorModel, part: Tensor, counts: Tensor | None) -> Tensor:
+            delta: Tensor = arm(part, counts)
+            return delta
+
+        def unit(delta: Tensor) -> Tensor:
+            return reconstruct(last_valid(context, lengths), delta)
+
+        check_context(self.model_type, self.input_dim, context, lengths)
+        return self._routed(context, lengths, ask, unit)
+
+    @overload
+    def predict(self, context: Tensor, lengths: Any = None, weights: str = "float32") -> Tensor: ...
+    @overload
+    def predict(self, context: NDArray[Any], lengths: Any = None, weights: str = "float32") -> NDArray[np.float32]: ...
+
+    def predict(
+        self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
+    ) -> Tensor | NDArray[np.float32]:
+        """Predict the next vector, each row by the arm of its own length.
+
+        Args:
+            context: (B, N, D), a tensor or a numpy array of any float dtype, right-padded where `lengths` is given.
+            lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
+            weights: Precision of the arms' weights, as `LatentVectorModel.predict` takes it; every arm must offer it.
+
+        Returns:
+            Unit next vectors (B, D), float32, a tensor or a numpy array as the context was.
+
+        Raises:
+            ValueError: As `LatentVectorModel.predict`.
+        """
+        given = as_tensor(context)
+        counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
+        check_context(self.model_type, self.input_dim, given, counts)
+        check_finite(given, counts)
+
+        def ask(arm: LatentVectorModel, part: Tensor, counts: Tensor | None) -> Tensor:
+            return arm.predict(part, counts, weights)
+
+        with torch.no_grad():
+            predicted = self._routed(given, counts, ask, lambda answers: answers).answers
+        if isinstance(context, Tensor):
+            return predicted
+        array: NDArray[np.float32] = predicted.numpy()
+        return array
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Save ``router.json``, a model card, the bank if there is one, and each arm in a folder of its own.
+
+        The folder appears as a whole; a router that is there already is replaced.
+
+        Raises:
+            FileExistsError: The folder holds something that is no router.
+            OSError: The folder cannot be written, or the disk is full.
+        """
+        from .router_folder import save_router
+
+        save_router(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Router:
+        """Load a router onto the CPU, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: The folder holds no router, or an arm of it is missing.
+            ValueError: A file is damaged, or the parts do not fit together.
+        """
+        from .router_folder import load_router
+
+        return load_router(folder)
+
+    def _routed(self, context: Tensor, lengths: Tensor | None, ask: Ask, unit: Callable[[Tensor], Tensor]) -> Routed:
+        rows, longest, _ = context.shape
+        counts = np.full(rows, longest) if lengths is None else lengths.cpu().numpy()
+        arms = self.route(counts)
+        waiting = np.ones(rows, np.bool_)
+        parts: list[tuple[NDArray[np.int64], Tensor]] = []
+        if self.threshold is not None and arms.any():
+            first = self._ask(0, context, counts, ask)
+            parts.append((np.arange(rows), first))
+            arms[self.margins(unit(first)) >= self.threshold] = 0
+            waiting = arms > 0
+        for arm in np.unique(arms[waiting]).tolist():
+            chosen = np.flatnonzero(waiting & (arms == arm))
+            own = context if len(chosen) == rows else context[torch.from_numpy(chosen).to(context.device)]
+            parts.append((chosen, self._ask(arm, own, counts[chosen], ask)))
+        answers = parts[0][1].new_empty((rows, self.input_dim))
+        for chosen, part in parts:
+            answers[torch.from_numpy(chosen).to(part.device)] = part
+        return Routed(answers, arms)
+
+    def _ask(self, place: int, context: Tensor, counts: NDArray[np.int64], ask: Ask) -> Tensor:
+        """One arm's answers for contexts (b, N, D), of which it sees its last vectors."""
+        longest, arm = list(self.arms.items())[place]
+        seen = np.minimum(counts, longest)  # (b,)
+        most = int(seen.max())
+        if (counts == counts[0]).all():
+            return ask(arm, context[:, counts[0] - most : counts[0]], None)
+        steps = (counts - seen)[:, None] + np.arange(most)  # (b, most); beyond a row's end stands its last vector
+        places = torch.from_numpy(np.minimum(steps, counts[:, None] - 1)).to(context.device)
+        rows = torch.arange(len(context), device=context.device)[:, None]
+        return ask(arm, context[rows, places], torch.from_numpy(seen).to(context.device))
+
+
+def _checked_limits(arms: Any, unit: int) -> list[int]:
+    """The limits of the arms, ascending."""
+    if not isinstance(arms, Mapping) or not arms:
+        got = "empty" if isinstance(arms, Mapping) else f"a {type(arms).__name__}"
+        raise ValueError(f"Router: arms is {got}; expected models by the longest context of each: {{100: fast}}")
+    for limit in arms:
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < unit:
+            raise ValueError(f"Router: arms has the limit {limit!r}; expected a whole number of at least {unit}")
+    limits = sorted(arms)
+    for limit, following in pairwise(limits):
+        if limit // unit == following // unit:
+            both = f"{limit} and {following}, both {limit // unit} vectors"
+            raise ValueError(f"Router: arms has the limits {both}; expected different ones")
+    return limits
+
+
+def _checked_arm(limit: int, longest: int, arm: Any) -> LatentVectorModel:
+    if not isinstance(arm, LatentVectorModel):
+        raise ValueError(
+            f"Router: arms[{limit}] is a {type(arm).__name__}; expected a model, as create_model makes them"
+        )
+    most = getattr(arm, "max_context", None)
+    if most is not None and most < longest:
+        raise ValueError(f"Router: arms[{limit}] reads at most {most} vectors; expected a model that reads {longest}")
+    return arm

@@ -1,0 +1,118 @@
+"""A router on disk: one folder with ``router.json``, the bank, and a folder for each arm."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..files import atomic_folder, made_folder
+from ..models.base import LatentVectorModel
+from ..models.pretrained import load_model
+from ..models.saving import CARD
+from ..scoring import VectorBank
+from .router import Router
+
+ROUTER, BANK = "router.json", "bank.safetensors"
+
+
+def save_router(router: Router, folder: str | os.PathLike[str]) -> None:
+    """Save a router as one folder; see `Router.save_pretrained`."""
+    place = Path(folder)
+    if place.exists() and not (place / ROUTER).exists() and (place.is_file() or any(place.iterdir())):
+        raise FileExistsError(errno.EEXIST, "holds something that is no router; choose another folder", str(folder))
+    arms = {limit: f"arm-{limit}" for limit in router.limits}
+    described = {
+        "unit": router.unit,
+        "arms": arms,
+        "threshold": router.threshold,
+        "bank": BANK if router.bank is not None else None,
+        "metrics": router.metrics,
+        "lvm_fast_version": __version__,
+    }
+    with made_folder(place.absolute().parent), atomic_folder(place, overwrite=True) as temporary:
+        for name, arm in zip(arms.values(), router.arms.values(), strict=True):
+            arm.save_pretrained(temporary / name)
+        if router.bank is not None:
+            router.bank.save(temporary / BANK)
+        (temporary / CARD).write_text(_card(router), encoding="utf-8")
+        (temporary / ROUTER).write_text(json.dumps(described, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def load_router(folder: str | os.PathLike[str]) -> Router:
+    """Load a router from its folder; see `Router.load`."""
+    place = Path(folder) / ROUTER
+    if not place.exists():
+        raise FileNotFoundError(f"Router.load: no router at {os.fspath(folder)!r}; expected a folder with {ROUTER}")
+    try:
+        described = json.loads(place.read_text(encoding="utf-8"))
+        names = {int(limit): _inside(folder, name) for limit, name in described["arms"].items()}
+        unit, threshold, bank = (described[key] for key in ("unit", "threshold", "bank"))
+        bank = None if bank is None else _inside(folder, bank)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{place}: expected JSON with 'unit', 'arms', 'threshold' and 'bank'") from error
+    arms = {limit: load_model(name) for limit, name in names.items()}
+    opened = None if bank is None else VectorBank.open(bank)
+    try:
+        router = Router(arms, unit, bank=opened, threshold=threshold)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    metrics = described.get("metrics")
+    router.metrics = dict(metrics) if isinstance(metrics, dict) else {}
+    return router.eval()
+
+
+def load_predictor(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
+    """Load a router's folder, or whatever `load_model` takes. Raises what `Router.load` and `load_model` raise."""
+    return load_router(path) if (Path(path) / ROUTER).exists() else load_model(path)
+
+
+def _inside(folder: str | os.PathLike[str], name: Any) -> Path:
+    """A part of the folder; raises ValueError for a name that leads out of it."""
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a part")
+    return Path(folder) / name
+
+
+def _card(router: Router) -> str:
+    dim = router.input_dim
+    rows = "\n".join(
+        f"| {longest} | {arm.model_type} | {sum(parameter.numel() for parameter in arm.parameters()):,} |"
+        for longest, arm in router.arms.items()
+    )
+    return f"""---
+library_name: lvm_fast
+tags: [latent-vector-model, router]
+---
+# A router of latent vector models
+
+Each context of N text-chunk embeddings (N x {dim}) goes to the arm for its length, which predicts the embedding of
+the next chunk. Saved by lvm_fast {__version__}.
+
+| contexts of up to (vectors) | model | parameters |
+|---|---|---|
+{rows}
+
+What is longer than all of these goes to the last arm. Of a context too long for it, an arm sees the last vectors.
+{_sureness(router)}
+## How to use it
+```python
+import lvm_fast as lf
+
+router = lf.Router.load("path/to/this/folder")
+next_vector = router.predict(context)  # context (B, N, {dim}), oldest vector first -> unit vectors (B, {dim})
+```
+Use the same text encoder as in training. `lvm-fast evaluate` says how often each arm answers, how quickly and how well.
+"""
+
+
+def _sureness(router: Router) -> str:
+    if router.threshold is None or router.bank is None:
+        return ""
+    return (
+        "\nEach longer context is first asked of the first arm, whose answer stands where its best score among "
+        f"{len(router.bank):,} vectors leads the second best by at least {router.threshold:.4g}.\n"
+    )

@@ -1,0 +1,91 @@
+"""What a trained model's folder tells: the model, its recipe, its history, the package made of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import size_of
+from ..inference.router import Router
+from ..inference.router_folder import load_predictor
+from ..models.base import LatentVectorModel
+from ..models.pretrained import BEST_CHECKPOINT
+from .checkpoint import HISTORY
+from .recipe import Recipe
+from .run_folder import RECIPE
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model on disk, wherever it came from.
+
+    Attributes:
+        path: As it was named: a training run, a checkpoint, or the folder of a saved model or a router.
+        folder: That folder, or the checkpoint's.
+        model: The model or router, on the CPU, in evaluation mode.
+        recipe: How it was trained, where a recipe lies beside it.
+        history: A row an epoch, where a history lies beside it.
+    """
+
+    path: Path
+    folder: Path
+    model: LatentVectorModel | Router
+    recipe: Recipe | None
+    history: list[dict[str, Any]] | None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path that says which one it is."""
+        path = self.path.absolute()
+        return path.parent.name if path.name == BEST_CHECKPOINT else path.name
+
+    @property
+    def context_length(self) -> int | None:
+        """The most vectors it is meant to see: by its recipe, or its largest limit; None where nothing tells."""
+        if isinstance(self.model, Router):
+            return max(self.model.arms)
+        return self.recipe.context_length if self.recipe else None
+
+    @property
+    def training_seconds(self) -> float | None:
+        """What its epochs took, validation left out."""
+        return sum(row["seconds"] for row in self.history) if self.history else None
+
+    @property
+    def package_bytes(self) -> int | None:
+        """The size of the newest Core ML package in its folder."""
+        packages = sorted(self.folder.glob("*.mlpackage"), key=lambda package: package.stat().st_mtime)
+        return size_of(packages[-1]) if packages else None
+
+
+def open_run(path: Path, where: str) -> Run:
+    """Load a model and what lies beside it.
+
+    Args:
+        path: A training run, a checkpoint (.pt), or the folder of a saved model or a router.
+        where: What messages begin with, such as "evaluate".
+
+    Raises:
+        FileNotFoundError: There is no model.
+        ValueError: A file is damaged.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        raise FileNotFoundError(f"{where}: {path} is empty; expected a training run, or a saved model or router")
+    if (path / RECIPE).exists() and not (path / BEST_CHECKPOINT).exists():
+        raise FileNotFoundError(f"{where}: the run in {path} has no {BEST_CHECKPOINT}: it has not finished an epoch")
+    folder = path if path.is_dir() else path.parent
+    recipe = Recipe.from_yaml(folder / RECIPE) if (folder / RECIPE).exists() else None
+    return Run(path, folder, load_predictor(path), recipe, _history(folder, where))
+
+
+def _history(folder: Path, where: str) -> list[dict[str, Any]] | None:
+    path = folder / HISTORY
+    if not path.exists():
+        return None
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where}: {path} is no training history: {error}") from error
+    return rows

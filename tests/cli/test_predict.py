@@ -1,0 +1,159 @@
+"""`lvm-fast predict`: a text or vectors -> the model's next vector -> the chunks nearest to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lvm_fast as lf
+from lvm_fast import cli
+from lvm_fast.data.documents import Document
+from lvm_fast.data.encode import encode_context, encode_documents
+from lvm_fast.data.search import search
+
+DIM = 8
+SENTENCES = [f"Sentence number {i} speaks of matter {i * i % 17} and no other." for i in range(30)]
+
+
+class FakeEncoder:
+    """A vector for each text, drawn from its hash; a token a word."""
+
+    max_tokens = None
+
+    def __init__(self, name: str = "fake", device: str = "cpu") -> None:
+        self.name = name
+        self.asked: list[str] = []
+
+    def encode(self, texts: list[str]) -> Any:
+        self.asked += texts
+        width = 5 if self.name == "narrow" else DIM
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") for text in texts]
+        return np.stack([3 * np.random.default_rng(seed).standard_normal(width) for seed in seeds])
+
+    def count_tokens(self, words: list[str]) -> list[int]:
+        return [1] * len(words)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with its texts, a saved model, a router, and a text to go on from."""
+    monkeypatch.setattr("lvm_fast.data.sentence_encoder.SentenceEncoder", FakeEncoder)
+    monkeypatch.chdir(tmp_path)
+    documents = [Document("a.txt", " ".join(SENTENCES[:20])), Document("b.txt", " ".join(SENTENCES[20:]))]
+    encode_documents(documents, FakeEncoder(), "my.safetensors", chunk_tokens=10, dtype="float32", progress=False)
+    torch.manual_seed(0)
+    model = lf.create_model("memory_gru", input_dim=DIM, hidden_dim=6, num_layers=1, memory_slots=4)
+    model.save_pretrained("model")
+    lf.Router({4: model, 50: model}).save_pretrained("router")
+    Path("doc.txt").write_text(" ".join(SENTENCES[5:12]))
+    return tmp_path
+
+
+def run(capsys: Any, *words: Any) -> str:
+    assert cli.main(["predict", *map(str, words)]) == 0
+    return str(capsys.readouterr().out)
+
+
+def expected(rows: Any, k: int = 3) -> list[int]:
+    store = lf.ChainStore.open("my.safetensors")
+    return [hit.chunk for hit in search(store, lf.load_model("model").predict(rows[None]), k)[0]]
+
+
+def test_a_text_is_continued_by_the_nearest_chunks(place: Path, capsys: Any) -> None:
+    shown = run(capsys, "model", "--text", "doc.txt", "--data", "my.safetensors", "-k", 3)
+    rows, held = encode_context(Document("doc", Path("doc.txt").read_text()), FakeEncoder(), 100, 10)
+    assert len(rows) == held == 7
+    head, _, *lines = shown.splitlines()
+    assert head == "memory_gru read 7 chunks of doc.txt; next may come:"
+    assert lines[0].split() == ["rank", "score", "chunk", "position", "chain"]
+    assert [int(line.split()[2]) for line in lines[1::2]] == expected(rows)
+    assert all("speaks of matter" in line for line in lines[2::2])
+
+
+def test_json_is_that_of_search(place: Path, capsys: Any) -> None:
+    found = json.loads(run(capsys, "model", "--text", "doc.txt", "--data", "my.safetensors", "--json", "-k", 2))
+    assert [hit.keys() for hit in found[0]] == [{"score", "chunk", "chain", "position", "text"}] * 2
+    assert "\x1b" not in str(found)
+
+
+@pytest.mark.parametrize(("words", "used"), [([], 7), (["--context-length", "3"], 3)])
+def test_vectors_go_on_too(place: Path, capsys: Any, words: list[str], used: int) -> None:
+    rows = lf.ChainStore.open("my.safetensors").vectors[3:10]
+    np.save("v.npy", rows.astype(np.float64))
+    arguments = ["model", "--vectors", "v.npy", "--data", "my.safetensors", "-k", 3, *words]
+    assert [hit["chunk"] for hit in json.loads(run(capsys, *arguments, "--json"))[0]] == expected(rows[-used:])
+    said = "7 chunks of v.npy" if used == 7 else "the last 3 of 7 chunks of v.npy"
+    assert run(capsys, *arguments).startswith(f"memory_gru read {said}; next may come:\n\n")
+
+
+def test_a_router_predicts(place: Path, capsys: Any) -> None:
+    words = ["--text", "doc.txt", "--data", "my.safetensors", "-k", 3, "--json"]
+    assert run(capsys, "router", *words) == run(capsys, "model", *words)
+    assert run(capsys, "router", *words[:-1]).startswith("router read 7 chunks")
+
+
+def test_the_encoder_reads_only_what_the_model_does(place: Path) -> None:
+    encoder = FakeEncoder()
+    rows, held = encode_context(Document("d", chunks=tuple(SENTENCES)), encoder, 4)
+    assert (rows.shape, held, encoder.asked) == ((4, DIM), 30, SENTENCES[-4:])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+
+
+def test_another_precision(place: Path, capsys: Any) -> None:
+    words = ["model", "--text", "doc.txt", "--data", "my.safetensors", "-k", 1, "--json"]
+    scores = [json.loads(run(capsys, *words, "--weights", kind))[0][0]["score"] for kind in ("float32", "int8")]
+    assert scores[0] != scores[1] == pytest.approx(scores[0], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "--text", "doc.txt"], "no model at 'nowhere'"),
+        (["hollow", "--text", "doc.txt"], "predict: hollow is empty"),
+        (["model", "--text", "none.txt"], "none.txt"),
+        (["model", "--text", "blank.txt"], "blank.txt: holds no text"),
+        (["model", "--text", "two.jsonl"], "two.jsonl holds 2 documents; expected one"),
+        (["model", "--text", "doc.txt", "-k", "0"], "k = 0"),
+        (["model", "--text", "doc.txt", "--context-length", "0"], "--context-length = 0; expected at least 1"),
+        (["model", "--text", "doc.txt", "--weights", "int4"], "weights = 'int4'"),
+        (
+            ["model", "--text", "doc.txt", "--encoder", "narrow"],
+            "narrow gives vectors of 5 numbers; the store's have 8",
+        ),
+        (["model", "--text", "doc.txt", "--device", "abacus"], "abacus"),
+        (["wide", "--text", "doc.txt"], "predict: the store has 8 dimensions; expected 9, as the model reads"),
+        (["model", "--vectors", "v.npy", "--encoder", "x"], "--encoder encodes a --text; there is none"),
+        (["model", "--vectors", "nan.npy"], "context[0, 1] holds NaN"),
+        (["model", "--vectors", "narrow.npy"], "expected shape (B, 8) or (8,), got (3, 5)"),
+        (["model", "--vectors", "none.npy"], "none.npy"),
+    ],
+)
+def test_bad_input_is_one_line(place: Path, capsys: Any, words: list[str], message: str) -> None:
+    Path("hollow").mkdir()
+    Path("blank.txt").write_text(" \n")
+    Path("two.jsonl").write_text('{"id": "a", "text": "x"}\n{"id": "b", "text": "y"}\n')
+    lf.create_model("memory_gru", input_dim=9, hidden_dim=6, num_layers=1, memory_slots=4).save_pretrained("wide")
+    rows = np.ones((3, DIM), np.float32)
+    np.save("v.npy", rows)
+    np.save("nan.npy", rows * [[1], [np.nan], [1]])
+    np.save("narrow.npy", rows[:, :5])
+    assert cli.main(["predict", *words, "--data", "my.safetensors"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("lvm-fast: error: ")
+    assert len(error.splitlines()) == 1
+
+
+def test_a_store_without_an_encoder_needs_one(place: Path, capsys: Any) -> None:
+    store = lf.ChainStore.open("my.safetensors")
+    lf.ChainStore.write("bare.safetensors", store.vectors[:], store.offsets)
+    words = ["predict", "model", "--text", "doc.txt", "--data", "bare.safetensors"]
+    assert cli.main(words) == 2
+    assert "does not say what it was encoded with; name it with --encoder" in capsys.readouterr().err
+    assert cli.main([*words, "--encoder", "fake"]) == 0

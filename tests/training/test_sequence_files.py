@@ -1,0 +1,119 @@
+"""Training on the reference's sequence files: their windows as they are, with a count of what leaks."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from lvm_fast.cli import main
+from lvm_fast.data.given_windows import GivenWindows
+from lvm_fast.data.leakage import leakage
+from lvm_fast.evaluation.evaluate import evaluate
+from lvm_fast.training.data import load_data
+from lvm_fast.training.trainer import train
+
+LENGTH, STEP = 12, 6
+WARNING = "validation windows share vectors with training windows"
+
+
+@pytest.fixture
+def sequences(store, tmp_path):
+    """Windows over the whole array, across its chains, as the reference cuts them: 92 of them."""
+    rows = store.vectors[:]
+    starts = np.arange(0, len(rows) - LENGTH, STEP)
+    contexts = np.stack([rows[at : at + LENGTH] for at in starts])
+    np.savez(tmp_path / "w.npz", context_sequences=contexts, target_vectors=rows[starts + LENGTH])
+    return tmp_path / "w.npz"
+
+
+def quiet(call, *arguments):
+    with pytest.warns(UserWarning, match=WARNING):
+        return call(*arguments)
+
+
+def test_windows_train_as_they_are(recipe, sequences):
+    with np.load(sequences) as held:
+        contexts, targets = held["context_sequences"], held["target_vectors"]
+    data = quiet(load_data, recipe(data=sequences, min_coherence=-1.0))
+    assert (len(data.training), len(data.validation)) == (69, 23)
+    both = [windows.batch(np.arange(len(windows))) for windows in data]
+    rows = np.concatenate([np.concatenate([batch.context, batch.target[:, None]], axis=1) for batch in both])
+    expected = np.concatenate([contexts, targets[:, None]], axis=1)
+    assert {row.tobytes() for row in rows} == {row.tobytes() for row in expected}
+    assert len(rows) == len(expected)
+
+
+def test_the_split_is_random_by_window_and_by_seed(recipe, sequences):
+    seeds = [quiet(load_data, recipe(data=sequences, seed=seed)).validation.targets.tolist() for seed in (1, 1, 2)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_leaking_windows_are_counted(recipe, sequences):
+    with pytest.warns(UserWarning, match=WARNING) as caught:
+        data = load_data(recipe(data=sequences))
+    found = leakage(data.training, data.validation)
+    assert 0 < found.leaking <= found.windows == 23
+    (said,) = [str(warning.message) for warning in caught]
+    assert said.startswith(f"train: {found}, which flatters every score; `lvm-fast prepare` makes chains of windows")
+
+
+def test_a_run_takes_the_length_of_the_file_and_can_be_evaluated_and_resumed(recipe, sequences, tmp_path):
+    result = quiet(train, recipe(data=sequences, epochs=1))
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["context_length"] == LENGTH
+    assert isinstance(result.validation, GivenWindows)
+    report = evaluate(result.model, result.validation, bootstrap=20)
+    assert (report.queries, report.context_length, report.stride, report.chains) == (23, LENGTH, None, 1)
+    assert 100 * report.hits["hit@5"] == pytest.approx(result.best_hit5)
+    assert "a target every" not in report.to_markdown()
+    again = quiet(train, recipe(data=sequences, epochs=2, resume=True))
+    assert [row["epoch"] for row in again.history] == [1, 2]
+
+
+def test_a_sequence_file_may_validate(recipe, store, sequences):
+    data = quiet(load_data, recipe(validation_data=sequences))
+    assert len(data.validation) == 92
+    apart = quiet(load_data, recipe(data=sequences, validation_data=sequences, min_coherence=-1.0))
+    assert leakage(*apart).share == 1
+    other = quiet(load_data, recipe(data=sequences, validation_data=store))
+    assert other.validation.stride == 4
+
+
+def test_the_commands_train_and_evaluate(sequences, tmp_path, capsys):
+    settings = ["--epochs", "1", "--model", "hidden_dim=8", "num_layers=1", "memory_slots=4", "--no-tensorboard"]
+    settings += ["--accumulation-steps", "1", "--device", "cpu"]
+    assert main(["train", "--data", str(sequences), "--output-dir", str(tmp_path / "run"), *settings]) == 0
+    said = capsys.readouterr().err
+    assert re.search(rf"^lvm-fast: warning: train: \d+ of 9 {WARNING} .*`lvm-fast prepare`", said, re.M)
+    assert main(["evaluate", str(tmp_path / "run"), "--bootstrap", "20"]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    history = json.loads((tmp_path / "run" / "training_history.json").read_text())
+    assert 100 * report["hits"]["hit@5"] == pytest.approx(history["best_hit5"])
+    assert report["queries"] == 9
+    every = ["--split", "all", "--output-dir", str(tmp_path / "all"), "--bootstrap", "20", "--pool", "store"]
+    assert main(["evaluate", str(tmp_path / "run"), *every]) == 0
+    report = json.loads((tmp_path / "all" / "report-pool-store.json").read_text())
+    assert (report["queries"], report["pool"]) == (92, 559)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "all_positions"}, "objective = 'all_positions' needs whole chains, .* `lvm-fast prepare`"),
+        ({"val_fraction": 0.001}, "92 windows with val_fraction = 0.001 give 0 for validation"),
+        ({"val_fraction": 0.999}, ".* give 92 for validation"),
+    ],
+)
+def test_what_windows_cannot_do_is_said(recipe, sequences, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=f"^train: {message}"):
+        train(recipe(data=sequences, **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "w.npz").write_bytes(b"PK")
+    assert main(["train", "--data", str(tmp_path / "w.npz"), "--output-dir", str(tmp_path / "run")]) == 2
+    assert "w.npz: not an .npz file" in capsys.readouterr().err
