@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import scoring
+
 HELP = "write a trained model as a Core ML package (.mlpackage)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a checkpoint (.pt), a training run or a saved model's folder")
-    parser.add_argument("--output", type=Path, required=True, help="the package to write (.mlpackage)")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--output", type=Path, help="the package to write (.mlpackage)")
+    asked.add_argument(
+        "--compare",
+        action="store_true",
+        help="instead of a package, print size, parity and Hit@5 of every precision and compression, in one table",
+    )
     parser.add_argument(
         "--contexts",
         type=int,
@@ -33,30 +41,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", default="ios18", help="ios18 (default), ios17 or ios16; or macos15, macos14, macos13"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the package if it exists")
+    scoring.add_query_arguments(parser.add_argument_group("what --compare asks"), "the run's")
 
 
 def run(args: argparse.Namespace) -> int:
+    from .warn import plain_warnings
+
+    with plain_warnings():
+        return _compare(args) if args.compare else _export(args)
+
+
+def _export(args: argparse.Namespace) -> int:
     from ..export.coreml import export_coreml
     from ..files import size_of
     from ..models.pretrained import load_model
-    from .warn import plain_warnings
 
-    model = load_model(args.model)
-    with plain_warnings():
-        package = export_coreml(
-            model,
-            args.output,
-            contexts=args.contexts,
-            streaming=not args.no_streaming,
-            precision=args.precision,
-            compress=args.compress,
-            target=args.target,
-            overwrite=args.overwrite,
-            flexible=args.flexible,
-        )
+    package = export_coreml(
+        load_model(args.model),
+        args.output,
+        contexts=args.contexts,
+        streaming=not args.no_streaming,
+        precision=args.precision,
+        compress=args.compress,
+        target=args.target,
+        overwrite=args.overwrite,
+        flexible=args.flexible,
+    )
     contents = [f"context {length}" for length in args.contexts]
     contents += [f"contexts up to {args.flexible}"] if args.flexible else []
     contents += ["streaming"] * (not args.no_streaming)
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
     print(f"{package}: {', '.join(contents)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
     return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    import sys
+
+    from ..export.compare import compare_precisions
+    from ..inference.router import Router
+    from ..training.runs import open_run
+
+    opened = open_run(args.model, "export")
+    recipe = scoring.scoring_recipe(args, opened, "export")
+    scored, others = scoring.scored_chains(recipe, args.split, "export")
+    if isinstance(opened.model, Router):
+        raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
+    comparison = compare_precisions(
+        opened.model,
+        scored,
+        recipe.context_length,
+        contexts=args.contexts,
+        streaming=not args.no_streaming,
+        pool=args.pool,
+        stride=recipe.val_stride,
+        seed=recipe.seed,
+        bootstrap=args.bootstrap,
+        min_length=recipe.min_length,
+        distractors=others,
+        data_name=scoring.name_of_data(recipe, args.split),
+        progress=sys.stderr.isatty(),
+    )
+    print(comparison.to_text())
+    return 0 if all(row.verified for row in comparison.rows) else 1

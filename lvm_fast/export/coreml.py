@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..models.base import LatentVectorModel
 from .options import Options, check_path, check_weights
 
 if TYPE_CHECKING:
+    from .program import ModelProgram
     from .toolkit import Function
+
+AUTHOR = "The lvm_fast developers"
 
 
 def export_coreml(
@@ -23,7 +26,7 @@ def export_coreml(
     compress: str | None = None,
     target: str = "ios18",
     overwrite: bool = False,
-    author: str = "The lvm_fast developers",
+    author: str = AUTHOR,
     flexible: int | None = None,
 ) -> Path:
     """Write a model as a Core ML package; the weights are stored once for all of its functions.
@@ -66,20 +69,31 @@ def export_coreml(
     model.check_length(max(*options.contexts, options.flexible or 0, 0))
     check_weights(model)
 
-    from .metadata import describe_package
-    from .package import write_package
-
-    functions = _functions(model, options)
-    write_package(functions, package, lambda spec: describe_package(spec, model, options, author), overwrite)
+    write_program(model, package, options, author, overwrite)
     return package
 
 
-def _functions(model: LatentVectorModel, options: Options) -> dict[str, Function]:
-    """The functions of the package by name."""
+def write_program(
+    model: LatentVectorModel,
+    package: Path,
+    options: Options,
+    author: str = AUTHOR,
+    overwrite: bool = False,
+) -> ModelProgram[Any]:
+    """Write a package whose options were checked; returns what built its functions."""
+    from .metadata import describe_package
+    from .package import write_package
     from .programs import build_program
     from .toolkit import ct
 
     program = build_program(model, options.precision, options.compress, ct.target[options.deployment_target])
+    functions = _functions(program, options)
+    write_package(functions, package, lambda spec: describe_package(spec, model, options, author), overwrite)
+    return program
+
+
+def _functions(program: ModelProgram[Any], options: Options) -> dict[str, Function]:
+    """The functions of the package by name."""
     functions = {f"predict_{length}": program.predict(length) for length in options.contexts}
     if options.flexible is not None:
         functions["predict"] = program.predict(None, options.flexible)
