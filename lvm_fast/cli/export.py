@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flexible", type=int, metavar="N", help="add a predict function for any number of vectors from 1 to N"
     )
     parser.add_argument(
+        "--bank", metavar="DATA", help="add a topk function over this chain store's vectors, or 'sample'"
+    )
+    parser.add_argument("--bank-dtype", default="float16", help="how to store them: float16 (default) or int8")
+    parser.add_argument("--topk", type=int, default=10, metavar="K", help="how many of them to find (default: 10)")
+    parser.add_argument(
         "--target", default="ios18", help="ios18 (default), ios17 or ios16; or macos15, macos14, macos13"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the package if it exists")
@@ -52,10 +57,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from ..data.source import open_source
     from ..export.coreml import export_coreml
     from ..files import size_of
     from ..models.pretrained import load_model
 
+    bank = None if args.bank is None else open_source(args.bank, "export: bank")
     package = export_coreml(
         load_model(args.model),
         args.output,
@@ -66,9 +73,13 @@ def _export(args: argparse.Namespace) -> int:
         target=args.target,
         overwrite=args.overwrite,
         flexible=args.flexible,
+        bank=bank,
+        bank_dtype=args.bank_dtype,
+        topk=args.topk,
     )
     contents = [f"context {length}" for length in args.contexts]
     contents += [f"contexts up to {args.flexible}"] if args.flexible else []
+    contents += [f"top {args.topk} of {len(bank.vectors):,} vectors"] if bank else []
     contents += ["streaming"] * (not args.no_streaming)
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
     print(f"{package}: {', '.join(contents)}; {numbers}, {size_of(package) / 1e6:.1f} MB")

@@ -20,6 +20,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.report import MODEL, Interval, Report
 from ..files import size_of
 from ..models.base import LatentVectorModel
+from .findings import FunctionCheck
 
 if TYPE_CHECKING:
     from .findings import Verification
@@ -140,14 +141,15 @@ def compare_precisions(
 def _row(name: str, package_bytes: int, seconds: float, found: Verification, report: Report) -> Row:
     reached = report.baselines[name][_METRIC]
     interval = report.intervals[f"{MODEL} - {name}"][_METRIC]
+    checks = [check for check in found.functions if isinstance(check, FunctionCheck)]
     return Row(
         name=name,
         package_bytes=package_bytes,
         seconds=seconds,
         verified=found.passed,
-        max_abs_error=max(check.max_abs_error for check in found.functions),
-        program_error=max(check.program_error for check in found.functions),
-        min_cosine=min(check.min_cosine for check in found.functions),
+        max_abs_error=max(check.max_abs_error for check in checks),
+        program_error=max(check.program_error for check in checks),
+        min_cosine=min(check.min_cosine for check in checks),
         hit5=reached,
         change=reached - report.hits[_METRIC],
         interval=None if interval is None else (0.0 - interval[1], 0.0 - interval[0]),  # of the program minus the model

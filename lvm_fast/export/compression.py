@@ -128,12 +128,13 @@ def compress(matrix: NDArray[np.float32], compression: str | None, dtype: str) -
     if compression is None or matrix.ndim < 2 or matrix.size < _LEAST:
         return matrix.astype(dtype)
     if compression == "int8":
-        return _quantize(matrix, np.dtype(dtype))
+        return quantize(matrix, dtype)
     return _palettize(matrix, 1 << int(compression.removeprefix("palette")), np.dtype(dtype))
 
 
-def _quantize(matrix: NDArray[np.float32], dtype: np.dtype[Any]) -> Quantized:
-    scale = _scales(matrix, dtype)
+def quantize(matrix: NDArray[np.float32], dtype: str) -> Quantized:
+    """A matrix (..., R, C) as int8 with scales of `dtype`, one for each row."""
+    scale = _scales(matrix, np.dtype(dtype))
     data = np.rint(matrix / scale.astype(np.float64))
     return Quantized(data.astype(np.int8), scale)
 

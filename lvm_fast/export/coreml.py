@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.base import LatentVectorModel
 from .options import Options, check_path, check_weights
+from .retrieval import read_bank, topk_function
 
 if TYPE_CHECKING:
     from .program import ModelProgram
@@ -28,13 +29,17 @@ def export_coreml(
     overwrite: bool = False,
     author: str = AUTHOR,
     flexible: int | None = None,
+    bank: Any = None,
+    bank_dtype: str = "float16",
+    topk: int = 10,
 ) -> Path:
     """Write a model as a Core ML package; the weights are stored once for all of its functions.
 
     Each context length N gives a function ``predict_N``: ``context`` (1, N, D), oldest vector first -> the unit
     ``next_vector`` (1, D) and ``delta`` (1, D), all float32. `flexible` adds ``predict``, the same for any N up to a
-    largest one. Streaming adds ``step``: ``vector`` (1, D) -> the same, with the hidden states kept between calls as
-    Core ML state.
+    largest one. Streaming adds ``step``: ``vector`` (1, D) -> the same, with what the model keeps between calls as
+    Core ML state. `bank` adds ``topk``: ``query`` (1, D), such as a ``next_vector`` -> ``scores`` (1, K), float32, and
+    ``ids`` (1, K), int32: the rows of the bank with the largest inner products, best first.
 
     Args:
         model: The trained model.
@@ -51,6 +56,10 @@ def export_coreml(
         overwrite: Replace a package at `path`.
         author: For the metadata.
         flexible: Add ``predict``, which takes 1 to this many vectors.
+        bank: Add ``topk`` and put these candidates into the package, at unit length: a `ChainStore`, or an array or
+            tensor (N, D).
+        bank_dtype: How the candidates are stored: "float16", or "int8" with a scale for each (needs target "ios18").
+        topk: How many candidates ``topk`` finds, K.
 
     Returns:
         The path of the package.
@@ -63,8 +72,9 @@ def export_coreml(
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     package = Path(path)
-    options = Options(tuple(contexts), streaming, precision, compress, target, flexible)
     check_path(package, overwrite)
+    candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
+    options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
     options.check()
     model.check_length(max(*options.contexts, options.flexible or 0, 0))
     check_weights(model)
@@ -99,6 +109,8 @@ def _functions(program: ModelProgram[Any], options: Options) -> dict[str, Functi
         functions["predict"] = program.predict(None, options.flexible)
     if options.streaming:
         functions["step"] = program.step()
+    if options.bank is not None:
+        functions["topk"] = topk_function(options.bank, options.precision, program.target)
     if not options.is_multifunction:
         functions = dict(zip(["main"], functions.values(), strict=True))
     return functions

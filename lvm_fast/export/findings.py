@@ -39,12 +39,63 @@ class FunctionCheck:
     def passed(self) -> bool:
         return self.program_error <= self.tolerance and not self.wrong_weights
 
+    def to_text(self) -> str:
+        """A line, and one for each wrong weight."""
+        compared = f"max error {self.program_error:.1e} (tolerance {self.tolerance:.0e})"
+        if self.program_error != self.max_abs_error:
+            compared += f" as a program, {self.max_abs_error:.1e} with its compressed weights"
+        found = (
+            f"{compared}, min cosine {self.min_cosine:.6f}, Hit@5 agrees {self.hit5_agreement:.0%} "
+            f"(pool {self.pool:,}), {self.predictions} predictions"
+        )
+        return _lines(self, found)
+
+
+@dataclass(frozen=True)
+class RetrievalCheck:
+    """How the retrieval function of a package compares with exact retrieval among its own rows.
+
+    Attributes:
+        name: The function.
+        queries: How many queries were compared.
+        candidates: How many rows its bank has.
+        k: How many rows a query gets.
+        max_abs_error: The largest error of a score, or shortfall of a row's inner product from what its place deserves.
+        agreement: Share of the rows found that are among the exact K best.
+        tolerance: The largest error that rounding explains.
+        bank_compared: Whether the rows were compared with the bank; if not, with the digest that export left.
+        wrong_weights: A sentence on the rows if they are not the bank's.
+    """
+
+    name: str
+    queries: int
+    candidates: int
+    k: int
+    max_abs_error: float
+    agreement: float
+    tolerance: float
+    bank_compared: bool
+    wrong_weights: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.max_abs_error <= self.tolerance and not self.wrong_weights
+
+    def to_text(self) -> str:
+        """A line, and one if the rows are wrong."""
+        found = (
+            f"max error {self.max_abs_error:.1e} (tolerance {self.tolerance:.0e}), top-{self.k} of "
+            f"{self.candidates:,} agrees {self.agreement:.0%}, {self.queries} queries; rows compared with "
+            f"{'the bank' if self.bank_compared else 'their digest only: no bank was given'}"
+        )
+        return _lines(self, found)
+
 
 @dataclass(frozen=True)
 class Verification:
     """What `verify_coreml` found, function by function."""
 
-    functions: tuple[FunctionCheck, ...]
+    functions: tuple[FunctionCheck | RetrievalCheck, ...]
 
     @property
     def passed(self) -> bool:
@@ -59,15 +110,9 @@ class Verification:
 
     def to_text(self) -> str:
         """A line a function, and a line for each wrong weight."""
-        lines: list[str] = []
-        for check in self.functions:
-            verdict = "equal" if check.passed else "DIFFERENT"
-            compared = f"max error {check.program_error:.1e} (tolerance {check.tolerance:.0e})"
-            if check.program_error != check.max_abs_error:
-                compared += f" as a program, {check.max_abs_error:.1e} with its compressed weights"
-            lines.append(
-                f"{check.name:<14} {verdict:<10} {compared}, min cosine {check.min_cosine:.6f}, "
-                f"Hit@5 agrees {check.hit5_agreement:.0%} (pool {check.pool:,}), {check.predictions} predictions"
-            )
-            lines.extend(f"    {sentence}" for sentence in check.wrong_weights)
-        return "\n".join(lines)
+        return "\n".join(check.to_text() for check in self.functions)
+
+
+def _lines(check: FunctionCheck | RetrievalCheck, found: str) -> str:
+    verdict = "equal" if check.passed else "DIFFERENT"
+    return "\n".join([f"{check.name:<14} {verdict:<10} {found}", *(f"    {wrong}" for wrong in check.wrong_weights)])

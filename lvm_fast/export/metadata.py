@@ -10,6 +10,7 @@ import torch
 from .. import __version__
 from ..models.base import LatentVectorModel
 from .options import Options
+from .retrieval import digest
 from .toolkit import ct
 
 LICENSE = "Apache-2.0"
@@ -19,6 +20,9 @@ _DESCRIPTIONS = {
     "context": "The last {1} text-chunk embeddings, oldest first; unit vectors, no physical unit.",
     "vector": "The newest text-chunk embedding; a unit vector, no physical unit.",
     "next_vector": "The predicted embedding of the next chunk: l2_normalize(last vector + delta), a unit vector.",
+    "query": "What to look for: a unit vector, such as a next_vector; no physical unit.",
+    "scores": "Inner products with the nearest vectors of the bank, cosines, from -1 to 1, best first.",
+    "ids": "Which vectors of the bank these are: their places in it, from 0.",
     "delta": "The predicted step from the last vector to the next one, in the units of the embeddings.",
 }
 _STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit."
@@ -53,6 +57,10 @@ def _user_metadata(model: LatentVectorModel, options: Options) -> dict[str, str]
         "version": __version__,
         **_hits(model.metrics),
     }
+    if options.bank is not None:
+        bank = options.bank
+        facts = {"vectors": len(bank.rows), "dtype": bank.dtype, "topk": bank.k}
+        ours["bank"] = json.dumps({**facts, "sha256": digest(bank.stored(options.precision))})
     versions = {"torch.version": torch.__version__, "com.github.apple.coremltools.version": ct.__version__}
     return {f"{KEY}{name}": value for name, value in ours.items()} | versions
 

@@ -12,6 +12,7 @@ from torch import nn
 from ..models.base import LatentVectorModel
 from ..suggest import unknown_name
 from .compression import COMPRESSIONS
+from .retrieval import Bank
 
 # a system and what runs the same programs on a Mac
 TARGETS = {
@@ -37,6 +38,7 @@ class Options:
     compress: str | None
     target: str
     flexible: int | None
+    bank: Bank | None = None
 
     def check(self) -> None:
         """Raise ValueError for the first option that does not fit, by itself or with the others."""
@@ -57,7 +59,7 @@ class Options:
 
     def _check_features(self) -> None:
         """That there is a function at all, and that the target knows all that is asked of it."""
-        functions = len(self.contexts) + (self.flexible is not None) + self.streaming
+        functions = len(self.contexts) + (self.flexible is not None) + self.streaming + (self.bank is not None)
         if not functions:
             raise ValueError("export_coreml: contexts is empty and streaming is off; expected at least one function")
         if TARGETS[self.target] == _NEWEST:
@@ -70,6 +72,8 @@ class Options:
             )
         if self.compress:
             raise ValueError(f"export_coreml: compress = {self.compress!r} {newest}; target is {self.target!r}")
+        if self.bank is not None and self.bank.dtype == "int8":
+            raise ValueError(f"export_coreml: bank_dtype = 'int8' {newest}; target is {self.target!r}")
         if functions > 1:
             remedy = "pass one context, such as contexts=(100,)"
             raise ValueError(f"export_coreml: more than one function {newest}; target is {self.target!r}: {remedy}")

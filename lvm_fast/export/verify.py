@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..models.base import LatentVectorModel
 from ..scoring import VectorBank
-from .findings import FunctionCheck, Verification
+from .findings import FunctionCheck, RetrievalCheck, Verification
 from .questions import Answers, answers_of_model, answers_of_program, questions_for, sample_rows
+from .retrieval import Bank, read_bank
+
+if TYPE_CHECKING:
+    from .mil_interpreter import SavedProgram
 
 # what rounding explains in a unit vector of the reference's width; measured 1.5e-4 and 8e-8, at 1 to 1,000 steps
 _TOLERANCES = {"float16": 5e-4, "float32": 1e-6}
@@ -25,6 +29,7 @@ def verify_coreml(
     model: LatentVectorModel,
     vectors: NDArray[np.float32] | None = None,
     contexts: int = 2,
+    bank: Any = None,
 ) -> Verification:
     """Compare a saved package with the model it should hold.
 
@@ -39,6 +44,7 @@ def verify_coreml(
         vectors: Rows to cut contexts from, (T, D) float32; the bundled sample unless given, or random unit vectors
             where the model's width is another than the sample's.
         contexts: How many contexts each ``predict_N`` function runs on.
+        bank: The candidates that ``topk`` was given, to compare its rows with; else only their digest is checked.
 
     Returns:
         The findings; ``.passed`` says whether everything agrees.
@@ -46,46 +52,77 @@ def verify_coreml(
     Raises:
         FileNotFoundError: There is no package at `path`.
         ValueError: It is not a package that lvm_fast exported, it holds another type or width of model, or an
-            operation that the interpreter does not know.
+            operation that the interpreter does not know; or the bank does not fit.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
-    from .constants import wrong_constants
-    from .mil_constants import mil_name
     from .mil_interpreter import SavedProgram
-    from .programs import build_program
-    from .toolkit import ct
 
     saved = SavedProgram(path)
     facts = _facts(path, saved.spec.description, model)
-    precision, longest = facts["lvm_fast.precision"], json.loads(facts["lvm_fast.flexible"])
-    arrays = build_program(model, precision, None, ct.target.iOS18).layers.arrays
-    exact = {mil_name(name): array for name, array in arrays.items()}
-    uncompressed = saved.with_constants({name: array.astype(precision) for name, array in exact.items()})
+    about_bank = json.loads(facts.get("lvm_fast.bank", "null"))
+    if bank is not None and about_bank is None:
+        raise ValueError(f"verify_coreml: {path} holds no bank to compare with")
+    if bank is not None:
+        bank = read_bank(bank, about_bank["dtype"], about_bank["topk"], model.input_dim, "verify_coreml")
     rows = sample_rows(model.input_dim) if vectors is None else np.asarray(vectors, np.float32)
-    pool = VectorBank(rows)
-    checks = []
-    for name in saved.functions:
-        (shape,) = saved.input_shapes(name).values()
-        questions = questions_for(shape, longest, rows, contexts)
-        wanted, got = answers_of_model(model, questions), answers_of_program(saved, name, questions)
-        program_error = _largest_error(got, wanted)
-        if uncompressed is not saved:
-            program_error = _largest_error(answers_of_program(uncompressed, name, questions), wanted)
-        checks.append(
-            FunctionCheck(
-                name=name,
-                predictions=len(questions.targets),
-                max_abs_error=_largest_error(got, wanted),
-                min_cosine=float((got.next_vector * wanted.next_vector).sum(axis=1).min()),  # of unit vectors
-                hit5_agreement=_hit5_agreement(pool, got, wanted, questions.targets),
-                pool=len(pool),
-                program_error=program_error,
-                # states are float16
-                tolerance=_tolerance("float16" if saved.new_state(name) else precision, model.input_dim),
-                wrong_weights=tuple(wrong_constants(saved.weights(name), exact, precision)),
-            )
+    verifier = _Verifier(saved, model, facts["lvm_fast.precision"], rows)
+    longest = json.loads(facts["lvm_fast.flexible"])
+    return Verification(
+        tuple(
+            verifier.check_retrieval(name, about_bank, bank)
+            if "query" in saved.input_shapes(name)
+            else verifier.check_prediction(name, longest, contexts)
+            for name in saved.functions
         )
-    return Verification(tuple(checks))
+    )
+
+
+class _Verifier:
+    """Compares functions of a package with their model."""
+
+    def __init__(
+        self, saved: SavedProgram, model: LatentVectorModel, precision: str, rows: NDArray[np.float32]
+    ) -> None:
+        from .mil_constants import mil_name
+        from .programs import build_program
+        from .toolkit import ct
+
+        arrays = build_program(model, precision, None, ct.target.iOS18).layers.arrays
+        self.saved, self.model, self.precision, self.rows = saved, model, precision, rows
+        self.pool = VectorBank(rows)
+        self.exact = {mil_name(name): array for name, array in arrays.items()}
+        self.uncompressed = saved.with_constants({name: array.astype(precision) for name, array in self.exact.items()})
+
+    def check_prediction(self, name: str, longest: int | None, contexts: int) -> FunctionCheck:
+        """Of a function that predicts: its program, its constants, and what comes of both."""
+        from .constants import wrong_constants
+
+        (shape,) = self.saved.input_shapes(name).values()
+        questions = questions_for(shape, longest, self.rows, contexts)
+        wanted = answers_of_model(self.model, questions)
+        got = exactly = answers_of_program(self.saved, name, questions)
+        if self.uncompressed is not self.saved:
+            exactly = answers_of_program(self.uncompressed, name, questions)
+        computes_in = "float16" if self.saved.new_state(name) else self.precision  # states are float16
+        return FunctionCheck(
+            name=name,
+            predictions=len(questions.targets),
+            max_abs_error=_largest_error(got, wanted),
+            min_cosine=float((got.next_vector * wanted.next_vector).sum(axis=1).min()),  # of unit vectors
+            hit5_agreement=_hit5_agreement(self.pool, got, wanted, questions.targets),
+            pool=len(self.pool),
+            program_error=_largest_error(exactly, wanted),
+            tolerance=_tolerance(computes_in, self.model.input_dim),
+            wrong_weights=tuple(wrong_constants(self.saved.weights(name), self.exact, self.precision)),
+        )
+
+    def check_retrieval(self, name: str, about: dict[str, Any], bank: Bank | None) -> RetrievalCheck:
+        """Of the function that searches the bank, asked with predictions of the model."""
+        from .verify_retrieval import check_retrieval
+
+        contexts = questions_for((1, None, self.model.input_dim), None, self.rows, 0)
+        queries = answers_of_model(self.model, contexts).next_vector
+        return check_retrieval(self.saved, name, about, queries, bank, self.precision)
 
 
 def _facts(path: str | os.PathLike[str], description: Any, model: LatentVectorModel) -> dict[str, str]:
