@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "print versions, instruction set, threads and devices"
+HELP = "print versions, instruction set, threads, devices and model types"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def facts() -> dict[str, str]:
 
     from .. import __version__, kernels
     from ..device import available_devices
+    from ..models.registry import model_names
 
     return {
         "lvm_fast": __version__,
@@ -38,6 +39,7 @@ def facts() -> dict[str, str]:
         "torch": torch.__version__,
         **{name: installed_version(name) for name in ("numpy", "safetensors", "coremltools", "matplotlib")},
         "encoders": installed_version("sentence-transformers"),
+        "models": ", ".join(model_names()),
     }
 
 

@@ -77,7 +77,7 @@ class Recipe:
 
     data: Annotated[Any, Setting(_DATA)] = "sample"
     validation_data: Annotated[Any, Setting("chain store or .npz to validate on, instead of a part of the data")] = None
-    model_type: Annotated[str, Setting("name of the model")] = "memory_gru"
+    model_type: Annotated[str, Setting("type of the model; `lvm-fast info` lists them")] = "memory_gru"
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict
     )

@@ -86,7 +86,7 @@ def test_an_interrupt_is_exit_code_130(monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_info_prints_versions_level_threads_and_devices(capsys):
+def test_info_prints_versions_level_threads_devices_and_models(capsys):
     assert cli.main(["info"]) == 0
     shown = capsys.readouterr().out
     for name, value in facts().items():
@@ -94,6 +94,7 @@ def test_info_prints_versions_level_threads_and_devices(capsys):
         assert value in shown
     assert lf.kernels.simd_level() in facts()["simd"]
     assert "cpu" in facts()["devices"]
+    assert "memory_gru, lstm, " in facts()["models"]
 
 
 def test_training_commands_prepare_their_process_before_torch_is_there():

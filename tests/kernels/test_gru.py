@@ -57,6 +57,35 @@ def test_strided_inputs_and_gradients(simd_level):
         torch.testing.assert_close(mine.grad.double(), reference.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the core's recurrence, and torch's
+@pytest.mark.parametrize("batch", [2, 5])
+def test_the_states_of_every_layer_are_those_of_a_gru_cut_off_there(simd_level, batch, dtype):
+    ours, theirs = pair(6, 10, 3)
+    ours, x = ours.to(dtype), torch.randn(batch, 7, 6)
+    every = ours.layer_states(x.to(dtype))
+    assert every.shape == (3, batch, 7, 10)
+    pull = torch.randn(3, batch, 7, 10).double()
+    (every * pull).sum().backward()
+    expected = []
+    for layers in (1, 2, 3):
+        cut = nn.GRU(6, 10, layers, batch_first=True).double()
+        for name in dict(cut.named_parameters()):
+            setattr(cut, name, theirs.get_parameter(name))
+        expected.append(cut(x.double())[0])
+    torch.testing.assert_close(every.double(), torch.stack(expected), atol=2e-6, rtol=1e-5)
+    (torch.stack(expected) * pull).sum().backward()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad.double(), reference.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_dropout_lies_between_the_layers_whose_states_are_asked_for():
+    torch.manual_seed(0)
+    ours, x = lf.GRU(4, 6, 2, dropout=0.9, batch_first=True), torch.randn(3, 5, 4)
+    noisy, plain = ours.train().layer_states(x), ours.eval().layer_states(x)
+    torch.testing.assert_close(noisy[0], plain[0])
+    assert not torch.allclose(noisy[1], plain[1])
+
+
 def test_other_levels_keep_the_recurrence_in_float32():
     ours, x = lf.GRU(32, 24, 2), torch.randn(8, 20, 32)
     expected = ours(x)[0]

@@ -7,11 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from literal_models import SMALL
 
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
 from lvm_fast.kernels import l2_normalize
-from lvm_fast.models.registry import create_model
+from lvm_fast.models.registry import create_model, model_names
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.loss import Candidates
 
@@ -40,10 +41,11 @@ def slopes(learner, loss_of, batches, candidates):
     return torch.tensor(losses), gradients, model.waiting_writes()
 
 
-def assert_whole(store, recipe, settings, backend):
+def assert_whole(store, recipe, settings, backend, name="memory_gru"):
     torch.compiler.reset()
     torch.manual_seed(3)
-    model = create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.0)
+    without = {} if name in ("gru", "amn") else {"dropout": 0.0}
+    model = create_model(name, **SMALL[name], **without)
     asked = recipe(**settings)
     layout = AllPositions if asked.objective == "all_positions" else Windows
     windows = layout(store, context_length=8, stride=5)
@@ -75,6 +77,14 @@ def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recip
 def test_so_it_is_with_the_real_compiler(store, recipe, precision):
     settings = {"objective": "all_positions", "infonce_batch": "effective", "precision": precision}
     assert_whole(store, recipe, settings, "inductor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["last_position", "all_positions"])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("name", [name for name in model_names() if name != "memory_gru"])
+def test_so_it_is_with_every_model_type(store, recipe, name, backend, objective):
+    assert_whole(store, recipe, {"objective": objective}, backend, name)
 
 
 def test_a_step_with_dropout_is_one_graph(store, recipe):

@@ -1,0 +1,96 @@
+"""`LSTM` and its operator against `torch.nn.LSTM`."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from lvm_fast.lstm import LSTM
+from lvm_fast.lstm_ops import lstm_layer
+
+
+def pair(layers: int = 2, dtype: torch.dtype = torch.float64) -> tuple[LSTM, torch.nn.LSTM]:
+    torch.manual_seed(0)
+    mine = LSTM(6, 5, layers, dropout=0.0).to(dtype)
+    theirs = torch.nn.LSTM(6, 5, layers, batch_first=True).to(dtype)
+    theirs.load_state_dict(mine.state_dict())
+    return mine, theirs
+
+
+def test_fresh_parameters_are_those_of_torch():
+    torch.manual_seed(7)
+    mine = LSTM(6, 5, 3, dropout=0.5).state_dict()
+    torch.manual_seed(7)
+    theirs = torch.nn.LSTM(6, 5, 3).state_dict()
+    assert list(mine) == list(theirs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(1, 1), (1, 9), (3, 1), (4, 9)])
+def test_states_and_steps_are_those_of_torch(batch, steps):
+    mine, theirs = pair()
+    inputs = torch.randn(batch, steps, 6, dtype=torch.float64)
+    expected = theirs(inputs)[0]
+    torch.testing.assert_close(mine(inputs), expected)
+    state = mine.start(batch)
+    for step in range(steps):
+        hidden, state = mine.advance(state, inputs[:, step])
+        torch.testing.assert_close(hidden, expected[:, step])
+
+
+def test_the_operator_has_the_states_and_gradients_of_torch():
+    mine, theirs = pair(layers=1)
+    inputs, pull = torch.randn(3, 7, 6, dtype=torch.float64), torch.randn(3, 7, 5, dtype=torch.float64)
+    both = inputs.clone().requires_grad_(), inputs.clone().requires_grad_()
+    weight_ih, weight_hh, bias_ih, bias_hh = mine.parameters()
+    states, expected = lstm_layer(both[0], weight_ih, weight_hh, bias_ih + bias_hh), theirs(both[1])[0]
+    torch.testing.assert_close(states, expected)
+    (states * pull).sum().backward()
+    (expected * pull).sum().backward()
+    torch.testing.assert_close(both[0].grad, both[1].grad)
+    for own, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_operator_passes_gradcheck(steps):
+    shapes = (2, steps, 3), (8, 3), (8, 2), (8,)
+    given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert gradcheck(lstm_layer, given)
+
+
+def test_the_operator_is_registered_as_torch_wants_it():
+    given = [torch.randn(shape, requires_grad=True) for shape in ((2, 4, 3), (8, 3), (8, 2), (8,))]
+    torch.library.opcheck(lstm_layer, given)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_compiler_gets_one_graph_of_the_same_results(dropout):
+    torch.compiler.reset()
+    eager, _ = pair(layers=3, dtype=torch.float32)
+    twin = copy.deepcopy(eager)
+    eager.dropout = twin.dropout = dropout
+    compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
+    for batch, steps in ((3, 7), (2, 5)):
+        inputs = torch.randn(batch, steps, 6)
+        states, expected = compiled(inputs), eager(inputs)
+        (states.sum() + 0.0).backward()
+        expected.sum().backward()
+        if dropout:
+            assert not torch.allclose(states, expected)
+            continue
+        torch.testing.assert_close(states, expected)
+        for own, other in zip(twin.parameters(), eager.parameters(), strict=True):
+            torch.testing.assert_close(own.grad, other.grad)
+
+
+def test_under_autocast_it_stays_in_float32():
+    mine, _ = pair(dtype=torch.float32)
+    inputs = torch.randn(3, 7, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = mine(inputs)
+    assert torch.equal(states, mine(inputs))
