@@ -93,9 +93,11 @@ def write_program(
     """Write a package whose options were checked; returns what built its functions."""
     from .metadata import describe_package
     from .package import write_package
-    from .programs import build_program
+    from .programs import build_program, check_streaming
     from .toolkit import ct
 
+    if options.streaming:
+        check_streaming(model)
     program = build_program(model, options.precision, options.compress, ct.target[options.deployment_target])
     functions = _functions(program, options)
     write_package(functions, package, lambda spec: describe_package(spec, model, options, author), overwrite)

@@ -119,7 +119,7 @@ class Interpreter:
                 got = given[name].shape if name in given else "nothing"
                 raise ValueError(f"{function}: input {name!r} is {got}; expected shape {shape_of(var)}")
             values[var] = given[name] if types.is_state(var.sym_type) else _rounded(given[name], _grid(var))
-        with np.errstate(over="ignore"):  # float16 overflows to infinity here as it does there
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # infinity and NaN arise as they do there
             self._run_block(self._blocks[function], values)
         return {var.name: values[var] for var in self._blocks[function].outputs}
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .compression import Stored, compress
 from .mil_constants import write_constant
-from .toolkit import mb, types
+from .toolkit import is_symbolic, mb, types
 
 Arrays: TypeAlias = Mapping[str, NDArray[np.float32]]
 Variable: TypeAlias = Any  # a MIL variable; coremltools has no type stubs
@@ -60,6 +60,10 @@ class Layers:
         """``x W^T + b`` for the named constants."""
         return mb.linear(x=x, weight=self.matrix(weight), bias=self.constant(bias))
 
+    def dense(self, x: Variable, prefix: str) -> Variable:
+        """`torch.nn.Linear` called `prefix`."""
+        return self.linear(x, f"{prefix}.weight", f"{prefix}.bias")
+
     def layer_norm(self, x: Variable, prefix: str) -> Variable:
         """LayerNorm over the last axis, with torch's epsilon."""
         gamma, beta = self.constant(f"{prefix}.weight"), self.constant(f"{prefix}.bias")
@@ -70,6 +74,25 @@ def cast(x: Variable, precision: str) -> Variable:
     """`x` as "float16" or "float32"; itself where it is that already."""
     wanted = MIL_TYPES[precision]
     return x if x.dtype == wanted else mb.cast(x=x, dtype=types.builtin_to_string(wanted))
+
+
+def last_row(x: Variable) -> Variable:
+    """The last step of each sequence, (B, N, D) -> (B, D)."""
+    masks = {"end_mask": [True] * 3, "squeeze_mask": [False, True, False]}
+    return mb.slice_by_index(x=x, begin=[0, -1, 0], end=[0, 0, 0], **masks)
+
+
+def length_of(x: Variable) -> Variable:
+    """The number of steps of sequences (B, N, D), int32 (1,), also where any number will do."""
+    steps = x.shape[1]
+    if is_symbolic(steps):
+        return mb.slice_by_index(x=mb.shape(x=x), begin=[1], end=[2])
+    return mb.const(val=np.array([steps], np.int32))
+
+
+def gelu(x: Variable) -> Variable:
+    """x times the normal distribution function of x, as torch has it."""
+    return mb.gelu(x=x, mode="EXACT")
 
 
 def norm(x: Variable) -> Variable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from ..models.memory_gru import MemoryGRU
-from .mil_layers import Variable, unit
+from .mil_layers import Variable, gelu, unit
 from .mil_recurrent import GRULayers
 from .program import ModelProgram, arrays
 from .toolkit import mb
@@ -44,10 +45,10 @@ class MemoryGRUProgram(ModelProgram[MemoryGRU]):
     def read(self, context: Variable) -> Variable:
         return self._head(self._gru.last_state(self._normed(context)))
 
-    def state_widths(self) -> dict[str, int]:
-        return {f"hidden_{layer}": width for layer, width in enumerate(self._gru.widths)}
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {f"hidden_{layer}": (1, width) for layer, width in enumerate(self._gru.widths)}
 
-    def push(self, vector: Variable, states: list[Variable]) -> tuple[Variable, list[Variable]]:
+    def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         moved = self._gru.step(self._gru.gates(self._normed(vector)), *states)
         return self._head(moved[-1]), moved
 
@@ -58,14 +59,12 @@ class MemoryGRUProgram(ModelProgram[MemoryGRU]):
         """Second memory read, fusion and projection: (B, H) -> raw delta (B, D)."""
         layers = self.layers
         fused = mb.concat(values=[final, self._read_memory(final)], axis=-1)  # (B, H + D)
-        fused = mb.gelu(x=layers.linear(fused, "fusion.0.weight", "fusion.0.bias"), mode="EXACT")  # (B, H)
-        fused = layers.layer_norm(fused, "fusion.3")
-        raw = mb.gelu(x=layers.linear(fused, "output_proj.0.weight", "output_proj.0.bias"), mode="EXACT")  # (B, 2H)
-        return layers.linear(raw, "output_proj.3.weight", "output_proj.3.bias")
+        fused = layers.layer_norm(gelu(layers.dense(fused, "fusion.0")), "fusion.3")  # (B, H)
+        return layers.dense(gelu(layers.dense(fused, "output_proj.0")), "output_proj.3")
 
     def _read_memory(self, query: Variable) -> Variable:
         """Softmax attention by cosine: (B, H) -> (B, D). The slots are rows times norms, so one matrix serves twice."""
-        key = self.layers.linear(query, "memory.query_proj.weight", "memory.query_proj.bias")  # (B, D)
+        key = self.layers.dense(query, "memory.query_proj")  # (B, D)
         rows = self.layers.matrix("memory.rows")  # (S, D)
         cosines = mb.matmul(x=self.layers.narrow(unit(key)), y=rows, transpose_y=True)  # (B, S)
         weights = mb.mul(x=mb.softmax(x=cosines, axis=-1), y=self.layers.constant("memory.norms"))  # (B, S)

@@ -89,14 +89,29 @@ def _update_state(state: Array, value: Array) -> Array:
     return value
 
 
+def _band_part(x: Array, lower: int, upper: int) -> Array:
+    _require((lower, upper) == (-1, 0), "band_part other than the lower triangle")
+    return np.tril(x)
+
+
+def _reshape(x: Array, shape: Array) -> Array:
+    _require(0 not in shape, "reshape that copies a size")
+    return x.reshape(tuple(shape))
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y,
+    "band_part": _band_part,
     "cast": _cast,
     "concat": _concat,
     "coreml_update_state": _update_state,
+    "equal": lambda x, y: x == y,
+    "expand_dims": lambda x, axes: np.expand_dims(x, tuple(axes)),
     "fill": lambda shape, value: np.full(shape, value),
     "gather": _gather,
     "gelu": _gelu,
+    "greater": lambda x, y: x > y,
+    "greater_equal": lambda x, y: x >= y,
     "identity": lambda x: x,
     "layer_norm": _layer_norm,
     "less": lambda x, y: x < y,
@@ -104,9 +119,13 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "matmul": _matmul,
     "maximum": lambda x, y: np.maximum(x, y),
     "mul": lambda x, y: x * y,
+    "range_1d": lambda start, end, step: np.arange(start, end, step),
     "read_state": lambda input: input.astype(np.float32),
     "real_div": lambda x, y: x / y,
     "reduce_l2_norm": lambda x, axes, keep_dims: np.sqrt(np.square(x).sum(tuple(axes), keepdims=bool(keep_dims))),
+    "reduce_mean": lambda x, axes, keep_dims: x.mean(tuple(axes), keepdims=bool(keep_dims)),
+    "relu": lambda x: np.maximum(x, 0),
+    "reshape": _reshape,
     "shape": lambda x: np.array(x.shape, np.int32),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "slice_by_index": _slice_by_index,
@@ -116,4 +135,5 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sub": lambda x, y: x - y,
     "tanh": lambda x: np.tanh(x),
     "topk": _topk,
+    "transpose": lambda x, perm: x.transpose(tuple(perm)),
 }

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .mil_layers import Layers, Variable
-from .toolkit import is_symbolic, mb
+from .mil_layers import Layers, Variable, length_of
+from .toolkit import mb, types
 
 # one step: the row of the step (B, W) and the states before it -> the states after it
 Advance: TypeAlias = Callable[..., Sequence[Variable]]
@@ -25,15 +25,12 @@ def scan(rows: Variable, widths: Sequence[int], advance: Advance) -> list[Variab
     Returns:
         The states after step N.
     """
-    batch, steps, _ = rows.shape
-    zero = np.float16(0) if rows.dtype.get_bitwidth() == 16 else np.float32(0)
-    if is_symbolic(steps):
-        last = mb.slice_by_index(x=mb.shape(x=rows), begin=[1], end=[2])  # (1,)
-    else:
-        last = np.array([steps], np.int32)
+    batch = rows.shape[0]
+    zero = np.float16(0) if rows.dtype == types.fp16 else np.float32(0)
+    steps = length_of(rows)
 
     def unfinished(step: Variable, *_: Variable) -> Variable:
-        return mb.less(x=step, y=last)
+        return mb.less(x=step, y=steps)
 
     def body(step: Variable, *states: Variable) -> tuple[Variable, ...]:
         row = mb.squeeze(x=mb.gather(x=rows, indices=step, axis=1), axes=[1])  # (B, W)
@@ -84,6 +81,41 @@ class GRULayers:
     def last_state(self, x: Variable) -> Variable:
         """The last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
         return scan(self.gates(x), self.widths, self.step)[-1]
+
+
+class LSTMLayers:
+    """A stacked `torch.nn.LSTM`; arguments as of `GRULayers`."""
+
+    def __init__(self, layers: Layers, prefix: str, hidden_dim: int, num_layers: int) -> None:
+        self.layers = layers
+        self.prefix = prefix
+        self.widths = [hidden_dim] * (2 * num_layers)
+
+    def gates(self, x: Variable, layer: int = 0) -> Variable:
+        """``W_ih x + b_ih`` of a layer, (..., W) -> (..., 4H): input, forget, cell and output part."""
+        return self.layers.linear(x, f"{self.prefix}.weight_ih_l{layer}", f"{self.prefix}.bias_ih_l{layer}")
+
+    def step(self, gates: Variable, *states: Variable) -> list[Variable]:
+        """One time step: from `gates` of layer 0, (B, 4H), and hidden and cell state of each layer in turn, (B, H)."""
+        moved: list[Variable] = []
+        for layer, (hidden, cell) in enumerate(zip(states[::2], states[1::2], strict=True)):
+            if layer > 0:
+                gates = self.gates(moved[-2], layer)
+            name = f"{self.prefix}.weight_hh_l{layer}", f"{self.prefix}.bias_hh_l{layer}"
+            moved.extend(_lstm_cell(mb.add(x=gates, y=self.layers.linear(hidden, *name)), cell))
+        return moved
+
+    def last_state(self, x: Variable) -> Variable:
+        """The last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
+        return scan(self.gates(x), self.widths, self.step)[-2]
+
+
+def _lstm_cell(gates: Variable, cell: Variable) -> tuple[Variable, Variable]:
+    """i, f, o = sigmoid, g = tanh of their parts, c' = f c + i g, h' = o tanh(c')."""
+    keep, forget, candidate, output = mb.split(x=gates, num_splits=4, axis=-1)
+    fresh = mb.mul(x=mb.sigmoid(x=keep), y=mb.tanh(x=candidate))
+    moved = mb.add(x=mb.mul(x=mb.sigmoid(x=forget), y=cell), y=fresh)
+    return mb.mul(x=mb.sigmoid(x=output), y=mb.tanh(x=moved)), moved
 
 
 def _gru_cell(gates: Variable, recurrent: Variable, state: Variable) -> Variable:

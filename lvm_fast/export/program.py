@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.base import LatentVectorModel
-from .mil_layers import Layers, Variable, cast, norm, unit
+from .mil_layers import Layers, Variable, cast, last_row, norm, unit
 from .toolkit import Function, ct, get_new_symbol, mb, types
 
 Model = TypeVar("Model", bound=LatentVectorModel)
@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=LatentVectorModel)
 class ModelProgram(ABC, Generic[Model]):
     """Builds the MIL functions of one model from one set of constants.
 
-    A model type is a subclass with `fold` and `read`, and, where it streams, `state_widths` and `push`.
+    A model type is a subclass with `read`, and, where it streams, `state_shapes` and `push`.
 
     Args:
         model: The trained model.
@@ -49,11 +49,11 @@ class ModelProgram(ABC, Generic[Model]):
     def read(self, context: Variable) -> Variable:
         """The raw delta after a context, (B, N, D) -> (B, D), in the precision of the layers."""
 
-    def state_widths(self) -> dict[str, int]:
-        """The states that `push` keeps between calls, each (1, width), by name."""
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The states that `push` keeps between calls, by name; float16, zeros at first."""
         raise NotImplementedError
 
-    def push(self, vector: Variable, states: list[Variable]) -> tuple[Variable, list[Variable]]:
+    def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         """The raw delta after one more vector (1, D), and the states after it; in the precision of the layers."""
         raise NotImplementedError
 
@@ -68,21 +68,15 @@ class ModelProgram(ABC, Generic[Model]):
         steps = get_new_symbol() if context_length is None else context_length
         with self._function(context=mb.placeholder((batch, steps, self.dim), types.fp32)) as function:
             context = function.inputs["context"]
-            begin, masked = [0, -1, 0], [True] * 3
-            current = mb.slice_by_index(
-                x=context, begin=begin, end=[0, 0, 0], end_mask=masked, squeeze_mask=[False, True, False]
-            )  # (B, D)
-            function.set_outputs(self._outputs(current, self.read(context)))
+            function.set_outputs(self._outputs(last_row(context), self.read(context)))
         if context_length is None:
             any_length = ct.RangeDim(lower_bound=1, upper_bound=longest, default=longest)
             function.set_input_types((ct.TensorType(name="context", shape=(batch, any_length, self.dim)),))
         return function
 
     def step(self) -> Function:
-        """``vector`` (1, D) -> ``next_vector`` (1, D), ``delta`` (1, D); states (1, width), float16."""
-        states = {
-            name: mb.state_tensor_placeholder((1, width), types.fp16) for name, width in self.state_widths().items()
-        }
+        """``vector`` (1, D) -> ``next_vector`` (1, D), ``delta`` (1, D); with the states of `push`, float16."""
+        states = {name: mb.state_tensor_placeholder(shape, types.fp16) for name, shape in self.state_shapes().items()}
         with self._function(vector=mb.placeholder((1, self.dim), types.fp32), **states) as function:
             vector, *kept = function.inputs.values()
             raw, moved = self.push(vector, [self.layers.narrow(mb.read_state(input=state)) for state in kept])

@@ -56,12 +56,13 @@ def questions_for(
 
     Args:
         shape: Of the function's input: (1, N, D) or (1, None, D) for contexts, (1, D) for one vector a call.
-        longest: Most vectors of a context where N is None.
+        longest: Most vectors of a context where N is None, and of a stream; None where there is no end.
         rows: (T, D).
         contexts: How many contexts where N is fixed.
     """
     if len(shape) == 2:
-        lengths, starts = np.arange(1, _STREAMED + 1), np.zeros(_STREAMED, np.int64)
+        lengths = np.arange(1, min(_STREAMED, longest or _STREAMED) + 1)
+        starts = np.zeros_like(lengths)
     else:
         fitting = [length for length in _FLEXIBLE if longest is None or length <= longest]
         lengths = np.array(fitting if shape[1] is None else [shape[1]] * contexts)

@@ -66,7 +66,7 @@ def verify_coreml(
         bank = read_bank(bank, about_bank["dtype"], about_bank["topk"], model.input_dim, "verify_coreml")
     rows = sample_rows(model.input_dim) if vectors is None else np.asarray(vectors, np.float32)
     verifier = _Verifier(saved, model, facts["lvm_fast.precision"], rows)
-    longest = json.loads(facts["lvm_fast.flexible"])
+    longest = json.loads(facts["lvm_fast.flexible"]) or model.max_context
     return Verification(
         tuple(
             verifier.check_retrieval(name, about_bank, bank)
@@ -120,7 +120,7 @@ class _Verifier:
         """Of the function that searches the bank, asked with predictions of the model."""
         from .verify_retrieval import check_retrieval
 
-        contexts = questions_for((1, None, self.model.input_dim), None, self.rows, 0)
+        contexts = questions_for((1, None, self.model.input_dim), self.model.max_context, self.rows, 0)
         queries = answers_of_model(self.model, contexts).next_vector
         return check_retrieval(self.saved, name, about, queries, bank, self.precision)
 

@@ -95,6 +95,29 @@ OPERATIONS: dict[str, tuple[Body, Callable[[Tensor], Any]]] = {
         lambda x: x @ torch.cat([torch.from_numpy(PALETTES[g][INDICES[4 * g : 4 * g + 4]]) for g in (0, 1)]),
     ),
     "squeeze": (lambda x: mb.squeeze(x=mb.slice_by_index(x=x, begin=[2, 0], end=[3, 8]), axes=[0]), lambda x: x[2]),
+    "reduce_mean": (lambda x: mb.reduce_mean(x=x, axes=[0], keep_dims=True), lambda x: x.mean(dim=0, keepdim=True)),
+    "relu": (lambda x: mb.relu(x=x), torch.relu),
+    "reshape": (lambda x: mb.reshape(x=x, shape=[2, -1, 4]), lambda x: x.reshape(2, -1, 4)),
+    "transpose": (lambda x: mb.transpose(x=x, perm=[1, 0]), lambda x: x.T),
+    "expand_dims": (lambda x: mb.expand_dims(x=x, axes=[1]), lambda x: x[:, None]),
+    "band_part": (lambda x: mb.band_part(x=x, lower=-1, upper=0), torch.tril),
+    "range_1d": (
+        lambda x: mb.mul(x=x, y=mb.cast(x=mb.range_1d(start=1, end=9, step=1), dtype="fp32")),
+        lambda x: x * torch.arange(1, 9),
+    ),
+    "shape": (
+        lambda x: mb.slice_by_index(x=x, begin=[0, 0], end=mb.sub(x=mb.shape(x=x), y=np.array([1, 3], np.int32))),
+        lambda x: x[:2, :5],
+    ),
+    "greater": (lambda x: mb.cast(x=mb.greater(x=x, y=GAMMA.numpy()), dtype="fp32"), lambda x: (x > GAMMA).float()),
+    "greater_equal": (
+        lambda x: mb.cast(x=mb.greater_equal(x=x, y=x), dtype="fp32"),
+        lambda x: torch.ones_like(x),
+    ),
+    "equal": (
+        lambda x: mb.cast(x=mb.equal(x=mb.relu(x=x), y=np.float32(0.0)), dtype="fp32"),
+        lambda x: (x <= 0).float(),
+    ),
     "fill": (lambda x: mb.add(x=x, y=mb.fill(shape=[3, 8], value=0.25)), lambda x: x + 0.25),
     "while_loop": (count_down, lambda x: 16 * x),
 }
@@ -170,6 +193,8 @@ def test_unknown_operations_are_found_inside_loops(tmp_path: Path) -> None:
         (lambda x: mb.gelu(x=x, mode="TANH_APPROXIMATION"), "gelu of mode TANH_APPROXIMATION"),
         (lambda x: mb.cast(x=mb.cast(x=x, dtype="int32"), dtype="fp32"), "cast to int32"),
         (lambda x: mb.concat(values=[x, x], axis=0, interleave=True), "concat with interleave"),
+        (lambda x: mb.band_part(x=x, lower=0, upper=0), "band_part other than the lower triangle"),
+        (lambda x: mb.topk(x=x, k=1, axis=-1, ascending=True)[0], "topk that does not sort, or sorts upwards"),
     ],
 )
 def test_unknown_variants_of_operations_are_refused(tmp_path: Path, body: Body, message: str) -> None:
