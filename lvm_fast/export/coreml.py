@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.base import LatentVectorModel
+from .expectations import saved_expectations
 from .options import Options, check_path, check_weights
 from .retrieval import read_bank, topk_function
 
@@ -41,6 +42,9 @@ def export_coreml(
     Core ML state. `bank` adds ``topk``: ``query`` (1, D), such as a ``next_vector`` -> ``scores`` (1, K), float32, and
     ``ids`` (1, K), int32: the rows of the bank with the largest inner products, best first.
 
+    Beside the package, ``expected.safetensors`` gets inputs for each function and what the model makes of them, for a
+    device to be compared with (`bench/coreml_device.py`).
+
     Args:
         model: The trained model.
         path: The package to write, ending in ``.mlpackage``.
@@ -67,7 +71,7 @@ def export_coreml(
     Raises:
         ValueError: An argument does not fit, the model's type does not export, or a weight is NaN, infinite or beyond
             the precision.
-        FileExistsError: `path` exists and `overwrite` is False.
+        FileExistsError: `path` exists and `overwrite` is False, or ``expected.safetensors`` is another kind of file.
         OSError: The package cannot be written.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
@@ -92,7 +96,7 @@ def write_program(
 ) -> ModelProgram[Any]:
     """Write a package whose options were checked; returns what built its functions."""
     from .metadata import describe_package
-    from .package import write_package
+    from .package import inputs_of, write_package
     from .programs import build_program, check_streaming
     from .toolkit import ct
 
@@ -100,7 +104,9 @@ def write_program(
         check_streaming(model)
     program = build_program(model, options.precision, options.compress, ct.target[options.deployment_target])
     functions = _functions(program, options)
-    write_package(functions, package, lambda spec: describe_package(spec, model, options, author), overwrite)
+    inputs = {name: inputs_of(function) for name, function in functions.items()}
+    with saved_expectations(package, inputs, model, options):
+        write_package(functions, package, lambda spec: describe_package(spec, model, options, author), overwrite)
     return program
 
 

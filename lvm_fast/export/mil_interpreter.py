@@ -16,7 +16,7 @@ import numpy as np
 from .compression import Stored
 from .mil_constants import COMPRESSED, read_compressed
 from .mil_operations import OPERATIONS, Array
-from .package import read_package, shape_of
+from .package import inputs_of, read_package, shape_of
 from .toolkit import Function, Operation, types
 
 State: TypeAlias = dict[str, Array]
@@ -90,8 +90,7 @@ class Interpreter:
 
     def input_shapes(self, function: str) -> dict[str, tuple[int | None, ...]]:
         """The inputs that `run` takes, by name, None where any size fits; states are no inputs."""
-        inputs = self._blocks[function].inputs
-        return {name: shape_of(var) for name, var in inputs.items() if not types.is_state(var.sym_type)}
+        return inputs_of(self._blocks[function])
 
     def new_state(self, function: str) -> State:
         """Zeros for the states of a function, float16."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,11 +91,13 @@ class Options:
 
 
 def check_path(path: Path, overwrite: bool) -> None:
-    """Raise ValueError or FileExistsError where a package cannot take this name."""
+    """Raise ValueError or OSError where a package cannot take this name."""
     if path.suffix != ".mlpackage":
         raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in .mlpackage")
     if path.exists() and not overwrite:
         raise FileExistsError(f"export_coreml: {path} exists already; pass overwrite=True (--overwrite) to replace it")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "cannot save: there is no such folder", str(path))
 
 
 def check_weights(model: LatentVectorModel) -> None:

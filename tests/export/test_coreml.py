@@ -245,7 +245,7 @@ def test_an_existing_package_is_replaced_only_when_asked(model: LatentVectorMode
     assert [function.name for function in description_of(package).functions] == ["predict_3"]
     lf.export_coreml(model, package, contexts=(5,), streaming=False, overwrite=True)
     assert [function.name for function in description_of(package).functions] == ["predict_5"]
-    assert [path.name for path in tmp_path.iterdir()] == ["m.mlpackage"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.safetensors", "m.mlpackage"]
 
 
 def test_a_missing_folder_is_named(model: LatentVectorModel, tmp_path: Path) -> None:
@@ -254,19 +254,22 @@ def test_a_missing_folder_is_named(model: LatentVectorModel, tmp_path: Path) -> 
         lf.export_coreml(model, path, contexts=(3,))
 
 
-def test_a_full_disk_leaves_the_old_package_alone(model: LatentVectorModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limit", "culprit"), [(1000, "expected.safetensors"), (10_000, "m.mlpackage")])
+def test_a_full_disk_leaves_the_old_package_alone(
+    model: LatentVectorModel, tmp_path: Path, limit: int, culprit: str
+) -> None:
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
-    before = weight_file(package).read_bytes()
+    before = [weight_file(package).read_bytes(), (tmp_path / "expected.safetensors").read_bytes()]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(OSError, match="cannot save: No space left on device") as caught:
+        with pytest.raises(OSError, match="cannot save: ") as caught:
             lf.export_coreml(model, package, contexts=(3, 5), overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.filename == str(package)
-    assert [path.name for path in tmp_path.iterdir()] == ["m.mlpackage"]
-    assert weight_file(package).read_bytes() == before
+    assert caught.value.filename == str(tmp_path / culprit)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.safetensors", "m.mlpackage"]
+    assert [weight_file(package).read_bytes(), (tmp_path / "expected.safetensors").read_bytes()] == before
 
 
 @pytest.mark.parametrize("streaming", [True, False])
