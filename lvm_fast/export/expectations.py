@@ -61,6 +61,30 @@ def saved_expectations(
         yield
 
 
+def read_expectations(package: Path) -> tuple[dict[str, Arrays], dict[str, Any]]:
+    """What a package has to compute.
+
+    Returns:
+        Inputs and outputs of each function, by name; and what is known of the package: "model_type", "precision",
+        "compress", and "min_cosine", the least cosine of a device's ``next_vector`` with the expected one.
+
+    Raises:
+        FileNotFoundError: There are no expectations of a package of this name beside it.
+    """
+    path = package.with_name(FILE)
+    functions: dict[str, Arrays] = {}
+    if path.exists():
+        with safe_open(path, "numpy") as file:
+            about: dict[str, str] = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118
+                stem, function, part = name.split("/")
+                if stem == package.stem:
+                    functions.setdefault(function, {})[part] = file.get_tensor(name)
+    if not functions:
+        raise FileNotFoundError(errno.ENOENT, f"holds no expectations of {package.name}; export it again", str(path))
+    return functions, json.loads(about[package.stem])
+
+
 def _others(path: Path, stem: str) -> tuple[Arrays, dict[str, str]]:
     """What the file says of other packages."""
     if not path.exists():
