@@ -17,8 +17,8 @@ State: TypeAlias = list[tuple[Tensor, Tensor]]  # hidden and cell state of every
 class LSTM(nn.Module):
     """Parameters and results of a batch-first `torch.nn.LSTM`, from zero states, and its steps one by one.
 
-    Torch's compiler refuses `torch.nn.LSTM`; here, on the CPU, it gets one operator a layer. Under
-    ``torch.autocast("cpu")`` the LSTM stays in float32.
+    Torch's compiler refuses `torch.nn.LSTM`; here it gets one operator a layer. Under ``torch.autocast("cpu")`` all
+    stays in float32.
 
     Args:
         input_size: Width I of the inputs.
@@ -46,7 +46,7 @@ class LSTM(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The last layer's hidden states after every step: (B, N, I) -> (B, N, H)."""
-        if torch.compiler.is_compiling() and inputs.device.type == "cpu":
+        if torch.compiler.is_compiling():
             return self._layer_by_layer(inputs)
         layers = range(self.num_layers)
         zeros = self.get_parameter("weight_hh_l0").new_zeros(self.num_layers, inputs.shape[0], self.hidden_size)

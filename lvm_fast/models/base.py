@@ -191,7 +191,7 @@ class LatentVectorModel(nn.Module, ABC):
         return predicted
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:
-        """Raise ValueError unless the context is (B, N, D), not empty, and the lengths are integers 1 to N, (B,)."""
+        """Raise ValueError unless the context is (B, N, D), 1 <= N <= `max_context`, and the lengths 1 to N, (B,)."""
         if not torch.compiler.is_compiling():  # shapes are symbols there
             check_context(self.model_type, self.input_dim, context, lengths)
             self.check_length(context.shape[1])

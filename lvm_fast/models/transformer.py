@@ -140,7 +140,7 @@ class TransformerModel(CausalModel):
             hidden = layer.norm1(hidden + own.answer(layer.self_attn, hidden))
             memory = memory.with_next(layer.multihead_attn, source)
             hidden = layer.norm2(hidden + memory.answer(layer.multihead_attn, hidden))
-            hidden = layer.norm3(hidden + layer.linear2(F.relu(layer.linear1(hidden))))
+            hidden = layer.norm3(hidden + layer.linear2(layer.activation(layer.linear1(hidden))))
             moved.append((own, memory))
         return hidden, moved
 

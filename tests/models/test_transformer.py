@@ -64,10 +64,13 @@ def test_training_says_so_before_it_opens_the_data(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluation_says_so(model, tmp_path):
+def test_evaluation_says_so_before_any_pass(model):
+    passes = []
+    model.register_forward_pre_hook(lambda *_: passes.append(1))
     narrow = lf.ChainStore(torch.nn.functional.normalize(torch.randn(60, 16)).numpy(), [0, 60])
     with pytest.raises(ValueError, match=TOO_LONG):
-        lf.evaluate(model, narrow, context_length=41, stride=1)
+        lf.evaluate(model, narrow, context_length=41, stride=1, batch_size=1)
+    assert not passes
     assert lf.evaluate(model, narrow, context_length=40, stride=1, bootstrap=5, curve=False).queries > 1
 
 

@@ -21,7 +21,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("objective", ["last_position", "all_positions"])
 def test_it_learns_the_law_of_a_small_world(name, objective, recipe):
     asked = recipe(
-        model_type=name, model=SMALL[name], objective=objective, epochs=4, patience=4, lr=1e-2, accumulation_steps=1
+        model_type=name, model=SMALL[name], objective=objective, epochs=3, patience=3, lr=2e-2, accumulation_steps=1
     )
     result = train(asked)
     assert result.model.model_type == name
