@@ -71,7 +71,7 @@ def calibrate_router(
         raise ValueError(f"calibrate_router: tolerance = {tolerance}, k = {k}; expected at least 0, and at least 1")
     windows = store
     if not isinstance(windows, Windows):
-        windows = Windows(windows, context_length or max(router.arms), stride)
+        windows = Windows(windows, max(router.arms) if context_length is None else context_length, stride)
     longer = np.flatnonzero(router.route(windows.lengths))
     if not len(longer):
         raise ValueError(

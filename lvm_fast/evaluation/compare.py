@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.windows import Windows
-from ..inference.router import Router
+from ..inference.router import Router, reach_of
 from ..suggest import unknown_name
 from .documents import save_documents
 from .evaluate import evaluate
@@ -28,7 +28,7 @@ class Contender:
     Attributes:
         name: What it is called.
         model: The model or router.
-        context_length: The most vectors it is to see, those it was trained on; all there are unless given.
+        context_length: The most vectors it is to see, those it was trained on; all it can read unless given.
         training_seconds: How long it was trained.
         package_bytes: Size of its Core ML package.
         note: What a reader has to know, such as that it may have seen the queries.
@@ -168,7 +168,7 @@ def compare(
     windows = store
     if not isinstance(windows, Windows):
         longest = max((length for contender in contenders if (length := _reach(contender))), default=100)
-        windows = Windows(windows, context_length or longest, stride, min_length)
+        windows = Windows(windows, longest if context_length is None else context_length, stride, min_length)
     check_contenders(contenders, windows)
     models = {contender.name: _limited(contender, windows.context_length) for contender in contenders}
     rivals = {_RIVAL + name: model for name, model in models.items() if name != reference}
@@ -202,9 +202,7 @@ def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
 
 def _reach(contender: Contender) -> int | None:
     """The most vectors a contender sees, as far as that is known."""
-    if contender.context_length is None and isinstance(contender.model, Router):
-        return max(contender.model.arms)
-    return contender.context_length
+    return reach_of(contender.model) if contender.context_length is None else contender.context_length
 
 
 def _limited(contender: Contender, longest: int) -> LatentVectorModel | Router:

@@ -91,7 +91,8 @@ def evaluate_router(
     """
     windows = store
     if not isinstance(windows, Windows):
-        windows = Windows(windows, context_length or max(router.arms), stride, min_length, min_coherence)
+        length = max(router.arms) if context_length is None else context_length
+        windows = Windows(windows, length, stride, min_length, min_coherence)
     alone = {f"arm {longest}": Router({longest: arm}) for longest, arm in router.arms.items()}
     watched = _Watched(router)
     report = evaluate(watched, windows, rivals={**alone, **(rivals or {})}, **options)

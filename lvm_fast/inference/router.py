@@ -61,7 +61,7 @@ class Router(nn.Module):
         bank: VectorBank | None = None,
         threshold: float | None = None,
     ) -> None:
-        """Make a router of trained models.
+        """Make a router of trained models, which it puts into evaluation mode.
 
         Args:
             arms: Models of one input_dim by the longest context each is for, in vectors or tokens.
@@ -92,6 +92,7 @@ class Router(nn.Module):
         self.bank: VectorBank | None = None
         self.threshold: float | None = None
         self.trust(bank, threshold)
+        self.eval()
 
     def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
         """Set what the first arm's sureness is measured against, and from where on its answers stand.
@@ -241,6 +242,14 @@ class Router(nn.Module):
         return ask(arm, context[rows, places], torch.from_numpy(seen).to(context.device))
 
 
+def reach_of(model: Any) -> int | None:
+    """The most vectors that a model or router reads; None where there is no end."""
+    if isinstance(model, Router):
+        return max(model.arms)
+    most: int | None = getattr(model, "max_context", None)
+    return most
+
+
 def _checked_limits(arms: Any, unit: int) -> list[int]:
     """The limits of the arms, ascending."""
     if not isinstance(arms, Mapping) or not arms:
@@ -262,7 +271,7 @@ def _checked_arm(limit: int, longest: int, arm: Any) -> LatentVectorModel:
         raise ValueError(
             f"Router: arms[{limit}] is a {type(arm).__name__}; expected a model, as create_model makes them"
         )
-    most = getattr(arm, "max_context", None)
+    most = reach_of(arm)
     if most is not None and most < longest:
         raise ValueError(f"Router: arms[{limit}] reads at most {most} vectors; expected a model that reads {longest}")
     return arm

@@ -12,11 +12,11 @@ from .. import __version__
 from ..files import atomic_folder, made_folder
 from ..models.base import LatentVectorModel
 from ..models.pretrained import load_model
-from ..models.saving import CARD
+from ..models.saving import CARD, ROUTER
 from ..scoring import VectorBank
 from .router import Router
 
-ROUTER, BANK = "router.json", "bank.safetensors"
+BANK = "bank.safetensors"
 
 
 def save_router(router: Router, folder: str | os.PathLike[str]) -> None:
@@ -62,7 +62,7 @@ def load_router(folder: str | os.PathLike[str]) -> Router:
         raise ValueError(f"{place}: {error}") from error
     metrics = described.get("metrics")
     router.metrics = dict(metrics) if isinstance(metrics, dict) else {}
-    return router.eval()
+    return router
 
 
 def load_predictor(path: str | os.PathLike[str]) -> LatentVectorModel | Router:

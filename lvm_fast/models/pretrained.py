@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .base import LatentVectorModel
 from .registry import create_model, model_class, size_names
-from .saving import CONFIG, WEIGHTS, recipe_digest
+from .saving import CONFIG, ROUTER, WEIGHTS, recipe_digest
 
 BEST_CHECKPOINT = "best_val_hit5.pt"
 
@@ -48,6 +48,8 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel:
     if place.is_dir():
         if (place / CONFIG).exists():
             return _load_folder(place)
+        if (place / ROUTER).exists():
+            raise ValueError(f"load_model: {str(path)!r} holds a router; expected a model (Router.load reads it)")
         place = place / BEST_CHECKPOINT
     if not place.exists():
         expected = f"a {BEST_CHECKPOINT}, a folder with {CONFIG} and {WEIGHTS}, or a training run"

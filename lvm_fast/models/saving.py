@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .base import LatentVectorModel
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+ROUTER = "router.json"  # what a router's folder has instead of a config
 
 
 def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..files import size_of
-from ..inference.router import Router
+from ..inference.router import Router, reach_of
 from ..inference.router_folder import load_predictor
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT
+from ..models.saving import CONFIG, ROUTER
 from .checkpoint import HISTORY
 from .recipe import Recipe
 from .run_folder import RECIPE
@@ -43,10 +44,8 @@ class Run:
 
     @property
     def context_length(self) -> int | None:
-        """The most vectors it is meant to see: by its recipe, or its largest limit; None where nothing tells."""
-        if isinstance(self.model, Router):
-            return max(self.model.arms)
-        return self.recipe.context_length if self.recipe else None
+        """The most vectors it is meant to see: by its recipe, else all it can read; None where nothing tells."""
+        return self.recipe.context_length if self.recipe else reach_of(self.model)
 
     @property
     def training_seconds(self) -> float | None:
@@ -71,10 +70,13 @@ def open_run(path: Path, where: str) -> Run:
         FileNotFoundError: There is no model.
         ValueError: A file is damaged.
     """
-    if path.is_dir() and not any(path.iterdir()):
-        raise FileNotFoundError(f"{where}: {path} is empty; expected a training run, or a saved model or router")
-    if (path / RECIPE).exists() and not (path / BEST_CHECKPOINT).exists():
-        raise FileNotFoundError(f"{where}: the run in {path} has no {BEST_CHECKPOINT}: it has not finished an epoch")
+    if path.is_dir() and not any((path / name).exists() for name in (BEST_CHECKPOINT, CONFIG, ROUTER)):
+        if (path / RECIPE).exists():
+            raise FileNotFoundError(
+                f"{where}: the run in {path} has no {BEST_CHECKPOINT}: it has not finished an epoch"
+            )
+        state = "holds no model" if any(path.iterdir()) else "is empty"
+        raise FileNotFoundError(f"{where}: {path} {state}; expected a training run, or a saved model or router")
     folder = path if path.is_dir() else path.parent
     recipe = Recipe.from_yaml(folder / RECIPE) if (folder / RECIPE).exists() else None
     return Run(path, folder, load_predictor(path), recipe, _history(folder, where))

@@ -80,7 +80,7 @@ def test_a_window_inside_another_run_is_no_chain_of_its_own() -> None:
 
 def test_a_ring_is_opened_somewhere() -> None:
     ring = np.arange(30)
-    windows = np.stack([np.roll(ring, -at)[:20] for at in (20, 0, 10)])
+    windows = np.stack([np.roll(ring, -at)[:20] for at in (0, 20, 10)])  # each goes on past one that is not before it
     (found,) = rows_of(windows)
     assert len(found) == 40  # thirty rows and the ten that close the ring
 

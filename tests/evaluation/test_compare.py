@@ -286,3 +286,10 @@ def test_what_is_no_run_is_named(runs, tmp_path, capsys, monkeypatch):
     assert "wide reads 8 dimensions; expected 12" in refused(capsys, runs / "a", tmp_path / "wide")
     assert "wide is no training run, so --data has to say" in refused(capsys, tmp_path / "wide", runs / "a")
     assert not (tmp_path / "comparison").exists()
+
+
+def test_a_model_without_a_recipe_sees_what_it_can_read(store):
+    narrow = untrained(1)
+    narrow.max_context = 5
+    found = compare([Contender("narrow", narrow), Contender("wide", untrained(1), 12)], store, bootstrap=20, timed=2)
+    assert [entry.context_length for entry in found.entries] == [5, 12]

@@ -131,6 +131,19 @@ def test_the_threshold_is_the_least_that_costs_nothing(arms, store, bank, tolera
     assert with_it - lf.evaluate(router, windows, bootstrap=1).hits["hit@5"] == pytest.approx(found.difference)
 
 
+@pytest.mark.parametrize("losses", [1, 2, 3, 4, 5])
+def test_equal_leads_are_trusted_together_or_not_at_all(arms, store, bank, losses):
+    once = lf.Windows(store, 40, 4)
+    twice = GivenWindows(store, np.repeat(once.starts, 2), np.repeat(once.targets, 2))
+    router = lf.Router({6: arms[6], 40: arms[40]})
+    found = lf.calibrate_router(router, twice, bank, tolerance=losses / len(twice))
+    with_it = lf.evaluate(router, twice, bootstrap=1).hits["hit@5"]
+    router.trust(bank, None)
+    difference = with_it - lf.evaluate(router, twice, bootstrap=1).hits["hit@5"]
+    assert difference == pytest.approx(found.difference)
+    assert difference >= -losses / len(twice) - 1e-12
+
+
 def test_a_first_arm_that_is_always_wrong_is_never_trusted(store, bank):
     class Wrong(MemoryGRU):
         def forward(self, context, lengths=None):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lvm_fast as lf
+from lvm_fast.evaluation.predictions import predict_windows
 from lvm_fast.inference.router_folder import load_predictor
 
 DIM = 16
@@ -88,6 +89,14 @@ def test_as_a_model_it_gives_the_arms_deltas(arms):
         expected = [arms[4](rows[:1, :4]), arms[20](rows[1:2, 10:]), arms[9](rows[2:3, :7]), arms[20](rows[3:, 1:21])]
     torch.testing.assert_close(deltas, torch.cat(expected), atol=2e-6, rtol=0)
     assert len(list(router.parameters())) == 3 * len(list(arms[4].parameters()))
+
+
+def test_a_router_is_for_predicting(arms):
+    arms[9].train()
+    router = lf.Router(arms)
+    store = lf.ChainStore(contexts(40), [0, 40])
+    predict_windows(router, lf.Windows(store, 25, 3))
+    assert not any(module.training for module in router.modules())
 
 
 def test_other_precisions_reach_the_arms(arms):
@@ -292,6 +301,9 @@ def test_damaged_folders_are_refused(arms, bank, tmp_path, change, error, messag
 
 
 def test_what_is_no_router_is_said_to_be_none(tmp_path):
+    lf.Router({5: model(1)}).save_pretrained(tmp_path / "r")
+    with pytest.raises(ValueError, match=r"load_model: '.*r' holds a router; expected a model \(Router\.load reads it"):
+        lf.load_model(tmp_path / "r")
     with pytest.raises(
         FileNotFoundError, match=r"Router\.load: no router at .*nowhere'; expected a folder with router"
     ):
