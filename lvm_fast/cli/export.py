@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from . import scoring
 
@@ -11,7 +12,9 @@ HELP = "write a trained model as a Core ML package (.mlpackage)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a checkpoint (.pt), a training run or a saved model's folder")
+    parser.add_argument(
+        "model", type=Path, help="a checkpoint (.pt), a training run, or the folder of a saved model or router"
+    )
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--output", type=Path, help="the package to write (.mlpackage)")
     asked.add_argument(
@@ -23,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--contexts",
         type=int,
         nargs="*",
-        default=[100, 500, 1000],
         metavar="N",
-        help="context lengths, a predict_N function each (default: 100 500 1000)",
+        help="context lengths, a predict_N function each (default: 100 500 1000; of a router, its limits)",
     )
     parser.add_argument("--no-streaming", action="store_true", help="leave out the step function")
     parser.add_argument("--precision", default="float16", help="float16 (default) or float32")
@@ -59,31 +61,33 @@ def run(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from ..data.source import open_source
     from ..export.coreml import export_coreml
+    from ..export.toolkit import ct
     from ..files import size_of
-    from ..models.pretrained import load_model
+    from ..inference.router_folder import load_predictor
 
-    bank = None if args.bank is None else open_source(args.bank, "export: bank")
     package = export_coreml(
-        load_model(args.model),
+        load_predictor(args.model),
         args.output,
-        contexts=args.contexts,
+        **_contexts(args),
         streaming=not args.no_streaming,
         precision=args.precision,
         compress=args.compress,
         target=args.target,
         overwrite=args.overwrite,
         flexible=args.flexible,
-        bank=bank,
+        bank=None if args.bank is None else open_source(args.bank, "export: bank"),
         bank_dtype=args.bank_dtype,
         topk=args.topk,
     )
-    contents = [f"context {length}" for length in args.contexts]
-    contents += [f"contexts up to {args.flexible}"] if args.flexible else []
-    contents += [f"top {args.topk} of {len(bank.vectors):,} vectors"] if bank else []
-    contents += ["streaming"] * (not args.no_streaming)
+    functions = [function.name for function in ct.utils.load_spec(str(package)).description.functions] or ["main"]
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
-    print(f"{package}: {', '.join(contents)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
+    print(f"{package}: {', '.join(functions)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
     return 0
+
+
+def _contexts(args: argparse.Namespace) -> dict[str, Any]:
+    """The contexts that were given, if any."""
+    return {} if args.contexts is None else {"contexts": args.contexts}
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -94,15 +98,15 @@ def _compare(args: argparse.Namespace) -> int:
     from ..training.runs import open_run
 
     opened = open_run(args.model, "export")
-    recipe = scoring.scoring_recipe(args, opened, "export")
-    scored, others = scoring.scored_chains(recipe, args.split, "export")
     if isinstance(opened.model, Router):
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
+    recipe = scoring.scoring_recipe(args, opened, "export")
+    scored, others = scoring.scored_chains(recipe, args.split, "export")
     comparison = compare_precisions(
         opened.model,
         scored,
         recipe.context_length,
-        contexts=args.contexts,
+        **_contexts(args),
         streaming=not args.no_streaming,
         pool=args.pool,
         stride=recipe.val_stride,

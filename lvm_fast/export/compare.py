@@ -25,7 +25,7 @@ from .findings import FunctionCheck
 if TYPE_CHECKING:
     from .findings import Verification
     from .mil_interpreter import Interpreter
-    from .program import ModelProgram
+    from .programs import Program
 
 # precision and compression of each row
 VARIANTS: dict[str, tuple[str, str | None]] = {
@@ -122,7 +122,7 @@ def compare_precisions(
     from .options import Options, check_weights
     from .verify import verify_coreml
 
-    check_weights(model)
+    check_weights(model, [model])
     measured: dict[str, tuple[int, float, Verification]] = {}
     programs: dict[str, nn.Module] = {}
     with TemporaryDirectory() as folder:
@@ -159,7 +159,7 @@ def _row(name: str, package_bytes: int, seconds: float, found: Verification, rep
 class BatchedProgram(nn.Module):
     """A program in the interpreter, many contexts of one length at once, as `evaluate` calls a model."""
 
-    def __init__(self, program: ModelProgram[Any]) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__()
         self._program = program
         self._built: tuple[tuple[int, int], Interpreter] | None = None

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.base import LatentVectorModel
+from ..inference.router import Router
+from .arms import Exportable, arms_of, check_lengths
 from .expectations import saved_expectations
 from .options import Options, check_path, check_weights
 from .retrieval import read_bank, topk_function
 
 if TYPE_CHECKING:
-    from .program import ModelProgram
+    from .programs import Program
     from .toolkit import Function
 
 AUTHOR = "The lvm_fast developers"
+CONTEXTS = (100, 500, 1000)
 
 
 def export_coreml(
-    model: LatentVectorModel,
+    model: Exportable,
     path: str | os.PathLike[str],
-    contexts: Sequence[int] = (100, 500, 1000),
+    contexts: Sequence[int] = CONTEXTS,
     streaming: bool = True,
     precision: str = "float16",
     compress: str | None = None,
@@ -42,11 +44,14 @@ def export_coreml(
     Core ML state. `bank` adds ``topk``: ``query`` (1, D), such as a ``next_vector`` -> ``scores`` (1, K), float32, and
     ``ids`` (1, K), int32: the rows of the bank with the largest inner products, best first.
 
+    Of a `Router`, each ``predict_N`` is the arm for N vectors; its limits are the contexts unless others are given. The
+    weights of an arm are stored once for all its functions. It has no ``step`` and no ``predict``.
+
     Beside the package, ``expected.safetensors`` gets inputs for each function and what the model makes of them, for a
     device to be compared with (`bench/coreml_device.py`).
 
     Args:
-        model: The trained model.
+        model: The trained model, or a router of trained models.
         path: The package to write, ending in ``.mlpackage``.
         contexts: Context lengths in vectors, each at least 1.
         streaming: Add ``step``; needs target "ios18", and a model type that can stream.
@@ -78,31 +83,35 @@ def export_coreml(
     package = Path(path)
     check_path(package, overwrite)
     candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
+    if contexts is CONTEXTS and isinstance(model, Router):
+        contexts = list(model.arms)
     options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
     options.check()
-    model.check_length(max(*options.contexts, options.flexible or 0, 0))
-    check_weights(model)
+    check_lengths(model, options)
+    check_weights(model, arms_of(model))
 
     write_program(model, package, options, author, overwrite)
     return package
 
 
 def write_program(
-    model: LatentVectorModel,
+    model: Exportable,
     package: Path,
     options: Options,
     author: str = AUTHOR,
     overwrite: bool = False,
-) -> ModelProgram[Any]:
+) -> Program:
     """Write a package whose options were checked; returns what built its functions."""
     from .metadata import describe_package
     from .package import inputs_of, write_package
+    from .program import Form
     from .programs import build_program, check_streaming
     from .toolkit import ct
 
     if options.streaming:
         check_streaming(model)
-    program = build_program(model, options.precision, options.compress, ct.target[options.deployment_target])
+    form = Form(options.precision, ct.target[options.deployment_target], options.compress)
+    program = build_program(model, form)
     functions = _functions(program, options)
     inputs = {name: inputs_of(function) for name, function in functions.items()}
     with saved_expectations(package, inputs, model, options):
@@ -110,7 +119,7 @@ def write_program(
     return program
 
 
-def _functions(program: ModelProgram[Any], options: Options) -> dict[str, Function]:
+def _functions(program: Program, options: Options) -> dict[str, Function]:
     """The functions of the package by name."""
     functions = {f"predict_{length}": program.predict(length) for length in options.contexts}
     if options.flexible is not None:

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..files import atomic_path
-from ..models.base import LatentVectorModel
 from ..scoring import VectorBank
+from .arms import Exportable, arm_for
 from .options import Options
 from .questions import answers_of_model, questions_for, sample_rows
 
@@ -34,7 +34,7 @@ Shape = tuple[int | None, ...]
 
 @contextmanager
 def saved_expectations(
-    package: Path, inputs: Mapping[str, Mapping[str, Shape]], model: LatentVectorModel, options: Options
+    package: Path, inputs: Mapping[str, Mapping[str, Shape]], model: Exportable, options: Options
 ) -> Iterator[None]:
     """Write what a package has to compute into ``expected.safetensors`` beside it, once the block has written it.
 
@@ -101,18 +101,20 @@ def _others(path: Path, stem: str) -> tuple[Arrays, dict[str, str]]:
 
 
 def _expected(
-    inputs: Mapping[str, Mapping[str, Shape]], model: LatentVectorModel, options: Options
+    inputs: Mapping[str, Mapping[str, Shape]], model: Exportable, options: Options
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Arrays by ``<function>/<input or output>``."""
     rows = sample_rows(model.input_dim)
-    longest = min(filter(None, (options.flexible, model.max_context, _FLEXIBLE)))
     for function, shapes in inputs.items():
         ((name, shape),) = shapes.items()
-        if name == "context" and (shape[1] or 0) > _LONGEST:
+        length = shape[1] if name == "context" else None
+        if (length or 0) > _LONGEST:
             continue
-        asked = (1, shape[1] or longest, model.input_dim) if name == "context" else (1, model.input_dim)
-        questions = questions_for(asked, model.max_context, rows, contexts=1)
-        answers = answers_of_model(model, questions)
+        arm = arm_for(model, length)
+        longest = min(filter(None, (options.flexible, arm.max_context, _FLEXIBLE)))
+        asked = (1, length or longest, model.input_dim) if name == "context" else (1, model.input_dim)
+        questions = questions_for(asked, arm.max_context, rows, contexts=1)
+        answers = answers_of_model(arm, questions)
         if name == "query":
             parts = _nearest(answers.next_vector, options)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..models.base import LatentVectorModel
+from .arms import Exportable, facts_of
 from .options import Options
 from .retrieval import digest
 from .toolkit import ct
@@ -28,7 +28,7 @@ _DESCRIPTIONS = {
 _STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit."
 
 
-def describe_package(spec: Any, model: LatentVectorModel, options: Options, author: str) -> None:
+def describe_package(spec: Any, model: Exportable, options: Options, author: str) -> None:
     """Fill in the metadata of a model specification, in place."""
     about = spec.description.metadata
     about.shortDescription = (
@@ -42,18 +42,19 @@ def describe_package(spec: Any, model: LatentVectorModel, options: Options, auth
             feature.shortDescription = _describe_feature(feature)
 
 
-def _user_metadata(model: LatentVectorModel, options: Options) -> dict[str, str]:
+def _user_metadata(model: Exportable, options: Options) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    known = facts_of(model)
     ours = {
-        "model_type": model.model_type,
-        "config": json.dumps(model.config),
+        "model_type": known["model_type"],
+        "config": json.dumps(known["config"]),
+        "recipe_sha256": known["recipe_sha256"],
         "parameters": str(parameters),
         "contexts": json.dumps(options.contexts),
         "flexible": json.dumps(options.flexible),
         "precision": options.precision,
         "compress": options.compress or "none",
         "metrics": json.dumps(model.metrics),
-        "recipe_sha256": model.recipe_digest or "unknown",
         "version": __version__,
         **_hits(model.metrics),
     }

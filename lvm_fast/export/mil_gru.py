@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..models.gru import GRUModel
 from .mil_layers import Variable
 from .mil_recurrent import GRULayers, scan
-from .program import ModelProgram
+from .program import Form, ModelProgram
 from .toolkit import mb
 
 
 class GRUProgram(ModelProgram[GRUModel]):
     """Builds the MIL functions of a gru: all blocks go through the steps together, in one loop."""
 
-    def __init__(self, model: GRUModel, precision: str, compression: str | None, target: Any) -> None:
-        super().__init__(model, precision, compression, target)
+    def __init__(self, model: GRUModel, form: Form) -> None:
+        super().__init__(model, form)
         self._width, blocks = self.config["hidden_dim"], range(self.config["num_layers"])
         self._blocks = [GRULayers(self.layers, f"blocks.{block}.gru", self._width, 1) for block in blocks]
 

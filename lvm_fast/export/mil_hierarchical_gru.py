@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ..models.hierarchical_gru import HierarchicalGRU
 from .mil_layers import Variable, cast, gelu, last_row
 from .mil_recurrent import GRULayers, scan
-from .program import ModelProgram
+from .program import Form, ModelProgram
 from .toolkit import is_symbolic, mb
 
 
@@ -21,8 +20,8 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
     for 100 vectors. A stream, and a context of any length, go vector by vector.
     """
 
-    def __init__(self, model: HierarchicalGRU, precision: str, compression: str | None, target: Any) -> None:
-        super().__init__(model, precision, compression, target)
+    def __init__(self, model: HierarchicalGRU, form: Form) -> None:
+        super().__init__(model, form)
         self._width, self._chunk = self.config["hidden_dim"], self.config["chunk_size"]
         sizes = self._width, self.config["num_layers"]
         self._local = GRULayers(self.layers, "local_encoder.gru", *sizes)

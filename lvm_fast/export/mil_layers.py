@@ -27,30 +27,37 @@ class Layers:
         arrays: The constants by name, float32.
         precision: "float16" or "float32": the dtype of constants and of every layer's input and output.
         compression: How the matrices of products are stored: None, "int8", "palette6" or "palette4".
+        scope: What comes before the names of constants in the package.
 
     Raises:
         ValueError: An array is NaN or infinite, or holds a number that the precision cannot.
     """
 
-    def __init__(self, arrays: Arrays, precision: str, compression: str | None = None) -> None:
+    def __init__(self, arrays: Arrays, precision: str, compression: str | None = None, scope: str = "") -> None:
         for name, array in arrays.items():
             largest = np.abs(array).max()
             if not largest <= np.finfo(precision).max:
                 raise ValueError(f"export_coreml: {name} holds {largest:g}; expected at most the largest {precision}")
-        self.arrays = arrays
+        self._arrays = arrays
         self.precision = precision
-        self.compression = compression
+        self._compression = compression
+        self._scope = scope
         self._matrices: dict[str, Stored] = {}
+
+    @property
+    def constants(self) -> Arrays:
+        """All arrays by their names in the package, before precision and compression."""
+        return {self._scope + name: array for name, array in self._arrays.items()}
 
     def constant(self, name: str) -> Variable:
         """The array called `name`, in the precision; call it once a block."""
-        return write_constant(self.arrays[name].astype(self.precision), name)
+        return write_constant(self._arrays[name].astype(self.precision), self._scope + name)
 
     def matrix(self, name: str) -> Variable:
         """The matrix called `name`, compressed if that was asked; call it once a block."""
         if name not in self._matrices:
-            self._matrices[name] = compress(self.arrays[name], self.compression, self.precision)
-        return write_constant(self._matrices[name], name)
+            self._matrices[name] = compress(self._arrays[name], self._compression, self.precision)
+        return write_constant(self._matrices[name], self._scope + name)
 
     def narrow(self, x: Variable) -> Variable:
         """`x` in the precision of the layers."""

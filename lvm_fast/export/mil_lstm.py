@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..models.lstm import LSTMModel
 from .mil_layers import Variable
 from .mil_recurrent import LSTMLayers
-from .program import ModelProgram
+from .program import Form, ModelProgram
 
 
 class LSTMProgram(ModelProgram[LSTMModel]):
     """Builds the MIL functions of an lstm."""
 
-    def __init__(self, model: LSTMModel, precision: str, compression: str | None, target: Any) -> None:
-        super().__init__(model, precision, compression, target)
+    def __init__(self, model: LSTMModel, form: Form) -> None:
+        super().__init__(model, form)
         self._lstm = LSTMLayers(self.layers, "lstm", self.config["hidden_dim"], self.config["num_layers"])
 
     def read(self, context: Variable) -> Variable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +13,15 @@ from torch.nn.functional import normalize
 from ..models.memory_gru import MemoryGRU
 from .mil_layers import Variable, gelu, unit
 from .mil_recurrent import GRULayers
-from .program import ModelProgram, arrays
+from .program import Form, ModelProgram, arrays
 from .toolkit import mb
 
 
 class MemoryGRUProgram(ModelProgram[MemoryGRU]):
     """Builds the MIL functions of a memory_gru."""
 
-    def __init__(self, model: MemoryGRU, precision: str, compression: str | None, target: Any) -> None:
-        super().__init__(model, precision, compression, target)
+    def __init__(self, model: MemoryGRU, form: Form) -> None:
+        super().__init__(model, form)
         self._gru = GRULayers(self.layers, "gru", self.config["hidden_dim"], self.config["num_layers"])
 
     def fold(self, model: MemoryGRU) -> dict[str, NDArray[np.float32]]:

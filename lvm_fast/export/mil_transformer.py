@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..models.transformer import TransformerModel
 from .mil_attention import NEVER, Attention, causal_mask
 from .mil_layers import Variable, cast, gelu, last_row, length_of
-from .program import ModelProgram
+from .program import Form, ModelProgram
 from .toolkit import mb
 
 
@@ -26,8 +26,8 @@ class _Layer(NamedTuple):
 class TransformerProgram(ModelProgram[TransformerModel]):
     """Builds the MIL functions of a transformer; a stream keeps the keys and values of every vector as state."""
 
-    def __init__(self, model: TransformerModel, precision: str, compression: str | None, target: Any) -> None:
-        super().__init__(model, precision, compression, target)
+    def __init__(self, model: TransformerModel, form: Form) -> None:
+        super().__init__(model, form)
         prefixes = [f"transformer_decoder.layers.{layer}" for layer in range(self.config["num_layers"])]
         self._layers = [
             _Layer(self._attention(f"{prefix}.self_attn"), self._attention(f"{prefix}.multihead_attn"), prefix)

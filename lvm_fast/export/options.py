@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,12 +100,12 @@ def check_path(path: Path, overwrite: bool) -> None:
         raise FileNotFoundError(errno.ENOENT, "cannot save: there is no such folder", str(path))
 
 
-def check_weights(model: LatentVectorModel) -> None:
-    """Raise ValueError where a weight is not finite; warn where none was ever trained."""
+def check_weights(model: nn.Module, arms: Iterable[LatentVectorModel]) -> None:
+    """Raise ValueError where a weight is not finite; warn where a model, one of the arms, was never trained."""
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise ValueError(f"export_coreml: {name} of the model holds NaN or Inf; expected finite weights")
-    if _is_untrained(model):
+    if any(map(_is_untrained, arms)):
         warnings.warn("export_coreml: the model looks untrained; its predictions will mean nothing", stacklevel=3)
 
 

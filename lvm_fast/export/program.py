@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.base import LatentVectorModel
-from .mil_layers import Layers, Variable, cast, last_row, norm, unit
+from .mil_layers import Arrays, Layers, Variable, cast, last_row, norm, unit
 from .toolkit import Function, ct, get_new_symbol, mb, types
 
 Model = TypeVar("Model", bound=LatentVectorModel)
+
+
+class Form(NamedTuple):
+    """How a model becomes a program.
+
+    Attributes:
+        precision: "float16" or "float32", what the functions compute in; inputs, outputs and the final reconstruction
+            are float32 always.
+        target: The coremltools deployment target.
+        compression: How the matrices of products are stored: None, "int8", "palette6" or "palette4".
+        scope: What comes before the names of its constants, to tell them from another model's in the same package.
+    """
+
+    precision: str
+    target: Any
+    compression: str | None = None
+    scope: str = ""
 
 
 class ModelProgram(ABC, Generic[Model]):
@@ -24,10 +41,7 @@ class ModelProgram(ABC, Generic[Model]):
 
     Args:
         model: The trained model.
-        precision: "float16" or "float32", what the functions compute in; inputs, outputs and the final reconstruction
-            are float32 always.
-        compression: How the matrices of products are stored: None, "int8", "palette6" or "palette4".
-        target: The coremltools deployment target.
+        form: How to write it.
 
     Raises:
         ValueError: A constant is too large for the precision.
@@ -35,15 +49,19 @@ class ModelProgram(ABC, Generic[Model]):
 
     cannot_stream: ClassVar[str | None] = None  # why the model type has no `step`; None where it has one
 
-    def __init__(self, model: Model, precision: str, compression: str | None, target: Any) -> None:
+    def __init__(self, model: Model, form: Form) -> None:
         self.config = model.config
         self.dim = model.input_dim
-        self.layers = Layers(self.fold(model), precision, compression)
-        self.target = target
+        self.layers = Layers(self.fold(model), form.precision, form.compression, form.scope)
+        self.target = form.target
 
     def fold(self, model: Model) -> dict[str, NDArray[np.float32]]:
         """The constants of the program: the tensors of the model by name, but for what is worked out beforehand."""
         return arrays(model.state_dict())
+
+    def constants(self, context_length: int | None) -> Arrays:
+        """The constants of the function for contexts of this length, None for any length and for `step`, by name."""
+        return self.layers.constants
 
     @abstractmethod
     def read(self, context: Variable) -> Variable:

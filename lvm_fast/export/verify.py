@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.base import LatentVectorModel
 from ..scoring import VectorBank
+from .arms import Exportable, arm_for
 from .findings import FunctionCheck, RetrievalCheck, Verification
 from .questions import Answers, answers_of_model, answers_of_program, questions_for, sample_rows
 from .retrieval import Bank, read_bank
@@ -26,7 +26,7 @@ _WIDTH = 768
 
 def verify_coreml(
     path: str | os.PathLike[str],
-    model: LatentVectorModel,
+    model: Exportable,
     vectors: NDArray[np.float32] | None = None,
     contexts: int = 2,
     bank: Any = None,
@@ -40,7 +40,7 @@ def verify_coreml(
 
     Args:
         path: The ``.mlpackage``.
-        model: The model it was exported from.
+        model: The model or router it was exported from.
         vectors: Rows to cut contexts from, (T, D) float32; the bundled sample unless given, or random unit vectors
             where the model's width is another than the sample's.
         contexts: How many contexts each ``predict_N`` function runs on.
@@ -66,7 +66,7 @@ def verify_coreml(
         bank = read_bank(bank, about_bank["dtype"], about_bank["topk"], model.input_dim, "verify_coreml")
     rows = sample_rows(model.input_dim) if vectors is None else np.asarray(vectors, np.float32)
     verifier = _Verifier(saved, model, facts["lvm_fast.precision"], rows)
-    longest = json.loads(facts["lvm_fast.flexible"]) or model.max_context
+    longest = json.loads(facts["lvm_fast.flexible"])
     return Verification(
         tuple(
             verifier.check_retrieval(name, about_bank, bank)
@@ -80,29 +80,30 @@ def verify_coreml(
 class _Verifier:
     """Compares functions of a package with their model."""
 
-    def __init__(
-        self, saved: SavedProgram, model: LatentVectorModel, precision: str, rows: NDArray[np.float32]
-    ) -> None:
-        from .mil_constants import mil_name
+    def __init__(self, saved: SavedProgram, model: Exportable, precision: str, rows: NDArray[np.float32]) -> None:
+        from .program import Form
         from .programs import build_program
         from .toolkit import ct
 
-        arrays = build_program(model, precision, None, ct.target.iOS18).layers.arrays
         self.saved, self.model, self.precision, self.rows = saved, model, precision, rows
         self.pool = VectorBank(rows)
-        self.exact = {mil_name(name): array for name, array in arrays.items()}
-        self.uncompressed = saved.with_constants({name: array.astype(precision) for name, array in self.exact.items()})
+        self.program = build_program(model, Form(precision, ct.target.iOS18))
 
     def check_prediction(self, name: str, longest: int | None, contexts: int) -> FunctionCheck:
         """Of a function that predicts: its program, its constants, and what comes of both."""
         from .constants import wrong_constants
+        from .mil_constants import mil_name
 
         (shape,) = self.saved.input_shapes(name).values()
-        questions = questions_for(shape, longest, self.rows, contexts)
-        wanted = answers_of_model(self.model, questions)
+        length = shape[1] if len(shape) == 3 else None
+        arm = arm_for(self.model, length)
+        exact = {mil_name(name): array for name, array in self.program.constants(length).items()}
+        uncompressed = self.saved.with_constants({name: array.astype(self.precision) for name, array in exact.items()})
+        questions = questions_for(shape, longest or arm.max_context, self.rows, contexts)
+        wanted = answers_of_model(arm, questions)
         got = exactly = answers_of_program(self.saved, name, questions)
-        if self.uncompressed is not self.saved:
-            exactly = answers_of_program(self.uncompressed, name, questions)
+        if uncompressed is not self.saved:
+            exactly = answers_of_program(uncompressed, name, questions)
         computes_in = "float16" if self.saved.new_state(name) else self.precision  # states are float16
         return FunctionCheck(
             name=name,
@@ -113,19 +114,20 @@ class _Verifier:
             pool=len(self.pool),
             program_error=_largest_error(exactly, wanted),
             tolerance=_tolerance(computes_in, self.model.input_dim),
-            wrong_weights=tuple(wrong_constants(self.saved.weights(name), self.exact, self.precision)),
+            wrong_weights=tuple(wrong_constants(self.saved.weights(name), exact, self.precision)),
         )
 
     def check_retrieval(self, name: str, about: dict[str, Any], bank: Bank | None) -> RetrievalCheck:
         """Of the function that searches the bank, asked with predictions of the model."""
         from .verify_retrieval import check_retrieval
 
-        contexts = questions_for((1, None, self.model.input_dim), self.model.max_context, self.rows, 0)
-        queries = answers_of_model(self.model, contexts).next_vector
+        arm = arm_for(self.model, None)
+        contexts = questions_for((1, None, arm.input_dim), arm.max_context, self.rows, 0)
+        queries = answers_of_model(arm, contexts).next_vector
         return check_retrieval(self.saved, name, about, queries, bank, self.precision)
 
 
-def _facts(path: str | os.PathLike[str], description: Any, model: LatentVectorModel) -> dict[str, str]:
+def _facts(path: str | os.PathLike[str], description: Any, model: Exportable) -> dict[str, str]:
     """What a package of ours says of itself; ValueError where it is none, or holds another kind of model."""
     facts = dict(description.metadata.userDefined)
     if "lvm_fast.model_type" not in facts:

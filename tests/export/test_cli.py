@@ -23,7 +23,7 @@ def test_export_then_verify(saved: Path, tmp_path: Path, capsys: pytest.CaptureF
     package = tmp_path / "m.mlpackage"
     assert main(["export", str(saved), "--output", str(package), "--contexts", "3", "5"]) == 0
     captured = capsys.readouterr()
-    assert f"{package}: context 3, context 5, streaming; float16, " in captured.out
+    assert f"{package}: predict_3, predict_5, step; float16, " in captured.out
     assert captured.err == ""
     assert main(["verify", str(package), "--checkpoint", str(saved)]) == 0
     assert capsys.readouterr().out.count("equal") == 3

@@ -18,6 +18,7 @@ pytest.importorskip("coremltools")
 
 from lvm_fast.export import compare as compare_module
 from lvm_fast.export.compare import VARIANTS, BatchedProgram, PrecisionComparison, compare_precisions
+from lvm_fast.export.program import Form
 from lvm_fast.export.programs import build_program
 from lvm_fast.export.toolkit import ct
 
@@ -76,7 +77,7 @@ def test_the_table_tells_pool_chains_and_baselines(comparison: PrecisionComparis
 
 
 def test_a_batched_program_is_the_model_at_every_length(model: LatentVectorModel) -> None:
-    program = BatchedProgram(build_program(model, "float32", None, ct.target.iOS18))
+    program = BatchedProgram(build_program(model, Form("float32", ct.target.iOS18)))
     context = torch.from_numpy(lf.l2_normalize(np.random.default_rng(0).standard_normal((7, 6, 16)).astype(np.float32)))
     lengths = torch.tensor([6, 2, 6, 1, 2, 6, 5])
     for rows in (slice(None), slice(0, 3)):

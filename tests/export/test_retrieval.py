@@ -175,7 +175,7 @@ def test_the_commands_take_a_bank(
     package, store = str(tmp_path / "m.mlpackage"), str(tmp_path / "bank.safetensors")
     options = ["--contexts", "3", "--bank", store, "--topk", "4", "--bank-dtype", "int8"]
     assert main(["export", str(tmp_path / "saved"), "--output", package, *options]) == 0
-    assert "context 3, top 4 of 300 vectors, streaming" in capsys.readouterr().out
+    assert "predict_3, step, topk; float16, " in capsys.readouterr().out
     verify = ["verify", package, "--checkpoint", str(tmp_path / "saved"), "--data", store]
     assert main(verify) == 0
     assert "rows compared with their digest only: no bank was given" in capsys.readouterr().out
