@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -294,16 +295,38 @@ def test_everyone_who_may_read_the_package_may_read_its_model(package: Path) -> 
     assert len(modes) == 1
 
 
-def test_without_coremltools_the_extra_is_named(
-    model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def module(version: str) -> ModuleType:
+    """A coremltools that has nothing but its version."""
+    empty = ModuleType("coremltools")
+    empty.__version__ = version  # type: ignore[attr-defined]
+    return empty
+
+
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        (None, r"needs coremltools 9 \(.*\): pip install 'lvm_fast\[coreml\]'"),
+        (module("8.3.0"), r"needs coremltools 9, found 8\.3\.0: pip install 'lvm_fast\[coreml\]'"),
+        (module("10.0"), r"needs coremltools 9, found 10\.0: pip install"),
+        (module("9.0"), r"coremltools 9\.0 lacks its compiled libraries for Python 3\..*: use a 64-bit Python 3\.10 to 3\.13"),
+    ],
+    ids=["missing", "old", "new", "without its libraries"],
+)
+def test_a_coremltools_that_does_not_serve_says_what_to_install(
+    model: LatentVectorModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: ModuleType | None,
+    message: str,
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("lvm_fast.export.")]:
+    for name in [name for name in sys.modules if name.startswith(("lvm_fast.export.", "coremltools."))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "coremltools", None)
+    monkeypatch.setitem(sys.modules, "coremltools", installed)
     from lvm_fast.export.coreml import export_coreml
 
-    with pytest.raises(ImportError, match=r"pip install 'lvm_fast\[coreml\]'"):
+    with pytest.raises(ImportError, match=message):
         export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
+    assert not list(tmp_path.iterdir())
 
 
 def test_export_says_nothing_on_standard_error(model: LatentVectorModel, tmp_path: Path) -> None:
