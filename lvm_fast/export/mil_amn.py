@@ -16,6 +16,7 @@ class AMNProgram(ModelProgram[AMN]):
     cannot_stream = "each step asks all vectors so far anew, and a Core ML state has a fixed size"
 
     def read(self, context: Variable) -> Variable:
+        """See `ModelProgram.read`."""
         layers = self.layers
         rows = layers.narrow(context)  # (B, N, D)
         mean = mb.reduce_mean(x=rows, axes=[1], keep_dims=True)  # (B, 1, D)

@@ -20,15 +20,18 @@ class GRUProgram(ModelProgram[GRUModel]):
         self._blocks = [GRULayers(self.layers, f"blocks.{block}.gru", self._width, 1) for block in blocks]
 
     def read(self, context: Variable) -> Variable:
+        """See `ModelProgram.read`."""
         rows = self.layers.dense(self.layers.narrow(context), "input_proj")  # (B, N, H)
         widths = [self._width] * (len(self._blocks) + 1)  # the blocks' states, and what comes out of the last
         final = scan(rows, widths, lambda row, *states: self._step(row, states[:-1]))[-1]
         return self.layers.dense(final, "output_proj")
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """See `ModelProgram.state_shapes`."""
         return {f"hidden_{block}": (1, self._width) for block in range(len(self._blocks))}
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
+        """See `ModelProgram.push`."""
         *moved, final = self._step(self.layers.dense(self.layers.narrow(vector), "input_proj"), states)
         return self.layers.dense(final, "output_proj"), moved
 

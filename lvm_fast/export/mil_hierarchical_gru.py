@@ -28,6 +28,7 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         self._global = GRULayers(self.layers, "global_encoder.gru", *sizes)
 
     def read(self, context: Variable) -> Variable:
+        """See `ModelProgram.read`."""
         rows = self.layers.narrow(context)  # (B, N, D)
         answer = self._read_steps(rows) if is_symbolic(rows.shape[1]) else self._read_chunks(rows)
         return self._head(answer, last_row(rows))
@@ -53,11 +54,13 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         return scan(self._local.gates(rows), widths, lambda row, *states: self._step(row, states[:-1]))[-1]
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """See `ModelProgram.state_shapes`."""
         layers = range(self.config["num_layers"])
         names = [*(f"local_{layer}" for layer in layers), *(f"before_{layer}" for layer in layers)]
         return {**dict.fromkeys(names, (1, self._width)), "read": (1, 1)}
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
+        """See `ModelProgram.push`."""
         row = self.layers.narrow(vector)
         *moved, answer = self._step(self._local.gates(row), states)
         return self._head(answer, row), moved

@@ -171,6 +171,9 @@ class SavedProgram(Interpreter):
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         self.functions = [function.name for function in self.spec.description.functions] or ["main"]
+        for name in self.functions:
+            if name not in self._blocks:
+                raise ValueError(f"{path}: function {name!r} is described, but there is none")
 
 
 def _operations(block: Any) -> Iterator[Operation]:

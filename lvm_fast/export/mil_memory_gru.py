@@ -42,12 +42,15 @@ class MemoryGRUProgram(ModelProgram[MemoryGRU]):
         return arrays(tensors)
 
     def read(self, context: Variable) -> Variable:
+        """See `ModelProgram.read`."""
         return self._head(self._gru.last_state(self._normed(context)))
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """See `ModelProgram.state_shapes`."""
         return {f"hidden_{layer}": (1, width) for layer, width in enumerate(self._gru.widths)}
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
+        """See `ModelProgram.push`."""
         moved = self._gru.step(self._gru.gates(self._normed(vector)), *states)
         return self._head(moved[-1]), moved
 

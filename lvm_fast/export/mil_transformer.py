@@ -50,6 +50,7 @@ class TransformerProgram(ModelProgram[TransformerModel]):
         return folded
 
     def read(self, context: Variable) -> Variable:
+        """See `ModelProgram.read`."""
         rows = self.layers.dense(self.layers.narrow(context), "input_proj")  # (B, N, H)
         last = mb.concat(values=[length_of(context), np.array([self.config["hidden_dim"]], np.int32)], axis=0)
         rows = mb.add(x=rows, y=mb.slice_by_index(x=self.layers.constant("pos_encoder.pe"), begin=[0, 0], end=last))
@@ -61,6 +62,7 @@ class TransformerProgram(ModelProgram[TransformerModel]):
         return self._head(last_row(hidden))
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """See `ModelProgram.state_shapes`."""
         kept = [
             f"{kind}_{index}"
             for index in range(len(self._layers))
@@ -70,6 +72,7 @@ class TransformerProgram(ModelProgram[TransformerModel]):
         return {**dict.fromkeys(kept, room), "read": (1, 1)}
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
+        """See `ModelProgram.push`."""
         *rooms, read = states
         layers, one = self.layers, np.dtype(self.layers.precision).type(1)
         positions = self.config["max_positions"]

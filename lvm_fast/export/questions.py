@@ -32,12 +32,25 @@ class Questions(NamedTuple):
     lengths: NDArray[np.int64]
     targets: NDArray[np.int64]
 
+    def one_a_length(self) -> NDArray[np.int64]:
+        """The places of the first question of each length."""
+        places: NDArray[np.int64] = np.unique(self.lengths, return_index=True)[1]
+        return places
+
+    def at(self, places: NDArray[np.int64]) -> Questions:
+        """Some of the questions."""
+        return Questions(self.context[places], self.lengths[places], self.targets[places])
+
 
 class Answers(NamedTuple):
     """Unit next vectors and deltas, (P, D) float32 each."""
 
     next_vector: NDArray[np.float32]
     delta: NDArray[np.float32]
+
+    def at(self, places: NDArray[np.int64]) -> Answers:
+        """The answers to some of the questions."""
+        return Answers(self.next_vector[places], self.delta[places])
 
 
 def sample_rows(dim: int) -> NDArray[np.float32]:

@@ -36,8 +36,13 @@ def check_retrieval(
         queries: Unit vectors (P, D).
         bank: The candidates it was given, for a comparison row by row; without them, the digest must do.
         precision: Of the package.
+
+    Raises:
+        ValueError: The function has no rows.
     """
-    rows = saved.weights(name)[mil_name(ROWS)]
+    rows = saved.weights(name).get(mil_name(ROWS))
+    if rows is None:
+        raise ValueError(f"verify_coreml: function {name!r} has no {mil_name(ROWS)}")
     values = np.asarray(rows if isinstance(rows, np.ndarray) else rows.values(), np.float64)  # (N, D)
     exact = queries.astype(np.float64) @ values.T  # (P, N)
     k = facts["topk"]

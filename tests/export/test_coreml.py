@@ -308,7 +308,10 @@ def module(version: str) -> ModuleType:
         (None, r"needs coremltools 9 \(.*\): pip install 'lvm_fast\[coreml\]'"),
         (module("8.3.0"), r"needs coremltools 9, found 8\.3\.0: pip install 'lvm_fast\[coreml\]'"),
         (module("10.0"), r"needs coremltools 9, found 10\.0: pip install"),
-        (module("9.0"), r"coremltools 9\.0 lacks its compiled libraries for Python 3\..*: use a 64-bit Python 3\.10 to 3\.13"),
+        (
+            module("9.0"),
+            r"coremltools 9\.0 lacks its compiled libraries for Python 3\..*: use a 64-bit Python 3\.10 to 3\.13",
+        ),
     ],
     ids=["missing", "old", "new", "without its libraries"],
 )

@@ -254,6 +254,15 @@ def test_packages_of_others_are_refused(model: LatentVectorModel, tmp_path: Path
         lf.verify_coreml(package, model)
 
 
+def test_a_function_that_is_described_but_not_there_is_named(model: LatentVectorModel, tmp_path: Path) -> None:
+    package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
+    spec = ct.utils.load_spec(str(package))
+    spec.description.functions[1].name = "walk"
+    (package / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString())
+    with pytest.raises(ValueError, match="function 'walk' is described, but there is none"):
+        lf.verify_coreml(package, model)
+
+
 def test_models_of_another_width_are_refused(package: Path, small_model: Callable[..., LatentVectorModel]) -> None:
     with pytest.raises(ValueError, match="memory_gru of width 16; the model is a memory_gru of width 24"):
         lf.verify_coreml(package, small_model(input_dim=24))
