@@ -155,5 +155,6 @@ def _largest_error(got: Answers, wanted: Answers) -> float:
 
 def _hit5_agreement(pool: VectorBank, got: Answers, wanted: Answers, targets: NDArray[np.int64]) -> float:
     """Share of questions for which both or neither have their target among the five nearest of the pool."""
-    hits = [pool.rank(answers.next_vector, targets, max_rank=5) < 5 for answers in (got, wanted)]
+    vectors = [np.nan_to_num(answers.next_vector) for answers in (got, wanted)]  # the error tells of NaN
+    hits = [pool.rank(predicted, targets, max_rank=5) < 5 for predicted in vectors]
     return float((hits[0] == hits[1]).mean())

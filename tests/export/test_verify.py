@@ -208,6 +208,15 @@ def test_a_wrong_normalisation_shows(
     assert all(check.max_abs_error > 5 * check.tolerance for check in verified_export(model, tmp_path))
 
 
+def test_outputs_that_are_no_numbers_are_no_agreement(
+    model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "unit", lambda x: mb.real_div(x=mb.sub(x=x, y=x), y=mb.sub(x=x, y=x)))
+    for check in verified_export(model, tmp_path):
+        assert np.isnan(check.max_abs_error)
+        assert not check.passed
+
+
 def test_a_loop_that_ends_early_shows(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
