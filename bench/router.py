@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[20, 50, 100, 200, 500])
     parser.add_argument("--per-length", type=int, default=200, help="queries of each length, at most")
     parser.add_argument("--tolerance", type=float, default=0.0, help="loss of Hit@5 that a threshold may cost")
-    parser.add_argument("--bank", type=int, default=4096, help="training chunks that sureness is measured against")
+    parser.add_argument("--bank", type=int, default=1024, help="training chunks that sureness is measured against")
     parser.add_argument("--pool", type=int, help="candidates (default: the targets)")
     parser.add_argument("--timed", type=int, default=50, help="contexts to time, of each half")
     parser.add_argument(
@@ -113,7 +113,7 @@ def models(args: argparse.Namespace, training: lf.ChainStore, held_out: lf.Chain
                 alpha_infonce=10.0,
                 temperature=0.03,
                 batch_size=max(1, 3200 // limit),
-                accumulation_steps=4,
+                accumulation_steps=1,
                 lr=1e-3,
                 epochs=args.epochs,
                 seed=args.seed,

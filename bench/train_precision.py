@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import lvm_fast as lf
 from lvm_fast.cli.info import facts
+from lvm_fast.device import choose_device, multiplies_bfloat16
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
 from lvm_fast.evaluation.pools import Candidates, Pool
 from lvm_fast.evaluation.predictions import predict_windows
@@ -52,6 +53,8 @@ def main() -> None:
     store = lf.sample() if args.store == "sample" else lf.ChainStore.open(args.store)
     training, held_out = lf.split_chains(store, seed=42)
     usual = lf.Recipe.from_dict(settings)
+    if not multiplies_bfloat16(choose_device(usual.device)):
+        parser.error("this device has no bfloat16 products of its own: both trainings would run in float32")
     windows = lf.Windows(held_out, usual.context_length, usual.val_stride, usual.min_length)
     pool = pool_of(windows, args.pool)
     runs: dict[tuple[int, str], Run] = {}

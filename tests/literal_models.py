@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, int]] = {
     },
     "amn": {"input_dim": 16, "attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 10},
     "hierarchical_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2},
+    "champion": {"input_dim": 16, "hidden_dim": 12},
 }
 
 
@@ -208,6 +209,33 @@ class LiteralHierarchicalGRU(nn.Module):
         return F.normalize(self.output_proj(answer) + self.residual_proj(context[:, -1]), dim=1)
 
 
+class LiteralChampion(nn.Module):
+    """Ours, not the reference's: its deltas are of any length."""
+
+    def __init__(self, input_dim: int = 768, hidden_dim: int = 1024, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(9))
+        self.linear = nn.Sequential(nn.Dropout(dropout), nn.Linear(9 * input_dim, input_dim))
+        self.network = nn.Sequential(
+            nn.LayerNorm(9 * input_dim),
+            nn.Dropout(dropout),
+            nn.Linear(9 * input_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, input_dim),
+        )
+
+    def forward(self, context: Tensor) -> Tensor:
+        newest_first = context.flip(1)
+        features = [newest_first[:, age] if age < context.shape[1] else 0 * newest_first[:, 0] for age in range(4)]
+        for decay in (0.5, 0.8, 0.95, 0.99, 1.0):
+            weights = torch.tensor([decay**age for age in range(context.shape[1])], dtype=context.dtype)
+            features.append((newest_first * weights[:, None]).sum(dim=1) / weights.sum())
+        flat = torch.cat(features, dim=1)
+        mixed = sum(weight * feature for weight, feature in zip(self.mix, features, strict=True))
+        return mixed + self.linear(flat) + self.network(flat) - features[0]
+
+
 LITERAL: dict[str, type[nn.Module]] = {
     "memory_gru": LiteralMemoryGRU,
     "lstm": LiteralLSTM,
@@ -215,6 +243,7 @@ LITERAL: dict[str, type[nn.Module]] = {
     "transformer": LiteralTransformer,
     "amn": LiteralAMN,
     "hierarchical_gru": LiteralHierarchicalGRU,
+    "champion": LiteralChampion,
 }
 
 

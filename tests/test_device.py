@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lvm_fast.device import available_devices, choose_device
+from lvm_fast.device import available_devices, choose_device, multiplies_bfloat16
 
 
 @pytest.fixture
@@ -53,3 +53,28 @@ def test_names_that_are_none_are_refused(machine, name):
 def test_what_is_available_is_listed_best_last(machine):
     machine(mps=True, cuda=1)
     assert available_devices() == ["cpu", "mps", "cuda"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "tiles", "half_vectors", "arm", "own"),
+    [
+        ("x86_64", False, False, True, False),  # torch emulates it there
+        ("x86_64", True, False, False, True),
+        ("AMD64", False, True, False, True),
+        ("aarch64", False, False, True, True),
+        ("aarch64", True, True, False, False),
+    ],
+)
+def test_which_cpus_multiply_bfloat16_themselves(monkeypatch, processor, tiles, half_vectors, arm, own):
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: half_vectors)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: arm, raising=False)
+    assert multiplies_bfloat16(torch.device("cpu")) == own
+    assert multiplies_bfloat16(torch.device("cuda"))
+    assert multiplies_bfloat16(torch.device("mps"))
+
+
+def test_this_cpu_can_be_asked():
+    assert multiplies_bfloat16(torch.device("cpu")) in (True, False)

@@ -103,6 +103,8 @@ const ScreenKernels& ScreenKernels::table<Level::scalar>();
 template <>
 const ScreenKernels& ScreenKernels::table<Level::neon>();
 template <>
+const ScreenKernels& ScreenKernels::table<Level::i8mm>();
+template <>
 const ScreenKernels& ScreenKernels::table<Level::avx2>();
 template <>
 const ScreenKernels& ScreenKernels::table<Level::avxvnni>();

@@ -12,6 +12,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 
 namespace lvm {
 namespace {
@@ -64,6 +67,26 @@ bool has_amx() {
 }
 #endif
 
+#if defined(__aarch64__) && defined(__APPLE__)
+bool has_dot_products() { return true; }  // every Apple chip
+
+bool has_i8mm() {
+    int has = 0;
+    size_t size = sizeof(has);
+    return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &size, nullptr, 0) == 0 && has;
+}
+#elif defined(__aarch64__)
+bool has_dot_products() {
+    constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+    return getauxval(AT_HWCAP) & kDotProducts;
+}
+
+bool has_i8mm() {
+    constexpr unsigned long kMatrixProducts = 1ul << 13;  // HWCAP2_I8MM
+    return getauxval(AT_HWCAP2) & kMatrixProducts;
+}
+#endif
+
 std::vector<Level> detected_levels() {
     std::vector<Level> levels{Level::scalar};
 #if defined(__x86_64__)
@@ -73,11 +96,10 @@ std::vector<Level> detected_levels() {
     if (!has_avx512()) return levels;
     levels.push_back(Level::avx512);
     if (has_amx()) levels.push_back(Level::amx);
-#elif defined(__aarch64__) && defined(__linux__)
-    constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
-    if (getauxval(AT_HWCAP) & kDotProducts) levels.push_back(Level::neon);
 #elif defined(__aarch64__)
-    levels.push_back(Level::neon);  // every Apple chip has the dot products
+    if (!has_dot_products()) return levels;
+    levels.push_back(Level::neon);
+    if (has_i8mm()) levels.push_back(Level::i8mm);
 #endif
     return levels;
 }
@@ -90,6 +112,8 @@ const char* level_name(Level level) {
             return "scalar";
         case Level::neon:
             return "neon";
+        case Level::i8mm:
+            return "i8mm";
         case Level::avx2:
             return "avx2";
         case Level::avxvnni:

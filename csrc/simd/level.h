@@ -7,7 +7,7 @@
 
 namespace lvm {
 
-enum class Level { scalar, neon, avx2, avxvnni, avx512, amx };
+enum class Level { scalar, neon, i8mm, avx2, avxvnni, avx512, amx };
 
 const char* level_name(Level level);
 
@@ -39,6 +39,9 @@ const Kernels& kernels_in_force() {
         case Level::avx2:
             return Kernels::template table<Level::avx2>();
 #elif defined(__aarch64__)
+        case Level::i8mm:
+            if constexpr (Kernels::has(Level::i8mm)) return Kernels::template table<Level::i8mm>();
+            [[fallthrough]];
         case Level::neon:
             return Kernels::template table<Level::neon>();
 #endif

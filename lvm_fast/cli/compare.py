@@ -60,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
         windows, others = _windows(args, recipe, list(runs.values()))
         check_contenders(contenders, windows)
         held_out = recipe if args.split == "val" else None
-        for at, run in enumerate(runs.values()):
-            note = _leak(run, contenders[at].name, held_out, windows, args.allow_leaks)
-            contenders[at] = replace(contenders[at], note=note)
+        contenders = [
+            replace(contender, note=_leak(opened, contender.name, held_out, windows, args.allow_leaks))
+            for opened, contender in zip(runs.values(), contenders, strict=True)
+        ]
     for contender in contenders:
         contender.model.to(device)
     comparison = compare(

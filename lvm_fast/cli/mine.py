@@ -10,7 +10,12 @@ HELP = "find hard negatives for every chunk of a chain store"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="the chain store, or 'sample' for the bundled one")
-    parser.add_argument("--output", type=Path, required=True, help="the file to write (.safetensors): ids and scores")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="the file to write (.safetensors): ids and scores, for `lvm-fast train --negatives`",
+    )
     parser.add_argument(
         "--low", type=float, default=0.75, metavar="COS", help="least cosine of a negative (default: %(default)s)"
     )

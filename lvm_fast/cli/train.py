@@ -8,13 +8,17 @@ from typing import Any
 
 from ..process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
+from ..training.recipes import packaged_recipes
 
 HELP = "train a model on a chain store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting of `Recipe`, and two for whole recipes."""
-    parser.add_argument("--config", metavar="YAML", help="a recipe to start from; the flags win over it")
+    names = ", ".join(packaged_recipes())
+    parser.add_argument(
+        "--recipe", metavar="NAME", help=f"a recipe to start from, {names} or a YAML file; the flags win over it"
+    )
     parser.add_argument("--print-config", action="store_true", help="print the resolved recipe and stop")
     usual = Recipe().to_dict()
     for name in setting_names():
@@ -27,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Resolve the recipe and train."""
     names = [name for name in setting_names() if hasattr(args, name)]
     given = {name: read_setting(name, getattr(args, name), _flag(name)) for name in names}
-    base = args.config or _recipe_to_resume(given)
-    recipe = Recipe.from_yaml(base, **given) if base else Recipe.from_dict(given)
+    recipe = _recipe(args.recipe or _recipe_to_resume(given), given)
     if args.print_config:
         print(recipe.to_yaml(), end="")
         return 0
@@ -41,14 +44,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe_to_resume(given: dict[str, Any]) -> Path | None:
+def _recipe(base: str | None, given: dict[str, Any]) -> Recipe:
+    """The recipe of a name or a YAML file, if any, under the given settings."""
+    if base is None:
+        return Recipe.from_dict(given)
+    is_file = Path(base).suffix in (".yaml", ".yml")
+    return Recipe.from_yaml(base, **given) if is_file else Recipe.named(base, **given)
+
+
+def _recipe_to_resume(given: dict[str, Any]) -> str | None:
     """The recipe of the run that is to go on, where there is one: its settings need not be given again."""
     if not given.get("resume") or not given.get("output_dir"):
         return None
     from ..training.run_folder import RECIPE
 
     recipe = Path(given["output_dir"], RECIPE)
-    return recipe if recipe.exists() else None
+    return str(recipe) if recipe.exists() else None
 
 
 def _flag(name: str) -> str:
@@ -59,6 +70,8 @@ def _form(name: str) -> dict[str, Any]:
     kinds = setting(name)[1]
     if bool in kinds:
         return {"action": argparse.BooleanOptionalAction}
+    if list in kinds:
+        return {"nargs": 2, "metavar": ("LOW", "HIGH")}
     if dict in kinds:
         return {"action": _Pairs, "nargs": "+", "metavar": "KEY=VALUE"}
     return {"metavar": "VALUE"}

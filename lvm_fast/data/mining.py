@@ -156,7 +156,7 @@ def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Set
         settings.low,
         settings.high,
         settings.limit,
-        exclude=_excluded(store, rows, settings),
+        exclude=excluded_rows(store, rows, None if settings.exclude_chain else settings.exclude_within),
         below=None if settings.below is None else settings.below * _positive_scores(store, bank, rows),
     )
     found = np.empty(len(rows), _record(settings.limit))
@@ -179,12 +179,16 @@ def _record(limit: int) -> np.dtype[np.void]:
     return np.dtype([("ids", "<i8", (limit,)), ("scores", "<f4", (limit,))])
 
 
-def _excluded(store: ChainStore, rows: Int64, settings: _Settings) -> Int64:
-    """(B, E) rows not wanted for each row: itself and what the settings say; padded with -1."""
+def excluded_rows(store: ChainStore, rows: Int64, within: int | None) -> Int64:
+    """The rows of the same chain up to so many places from each of `rows` (B,), itself among them; None for all.
+
+    Returns:
+        (B, E), padded with -1.
+    """
     chains = store.chain_of(rows)
     begins, ends = store.offsets[chains], store.offsets[chains + 1]
-    if not settings.exclude_chain:
-        reach = min(settings.exclude_within, len(store.vectors))
+    if within is not None:
+        reach = min(within, len(store.vectors))
         begins, ends = np.maximum(begins, rows - reach), np.minimum(ends, rows + reach + 1)
     ids: Int64 = begins[:, None] + np.arange((ends - begins).max())
     return np.where(ids < ends[:, None], ids, -1)

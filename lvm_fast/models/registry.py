@@ -8,6 +8,7 @@ from typing import Any
 from ..suggest import unknown_name
 from .amn import AMN
 from .base import LatentVectorModel
+from .champion import RecencyMixer
 from .gru import GRUModel
 from .hierarchical_gru import HierarchicalGRU
 from .lstm import LSTMModel
@@ -21,6 +22,7 @@ _MODELS: dict[str, type[LatentVectorModel]] = {
     TransformerModel.model_type: TransformerModel,
     AMN.model_type: AMN,
     HierarchicalGRU.model_type: HierarchicalGRU,
+    RecencyMixer.model_type: RecencyMixer,
 }
 
 

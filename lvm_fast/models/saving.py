@@ -51,14 +51,15 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
 def _card(model: LatentVectorModel) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     sizes = "\n".join(f"| {name} | {value} |" for name, value in model.config.items())
-    dim = model.input_dim
+    dim, longest = model.input_dim, model.max_context
+    most = "" if longest is None else f", N at most {longest}"
     return f"""---
 library_name: lvm_fast
 tags: [latent-vector-model, {model.model_type}]
 ---
 # A latent vector model: {model.model_type}
 
-It reads a context of N text-chunk embeddings (N x {dim}) and predicts the embedding of the next chunk.
+It reads a context of N text-chunk embeddings (N x {dim}{most}) and predicts the embedding of the next chunk.
 {parameters:,} parameters, saved by lvm_fast {__version__}.
 
 | size | value |

@@ -12,6 +12,7 @@ import torch
 from ..files import atomic_path, atomic_write_text
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, read_checkpoint
+from .learner import Learner
 from .recipe import Recipe
 
 LAST_CHECKPOINT = "last.pt"
@@ -102,22 +103,21 @@ def save_history(folder: Path, progress: Progress, pool: int, baselines: dict[st
     atomic_write_text(folder / HISTORY, json.dumps(history, indent=2, allow_nan=False) + "\n")
 
 
-def save_last(
-    folder: Path, model: LatentVectorModel, optimizer: torch.optim.Optimizer, progress: Progress, recipe: Recipe
-) -> None:
+def save_last(folder: Path, learner: Learner, progress: Progress) -> None:
     """Write ``last.pt``: with it, a run goes on as if it had never stopped."""
     state = {
-        "model_state_dict": model.state_dict(),
-        "optimizer_state_dict": optimizer.state_dict(),
+        "model_state_dict": learner.model.state_dict(),
+        "optimizer_state_dict": learner.optimizer.state_dict(),
+        "negatives_state": learner.wrong_answers.state(),
         "random_state": _random_state(),
         "progress": dataclasses.asdict(progress),
-        "args": recipe.to_dict(),
+        "args": learner.recipe.to_dict(),
     }
     _save(state, folder / LAST_CHECKPOINT)
 
 
-def load_last(folder: Path, model: LatentVectorModel, optimizer: torch.optim.Optimizer, recipe: Recipe) -> Progress:
-    """Put model, optimiser and random numbers back to where ``last.pt`` left them.
+def load_last(folder: Path, learner: Learner) -> Progress:
+    """Put model, optimiser, negatives and random numbers back to where ``last.pt`` left them.
 
     Raises:
         ValueError: The file is damaged, or belongs to a run with other settings.
@@ -125,9 +125,10 @@ def load_last(folder: Path, model: LatentVectorModel, optimizer: torch.optim.Opt
     path = folder / LAST_CHECKPOINT
     state = read_checkpoint(path)
     try:
-        _check_same_run(path, state["args"], recipe.to_dict())
-        model.load_state_dict(state["model_state_dict"])
-        optimizer.load_state_dict(state["optimizer_state_dict"])
+        _check_same_run(path, state["args"], learner.recipe.to_dict())
+        learner.model.load_state_dict(state["model_state_dict"])
+        learner.optimizer.load_state_dict(state["optimizer_state_dict"])
+        learner.wrong_answers.load_state(state.get("negatives_state", {}))
         _set_random_state(state["random_state"])
         return Progress(**state["progress"])
     except (KeyError, TypeError) as error:

@@ -19,10 +19,17 @@ from .recipe import Recipe
 
 
 class TrainingData(NamedTuple):
-    """Windows to learn from and windows to validate on; of stores that share no chain, but for sequence files."""
+    """Windows to learn from and windows to validate on; of stores that share no chain, but for sequence files.
+
+    Attributes:
+        training: Windows of the training part of the data.
+        validation: Windows of its held-out part, or of data of their own.
+        whole: The data, before it was split.
+    """
 
     training: Windows
     validation: Windows
+    whole: ChainStore
 
     def words(self) -> str:
         """Say in a line what there is, and what was left out."""
@@ -44,11 +51,8 @@ def load_data(recipe: Recipe) -> TrainingData:
         OSError: A file cannot be opened.
         ValueError: A file is of another kind, a row is not finite or is zero, or no windows are left.
     """
-    if recipe.objective == "all_positions" and is_sequence_file(recipe.data):
-        raise ValueError(
-            f"train: objective = 'all_positions' needs whole chains, and data = {str(recipe.data)!r} holds windows; "
-            "make a chain store of it with `lvm-fast prepare`"
-        )
+    if is_sequence_file(recipe.data):
+        _check_windows_will_do(recipe)
     source = _open(recipe.data, "train: data")
     if recipe.validation_data is not None:
         training, validation = source, _open(recipe.validation_data, "train: validation_data")
@@ -56,13 +60,31 @@ def load_data(recipe: Recipe) -> TrainingData:
         training, validation = _dealt(source, recipe)
     else:
         training, validation, *_ = split_chains(source, recipe.val_fraction, recipe.seed)
-    data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe))
+    whole = source.store if isinstance(source, GivenWindows) else source
+    data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe), whole)
     dim, expected = data.validation.store.dim, data.training.store.dim
     if dim != expected:
         raise ValueError(f"train: validation_data has {dim} dimensions; expected {expected}, as in data")
     if isinstance(source, GivenWindows) or recipe.validation_data is not None:
         _warn_of_leakage(data)
     return data
+
+
+def _check_windows_will_do(recipe: Recipe) -> None:
+    """Refuse what needs whole chains, or chunks that belong to the training part alone: a sequence file has neither."""
+    takes_all_chunks = {
+        "objective = 'all_positions'": recipe.objective == "all_positions",
+        "infonce_batch = 'bank'": recipe.infonce_batch == "bank",
+        "infonce_candidates": recipe.infonce_candidates > 0,
+        "enable_soft_negatives": recipe.enable_soft_negatives,
+        "enable_hard_negatives": recipe.enable_hard_negatives,
+    }
+    for setting, is_asked in takes_all_chunks.items():
+        if is_asked:
+            raise ValueError(
+                f"train: {setting} needs whole chains, and data = {str(recipe.data)!r} holds windows; "
+                "make a chain store of it with `lvm-fast prepare`"
+            )
 
 
 def _open(source: Any, name: str) -> ChainStore | GivenWindows:

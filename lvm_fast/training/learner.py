@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.windows import Windows
+from ..device import multiplies_bfloat16
 from ..gru import GRU
-from ..kernels import l2_normalize
+from ..kernels import reconstruct
 from ..models.base import LatentVectorModel
 from .distributed import Processes
-from .loss import Candidates, next_vector_loss
+from .loss import Negatives, next_vector_loss
+from .negatives.own import OwnNegatives
+from .negatives.wrong_answers import WrongAnswers
 from .recipe import Recipe
 
-# context (B, N, D), lengths (B,), target (P, D), positions (P,), more candidates -> ()
-LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Candidates | None], Tensor]
+# context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers -> ()
+LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Negatives | None], Tensor]
 
 
 class Step(NamedTuple):
@@ -49,16 +52,27 @@ class Learner:
         recipe: Loss, precision, batch size and optimiser settings.
         device: Where the model is.
         processes: Those that train it together; this one alone unless given.
+        own_negatives: Wrong answers that each prediction has of its own, where there are any.
+
+    Attributes:
+        precision: The recipe's, but float32 on a device without bfloat16 products of its own.
+        wrong_answers: What InfoNCE tells the right answers from.
 
     Raises:
         ValueError: The objective needs a causal model, and this one is not.
     """
 
     def __init__(
-        self, model: LatentVectorModel, recipe: Recipe, device: torch.device, processes: Processes | None = None
+        self,
+        model: LatentVectorModel,
+        recipe: Recipe,
+        device: torch.device,
+        processes: Processes | None = None,
+        own_negatives: OwnNegatives | None = None,
     ) -> None:
         self.model, self.recipe, self.device = model, recipe, device
         self.processes = processes or Processes(device)
+        self.precision = recipe.precision if multiplies_bfloat16(device) else "float32"
         if recipe.objective == "all_positions" and not model.is_causal():
             raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
         if recipe.recompute:  # a GRU's own wish to recompute stands in any case
@@ -70,6 +84,7 @@ class Learner:
             model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
         )
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
+        self.wrong_answers = WrongAnswers(recipe, device, getattr(torch, self.precision), own_negatives)
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:
         """Learn from one group of windows, the effective batch (G,).
@@ -82,17 +97,15 @@ class Learner:
         """
         # like lengths share a micro-batch: less padding
         group = group[np.argsort(windows.lengths[group], kind="stable")]
-        counts = windows.counts[group]
-        all_targets, places = int(counts.sum()), np.cumsum(counts) - counts
-        candidates, loss = self._candidates(windows, group), torch.zeros((), device=self.device)
+        all_targets, loss = int(windows.counts[group].sum()), torch.zeros((), device=self.device)
+        self.wrong_answers.begin(windows.store, windows.target_rows(group))
         self.model.train()
         with self.model.deferred_memory_writes():
             for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
-                batch = windows.batch(group[first : first + self.recipe.batch_size])
-                context, lengths, target, positions = (torch.from_numpy(array).to(self.device) for array in batch)
-                own = torch.arange(len(target), device=self.device) + int(places[first])
-                choices = None if candidates is None else Candidates(candidates, own)
-                mean = self._loss_of(context, lengths, target, positions, choices)
+                chosen = group[first : first + self.recipe.batch_size]
+                context, lengths, target, positions = self._to_device(windows.batch(chosen))
+                negatives = self.wrong_answers.of(windows.target_rows(chosen), target)
+                mean = self._loss_of(context, lengths, target, positions, negatives)
                 share = mean * (len(target) / all_targets)
                 torch.autograd.backward(share)
                 loss += share.detach()
@@ -107,32 +120,38 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.commit_memory()
+        self.wrong_answers.end(windows.target_rows(group))
         return Step(float(loss), float(norm), int(windows.lengths[group].sum()), all_targets)
 
-    def _candidates(self, windows: Windows, group: NDArray[np.int64]) -> Tensor | None:
-        """The unit targets of the whole effective batch (C, D), in the order of its windows, where InfoNCE wants them.
-
-        They are data, not outputs of the model, and the loss of a prediction depends on no other prediction. So what
-        GradCache (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021) needs two
-        forward passes for is exact in one: each micro-batch meets all candidates as it goes by, and its graph is free
-        before the next.
-        """
-        if self.recipe.infonce_batch == "micro" or self.recipe.alpha_infonce == 0.0:
-            return None
-        targets = windows.store.vectors[windows.target_rows(group)]
-        return l2_normalize(torch.from_numpy(targets).to(self.device))
+    def predict(self, windows: Windows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Unit predictions of the targets of these windows (P, D), in evaluation mode and without gradients."""
+        context, lengths, _, positions = self._to_device(windows.batch(chosen))
+        was_training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            predicted: Tensor = reconstruct(*self._steps(context, lengths, positions))
+        self.model.train(was_training)
+        array: NDArray[np.float32] = predicted.cpu().numpy()
+        return array
 
     def _loss(
-        self, context: Tensor, lengths: Tensor, target: Tensor, positions: Tensor, candidates: Candidates | None
+        self, context: Tensor, lengths: Tensor, target: Tensor, positions: Tensor, negatives: Negatives | None
     ) -> Tensor:
-        recipe = self.recipe
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            if recipe.objective == "all_positions":
-                delta = self.model.deltas(context, lengths).flatten(0, 1)[positions]  # (P, D)
+        current, delta = self._steps(context, lengths, positions)
+        alpha, temperature = self.recipe.alpha_infonce, self.recipe.temperature
+        return next_vector_loss(current, delta, target, alpha, temperature, negatives)
+
+    def _steps(self, context: Tensor, lengths: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors at these positions of the flat context, and the steps predicted from there, (P, D) each."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            if self.recipe.objective == "all_positions":
+                delta = self.model.deltas(context, lengths).flatten(0, 1)[positions]
             else:
-                delta = self.model(context, lengths)  # (B, D)
-        current = context.flatten(0, 1)[positions]
-        return next_vector_loss(current, delta.float(), target, recipe.alpha_infonce, recipe.temperature, candidates)
+                delta = self.model(context, lengths)
+        return context.flatten(0, 1)[positions], delta.float()
+
+    def _to_device(self, arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
 
 
 def _compiled(loss_of: LossOf) -> LossOf:

@@ -9,20 +9,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import l2_normalize, reconstruct
+from .infonce import candidate_logsumexp
 
 ALIKE = 0.995  # cosine from which on two chunks are near-copies; splits cut such ones out of the held-out part
 
 
-class Candidates(NamedTuple):
-    """What InfoNCE chooses from, where that is more than the batch at hand.
+class Negatives(NamedTuple):
+    """The wrong answers of a batch of predictions. All vectors have unit length.
 
     Attributes:
-        vectors: Unit true next vectors (C, D).
-        places: Where each target of the batch at hand is among them, int64 (B,).
+        shared: Candidates of every prediction (C, D); the batch's own targets where None.
+        struck: Predictions and the shared candidates that do not count for them, int64 (2, K): the right answer and its
+            near-copies. Given with `shared`.
+        own: Wrong answers of each prediction alone (B, M, D).
+        is_there: Which of them are there, bool (B, M); the others are padding. Given with `own`.
     """
 
-    vectors: Tensor
-    places: Tensor
+    shared: Tensor | None = None
+    struck: Tensor | None = None
+    own: Tensor | None = None
+    is_there: Tensor | None = None
 
 
 def next_vector_loss(
@@ -31,14 +37,13 @@ def next_vector_loss(
     target: Tensor,
     alpha: float,
     temperature: float,
-    candidates: Candidates | None = None,
+    negatives: Negatives | None = None,
 ) -> Tensor:
     """MSE + 0.5 (1 - cos) + alpha InfoNCE on the reconstructed, normalised prediction and the normalised target.
 
-    Without `candidates` InfoNCE has the reference's plain form: every other target of the batch counts as a wrong
-    answer, even one that equals the right one. With them every candidate does, but for near-copies of the right answer
-    (cosine `ALIKE` or more): the same chunk elsewhere in the batch, or a duplicate of it. Memory and work grow with
-    B x C: thousands of candidates are cheap beside a model, those of many whole chains at once are not.
+    InfoNCE is the cross-entropy of the right answer among itself and the wrong ones. Without `negatives` it has the
+    reference's plain form: every other target of the batch is a wrong answer, even one that equals the right one. A
+    wrong answer that is there twice, shared and a prediction's own, counts twice.
 
     Args:
         current: Last context vectors (B, D).
@@ -46,7 +51,7 @@ def next_vector_loss(
         target: True next vectors (B, D).
         alpha: Weight of InfoNCE; 0 leaves it out.
         temperature: Cosines are divided by it before the softmax.
-        candidates: What InfoNCE chooses from; the targets unless given.
+        negatives: The wrong answers; the other targets unless given.
 
     Returns:
         The mean over the batch, ().
@@ -54,14 +59,23 @@ def next_vector_loss(
     Source of InfoNCE: van den Oord et al., Representation Learning with Contrastive Predictive Coding (2018), eq. 4.
     """
     predicted, wanted = reconstruct(current, delta), l2_normalize(target)  # (B, D)
-    loss = F.mse_loss(predicted, wanted) + 0.5 * (1.0 - (predicted * wanted).sum(dim=1).mean())
+    cosine = (predicted * wanted).sum(dim=1)  # (B,)
+    loss = F.mse_loss(predicted, wanted) + 0.5 * (1.0 - cosine.mean())
     if alpha == 0.0:
         return loss
-    if candidates is None:
-        scores = predicted @ wanted.T / temperature  # (B, B)
-        return loss + alpha * F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
-    vectors, places = candidates
-    scores = (predicted / temperature) @ vectors.T  # (B, C)
-    others = places[:, None] != torch.arange(len(vectors), device=places.device)  # (B, C)
-    near_copies = (wanted @ vectors.T >= ALIKE) & others
-    return loss + alpha * F.cross_entropy(scores.masked_fill(near_copies, -torch.inf), places)
+    right = cosine / temperature
+    wrong = _wrong_answers(predicted, wanted, temperature, negatives or Negatives())  # (B, ...)
+    everything = torch.cat([right[:, None], *wrong], dim=1).logsumexp(dim=1)
+    return loss + alpha * (everything - right).mean()
+
+
+def _wrong_answers(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
+    """Logits of the wrong answers: one that stands for all shared ones (B, 1), and each prediction's own (B, M)."""
+    shared, struck, own, is_there = negatives
+    if shared is None or struck is None:
+        shared, struck = wanted.detach(), torch.arange(len(wanted), device=wanted.device).expand(2, -1)
+    logits = [candidate_logsumexp(predicted, shared, struck, 1.0 / temperature)[0][:, None]]
+    if own is not None and is_there is not None:
+        scores = torch.einsum("bd,bmd->bm", predicted / temperature, own)
+        logits.append(scores.masked_fill(~is_there, -torch.inf))
+    return logits

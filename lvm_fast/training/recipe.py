@@ -6,44 +6,16 @@ The fields of `Recipe` are also the keys of a YAML recipe and the flags of ``lvm
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ..suggest import unknown_name
-
-
-class Setting(NamedTuple):
-    """What a setting means, and what it must be: in words, and as a test."""
-
-    meaning: str
-    must_be: str = ""
-    test: Callable[[Any], bool] = lambda _: True
-
-
-def _positive(meaning: str) -> Setting:
-    return Setting(meaning, "above 0", lambda value: value > 0)
-
-
-def _not_negative(meaning: str) -> Setting:
-    return Setting(meaning, "at least 0", lambda value: value >= 0)
-
-
-def _count(meaning: str, least: int = 1) -> Setting:
-    return Setting(meaning, f"at least {least}", lambda value: value is None or value >= least)
-
-
-def _within(low: float, high: float, meaning: str) -> Setting:
-    return Setting(meaning, f"from {low:g} to {high:g}", lambda value: low <= value <= high)
-
-
-def _one_of(meaning: str, *values: str) -> Setting:
-    return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values)
-
+from .negatives import own_source
+from .recipes import packaged_recipe
+from .settings import Setting, checked, cosine_range, count, not_negative, one_of, positive, read, within
 
 _SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
 _POOL = Setting(
@@ -51,20 +23,28 @@ _POOL = Setting(
     "'targets', 'store' or at least 1",
     lambda value: value in ("targets", "store") if isinstance(value, str) else value >= 1,
 )
-_PRECISION = _one_of("float32, or bfloat16 for autocast", "float32", "bfloat16")
+_PRECISION = one_of(
+    "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
+)
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
 _DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
-_OBJECTIVE = _one_of(
+_OBJECTIVE = one_of(
     "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
     "last_position",
     "all_positions",
 )
-_INFONCE_BATCH = _one_of(
+_INFONCE_BATCH = one_of(
     "candidates of InfoNCE: micro, the targets of a forward pass, as the reference has it; effective, those of the "
-    "whole optimiser step, without near-copies of the right one",
+    "whole optimiser step, or bank, every chunk of the training data, both without near-copies of the right one",
     "micro",
     "effective",
+    "bank",
 )
+_NEGATIVES = (
+    "where soft and hard negatives come from: target, mined around the right answers; prediction, mined around the "
+    "model's own predictions; or a file, ids that `lvm-fast mine` wrote or JSON lines of vectors"
+)
+_WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
 
 
 @dataclasses.dataclass
@@ -81,31 +61,46 @@ class Recipe:
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict
     )
-    context_length: Annotated[int, _count("most vectors a context holds")] = 100
+    warm_start: Annotated[str | None, Setting(_WARM_START)] = None
+    context_length: Annotated[int, count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
-    stride: Annotated[int | None, _count(_STRIDE)] = None
-    val_stride: Annotated[int | None, _count("vectors between validation targets; half the context unless given")] = (
-        None
-    )
-    min_length: Annotated[int, _count("fewest vectors of context and target together", 2)] = 7
-    min_coherence: Annotated[float, _within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
+    stride: Annotated[int | None, count(_STRIDE)] = None
+    val_stride: Annotated[int | None, count("vectors between validation targets; half the context unless given")] = None
+    min_length: Annotated[int, count("fewest vectors of context and target together", 2)] = 7
+    min_coherence: Annotated[float, within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
     cross_chains: Annotated[bool, Setting("let training windows cross chain boundaries, as the reference did")] = False
     val_fraction: Annotated[float, _SHARE] = 0.1
     pool: Annotated[int | str, _POOL] = "targets"
-    epochs: Annotated[int, _count("most passes over the data")] = 50
-    batch_size: Annotated[int, _count("windows a forward pass")] = 32
-    accumulation_steps: Annotated[int, _count("forward passes an optimiser step, of all processes together")] = 8
-    lr: Annotated[float, _positive("highest learning rate")] = 1e-4
-    warmup_epochs: Annotated[float, _not_negative("epochs of linear warm-up")] = 1.0
-    lr_floor: Annotated[float, _within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
-    weight_decay: Annotated[float, _not_negative("weight decay of AdamW")] = 1e-4
-    clip_norm: Annotated[float, _positive("largest norm of the gradient")] = 1.0
-    alpha_infonce: Annotated[float, _not_negative("weight of the InfoNCE loss")] = 0.05
+    epochs: Annotated[int, count("most passes over the data")] = 50
+    batch_size: Annotated[int, count("windows a forward pass")] = 32
+    accumulation_steps: Annotated[int, count("forward passes an optimiser step, of all processes together")] = 8
+    lr: Annotated[float, positive("highest learning rate")] = 1e-4
+    warmup_epochs: Annotated[float, not_negative("epochs of linear warm-up")] = 1.0
+    lr_floor: Annotated[float, within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
+    weight_decay: Annotated[float, not_negative("weight decay of AdamW")] = 1e-4
+    clip_norm: Annotated[float, positive("largest norm of the gradient")] = 1.0
+    alpha_infonce: Annotated[float, not_negative("weight of the InfoNCE loss")] = 0.05
     infonce_batch: Annotated[str, _INFONCE_BATCH] = "micro"
-    temperature: Annotated[float, _positive("temperature of the InfoNCE loss")] = 0.07
-    patience: Annotated[int, _count("epochs without a better Hit@5 before stopping")] = 3
-    min_improvement: Annotated[float, _not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
-    seed: Annotated[int, _not_negative("seed of the split, the weights, the order and dropout")] = 42
+    infonce_queue: Annotated[int, not_negative("targets of earlier steps that are candidates too (XBM)")] = 0
+    infonce_candidates: Annotated[int, not_negative("random training chunks that are candidates of a step too")] = 0
+    temperature: Annotated[float, positive("temperature of the InfoNCE loss")] = 0.07
+    enable_soft_negatives: Annotated[bool, Setting("give each prediction soft negatives of its own")] = False
+    soft_negative_cosine_range: Annotated[list[float], cosine_range("cosines of soft negatives")] = dataclasses.field(
+        default_factory=lambda: [0.6, 0.8]
+    )
+    enable_hard_negatives: Annotated[bool, Setting("give each prediction hard negatives of its own")] = False
+    hard_negative_cosine_range: Annotated[list[float], cosine_range("cosines of hard negatives")] = dataclasses.field(
+        default_factory=lambda: [0.75, 0.9]
+    )
+    negatives: Annotated[str, Setting(_NEGATIVES)] = "target"
+    negatives_limit: Annotated[int, count("most negatives of a kind for a prediction")] = 8
+    negatives_exclude_within: Annotated[
+        int, count("mined negatives are no chunks of the target's chain up to so many places away")
+    ] = 5
+    negatives_refresh: Annotated[int, count("epochs between minings around predictions")] = 1
+    patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
+    min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
+    seed: Annotated[int, not_negative("seed of the split, the weights, the order and dropout")] = 42
     device: Annotated[str, Setting("auto, cpu, cuda or mps")] = "auto"
     precision: Annotated[str, _PRECISION] = "float32"
     recompute: Annotated[
@@ -122,7 +117,22 @@ class Recipe:
     def check(self) -> None:
         """Bring every value to its type. Raises ValueError naming the first key whose value does not fit."""
         for name in setting_names():
-            setattr(self, name, _checked(name, getattr(self, name)))
+            setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
+        self._check_negatives()
+
+    def _check_negatives(self) -> None:
+        """Raise ValueError for a setting of negatives that is unknown or, beside the others, would do nothing."""
+        own_source(self.negatives)
+        for name in ("infonce_queue", "infonce_candidates"):
+            if getattr(self, name) and self.infonce_batch != "effective":
+                expected = f"expected 'effective', whose candidates they join, or {name} = 0"
+                raise ValueError(f"Recipe: {name} with infonce_batch = {self.infonce_batch!r}; {expected}")
+        enabled = self.enable_soft_negatives or self.enable_hard_negatives
+        if self.negatives != "target" and not enabled:
+            expected = "expected enable_soft_negatives or enable_hard_negatives with it"
+            raise ValueError(f"Recipe: negatives = {self.negatives!r}; {expected}")
+        if enabled and self.alpha_infonce == 0.0:
+            raise ValueError("Recipe: soft or hard negatives with alpha_infonce = 0; expected a weight above 0")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -135,6 +145,15 @@ class Recipe:
             if key not in setting_names():
                 raise ValueError(unknown_name("recipe key", key, setting_names()))
         return cls(**{key: read_setting(key, value) for key, value in values.items()})
+
+    @classmethod
+    def named(cls, name: str, **overrides: Any) -> Recipe:
+        """Make a recipe that comes with the package, such as ``phase1``; `overrides` win over what it says.
+
+        Raises:
+            ValueError: There is none of that name (the nearest one is suggested), or an override does not fit.
+        """
+        return cls.from_yaml(packaged_recipe(name), **overrides)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
@@ -181,7 +200,8 @@ def setting_names() -> list[str]:
 def setting(name: str) -> tuple[Setting, tuple[Any, ...]]:
     """Return what a setting means, and the types it may have: ``(Any,)`` for anything."""
     hint, about = get_args(get_type_hints(Recipe, include_extras=True)[name])
-    return about, (dict,) if hint == dict[str, Any] else get_args(hint) or (hint,)
+    container = get_origin(hint)
+    return about, (container,) if container in (dict, list) else get_args(hint) or (hint,)
 
 
 def read_setting(name: str, value: Any, called: str = "") -> Any:
@@ -190,38 +210,12 @@ def read_setting(name: str, value: Any, called: str = "") -> Any:
     Raises:
         ValueError: The value does not fit; the message calls the setting by its own name, or as in `called`.
     """
-    return _checked(name, _read(name, value), called)
-
-
-def _checked(name: str, value: Any, called: str = "") -> Any:
     about, kinds = setting(name)
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = Any in kinds or type(value) in kinds or (float in kinds and is_number)
-    if not fits or (is_number and not math.isfinite(value)) or not about.test(value):
-        words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
-        expected = f"{words}, {about.must_be}".rstrip(", ")
-        raise ValueError(f"{called or f'Recipe: {name}'} = {value!r}; expected {expected}")
-    return float(value) if float in kinds else value
-
-
-def _read(name: str, value: Any) -> Any:
-    """Read a text for a setting that is no text: flags are texts, and so is YAML's ``1e-4``."""
-    _, kinds = setting(name)
-    if not isinstance(value, str) or Any in kinds:
-        return value
-    if type(None) in kinds and value.lower() in ("none", "null"):
-        return None
-    for kind in (int, float):
-        if kind in kinds:
-            with suppress(ValueError):
-                return kind(value)
-    return value
+    return checked(read(value, kinds), about, kinds, called or f"Recipe: {name}")
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | dict)
+    return value is None or isinstance(value, str | int | float | dict | list)
 
 
 def _words_for(store: Any) -> str:

@@ -23,11 +23,13 @@ from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .distributed import Processes, together
 from .learner import Learner
+from .negatives.own import own_negatives
 from .recipe import Recipe
 from .run_folder import RECIPE, check_folder, choose_folder
 from .run_log import NoLog, RunLog
 from .schedule import learning_rate
 from .validation import Validation
+from .warm_start import initial_model
 
 
 @dataclass
@@ -90,16 +92,14 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     recipe.context_length = data.training.context_length  # a sequence file brings its own
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
-    torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model_type, **_sizes(recipe, data.training.store.dim)).to(processes.device)
-    learner = Learner(model, recipe, processes.device, processes)
-
+    own = own_negatives(recipe, data)
     folder, goes_on = processes.on_first(choose_folder, recipe)
+    initial, origin = initial_model(recipe, data.training.store.dim, folder if goes_on else None)
+    model = initial.to(processes.device)
+    learner = Learner(model, recipe, processes.device, processes, own)
+
     with made_folder(folder) if processes.is_first else nullcontext():
-        if goes_on:
-            progress = load_last(folder, model, learner.optimizer, recipe)
-        else:
-            progress = Progress(untrained=validation.score(model))
+        progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
         processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
 
     steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
@@ -107,11 +107,19 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     with RunLog(folder, all_steps, progress.step, recipe.tensorboard) if processes.is_first else NoLog() as log:
         log.say(f"{f'resumed after epoch {progress.epoch}' if goes_on else 'started'} in {folder} on {processes}")
         log.say(data.words())
+        if learner.precision != recipe.precision:
+            log.say(f"precision: {learner.precision}; this device has no {recipe.precision} products of its own")
         log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
+        if origin:
+            log.say(origin)
+        if own is not None:
+            own.prepare(folder, processes)
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
             log.say(f"{name} {_hits_words(scores, validation.pool)}")
         try:
             while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
+                if own is not None and own.start_epoch(learner, data.training, progress.epoch + 1):
+                    log.say(own.words())
                 row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
                 row |= {**_validate(validation, model, row), "pool": validation.pool}
                 is_best = progress.add(row, recipe.min_improvement)
@@ -144,7 +152,7 @@ def _save(folder: Path, learner: Learner, progress: Progress, validation: Valida
     if is_best:
         save_best(folder, learner.model, progress.history[-1], learner.recipe, validation.baselines)
     save_history(folder, progress, validation.pool, validation.baselines)
-    save_last(folder, learner.model, learner.optimizer, progress, learner.recipe)
+    save_last(folder, learner, progress)
 
 
 def _train_epoch(
@@ -195,13 +203,6 @@ def _check_model(recipe: Recipe) -> None:
     with torch.device("meta"):  # sizes without weights
         model = create_model(recipe.model_type, **recipe.model)
     model.check_length(recipe.context_length)
-
-
-def _sizes(recipe: Recipe, dim: int) -> dict[str, Any]:
-    asked = recipe.model.get("input_dim", recipe.model.get("d_model", dim))
-    if asked != dim:
-        raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
-    return {"input_dim": dim, **recipe.model}
 
 
 def _hits_words(scores: dict[str, float], pool: int) -> str:

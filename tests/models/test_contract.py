@@ -179,9 +179,9 @@ def test_what_stands_beyond_a_length_may_be_anything(name, batch):
         model.predict(spoilt, lengths)
 
 
-def test_deltas_are_unit_vectors_unless_asked_otherwise(name):
+def test_deltas_are_unit_vectors_or_of_any_length_as_asked(name):
     context = torch.randn(3, 4, 16)
-    unit, raw = small(name), small(name, normalize_delta=False)
+    unit, raw = small(name, normalize_delta=True), small(name, normalize_delta=False)
     raw.load_state_dict(unit.state_dict())
     for passing in ("forward", "deltas"):
         long, short = getattr(raw, passing)(context), getattr(unit, passing)(context)
@@ -284,7 +284,7 @@ def test_sizes_that_make_no_model_are_named(name):
 
 
 def test_the_smallest_sizes_work(name):
-    ones = dict.fromkeys(small(name).config.keys() - {"normalize_delta", "dropout"}, 1)
+    ones = dict.fromkeys(small(name).config.keys() - {"normalize_delta", "dropout", "decays"}, 1)
     model = create_model(name, **{**ones, "max_positions": 3} if name == "transformer" else ones)
     context = torch.randn(2, 3, 1)
     model(context).sum().backward()

@@ -86,6 +86,12 @@ def test_export_says_so(model, tmp_path):
         lf.export_coreml(model, tmp_path / "model.mlpackage", contexts=(10, 100))
 
 
+def test_the_card_says_how_long_a_context_may_be(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert "(N x 16, N at most 40)" in (tmp_path / "README.md").read_text()
+    assert lf.load_model(tmp_path).max_context == 40
+
+
 def test_heads_share_the_width():
     with pytest.raises(ValueError, match="transformer: hidden_dim = 20; expected a multiple of num_heads = 8"):
         lf.create_model("transformer", hidden_dim=20)

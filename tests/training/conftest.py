@@ -52,3 +52,9 @@ def recipe(store: ChainStore, tmp_path: Any) -> Callable[..., Recipe]:
         return Recipe(**{**settings, **changes})
 
     return make
+
+
+@pytest.fixture
+def bfloat16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in bfloat16 as on a CPU that multiplies it: here torch may emulate it, slowly."""
+    monkeypatch.setattr("lvm_fast.training.learner.multiplies_bfloat16", lambda device: True)

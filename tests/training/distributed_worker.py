@@ -25,6 +25,8 @@ SETTINGS = {
     "reference": {},
     "effective": {"infonce_batch": "effective"},
     "all positions": {"objective": "all_positions", "infonce_batch": "effective"},
+    "bank": {"infonce_batch": "bank"},
+    "sample": {"infonce_batch": "effective", "infonce_candidates": 30},
 }
 
 

@@ -11,30 +11,31 @@ from literal_models import SMALL
 
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
-from lvm_fast.kernels import l2_normalize
 from lvm_fast.models.registry import create_model, model_names
+from lvm_fast.training.data import TrainingData
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.loss import Candidates
+from lvm_fast.training.negatives.own import own_negatives
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("bfloat16_everywhere")]
+SOFT = {"enable_soft_negatives": True, "soft_negative_cosine_range": [-0.5, 0.9]}
 SETTINGS = [
     {},
     {"precision": "bfloat16"},
     {"infonce_batch": "effective"},
+    {"infonce_batch": "bank", "negatives": "prediction", **SOFT},
     {"objective": "all_positions", "infonce_batch": "effective", "precision": "bfloat16"},
 ]
 
 
-def slopes(learner, loss_of, batches, candidates):
+def slopes(learner, loss_of, windows, groups):
     """Losses, gradients and what waits to be written into the memory, over batches of several shapes."""
-    model, losses, place = learner.model.train(), [], 0
+    model, losses = learner.model.train(), []
+    learner.wrong_answers.begin(windows.store, windows.target_rows(np.concatenate(groups)))
     with model.deferred_memory_writes():
-        for batch in batches:
-            context, lengths, target, positions = map(torch.from_numpy, batch)
-            own = torch.arange(place, place + len(target))
-            place += len(target)
-            choices = None if candidates is None else Candidates(candidates, own)
-            loss = loss_of(context, lengths, target, positions, choices)
+        for group in groups:
+            context, lengths, target, positions = map(torch.from_numpy, windows.batch(group))
+            negatives = learner.wrong_answers.of(windows.target_rows(group), target)
+            loss = loss_of(context, lengths, target, positions, negatives)
             loss.backward()
             losses.append(loss.item())
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -50,14 +51,15 @@ def assert_whole(store, recipe, settings, backend, name="memory_gru"):
     layout = AllPositions if asked.objective == "all_positions" else Windows
     windows = layout(store, context_length=8, stride=5)
     groups = np.arange(8), np.arange(8, 16), np.arange(16, 23)
-    batches = [windows.batch(group) for group in groups]
-    targets = torch.from_numpy(np.concatenate([batch.target for batch in batches]))
-    candidates = l2_normalize(targets) if asked.infonce_batch == "effective" else None
-    eager, whole = (Learner(copy.deepcopy(model), asked, torch.device("cpu")) for _ in range(2))
+    own = own_negatives(asked, TrainingData(windows, windows, store))
+    eager, whole = (Learner(copy.deepcopy(model), asked, torch.device("cpu"), own_negatives=own) for _ in range(2))
+    if own is not None:
+        own.start_epoch(eager, windows, 1)
+        assert own.of(windows.targets)[1].any()
     compiled = torch.compile(whole._loss, fullgraph=True, backend=backend)
 
-    losses, gradients, writes = slopes(eager, eager._loss, batches, candidates)
-    found, slope, waiting = slopes(whole, compiled, batches, candidates)
+    losses, gradients, writes = slopes(eager, eager._loss, windows, groups)
+    found, slope, waiting = slopes(whole, compiled, windows, groups)
     rtol = 0.02 if asked.precision == "bfloat16" else 1e-5
     torch.testing.assert_close(found, losses, rtol=rtol, atol=0)
     assert slope.keys() == gradients.keys()
@@ -74,14 +76,15 @@ def test_the_step_is_one_graph_and_its_gradients_are_the_eager_ones(store, recip
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_so_it_is_with_the_real_compiler(store, recipe, precision):
-    settings = {"objective": "all_positions", "infonce_batch": "effective", "precision": precision}
+@pytest.mark.parametrize("infonce_batch", ["effective", "bank"])
+def test_so_it_is_with_the_real_compiler(store, recipe, infonce_batch, precision):
+    settings = {"objective": "all_positions", "infonce_batch": infonce_batch, "precision": precision}
+    settings |= {"negatives": "prediction", **SOFT} if infonce_batch == "bank" else {}
     assert_whole(store, recipe, settings, "inductor")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["last_position", "all_positions"])
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize(("backend", "objective"), [("aot_eager", "last_position"), ("inductor", "all_positions")])
 @pytest.mark.parametrize("name", [name for name in model_names() if name != "memory_gru"])
 def test_so_it_is_with_every_model_type(store, recipe, name, backend, objective):
     assert_whole(store, recipe, {"objective": objective}, backend, name)

@@ -27,6 +27,8 @@ TRAIN = [
     *("train", "--context-length", "8", "--stride", "2", "--val-fraction", "0.25", "--pool", "store"),
     *("--batch-size", "8", "--accumulation-steps", "2", "--lr", "3e-3", "--device", "cpu", "--no-tensorboard"),
     *("--model", "hidden_dim=12", "num_layers=2", "memory_slots=8", "dropout=0.0", "--infonce-batch", "effective"),
+    *("--infonce-queue", "40", "--infonce-candidates", "10", "--alpha-infonce", "0.5", "--negatives", "prediction"),
+    *("--enable-soft-negatives", "--soft-negative-cosine-range", "-0.5", "0.9", "--negatives-limit", "3"),
 ]
 
 

@@ -117,11 +117,19 @@ def test_recompute_reaches_the_gru_and_changes_no_result(model, recipe, windows)
         torch.testing.assert_close(after_again[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_bfloat16_autocast_is_close_to_float32(model, recipe, windows):
+def test_bfloat16_autocast_is_close_to_float32(model, recipe, windows, bfloat16_everywhere):
     full, _ = taught(model, recipe(), windows, np.arange(16))
     rough, _ = taught(model, recipe(precision="bfloat16"), windows, np.arange(16))
     assert rough.loss != full.loss
     assert rough.loss == pytest.approx(full.loss, rel=0.02)
+
+
+def test_where_bfloat16_would_be_emulated_training_is_in_float32(model, recipe, windows, monkeypatch):
+    monkeypatch.setattr(learner_module, "multiplies_bfloat16", lambda device: False)
+    full, after_full = taught(model, recipe(), windows, np.arange(16))
+    same, after_same = taught(model, recipe(precision="bfloat16"), windows, np.arange(16))
+    assert same == full
+    assert all(torch.equal(tensor, after_same[name]) for name, tensor in after_full.items())
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # the compiler's own look at a tensor

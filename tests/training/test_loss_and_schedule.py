@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.training.loss import ALIKE, Candidates, next_vector_loss
+from lvm_fast.training.infonce import near_copies
+from lvm_fast.training.loss import ALIKE, Negatives, next_vector_loss
 from lvm_fast.training.schedule import learning_rate
 
 
@@ -34,37 +35,64 @@ def test_the_loss_is_its_formula(batch, alpha, temperature):
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-def infonce(predicted, target, candidates, places):
-    """In float64, the near-copies of the right answer struck out one by one."""
+def infonce(predicted, wanted, shared, own=((),) * 6):
+    """In float64, one wrong answer after the other; near-copies of the right one are no shared wrong answers."""
     losses = []
-    for row, wanted, place in zip(predicted, target, places, strict=True):
-        kept = [c for c, other in enumerate(candidates) if c == place or wanted @ other < ALIKE]
-        scores = candidates[kept] @ row / 0.07
-        losses.append(np.log(np.exp(scores - scores.max()).sum()) + scores.max() - candidates[place] @ row / 0.07)
+    for row, right, more in zip(predicted, wanted, own, strict=True):
+        wrong = [other for other in shared if right @ other < ALIKE] + list(more)
+        scores = np.array([right @ row] + [other @ row for other in wrong]) / 0.07
+        losses.append(np.log(np.exp(scores - scores[0]).sum()))
     return np.mean(losses)
 
 
-def test_infonce_over_candidates_leaves_near_copies_out(batch, rng):
+def test_shared_wrong_answers_leave_near_copies_out(batch, rng):
     current, delta, target = batch
     predicted, wanted = unit(current + delta), unit(target)
     noise = unit(rng.standard_normal((2, 9)))
     # the same chunk again, a near-copy, and one just too far to be a copy
     more = [wanted[1], unit(wanted[2:3] + 0.05 * noise[:1])[0], unit(wanted[3:4] + 0.2 * noise[1:])[0]]
-    candidates, places = np.stack([*more, *wanted[::-1]]), np.arange(8, 2, -1)
-    struck = (wanted @ candidates.T >= ALIKE).sum() - len(wanted)
-    assert struck == 2
-    given = Candidates(torch.from_numpy(candidates), torch.from_numpy(places))
+    shared = np.stack([*more, *wanted[::-1]])
+    struck = near_copies(torch.from_numpy(wanted), torch.from_numpy(shared), ALIKE)
+    assert struck.shape == (2, len(wanted) + 2)
     tensors = [torch.from_numpy(array).requires_grad_() for array in batch]
-    loss = next_vector_loss(*tensors, 0.5, 0.07, given)
-    base = next_vector_loss(*tensors, 0.0, 0.07, given)
-    expected = 0.5 * infonce(predicted, wanted, candidates, places)
-    assert (loss - base).item() == pytest.approx(expected, rel=1e-6)
+    loss = next_vector_loss(*tensors, 0.5, 0.07, Negatives(torch.from_numpy(shared), struck))
+    base = next_vector_loss(*tensors, 0.0, 0.07)
+    assert (loss - base).item() == pytest.approx(0.5 * infonce(predicted, wanted, shared), rel=1e-6)
     (slope,) = torch.autograd.grad(loss, tensors[1])
     assert slope.isfinite().all()
-    plain = 0.5 * infonce(predicted, wanted, wanted, np.arange(6))  # no copies there: the reference's form
-    same = Candidates(torch.from_numpy(wanted), torch.arange(6))
-    assert (next_vector_loss(*tensors, 0.5, 0.07, same) - base).item() == pytest.approx(plain, rel=1e-6)
+    plain = 0.5 * infonce(predicted, wanted, wanted)  # no copies there: the reference's form
     assert (next_vector_loss(*tensors, 0.5, 0.07) - base).item() == pytest.approx(plain, rel=1e-6)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_prediction_s_own_wrong_answers_are_its_alone_and_padding_counts_nothing(batch, rng, shares):
+    current, delta, target = batch
+    predicted, wanted = unit(current + delta), unit(target)
+    own = unit(rng.standard_normal((24, 9))).reshape(6, 4, 9)
+    is_there = rng.random((6, 4)) < 0.5
+    is_there[:2] = [[False] * 4, [True] * 4]
+    shared = unit(rng.standard_normal((11, 9)))
+    mine = [vectors[there] for vectors, there in zip(own, is_there, strict=True)]
+    expected = infonce(predicted, wanted, shared if shares else wanted, mine)
+    own[~is_there] = own[1, 0]  # whatever stands there
+    tensors = [torch.from_numpy(array).requires_grad_() for array in batch]
+    pair = (torch.from_numpy(shared), torch.empty(2, 0, dtype=torch.int64)) if shares else (None, None)
+    negatives = Negatives(*pair, torch.from_numpy(own), torch.from_numpy(is_there))
+    loss = next_vector_loss(*tensors, 0.5, 0.07, negatives)
+    base = next_vector_loss(*tensors, 0.0, 0.07)
+    assert (loss - base).item() == pytest.approx(0.5 * expected, rel=1e-6)
+    (slope,) = torch.autograd.grad(loss, tensors[1])
+    (alone,) = torch.autograd.grad(next_vector_loss(*tensors, 0.5, 0.07, Negatives(*pair)), tensors[1])
+    assert torch.allclose(slope[0], alone[0], rtol=1e-6)  # it has none
+    assert not torch.allclose(slope[1], alone[1], rtol=1e-2)
+
+
+def test_own_wrong_answers_have_their_gradient(batch, rng):
+    current, delta, target = map(torch.from_numpy, batch)
+    delta.requires_grad_()
+    own = torch.from_numpy(unit(rng.standard_normal((12, 9))).reshape(6, 2, 9))
+    negatives = Negatives(own=own, is_there=torch.from_numpy(rng.random((6, 2)) < 0.7))
+    assert torch.autograd.gradcheck(lambda d: next_vector_loss(current, d, target, 0.5, 0.5, negatives), (delta,))
 
 
 def test_the_loss_sees_directions_only(batch):

@@ -18,8 +18,10 @@ from lvm_fast.models.memory_gru import MemoryGRU
 from lvm_fast.models.registry import create_model
 from lvm_fast.training import learner as learner_module
 from lvm_fast.training.data import load_data
+from lvm_fast.training.infonce import near_copies
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.loss import Candidates, next_vector_loss
+from lvm_fast.training.loss import ALIKE, Negatives, next_vector_loss
+from lvm_fast.training.negatives.step_targets import StepTargets
 from lvm_fast.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -36,9 +38,22 @@ def model_of(dropout):
     return create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=3, memory_slots=8, dropout=dropout)
 
 
-def gradient_of(model, recipe, windows, group, seed=11):
+class Own:
+    """Up to three random wrong answers of each chunk."""
+
+    def __init__(self, store):
+        rng = np.random.default_rng(8)
+        vectors = rng.standard_normal((len(store.vectors), 3, store.dim)).astype(np.float32)
+        self.vectors = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+        self.is_there = rng.random(vectors.shape[:2]) < 0.6
+
+    def of(self, targets):
+        return self.vectors[targets], self.is_there[targets]
+
+
+def gradient_of(model, recipe, windows, group, own=None, seed=11):
     """What reaches the optimiser, flat, and the step."""
-    pupil, seen = Learner(copy.deepcopy(model), recipe, CPU), []
+    pupil, seen = Learner(copy.deepcopy(model), recipe, CPU, own_negatives=own), []
     pupil.optimizer.step = lambda: seen.append(flat_gradient(pupil.model))
     torch.manual_seed(seed)
     step = pupil.step(windows, group, 1e-3)
@@ -49,7 +64,7 @@ def flat_gradient(model):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-def one_big_batch(model, recipe, windows, group, seed=11):
+def one_big_batch(model, recipe, windows, group, own=None, seed=11):
     """The same gradient with all predictions in one graph and one loss; dropout as the micro-batches draw it."""
     model = copy.deepcopy(model).train()
     group = group[np.argsort(windows.lengths[group], kind="stable")]
@@ -66,24 +81,32 @@ def one_big_batch(model, recipe, windows, group, seed=11):
             current.append(context[rows, steps])
             target.append(wanted)
     target = torch.cat(target)
-    candidates = Candidates(l2_normalize(target), torch.arange(len(target)))
+    mine = map(torch.from_numpy, own.of(windows.target_rows(group))) if own else ()
+    wanted = l2_normalize(target)
+    shared = l2_normalize(torch.from_numpy(windows.store.vectors[:])) if recipe.infonce_batch == "bank" else wanted
     loss = next_vector_loss(
-        torch.cat(current), torch.cat(delta), target, recipe.alpha_infonce, recipe.temperature, candidates
+        torch.cat(current),
+        torch.cat(delta),
+        target,
+        recipe.alpha_infonce,
+        recipe.temperature,
+        Negatives(shared, near_copies(wanted, shared, ALIKE), *mine),
     )
     loss.backward()
     return flat_gradient(model), loss.item()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_candidates_of_the_effective_batch_give_the_gradient_of_one_big_batch(store, recipe, objective, dropout):
+@pytest.mark.parametrize(("infonce_batch", "has_own"), [("effective", False), ("effective", True), ("bank", True)])
+def test_wrong_answers_give_the_gradient_of_one_big_batch(store, recipe, objective, infonce_batch, has_own, dropout):
     windows = OBJECTIVES[objective](store, context_length=8, stride=2)
     asked = recipe(
-        objective=objective, infonce_batch="effective", alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
+        objective=objective, infonce_batch=infonce_batch, alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
     )
     group = np.random.default_rng(0).permutation(len(windows))[:203]  # the last micro-batch falls short
-    model = model_of(dropout)
-    found, step = gradient_of(model, asked, windows, group)
-    expected, loss = one_big_batch(model, asked, windows, group)
+    model, own = model_of(dropout), Own(store) if has_own else None
+    found, step = gradient_of(model, asked, windows, group, own)
+    expected, loss = one_big_batch(model, asked, windows, group, own)
     assert ((found - expected).norm() / expected.norm()).item() < 1e-6
     assert step.loss == pytest.approx(loss, rel=1e-6)
     assert step.targets == windows.counts[group].sum()
@@ -91,28 +114,28 @@ def test_candidates_of_the_effective_batch_give_the_gradient_of_one_big_batch(st
     assert ((plain - expected).norm() / expected.norm()).item() > 0.05
 
 
-@pytest.mark.parametrize("size", [256, 1024, 4096])
-def test_thousands_of_candidates_meet_every_micro_batch(store, recipe, monkeypatch, size):
+@pytest.mark.parametrize("size", [256, 488])
+def test_hundreds_of_candidates_meet_every_micro_batch(store, recipe, monkeypatch, size):
     windows = Windows(store, context_length=2, stride=1, min_length=2)
-    group = np.resize(np.arange(len(windows)), size)
     seen = []
     true_loss = learner_module.next_vector_loss
 
-    def spy(current, *given):
-        seen.append((len(current), len(given[-1].vectors), given[-1].places.tolist()))
-        return true_loss(current, *given)
+    def spy(current, delta, target, alpha, temperature, negatives):
+        rows, places = negatives.struck
+        seen.append((len(target), len(negatives.shared)))
+        torch.testing.assert_close(negatives.shared[places][rows.argsort(stable=True)], l2_normalize(target))
+        return true_loss(current, delta, target, alpha, temperature, negatives)
 
     monkeypatch.setattr(learner_module, "next_vector_loss", spy)
-    asked = recipe(infonce_batch="effective", batch_size=128, accumulation_steps=size // 128)
-    _, step = gradient_of(model_of(0.0), asked, windows, group)
-    assert [(batch, candidates) for batch, candidates, _ in seen] == [(128, size)] * (size // 128)
-    assert [place for *_, places in seen for place in places] == list(range(size))
+    asked = recipe(infonce_batch="effective", batch_size=64, accumulation_steps=8)
+    _, step = gradient_of(model_of(0.0), asked, windows, np.arange(size))
+    assert seen == [(min(64, size - first), size) for first in range(0, size, 64)]
     assert np.isfinite(step.loss)
 
 
 def test_without_infonce_no_candidates_are_gathered(store, recipe, monkeypatch):
     windows = Windows(store, context_length=8, stride=2)
-    monkeypatch.setattr(learner_module, "l2_normalize", None)
+    monkeypatch.setattr(StepTargets, "begin", None)
     gradient_of(model_of(0.0), recipe(infonce_batch="effective", alpha_infonce=0.0), windows, np.arange(9))
 
 

@@ -6,11 +6,18 @@ import argparse
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from lvm_fast.cli import train as command
+from lvm_fast.data.positions import AllPositions
+from lvm_fast.data.store import ChainStore
+from lvm_fast.data.windows import Windows
 from lvm_fast.training.recipe import Recipe, setting_names
+from lvm_fast.training.recipes import packaged_recipes
+
+LAYOUTS = (Windows, AllPositions)
 
 
 def parse(*words):
@@ -66,6 +73,43 @@ def test_yaml_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
     assert (recipe.lr, recipe.weight_decay) == (1e-4, 0.0)
 
 
+# batch, accumulation, context, alpha, soft, hard
+PHASES = {
+    "phase1": (32, 8, 100, 0.05, False, False),
+    "phase2": (16, 16, 500, 0.03, False, False),
+    "phase2b": (16, 16, 500, 0.05, True, False),
+    "phase2c": (16, 16, 500, 0.07, False, True),
+    "phase3": (8, 32, 1000, 0.03, False, False),
+}
+
+
+def test_the_packaged_recipes_are_the_phases_of_the_reference():
+    assert list(packaged_recipes()) == list(PHASES)
+    for name, (batch, accumulation, context, alpha, soft, hard) in PHASES.items():
+        own = {
+            "batch_size": batch,
+            "accumulation_steps": accumulation,
+            "context_length": context,
+            "alpha_infonce": alpha,
+            "enable_soft_negatives": soft,
+            "enable_hard_negatives": hard,
+            "soft_negative_cosine_range": [0.6, 0.8],
+            "hard_negative_cosine_range": [0.75, 0.9],
+        }
+        recipe = Recipe.named(name, data="mine.safetensors")
+        assert recipe.to_dict() == {**Recipe().to_dict(), **own, "data": "mine.safetensors"}
+        windows = [layout(ChainStore(np.ones((3000, 2), np.float32), [0, 3000]), context) for layout in LAYOUTS]
+        assert [w.stride for w in windows] == [context // 2, context]
+
+
+def test_a_name_that_is_no_recipe_suggests_one():
+    message = (
+        r"unknown recipe 'phase_2'; did you mean 'phase2\w?'\? There are: phase1, phase2, phase2b, phase2c, phase3"
+    )
+    with pytest.raises(ValueError, match=message):
+        Recipe.named("phase_2")
+
+
 def test_an_empty_yaml_is_the_defaults(tmp_path):
     (tmp_path / "run.yaml").write_text("# nothing\n")
     assert Recipe.from_yaml(tmp_path / "run.yaml") == Recipe()
@@ -114,7 +158,14 @@ def test_a_yaml_that_is_not_there_is_a_file_error(tmp_path):
         ("lr_floor", 1.5, "float, from 0 to 1"),
         ("precision", "float16", "str, 'float32' or 'bfloat16'"),
         ("objective", "all", "str, 'last_position' or 'all_positions'"),
-        ("infonce_batch", 256, "str, 'micro' or 'effective'"),
+        ("infonce_batch", 256, "str, 'micro' or 'effective' or 'bank'"),
+        ("soft_negative_cosine_range", [0.8, 0.6], "two cosines from -1 to 1, the lower first"),
+        ("soft_negative_cosine_range", [0.6], "two cosines from -1 to 1, the lower first"),
+        ("hard_negative_cosine_range", [0.6, "0.8"], "two cosines from -1 to 1, the lower first"),
+        ("hard_negative_cosine_range", [0.6, float("nan")], "two cosines from -1 to 1, the lower first"),
+        ("hard_negative_cosine_range", 0.6, "two cosines from -1 to 1, the lower first"),
+        ("infonce_queue", -1, "int, at least 0"),
+        ("negatives_limit", 0, "int, at least 1"),
         ("pool", "all", "int or str, 'targets', 'store' or at least 1"),
         ("pool", 0, "int or str, 'targets', 'store' or at least 1"),
         ("compile", "yes", "bool"),
@@ -127,6 +178,67 @@ def test_values_that_do_not_fit_name_the_key(key, value, expected):
     message = f"Recipe: {key} = {value!r}; expected {expected}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Recipe(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"infonce_queue": 9}, "infonce_queue with infonce_batch = 'micro'; expected 'effective', whose candidates"),
+        (
+            {"infonce_candidates": 9, "infonce_batch": "bank"},
+            "infonce_candidates with infonce_batch = 'bank'; expected",
+        ),
+        ({"negatives": "mine.jsonl"}, "negatives = 'mine.jsonl'; expected enable_soft_negatives or enable_hard_neg"),
+        ({"enable_hard_negatives": True, "alpha_infonce": 0}, "negatives with alpha_infonce = 0; expected a weight"),
+        ({"negatives": "predictoin"}, "unknown source of negatives 'predictoin'; did you mean 'prediction'"),
+        ({"negatives": "mine.npz"}, "unknown source of negatives 'mine.npz'; .*here are: target, prediction, a file"),
+    ],
+)
+def test_settings_of_negatives_that_would_do_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**settings)
+
+
+REFERENCE_FLAGS = (
+    "--model-type memory_gru --data a.safetensors --epochs 3 --batch-size 4 --accumulation-steps 2 --device cpu "
+    "--min-coherence 0.1 --min-length 8 --alpha-infonce 0.03 --temperature 0.05 --lr 2e-4 --weight-decay 1e-3 "
+    "--patience 4 --output-dir runs/x --seed 7 --enable-soft-negatives --soft-negative-cosine-range 0.5 0.7 "
+    "--enable-hard-negatives --hard-negative-cosine-range 0.7 0.85"
+)
+
+
+def test_the_flags_that_users_of_the_reference_know_all_work(capsys):
+    expected = {
+        "model_type": "memory_gru",
+        "data": "a.safetensors",
+        "epochs": 3,
+        "batch_size": 4,
+        "accumulation_steps": 2,
+        "device": "cpu",
+        "min_coherence": 0.1,
+        "min_length": 8,
+        "alpha_infonce": 0.03,
+        "temperature": 0.05,
+        "lr": 2e-4,
+        "weight_decay": 1e-3,
+        "patience": 4,
+        "output_dir": "runs/x",
+        "seed": 7,
+        "enable_soft_negatives": True,
+        "soft_negative_cosine_range": [0.5, 0.7],
+        "enable_hard_negatives": True,
+        "hard_negative_cosine_range": [0.7, 0.85],
+    }
+    assert printed(capsys, *REFERENCE_FLAGS.split()) == {**Recipe().to_dict(), **expected}
+
+
+def test_a_recipe_is_taken_by_name_too_and_the_flags_win_over_it(capsys):
+    config = printed(capsys, "--recipe", "phase2", "--warm-start", "runs/phase1", "--batch-size", "4")
+    assert config == Recipe.named("phase2", warm_start="runs/phase1", batch_size=4).to_dict()
+    with pytest.raises(ValueError, match="unknown recipe 'phase4'; did you mean"):
+        command.run(parse("--recipe", "phase4", "--print-config"))
+    with pytest.raises(ValueError, match=r"--soft-negative-cosine-range = \[0.8, 0.6\]; expected two cosines"):
+        command.run(parse("--soft-negative-cosine-range", "0.8", "0.6"))
 
 
 def test_a_store_made_in_python_is_described_in_words(store):
@@ -155,7 +267,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path, capsys
         "hidden_dim=64",
         "dropout=0.2",
     ]
-    config = printed(capsys, "--config", str(tmp_path / "run.yaml"), *flags)
+    config = printed(capsys, "--recipe", str(tmp_path / "run.yaml"), *flags)
     assert config == {
         **Recipe().to_dict(),
         "epochs": 3,
@@ -176,9 +288,9 @@ def test_a_flag_is_blamed_for_its_own_mistake_and_the_file_for_its(tmp_path):
     (tmp_path / "good.yaml").write_text("epochs: 3\n")
     (tmp_path / "bad.yaml").write_text("epochs: 0\n")
     with pytest.raises(ValueError, match=r"^--epochs = 0; expected int, at least 1$"):
-        command.run(parse("--config", str(tmp_path / "good.yaml"), "--epochs", "0"))
+        command.run(parse("--recipe", str(tmp_path / "good.yaml"), "--epochs", "0"))
     with pytest.raises(ValueError, match=r"bad\.yaml: Recipe: epochs = 0"):
-        command.run(parse("--config", str(tmp_path / "bad.yaml")))
+        command.run(parse("--recipe", str(tmp_path / "bad.yaml")))
 
 
 def test_a_resumed_run_keeps_its_own_recipe_but_for_the_flags(tmp_path, capsys):
@@ -187,7 +299,7 @@ def test_a_resumed_run_keeps_its_own_recipe_but_for_the_flags(tmp_path, capsys):
     assert (config["lr"], config["epochs"], config["resume"]) == (0.5, 5, True)
     assert printed(capsys, "--output-dir", str(tmp_path), "--epochs", "5")["lr"] == Recipe().lr
     (tmp_path / "other.yaml").write_text("lr: 0.25\n")
-    flags = ["--config", str(tmp_path / "other.yaml"), "--output-dir", str(tmp_path), "--resume"]
+    flags = ["--recipe", str(tmp_path / "other.yaml"), "--output-dir", str(tmp_path), "--resume"]
     assert printed(capsys, *flags)["lr"] == 0.25
     assert printed(capsys, "--output-dir", str(tmp_path / "new"), "--resume")["lr"] == Recipe().lr
 

@@ -27,6 +27,17 @@ from lvm_fast.training.recipe import Recipe
 from lvm_fast.training.trainer import train
 
 TIMES = ("seconds", "vectors_per_second")
+NEGATIVES = {  # all that is kept from step to step, and from epoch to epoch
+    "infonce_batch": "effective",
+    "alpha_infonce": 1.0,
+    "infonce_queue": 50,
+    "infonce_candidates": 20,
+    "enable_soft_negatives": True,
+    "soft_negative_cosine_range": [-0.5, 0.9],
+    "negatives": "prediction",
+    "negatives_refresh": 3,
+    "negatives_limit": 3,
+}
 
 
 def without_times(history):
@@ -124,8 +135,10 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(recipe, tmp_p
     assert without_times(first.history) != without_times(third.history)
 
 
-def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("negatives", [{}, NEGATIVES], ids=["plain", "negatives"])
+def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_path, monkeypatch, negatives):
     settings = {
+        **negatives,
         "epochs": 4,
         "patience": 9,
         "model": {"hidden_dim": 12, "num_layers": 2, "memory_slots": 8, "dropout": 0.3},
@@ -147,9 +160,17 @@ def test_a_continued_run_equals_an_uninterrupted_one_bit_for_bit(recipe, tmp_pat
     assert_equal_states(*(state["random_state"] for state in states))
     for first, second in zip(*(state["optimizer_state_dict"]["state"].values() for state in states), strict=True):
         assert_equal_states(first, second)
+    assert flat(states[0]["negatives_state"]) == flat(states[1]["negatives_state"])
+    assert bool(flat(states[0]["negatives_state"])) == bool(negatives)
     rows = [json.loads(line) for line in (again.output_dir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(1, whole.steps + 1))
     assert "resumed after epoch 2" in (again.output_dir / "train.log").read_text()
+
+
+def flat(state):
+    """Plain numbers, by name."""
+    parts = {name: value for source in state.values() for name, value in source.items()}
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in parts.items()}
 
 
 def assert_equal_states(first, second):
@@ -278,6 +299,15 @@ def test_a_model_that_diverged_in_the_last_step_says_where(recipe, monkeypatch):
         train(recipe(batch_size=1000))
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_says_when_its_precision_is_not_the_one_asked_for(recipe, monkeypatch, own):
+    monkeypatch.setattr("lvm_fast.training.learner.multiplies_bfloat16", lambda device: own)
+    result = train(recipe(epochs=1, precision="bfloat16"))
+    line = "precision: float32; this device has no bfloat16 products of its own"
+    assert ((result.output_dir / "train.log").read_text().splitlines().count(line)) == (not own)
+    assert "precision: bfloat16" in (result.output_dir / "recipe.yaml").read_text()
+
+
 def test_the_bar_names_the_pool_of_its_hits(recipe, monkeypatch):
     said = []
     monkeypatch.setattr("lvm_fast.training.run_log.RunLog.advance", lambda self, figures: said.append(figures))
@@ -359,7 +389,7 @@ def test_other_pools(recipe, pool):
 def test_validation_may_be_given(recipe, store):
     picked = [int(store.offsets[4]), int(store.offsets[9])]
     held_out = ChainStore(store.vectors[picked[0] : picked[1]], store.offsets[4:10] - picked[0])
-    with pytest.warns(UserWarning, match="^train: 15 of 15 validation windows share .* flatters every score$"):
+    with pytest.warns(UserWarning, match=r"^train: \d+ of \d+ validation windows share .* flatters every score$"):
         result = train(recipe(epochs=1, validation_data=held_out))
     assert result.validation is held_out
 
@@ -389,9 +419,9 @@ def bad_store(value):
     [
         ({"data": "absent.safetensors"}, FileNotFoundError, "absent.safetensors"),
         (
-            {"data": "windows.npz"},
+            {"data": "rows.npy"},
             ValueError,
-            "'windows.npz' is no chain store; make one of it with `lvm-fast prepare`",
+            "'rows.npy' is no chain store; make one of it with `lvm-fast prepare`",
         ),
         ({"data": 3}, ValueError, "data is a int; expected a ChainStore, its path, or 'sample'"),
         ({"data": bad_store(np.nan)}, ValueError, "ChainStore.check: vectors: row 17"),

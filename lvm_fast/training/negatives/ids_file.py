@@ -1,0 +1,66 @@
+"""Negatives that `lvm-fast mine` has written: ids of the training store, or of the data it is a part of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...data.mined import MinedNegatives
+from ...data.quantize import Int64
+from ...data.store import ChainStore
+from ..data import TrainingData
+from ..loss import ALIKE
+from ..recipe import Recipe
+from .own import OwnNegatives, first_ids
+
+
+class IdsFile(OwnNegatives):
+    """The file's negatives of each chunk, as soft or hard ones by their cosine; held-out chunks are left out.
+
+    Raises:
+        ValueError: The file was mined from another store, none of its cosines lies in a band asked for, or a row points
+            at the chunk before it, which every prediction of this chunk is made from.
+    """
+
+    def __init__(self, recipe: Recipe, data: TrainingData) -> None:
+        super().__init__(recipe, data)
+        mined, where = MinedNegatives.open(recipe.negatives), f"train: negatives: {recipe.negatives}"
+        whole = self._mined_from(mined, data, where)
+        rows = _rows_of(self.store, whole)  # (T,)
+        ids, scores = mined.ids[rows], mined.scores[rows]  # (T, limit)
+        self._check(ids, rows, where)
+        places = np.full(len(whole.vectors) + 1, -1)  # of the whole's rows in the training store; the last for padding
+        places[rows] = np.arange(len(rows))
+        for kind in self.kinds:
+            inside = (kind.low <= scores) & (scores < min(kind.high, ALIKE)) & (places[ids] >= 0)
+            if not inside.any():
+                lowest, highest = scores[ids >= 0].min(initial=np.inf), scores.max()
+                raise ValueError(
+                    f"{where}: no {kind.name} negative of a training chunk, cosines {kind.low:g} to {kind.high:g}; "
+                    f"the file has {lowest:.2f} to {highest:.2f}"
+                )
+            self.tables[kind.name] = first_ids(places[ids], inside, recipe.negatives_limit)
+        self.count_each_once()
+
+    def _mined_from(self, mined: MinedNegatives, data: TrainingData, where: str) -> ChainStore:
+        for store in (self.store, data.whole):
+            if len(store.vectors) == len(mined) and store.fingerprint() == mined.store_fingerprint:
+                return store
+        expected = "the data of this training, or its training part"
+        raise ValueError(f"{where}: mined from another store of {len(mined)} rows; expected {expected}")
+
+    def _check(self, ids: Int64, rows: Int64, where: str) -> None:
+        is_first = np.isin(np.arange(len(rows)), self.store.offsets)
+        bad = np.flatnonzero((ids == rows[:, None] - 1).any(axis=1) & ~is_first)
+        if len(bad):
+            row = rows[bad[0]]
+            raise ValueError(
+                f"{where}: row {row} points at row {row - 1}, the chunk before it, and {len(bad) - 1} more rows do so; "
+                "expected negatives mined with exclude_within of at least 1"
+            )
+
+
+def _rows_of(part: ChainStore, whole: ChainStore) -> Int64:
+    """The rows (T,) that the chains of a part have in the whole."""
+    chains = {name: chain for chain, name in enumerate(whole.ids)}
+    starts = whole.offsets[[chains[name] for name in part.ids]]
+    return np.arange(len(part.vectors)) + np.repeat(starts - part.offsets[:-1], part.lengths)

@@ -1,0 +1,59 @@
+"""Wrong answers that all predictions of an optimiser step share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.quantize import Int64
+from ...data.store import ChainStore
+from ..recipe import Recipe
+from . import SHARED
+from .loading import load_class
+
+
+class SharedCandidates(ABC):
+    """The candidates of one step after the other: `begin`, `of` for each micro-batch, `end`.
+
+    Args:
+        recipe: The settings of InfoNCE.
+        device: Where the vectors go.
+        dtype: What products of training take, float32 or bfloat16.
+    """
+
+    @abstractmethod
+    def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> None: ...
+
+    @abstractmethod
+    def begin(self, store: ChainStore, targets: Int64) -> None:
+        """Gather the candidates of a step with these targets, rows of the store."""
+
+    @abstractmethod
+    def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the unit candidates (C, D), and the pairs (2, K) that do not count: right answers and near-copies.
+
+        Args:
+            targets: Some of the step's targets (B,).
+            wanted: Their unit vectors (B, D), on the device.
+        """
+
+    def end(self, targets: Int64) -> None:  # noqa: B027 - most keep nothing
+        """Note that the step with these targets is done."""
+
+    def state(self) -> dict[str, Any]:
+        """What is kept from step to step, for a checkpoint."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Go on from a checkpoint."""
+
+
+def shared_candidates(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> SharedCandidates | None:
+    """Make what `infonce_batch` names; None where every micro-batch keeps to its own targets."""
+    if recipe.alpha_infonce == 0.0 or recipe.infonce_batch == "micro":
+        return None
+    made: SharedCandidates = load_class(SHARED[recipe.infonce_batch])(recipe, device, dtype)
+    return made

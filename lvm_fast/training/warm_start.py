@@ -1,0 +1,86 @@
+"""Beginning with the weights of an earlier training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.base import LatentVectorModel
+from ..models.pretrained import BEST_CHECKPOINT, load_model, read_checkpoint
+from ..models.registry import create_model
+from .recipe import Recipe
+
+_SPLIT = ("data", "validation_data", "val_fraction", "seed")  # the settings that decide which chains are held out
+_SHOWN = 4  # tensors named in an error
+
+
+def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tuple[LatentVectorModel, str]:
+    """Make the model a run begins with: fresh weights, or those of `warm_start` and its sizes where none are given.
+
+    Args:
+        recipe: Model, sizes, seed and warm start.
+        dim: Width of the data.
+        own_run: The folder of this very run, where it goes on: it knows its sizes without the warm start.
+
+    Returns:
+        The model on the CPU, and words for the log: where its weights are from, or nothing.
+
+    Raises:
+        OSError: There is no such run, checkpoint or saved model.
+        ValueError: A size does not fit the data, or the warm start is of another type or other shapes.
+    """
+    earlier = None if recipe.warm_start is None else load_model(own_run or recipe.warm_start)
+    if earlier is not None and earlier.model_type != recipe.model_type:
+        expected = f"a {recipe.model_type}, the model of this training (or model_type = {earlier.model_type!r})"
+        raise ValueError(f"train: warm_start = {recipe.warm_start!r} is a {earlier.model_type}; expected {expected}")
+    asked = recipe.model.get("input_dim", recipe.model.get("d_model", dim))
+    if asked != dim:
+        raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
+    sizes: dict[str, Any] = {**({} if earlier is None else earlier.config), "input_dim": dim, **recipe.model}
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model_type, **sizes)
+    if earlier is None:
+        return model, ""
+    _take_over(model, earlier, recipe)
+    return model, "" if own_run else f"warm start: weights of {recipe.warm_start}{_other_split(recipe)}"
+
+
+def _take_over(model: LatentVectorModel, earlier: LatentVectorModel, recipe: Recipe) -> None:
+    """Copy the weights; a table of the model that only goes on where the earlier one ends keeps its own."""
+    mine, theirs = model.state_dict(), earlier.state_dict()
+    names = [name for name in {**theirs, **mine} if not _fits(mine.get(name), theirs.get(name))]
+    if names:
+        differences = [f"{name} {_size(theirs.get(name))}, expected {_size(mine.get(name))}" for name in names]
+        shown = "; ".join(differences[:_SHOWN]) + (f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        raise ValueError(f"train: warm_start = {recipe.warm_start!r} has tensors of other shapes: {shown}")
+    model.load_state_dict({name: theirs[name] if theirs[name].shape == t.shape else t for name, t in mine.items()})
+
+
+def _fits(mine: Tensor | None, theirs: Tensor | None) -> bool:
+    """Whether two tensors have one shape, or are parts of one fixed table, such as that of sinusoidal positions."""
+    if mine is None or theirs is None or mine.ndim != theirs.ndim:
+        return False
+    shared = tuple(slice(min(sizes)) for sizes in zip(mine.shape, theirs.shape, strict=True))
+    return mine.shape == theirs.shape or torch.equal(mine[shared], theirs[shared])
+
+
+def _size(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else str(tuple(tensor.shape))
+
+
+def _other_split(recipe: Recipe) -> str:
+    """Words for a warm start that has learned from other chains, where its settings are known."""
+    place = Path(os.fspath(recipe.warm_start or ""))
+    file = place / BEST_CHECKPOINT if place.is_dir() else place
+    before = read_checkpoint(file).get("args") if file.is_file() else None
+    if not isinstance(before, dict):
+        return ""
+    now = recipe.to_dict()
+    changed = [f"{key} {before[key]!r}" for key in _SPLIT if key in before and before[key] != now[key]]
+    if not changed:
+        return ""
+    return f", trained with {', '.join(changed)}: it may have learned from chains that are held out here"
