@@ -13,7 +13,8 @@ class FunctionCheck:
     Attributes:
         name: The function.
         predictions: How many predictions were compared.
-        max_abs_error: The largest difference of any number of ``next_vector`` or ``delta``.
+        max_abs_error: The largest difference of any number of ``next_vector`` or ``delta``; of deltas longer than 1,
+            in parts of their length.
         min_cosine: The smallest cosine between the package's and the model's ``next_vector``.
         hit5_agreement: Share of predictions for which both or neither have the true next vector among their five
             nearest of the pool.

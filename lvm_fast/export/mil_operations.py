@@ -119,6 +119,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "matmul": _matmul,
     "maximum": lambda x, y: np.maximum(x, y),
     "mul": lambda x, y: x * y,
+    "pow": lambda x, y: x**y,
     "range_1d": lambda start, end, step: np.arange(start, end, step),
     "read_state": lambda input: input.astype(np.float32),
     "real_div": lambda x, y: x / y,

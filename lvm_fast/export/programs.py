@@ -8,6 +8,7 @@ from ..inference.router import Router
 from ..models.base import LatentVectorModel
 from .arms import Exportable
 from .mil_amn import AMNProgram
+from .mil_champion import ChampionProgram
 from .mil_gru import GRUProgram
 from .mil_hierarchical_gru import HierarchicalGRUProgram
 from .mil_layers import Arrays
@@ -24,6 +25,7 @@ _PROGRAMS: dict[str, type[ModelProgram[Any]]] = {
     "transformer": TransformerProgram,
     "amn": AMNProgram,
     "hierarchical_gru": HierarchicalGRUProgram,
+    "champion": ChampionProgram,
 }
 
 

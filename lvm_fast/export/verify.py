@@ -150,7 +150,10 @@ def _tolerance(precision: str, dim: int) -> float:
 
 
 def _largest_error(got: Answers, wanted: Answers) -> float:
-    return max(float(np.abs(mine - theirs).max()) for mine, theirs in zip(got, wanted, strict=True))
+    """Of any number; of deltas longer than 1, in parts of their length, since rounding grows with it."""
+    lengths = np.maximum(np.linalg.norm(wanted.delta, axis=1, keepdims=True), 1.0)  # (P, 1)
+    deltas = np.abs(got.delta - wanted.delta) / lengths
+    return float(np.maximum(np.abs(got.next_vector - wanted.next_vector).max(), deltas.max()))  # NaN if either is
 
 
 def _hit5_agreement(pool: VectorBank, got: Answers, wanted: Answers, targets: NDArray[np.int64]) -> float:

@@ -33,9 +33,13 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "amn": {"attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 8},
     "hierarchical_gru": {"hidden_dim": 12, "chunk_size": 4},
+    "champion": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
 }
 STREAMS = [name for name in SIZES if name != "amn"]
-CONTEXTS = {"hierarchical_gru": (3, 8, 10)}  # for chunks of 4: part of one, whole ones, whole ones and a part
+CONTEXTS = {
+    "hierarchical_gru": (3, 8, 10),  # for chunks of 4: part of one, whole ones, whole ones and a part
+    "champion": (2, 9),  # fewer vectors than taps, and more
+}
 
 
 def model_of(name: str, input_dim: int = 16, **sizes: Any) -> LatentVectorModel:
