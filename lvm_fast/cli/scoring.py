@@ -19,6 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     Args:
         whose: Whose settings are the defaults, such as "the run's".
     """
+    add_query_arguments(parser, whose)
+    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+
+
+def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
+    """Add the flags that say what is asked, and among which candidates; `whose` as for `add_arguments`."""
     parser.add_argument("--data", help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)")
     parser.add_argument("--split", choices=("val", "all"), default="val", help="which chains to score (default: val)")
     parser.add_argument(
@@ -36,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("--val-fraction", type=float, metavar="F", help=f"share held out, by chain {run} 0.1)")
     parser.add_argument("--seed", type=int, metavar="N", help=f"seed of split, pool and intervals {run} 42)")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of chains (default: 1000)")
-    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
 
 
 def _pool(text: str) -> str | int:

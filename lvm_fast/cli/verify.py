@@ -14,14 +14,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         required=True,
-        help="the model: a checkpoint, a training run or a saved model's folder",
+        help="the model: a checkpoint, a training run, or the folder of a saved model or router",
     )
+    parser.add_argument("--data", help="chain store whose vectors make the contexts (default: the bundled sample)")
+    parser.add_argument("--bank", help="the chain store that the package's bank was made of, to compare its rows with")
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..export.verify import verify_coreml
-    from ..models.pretrained import load_model
+    import numpy as np
 
-    verification = verify_coreml(args.package, load_model(args.checkpoint))
+    from ..data.source import open_source
+    from ..export.verify import verify_coreml
+    from ..inference.router_folder import load_predictor
+
+    vectors = None if args.data is None else np.asarray(open_source(args.data, "verify: data").vectors, np.float32)
+    bank = None if args.bank is None else open_source(args.bank, "verify: bank")
+    verification = verify_coreml(args.package, load_predictor(args.checkpoint), vectors, bank=bank)
     print(verification.to_text())
     return 0 if verification.passed else 1

@@ -3,48 +3,72 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+from ..inference.router import Router
+from .arms import Exportable, arms_of, check_lengths
+from .expectations import saved_expectations
+from .options import Options, check_path, check_weights
+from .retrieval import read_bank, topk_function
 
-from ..models.base import LatentVectorModel
+if TYPE_CHECKING:
+    from .programs import Program
+    from .toolkit import Function
 
-TARGETS = {"ios16": "iOS16", "ios17": "iOS17", "ios18": "iOS18"}
-PRECISIONS = ("float16", "float32")
-_LONGEST_CONTEXT = 1_000_000
+AUTHOR = "The lvm_fast developers"
+CONTEXTS = (100, 500, 1000)
 
 
 def export_coreml(
-    model: LatentVectorModel,
+    model: Exportable,
     path: str | os.PathLike[str],
-    contexts: Sequence[int] = (100, 500, 1000),
+    contexts: Sequence[int] = CONTEXTS,
     streaming: bool = True,
     precision: str = "float16",
     compress: str | None = None,
     target: str = "ios18",
     overwrite: bool = False,
-    author: str = "The lvm_fast developers",
+    author: str = AUTHOR,
+    flexible: int | None = None,
+    bank: Any = None,
+    bank_dtype: str = "float16",
+    topk: int = 10,
 ) -> Path:
     """Write a model as a Core ML package; the weights are stored once for all of its functions.
 
     Each context length N gives a function ``predict_N``: ``context`` (1, N, D), oldest vector first -> the unit
-    ``next_vector`` (1, D) and ``delta`` (1, D), all float32. Streaming adds ``step``: ``vector`` (1, D) -> the same,
-    with the hidden states kept between calls as Core ML state.
+    ``next_vector`` (1, D) and ``delta`` (1, D), all float32. `flexible` adds ``predict``, the same for any N up to a
+    largest one. Streaming adds ``step``: ``vector`` (1, D) -> the same, with what the model keeps between calls as
+    Core ML state. `bank` adds ``topk``: ``query`` (1, D), such as a ``next_vector`` -> ``scores`` (1, K), float32, and
+    ``ids`` (1, K), int32: the rows of the bank with the largest inner products, best first.
+
+    Of a `Router`, each ``predict_N`` is the arm for N vectors; its limits are the contexts unless others are given. The
+    weights of an arm are stored once for all its functions. It has no ``step`` and no ``predict``.
+
+    Beside the package, ``expected.safetensors`` gets inputs for each function and what the model makes of them, for a
+    device to be compared with (`bench/coreml_device.py`).
 
     Args:
-        model: The trained model.
+        model: The trained model, or a router of trained models.
         path: The package to write, ending in ``.mlpackage``.
         contexts: Context lengths in vectors, each at least 1.
-        streaming: Add ``step``; needs target "ios18".
+        streaming: Add ``step``; needs target "ios18", and a model type that can stream.
         precision: What the package stores and computes in, "float16" or "float32". Hidden states between calls of
             ``step`` are float16 always: Core ML knows no others.
-        compress: None; compressed weights are not supported yet.
-        target: "ios18" (macOS 15), or "ios17" / "ios16" (macOS 14 / 13), whose packages hold one function, called
-            ``main``, and no state.
+        compress: How the weight matrices are stored: None, as numbers of the precision; "int8", with a scale for each
+            row; "palette6" or "palette4", as indices of 6 or 4 bits into palettes found by k-means, one for every 16
+            rows. Biases and normalisations are never compressed. Needs target "ios18".
+        target: "ios18" (or "macos15"), or "ios17" / "ios16" ("macos14" / "macos13"), whose packages hold one function,
+            called ``main``, and no state.
         overwrite: Replace a package at `path`.
         author: For the metadata.
+        flexible: Add ``predict``, which takes 1 to this many vectors.
+        bank: Add ``topk`` and put these candidates into the package, at unit length: a `ChainStore`, or an array or
+            tensor (N, D).
+        bank_dtype: How the candidates are stored: "float16", or "int8" with a scale for each (needs target "ios18").
+        topk: How many candidates ``topk`` finds, K.
 
     Returns:
         The path of the package.
@@ -52,84 +76,58 @@ def export_coreml(
     Raises:
         ValueError: An argument does not fit, the model's type does not export, or a weight is NaN, infinite or beyond
             the precision.
-        FileExistsError: `path` exists and `overwrite` is False.
+        FileExistsError: `path` exists and `overwrite` is False, or ``expected.safetensors`` is another kind of file.
         OSError: The package cannot be written.
-        ImportError: coremltools is not installed.
+        ImportError: coremltools is not installed, or in a version that does not work.
     """
-    package = _check_path(path, overwrite)
-    lengths = _check_contexts(contexts)
-    model.check_length(max(lengths, default=0))
-    _check_choice("precision", precision, PRECISIONS)
-    _check_choice("target", target, tuple(TARGETS))
-    _check_choice("compress", compress, (None,))
-    _check_features(lengths, streaming, target)
-    _check_weights(model)
+    package = Path(path)
+    check_path(package, overwrite)
+    candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
+    if contexts is CONTEXTS and isinstance(model, Router):
+        contexts = list(model.arms)
+    options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
+    options.check()
+    check_lengths(model, options)
+    check_weights(model, arms_of(model))
 
+    write_program(model, package, options, author, overwrite)
+    return package
+
+
+def write_program(
+    model: Exportable,
+    package: Path,
+    options: Options,
+    author: str = AUTHOR,
+    overwrite: bool = False,
+) -> Program:
+    """Write a package whose options were checked; returns what built its functions."""
     from .metadata import describe_package
-    from .package import write_package
-    from .programs import build_program
+    from .package import inputs_of, write_package
+    from .program import Form
+    from .programs import build_program, check_streaming
     from .toolkit import ct
 
-    program = build_program(model, precision, ct.target[TARGETS[target]])
-    functions = {f"predict_{length}": program.predict(length) for length in lengths}
-    if streaming:
+    if options.streaming:
+        check_streaming(model)
+    form = Form(options.precision, ct.target[options.deployment_target], options.compress)
+    program = build_program(model, form)
+    functions = _functions(program, options)
+    inputs = {name: inputs_of(function) for name, function in functions.items()}
+    with saved_expectations(package, inputs, model, options):
+        write_package(functions, package, lambda spec: describe_package(spec, model, options, author), overwrite)
+    return program
+
+
+def _functions(program: Program, options: Options) -> dict[str, Function]:
+    """The functions of the package by name."""
+    functions = {f"predict_{length}": program.predict(length) for length in options.contexts}
+    if options.flexible is not None:
+        functions["predict"] = program.predict(None, options.flexible)
+    if options.streaming:
         functions["step"] = program.step()
-    if target != "ios18":
+    if options.bank is not None:
+        functions["topk"] = topk_function(options.bank, options.precision, program.target)
+    if not options.is_multifunction:
         functions = dict(zip(["main"], functions.values(), strict=True))
-    write_package(functions, package, lambda spec: describe_package(spec, model, lengths, precision, author), overwrite)
-    return package
-
-
-def _check_path(path: str | os.PathLike[str], overwrite: bool) -> Path:
-    package = Path(path)
-    if package.suffix != ".mlpackage":
-        raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in .mlpackage")
-    if package.exists() and not overwrite:
-        raise FileExistsError(
-            f"export_coreml: {package} exists already; pass overwrite=True (--overwrite) to replace it"
-        )
-    return package
-
-
-def _check_contexts(contexts: Sequence[int]) -> list[int]:
-    for index, length in enumerate(contexts):
-        is_count = isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= _LONGEST_CONTEXT
-        if not is_count or length in contexts[:index]:
-            expected = f"different whole numbers from 1 to {_LONGEST_CONTEXT:,}"
-            raise ValueError(f"export_coreml: contexts[{index}] = {length!r}; expected {expected}")
-    return list(contexts)
-
-
-def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        expected = " or ".join(repr(choice) for choice in choices)
-        raise ValueError(f"export_coreml: {name} = {value!r}; expected {expected}")
-
-
-def _check_features(contexts: list[int], streaming: bool, target: str) -> None:
-    if not contexts and not streaming:
-        raise ValueError("export_coreml: contexts is empty and streaming is off; expected at least one function")
-    if target != "ios18" and streaming:
-        raise ValueError(
-            f"export_coreml: streaming keeps Core ML state, which target {target!r} lacks; pass "
-            "streaming=False (--no-streaming) or target 'ios18'"
-        )
-    if target != "ios18" and len(contexts) > 1:
-        raise ValueError(
-            f"export_coreml: {len(contexts)} contexts make as many functions, and target {target!r} "
-            f"takes one; pass one context, such as {contexts[0]}, or target 'ios18'"
-        )
-
-
-def _check_weights(model: LatentVectorModel) -> None:
-    for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"export_coreml: {name} of the model holds NaN or Inf; expected finite weights")
-    if _is_untrained(model):
-        warnings.warn("export_coreml: the model looks untrained; its predictions will mean nothing", stacklevel=3)
-
-
-def _is_untrained(model: LatentVectorModel) -> bool:
-    """Whether every LayerNorm still has its initial values, which one optimiser step changes."""
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
-    return bool(norms) and all(bool((norm.weight == 1).all() and (norm.bias == 0).all()) for norm in norms)
+    return functions

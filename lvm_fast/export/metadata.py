@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from .. import __version__
-from ..models.base import LatentVectorModel
+from .arms import Exportable, facts_of
+from .options import Options
+from .retrieval import digest
 from .toolkit import ct
 
 LICENSE = "Apache-2.0"
 KEY = "lvm_fast."  # prefix of our user-defined metadata
 
 _DESCRIPTIONS = {
-    "context": "The last {0[1]} text-chunk embeddings, oldest first; unit vectors, no physical unit.",
+    "context": "The last {1} text-chunk embeddings, oldest first; unit vectors, no physical unit.",
     "vector": "The newest text-chunk embedding; a unit vector, no physical unit.",
     "next_vector": "The predicted embedding of the next chunk: l2_normalize(last vector + delta), a unit vector.",
+    "query": "What to look for: a unit vector, such as a next_vector; no physical unit.",
+    "scores": "Inner products with the nearest vectors of the bank, cosines, from -1 to 1, best first.",
+    "ids": "Which vectors of the bank these are: their places in it, from 0.",
     "delta": "The predicted step from the last vector to the next one, in the units of the embeddings.",
-    "hidden": "Hidden state of GRU layer {1}; zeros before the first vector, kept between calls.",
 }
+_STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit."
 
 
-def describe_package(spec: Any, model: LatentVectorModel, contexts: Sequence[int], precision: str, author: str) -> None:
+def describe_package(spec: Any, model: Exportable, options: Options, author: str) -> None:
     """Fill in the metadata of a model specification, in place."""
     about = spec.description.metadata
     about.shortDescription = (
@@ -32,31 +36,57 @@ def describe_package(spec: Any, model: LatentVectorModel, contexts: Sequence[int
         "predicts the embedding of the next chunk."
     )
     about.author, about.license, about.versionString = author, LICENSE, __version__
-    about.userDefined.update(_user_metadata(model, contexts, precision))
+    about.userDefined.update(_user_metadata(model, options))
     for function in spec.description.functions or [spec.description]:
         for feature in (*function.input, *function.output, *function.state):
             feature.shortDescription = _describe_feature(feature)
 
 
-def _user_metadata(model: LatentVectorModel, contexts: Sequence[int], precision: str) -> dict[str, str]:
+def _user_metadata(model: Exportable, options: Options) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    known = facts_of(model)
     ours = {
-        "model_type": model.model_type,
-        "config": json.dumps(model.config),
+        "model_type": known["model_type"],
+        "config": json.dumps(known["config"]),
+        "recipe_sha256": known["recipe_sha256"],
         "parameters": str(parameters),
-        "contexts": json.dumps(list(contexts)),
-        "precision": precision,
+        "contexts": json.dumps(options.contexts),
+        "flexible": json.dumps(options.flexible),
+        "precision": options.precision,
+        "compress": options.compress or "none",
         "metrics": json.dumps(model.metrics),
         "version": __version__,
+        **_hits(model.metrics),
     }
+    if options.bank is not None:
+        bank = options.bank
+        facts = {"vectors": len(bank.rows), "dtype": bank.dtype, "topk": bank.k}
+        ours["bank"] = json.dumps({**facts, "sha256": digest(bank.stored(options.precision))})
     versions = {"torch.version": torch.__version__, "com.github.apple.coremltools.version": ct.__version__}
     return {f"{KEY}{name}": value for name, value in ours.items()} | versions
 
 
+def _hits(metrics: dict[str, Any]) -> dict[str, str]:
+    """Each known Hit@K in words, never without its pool, beside the baselines on the same queries."""
+    pool = f"{metrics['pool']:,} candidates" if "pool" in metrics else "a pool of unknown size"
+    baselines: dict[str, dict[str, float]] = metrics.get("baselines", {})
+    hits = {}
+    for k in (1, 5, 10):
+        if f"hit{k}" in metrics:
+            others = ", ".join(f"{name} {scores[f'hit{k}']:.2f}%" for name, scores in baselines.items())
+            hits[f"hit@{k}"] = f"{metrics[f'hit{k}']:.2f}% among {pool}; baselines: {others or 'unknown'}"
+    return hits
+
+
 def _describe_feature(feature: Any) -> str:
-    kind = feature.type.WhichOneof("Type")
-    array = feature.type.stateType.arrayType if kind == "stateType" else feature.type.multiArrayType
-    name, _, layer = feature.name.partition("_") if kind == "stateType" else (feature.name, "", "")
-    shape = list(array.shape)
+    is_state = feature.type.WhichOneof("Type") == "stateType"
+    array = feature.type.stateType.arrayType if is_state else feature.type.multiArrayType
+    ranges = [(size.lowerBound, size.upperBound) for size in array.shapeRange.sizeRanges]
+    sizes = [_range(*ends) for ends in ranges] or [str(size) for size in array.shape]
     dtype = array.ArrayDataType.Name(array.dataType).lower()
-    return f"{_DESCRIPTIONS[name].format(shape, layer)} Shape {shape}, {dtype}."
+    meaning = _STATE.format(feature.name) if is_state else _DESCRIPTIONS[feature.name].format(*sizes)
+    return f"{meaning} Shape [{', '.join(sizes)}], {dtype}."
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low} to {high}" if low < high else str(high)

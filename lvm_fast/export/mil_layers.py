@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .toolkit import mb, types
+from .compression import Stored, compress
+from .mil_constants import write_constant
+from .toolkit import is_symbolic, mb, types
 
 Arrays: TypeAlias = Mapping[str, NDArray[np.float32]]
 Variable: TypeAlias = Any  # a MIL variable; coremltools has no type stubs
 
 MIL_TYPES = {"float16": types.fp16, "float32": types.fp32}
-
-
-def mil_name(name: str) -> str:
-    """A tensor's name as a MIL identifier, which knows no dots."""
-    return name.replace(".", "_")
 
 
 class Layers:
@@ -29,24 +26,38 @@ class Layers:
     Args:
         arrays: The constants by name, float32.
         precision: "float16" or "float32": the dtype of constants and of every layer's input and output.
+        compression: How the matrices of products are stored: None, "int8", "palette6" or "palette4".
+        scope: What comes before the names of constants in the package.
 
     Raises:
         ValueError: An array is NaN or infinite, or holds a number that the precision cannot.
     """
 
-    def __init__(self, arrays: Arrays, precision: str) -> None:
+    def __init__(self, arrays: Arrays, precision: str, compression: str | None = None, scope: str = "") -> None:
         for name, array in arrays.items():
             largest = np.abs(array).max()
             if not largest <= np.finfo(precision).max:
                 raise ValueError(f"export_coreml: {name} holds {largest:g}; expected at most the largest {precision}")
-        self.arrays = arrays
+        self._arrays = arrays
         self.precision = precision
+        self._compression = compression
+        self._scope = scope
+        self._matrices: dict[str, Stored] = {}
+
+    @property
+    def constants(self) -> Arrays:
+        """All arrays by their names in the package, before precision and compression."""
+        return {self._scope + name: array for name, array in self._arrays.items()}
 
     def constant(self, name: str) -> Variable:
-        """The array called `name`; call it once a block."""
-        variable = mb.const(val=self.arrays[name].astype(self.precision), name=mil_name(name))
-        variable.op.weight_id = name  # constants of one id share one place in the weight file
-        return variable
+        """The array called `name`, in the precision; call it once a block."""
+        return write_constant(self._arrays[name].astype(self.precision), self._scope + name)
+
+    def matrix(self, name: str) -> Variable:
+        """The matrix called `name`, compressed if that was asked; call it once a block."""
+        if name not in self._matrices:
+            self._matrices[name] = compress(self._arrays[name], self._compression, self.precision)
+        return write_constant(self._matrices[name], self._scope + name)
 
     def narrow(self, x: Variable) -> Variable:
         """`x` in the precision of the layers."""
@@ -54,64 +65,16 @@ class Layers:
 
     def linear(self, x: Variable, weight: str, bias: str) -> Variable:
         """``x W^T + b`` for the named constants."""
-        return mb.linear(x=x, weight=self.constant(weight), bias=self.constant(bias))
+        return mb.linear(x=x, weight=self.matrix(weight), bias=self.constant(bias))
+
+    def dense(self, x: Variable, prefix: str) -> Variable:
+        """`torch.nn.Linear` called `prefix`."""
+        return self.linear(x, f"{prefix}.weight", f"{prefix}.bias")
 
     def layer_norm(self, x: Variable, prefix: str) -> Variable:
         """LayerNorm over the last axis, with torch's epsilon."""
         gamma, beta = self.constant(f"{prefix}.weight"), self.constant(f"{prefix}.bias")
         return mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=np.dtype(self.precision).type(1e-5))
-
-    def gru_step(self, gates: Variable, hidden: Sequence[Variable]) -> list[Variable]:
-        """One time step of a stacked `torch.nn.GRU` whose parameters are called ``gru.<its name>``.
-
-        Args:
-            gates: ``W_ih x + b_ih`` of layer 0, (1, 3H): reset, update and candidate part.
-            hidden: The hidden state of every layer, (1, H) each.
-
-        Returns:
-            The next hidden state of every layer, (1, H) each.
-        """
-        states: list[Variable] = []
-        for layer, state in enumerate(hidden):
-            if layer > 0:
-                gates = self.linear(states[-1], f"gru.weight_ih_l{layer}", f"gru.bias_ih_l{layer}")  # (1, 3H)
-            recurrent = self.linear(state, f"gru.weight_hh_l{layer}", f"gru.bias_hh_l{layer}")  # (1, 3H)
-            states.append(_gru_cell(gates, recurrent, state))
-        return states
-
-    def gru_loop(self, gates: Variable, num_layers: int) -> Variable:
-        """A stacked GRU over N steps from zero states, as one loop that carries nothing but the hidden states.
-
-        Args:
-            gates: ``W_ih x + b_ih`` of layer 0 for all steps, (N, 3H).
-            num_layers: Layers on top of each other.
-
-        Returns:
-            The last layer's hidden state after step N, (1, H).
-        """
-        steps, width = gates.shape[0], gates.shape[1] // 3
-        zero = np.dtype(self.precision).type(0)
-
-        def unfinished(step: Variable, *_: Variable) -> Variable:
-            return mb.less(x=step, y=np.array([steps], np.int32))
-
-        def advance(step: Variable, *hidden: Variable) -> tuple[Variable, ...]:
-            current = mb.gather(x=gates, indices=step, axis=0)  # (1, 3H)
-            return mb.add(x=step, y=np.array([1], np.int32)), *self.gru_step(current, hidden)
-
-        states = [mb.fill(shape=[1, width], value=zero, name=f"hidden_{layer}") for layer in range(num_layers)]
-        loop_vars = (mb.const(val=np.array([0], np.int32), name="step"), *states)
-        return mb.while_loop(_cond=unfinished, _body=advance, loop_vars=loop_vars, name="steps")[-1]
-
-
-def _gru_cell(gates: Variable, recurrent: Variable, state: Variable) -> Variable:
-    """r, z = sigmoid(both sums), n = tanh(x part + r * h part), h' = n + z (h - n): torch's (1 - z) n + z h."""
-    width = state.shape[-1]
-    input_rz, input_n = mb.split(x=gates, split_sizes=[2 * width, width], axis=-1)
-    hidden_rz, hidden_n = mb.split(x=recurrent, split_sizes=[2 * width, width], axis=-1)
-    reset, update = mb.split(x=mb.sigmoid(x=mb.add(x=input_rz, y=hidden_rz)), num_splits=2, axis=-1)
-    candidate = mb.tanh(x=mb.add(x=input_n, y=mb.mul(x=reset, y=hidden_n)))
-    return mb.add(x=candidate, y=mb.mul(x=update, y=mb.sub(x=state, y=candidate)))
 
 
 def cast(x: Variable, precision: str) -> Variable:
@@ -120,8 +83,27 @@ def cast(x: Variable, precision: str) -> Variable:
     return x if x.dtype == wanted else mb.cast(x=x, dtype=types.builtin_to_string(wanted))
 
 
+def last_row(x: Variable) -> Variable:
+    """The last step of each sequence, (B, N, D) -> (B, D)."""
+    masks = {"end_mask": [True] * 3, "squeeze_mask": [False, True, False]}
+    return mb.slice_by_index(x=x, begin=[0, -1, 0], end=[0, 0, 0], **masks)
+
+
+def length_of(x: Variable) -> Variable:
+    """The number of steps of sequences (B, N, D), int32 (1,), also where any number will do."""
+    steps = x.shape[1]
+    if is_symbolic(steps):
+        return mb.slice_by_index(x=mb.shape(x=x), begin=[1], end=[2])
+    return mb.const(val=np.array([steps], np.int32))
+
+
+def gelu(x: Variable) -> Variable:
+    """x times the normal distribution function of x, as torch has it."""
+    return mb.gelu(x=x, mode="EXACT")
+
+
 def norm(x: Variable) -> Variable:
-    """Length of a row vector (1, D) -> (1, 1)."""
+    """Lengths of row vectors (B, D) -> (B, 1)."""
     return mb.reduce_l2_norm(x=x, axes=[-1], keep_dims=True)
 
 

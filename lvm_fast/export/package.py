@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import atomic_folder
-from .toolkit import Function, Program, ct, lower_program, raise_program
+from .toolkit import Function, Program, Var, ct, is_symbolic, lower_program, raise_program, types
 
 SUFFIX = ".mlpackage"
 _MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
@@ -66,9 +66,19 @@ def _check_saved(package: Path, functions: Mapping[str, Function]) -> None:
             raise ValueError(f"export_coreml: {name} was saved with {saved}; expected {wanted}")
 
 
-def _signature(function: Function) -> dict[str, tuple[int, ...]]:
+def _signature(function: Function) -> dict[str, tuple[int | None, ...]]:
     """Shapes of all inputs, states and outputs by name."""
-    return {var.name: tuple(var.shape) for var in (*function.inputs.values(), *function.outputs)}
+    return {var.name: shape_of(var) for var in (*function.inputs.values(), *function.outputs)}
+
+
+def inputs_of(function: Function) -> dict[str, tuple[int | None, ...]]:
+    """Shapes of the inputs by name, None where any size fits; states are no inputs."""
+    return {name: shape_of(var) for name, var in function.inputs.items() if not types.is_state(var.sym_type)}
+
+
+def shape_of(var: Var) -> tuple[int | None, ...]:
+    """The shape of a MIL variable, None where any size fits."""
+    return tuple(None if is_symbolic(size) else int(size) for size in var.shape)
 
 
 def read_package(path: str | os.PathLike[str]) -> tuple[Any, Program]:

@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
+from ..inference.router import Router
 from ..models.base import LatentVectorModel
+from .arms import Exportable
+from .mil_amn import AMNProgram
+from .mil_champion import ChampionProgram
+from .mil_gru import GRUProgram
+from .mil_hierarchical_gru import HierarchicalGRUProgram
 from .mil_layers import Arrays
+from .mil_lstm import LSTMProgram
 from .mil_memory_gru import MemoryGRUProgram
+from .mil_transformer import TransformerProgram
+from .program import Form, ModelProgram
 from .toolkit import Function
 
+_PROGRAMS: dict[str, type[ModelProgram[Any]]] = {
+    "memory_gru": MemoryGRUProgram,
+    "lstm": LSTMProgram,
+    "gru": GRUProgram,
+    "transformer": TransformerProgram,
+    "amn": AMNProgram,
+    "hierarchical_gru": HierarchicalGRUProgram,
+    "champion": ChampionProgram,
+}
 
-class ModelProgram(Protocol):
-    """Builds the MIL functions of one model from one set of constants."""
 
-    arrays: Arrays
+class RouterProgram:
+    """The programs of a router's arms side by side; which of them a function is depends on the context's length."""
 
-    def predict(self, context_length: int) -> Function:
-        """``context`` (1, N, D) -> ``next_vector`` (1, D), ``delta`` (1, D)."""
+    def __init__(self, router: Router, form: Form) -> None:
+        self._router = router
+        self._arms = [
+            build_program(arm, form._replace(scope=f"arm_{longest}.")) for longest, arm in router.arms.items()
+        ]
+        self.target = form.target
+
+    def constants(self, context_length: int | None) -> Arrays:
+        """See `ModelProgram.constants`."""
+        return self._arm(context_length).constants(context_length)
+
+    def predict(self, context_length: int | None, longest: int = 0, batch: int = 1) -> Function:
+        """See `ModelProgram.predict`; the length has to be known."""
+        return self._arm(context_length).predict(context_length, longest, batch)
 
     def step(self) -> Function:
-        """``vector`` (1, D) -> ``next_vector`` (1, D), ``delta`` (1, D), with the model's state kept between calls."""
+        """A router has none; `check_streaming` says so."""
+        raise NotImplementedError
+
+    def _arm(self, context_length: int | None) -> Program:
+        return self._arms[int(self._router.route([context_length])[0])]
 
 
-_PROGRAMS: dict[str, Callable[[Any, str, Any], ModelProgram]] = {"memory_gru": MemoryGRUProgram}
+Program: TypeAlias = ModelProgram[Any] | RouterProgram
 
 
-def build_program(model: LatentVectorModel, precision: str, target: Any) -> ModelProgram:
-    """The program of a model.
+def build_program(model: Exportable, form: Form) -> Program:
+    """The program of a model, or those of a router.
 
     Raises:
         ValueError: The model's type does not export, or a constant is too large for the precision.
     """
+    return RouterProgram(model, form) if isinstance(model, Router) else _program_class(model)(model, form)
+
+
+def check_streaming(model: Exportable) -> None:
+    """Raise ValueError where a model's type does not export, or has no `step`."""
+    if isinstance(model, Router):
+        reason: str | None = "its model depends on how long the context is; export an arm for streaming"
+    else:
+        reason = _program_class(model).cannot_stream
+    if reason:
+        remedy = "pass streaming=False (--no-streaming)"
+        raise ValueError(f"export_coreml: {model.model_type} has no step for streaming: {reason}; {remedy}")
+
+
+def _program_class(model: LatentVectorModel) -> type[ModelProgram[Any]]:
     if model.model_type not in _PROGRAMS:
         expected = " or ".join(_PROGRAMS)
         raise ValueError(f"export_coreml: model_type {model.model_type!r} does not export yet; expected {expected}")
-    return _PROGRAMS[model.model_type](model, precision, target)
+    return _PROGRAMS[model.model_type]

@@ -31,7 +31,9 @@ class LatentVectorModel(nn.Module, ABC):
         config: JSON-able constructor arguments: ``create_model(model_type, **config)`` builds the same architecture.
         input_dim: Width D of the vectors.
         max_context: The most vectors a context may have; None where there is no end.
-        metrics: What is known of its quality (percent, with the pool), for the model card; empty if nothing is.
+        metrics: What is known of its quality on held-out chains; empty if nothing is. "hit1", "hit5" and "hit10" in
+            percent, "pool", and "baselines": the same hits, by name, of what needs no training.
+        recipe_digest: `recipe_digest` of the recipe it was trained by; None if that is not known.
     """
 
     model_type: ClassVar[str]
@@ -42,6 +44,7 @@ class LatentVectorModel(nn.Module, ABC):
         self.input_dim: int = config["input_dim"]
         self.max_context: int | None = None
         self.metrics: dict[str, Any] = {}
+        self.recipe_digest: str | None = None
 
     @abstractmethod
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .base import LatentVectorModel
 from .registry import create_model, model_class, size_names
-from .saving import CONFIG, ROUTER, WEIGHTS
+from .saving import CONFIG, ROUTER, WEIGHTS, recipe_digest
 
 BEST_CHECKPOINT = "best_val_hit5.pt"
 
@@ -74,8 +74,14 @@ def _load_checkpoint(path: Path) -> LatentVectorModel:
     for key in ("model_type", "model_state_dict"):
         if key not in checkpoint:
             raise ValueError(f"{path}: the checkpoint has no {key!r}; it has {', '.join(map(str, checkpoint))}")
-    config, metrics = checkpoint.get("config"), checkpoint.get("val_results")
-    return _build(path, checkpoint["model_type"], checkpoint["model_state_dict"], config, metrics)
+    metrics = _dict_or_empty(checkpoint.get("val_results"))
+    baselines = _dict_or_empty(checkpoint.get("baselines"))
+    if baselines:
+        metrics["baselines"] = baselines
+    model = _build(path, checkpoint["model_type"], checkpoint["model_state_dict"], checkpoint.get("config"), metrics)
+    recipe = _dict_or_empty(checkpoint.get("args"))
+    model.recipe_digest = recipe_digest(recipe) if recipe else None
+    return model
 
 
 def _load_folder(folder: Path) -> LatentVectorModel:
@@ -88,7 +94,9 @@ def _load_folder(folder: Path) -> LatentVectorModel:
         state = load_file(folder / WEIGHTS)
     except SafetensorError as error:
         raise ValueError(f"{folder / WEIGHTS}: not a readable safetensors file: {error}") from error
-    return _build(folder, model_type, state, saved.get("config"), saved.get("metrics"))
+    model = _build(folder, model_type, state, saved.get("config"), saved.get("metrics"))
+    model.recipe_digest = saved.get("recipe_digest")
+    return model
 
 
 def _build(path: Path, model_type: Any, state: Any, config: Any, metrics: Any) -> LatentVectorModel:

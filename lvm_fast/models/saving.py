@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 
@@ -25,6 +27,7 @@ def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) ->
         "model_type": model.model_type,
         "config": model.config,
         "metrics": model.metrics,
+        "recipe_digest": model.recipe_digest,
         "lvm_fast_version": __version__,
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -37,6 +40,12 @@ def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) ->
         places = {name: names.enter_context(atomic_path(target / name)) for name in contents}
         for name, content in contents.items():
             places[name].write_bytes(content)
+
+
+def recipe_digest(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 over the settings of a recipe as JSON, keys in order, but for where the run lies: which recipe it was."""
+    settings = {name: value for name, value in recipe.items() if name not in ("output_dir", "resume")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _card(model: LatentVectorModel) -> str:
@@ -81,4 +90,10 @@ def _quality(model: LatentVectorModel) -> str:
     among = (
         f"among {pool:,} candidates" if pool else "in a candidate pool of unknown size (Hit@K means little without it)"
     )
-    return f"On held-out chains: {figures}, {among}."
+    return f"On held-out chains: {figures}, {among}.{_baselines(model)}"
+
+
+def _baselines(model: LatentVectorModel) -> str:
+    known = model.metrics.get("baselines", {})
+    hits = ", ".join(f"{name} {scores['hit5']:.2f}%" for name, scores in known.items())
+    return f" What needs no training reaches Hit@5 {hits}." if hits else ""

@@ -69,7 +69,13 @@ class Progress:
         return is_best
 
 
-def save_best(folder: Path, model: LatentVectorModel, row: dict[str, Any], recipe: Recipe) -> None:
+def save_best(
+    folder: Path,
+    model: LatentVectorModel,
+    row: dict[str, Any],
+    recipe: Recipe,
+    baselines: dict[str, dict[str, float]],
+) -> None:
     """Write ``best_val_hit5.pt``: the reference's form, with the model's config; `row` is the epoch's."""
     results = {name: row[name] for name in ("hit1", "hit5", "hit10", "pool", "train_loss")}
     checkpoint = {
@@ -77,6 +83,7 @@ def save_best(folder: Path, model: LatentVectorModel, row: dict[str, Any], recip
         "model_type": model.model_type,
         "model_state_dict": model.state_dict(),
         "val_results": results,
+        "baselines": baselines,
         "args": recipe.to_dict(),
         "config": model.config,
     }

@@ -158,7 +158,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
 
 def _save(folder: Path, learner: Learner, progress: Progress, validation: Validation, is_best: bool) -> None:
     if is_best:
-        save_best(folder, learner.model, progress.history[-1], learner.recipe)
+        save_best(folder, learner.model, progress.history[-1], learner.recipe, validation.baselines)
     save_history(folder, progress, validation.pool, validation.baselines)
     save_last(folder, learner, progress)
 

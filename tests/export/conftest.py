@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lvm_fast as lf
+from lvm_fast.export.compression import COMPRESSIONS
 from lvm_fast.models.base import LatentVectorModel
 
 Change: TypeAlias = Callable[[dict[str, torch.Tensor]], Any]
@@ -21,7 +22,7 @@ def _small_model(**sizes: Any) -> LatentVectorModel:
     model = lf.create_model("memory_gru", **{"input_dim": 16, "hidden_dim": 12, "memory_slots": 8, **sizes})
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.4 * torch.randn_like(parameter))
+            parameter.add_(1.6 * model.input_dim**-0.5 * torch.randn_like(parameter))
         model.get_buffer("memory.memory").normal_()
     return model.eval()
 
@@ -60,3 +61,23 @@ def package(tmp_path_factory: pytest.TempPathFactory, precision: str) -> Path:
     """`model` with contexts 3 and 5 and streaming, in each precision. To be read only."""
     path = tmp_path_factory.mktemp("export") / "small.mlpackage"
     return lf.export_coreml(_small_model(), path, contexts=(3, 5), precision=precision)
+
+
+WIDE = {"input_dim": 64, "hidden_dim": 48, "memory_slots": 64}  # sizes whose matrices are worth compressing
+
+
+@pytest.fixture(scope="session", params=COMPRESSIONS)
+def compression(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def wide_model() -> LatentVectorModel:
+    return _small_model(**WIDE)
+
+
+@pytest.fixture(scope="session")
+def compressed(tmp_path_factory: pytest.TempPathFactory, compression: str) -> Path:
+    """`wide_model` with contexts 3 and 5 and streaming, in each compression. To be read only."""
+    path = tmp_path_factory.mktemp("export") / "compressed.mlpackage"
+    return lf.export_coreml(_small_model(**WIDE), path, contexts=(3, 5), compress=compression)

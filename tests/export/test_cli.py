@@ -23,7 +23,7 @@ def test_export_then_verify(saved: Path, tmp_path: Path, capsys: pytest.CaptureF
     package = tmp_path / "m.mlpackage"
     assert main(["export", str(saved), "--output", str(package), "--contexts", "3", "5"]) == 0
     captured = capsys.readouterr()
-    assert f"{package}: context 3, context 5, streaming; float16, " in captured.out
+    assert f"{package}: predict_3, predict_5, step; float16, " in captured.out
     assert captured.err == ""
     assert main(["verify", str(package), "--checkpoint", str(saved)]) == 0
     assert capsys.readouterr().out.count("equal") == 3
@@ -51,7 +51,7 @@ def test_options_reach_the_package(saved: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--contexts", "0"], "contexts[0] = 0"),
-        (["--precision", "int4"], "precision = 'int4'; expected 'float16' or 'float32'"),
+        (["--precision", "int4"], "unknown precision 'int4'; there are: float16, float32"),
         (["--target", "ios17", "--contexts", "3"], "pass streaming=False (--no-streaming)"),
     ],
 )
@@ -64,6 +64,36 @@ def test_bad_options_are_one_line_and_exit_code_2(
     assert error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "m.mlpackage").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for place in (tmp_path / "nowhere" / "m.mlpackage", tmp_path / "file" / "m.mlpackage"):
+        assert main(["export", str(saved), "--output", str(place), "--contexts", "3"]) == 2
+        error = capsys.readouterr().err
+        assert "cannot save: there is no such folder" in error
+        assert str(place) in error
+        assert error.count("\n") == 1
+
+
+def test_weights_that_are_no_numbers_are_an_error(
+    model: LatentVectorModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.get_parameter("fusion.0.bias").data[2] = float("nan")
+    model.save_pretrained(tmp_path / "saved")
+    assert main(["export", str(tmp_path / "saved"), "--output", str(tmp_path / "m.mlpackage"), "--contexts", "3"]) == 2
+    assert "fusion.0.bias of the model holds NaN or Inf" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_a_context_beyond_the_positions_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"input_dim": 16, "hidden_dim": 12, "num_heads": 2, "feedforward_dim": 8, "max_positions": 20}
+    lf.create_model("transformer", **sizes).save_pretrained(tmp_path / "saved")
+    assert main(["export", str(tmp_path / "saved"), "--output", str(tmp_path / "m.mlpackage"), "--contexts", "21"]) == 2
+    assert "a context of 21 vectors; expected at most 20, the model's positions" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
 def test_an_existing_package_is_an_error(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -63,7 +64,8 @@ def test_step_keeps_a_float16_state_for_every_layer(package: Path) -> None:
 
 
 def test_metadata_tells_what_the_package_is(model: LatentVectorModel, tmp_path: Path) -> None:
-    model.metrics = {"hit5": 61.5, "pool": 1148}
+    model.metrics = {"hit5": 61.5, "pool": 1148, "baselines": {"copy_last": {"hit5": 29.9}}}
+    model.recipe_digest = "0123456789abcdef"
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,), author="Someone")
     description = description_of(package)
     about = description.metadata
@@ -72,7 +74,11 @@ def test_metadata_tells_what_the_package_is(model: LatentVectorModel, tmp_path: 
     facts = about.userDefined
     assert facts["lvm_fast.model_type"] == "memory_gru"
     assert json.loads(facts["lvm_fast.config"]) == model.config
-    assert json.loads(facts["lvm_fast.metrics"]) == {"hit5": 61.5, "pool": 1148}
+    assert json.loads(facts["lvm_fast.metrics"]) == model.metrics
+    assert facts["lvm_fast.hit@5"] == "61.50% among 1,148 candidates; baselines: copy_last 29.90%"
+    assert "lvm_fast.hit@1" not in facts
+    assert facts["lvm_fast.recipe_sha256"] == "0123456789abcdef"
+    assert facts["lvm_fast.compress"] == "none"
     assert json.loads(facts["lvm_fast.contexts"]) == [3]
     assert facts["lvm_fast.parameters"] == str(sum(parameter.numel() for parameter in model.parameters()))
     assert facts["torch.version"] == torch.__version__
@@ -139,6 +145,23 @@ def test_older_targets_hold_one_function(model: LatentVectorModel, tmp_path: Pat
     assert lf.verify_coreml(package, model).passed
 
 
+@pytest.mark.parametrize("target", ["ios18", "macos13"])
+def test_a_flexible_function_takes_any_number_of_vectors(model: LatentVectorModel, tmp_path: Path, target: str) -> None:
+    package = lf.export_coreml(
+        model, tmp_path / "m.mlpackage", contexts=(), streaming=False, flexible=40, target=target
+    )
+    description = description_of(package)
+    (function,) = description.functions or [description]
+    assert target != "ios18" or function.name == "predict"
+    sizes = function.input[0].type.multiArrayType.shapeRange.sizeRanges
+    assert [(size.lowerBound, size.upperBound) for size in sizes] == [(1, 1), (1, 40), (16, 16)]
+    assert "The last 1 to 40 text-chunk embeddings" in function.input[0].shortDescription
+    assert shapes(function.output) == {"next_vector": (1, 16), "delta": (1, 16)}
+    (check,) = lf.verify_coreml(package, model).functions
+    assert check.passed
+    assert check.predictions == 3  # of 1, 2 and 13 vectors
+
+
 def test_streaming_alone_is_a_package(model: LatentVectorModel, tmp_path: Path) -> None:
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=())
     assert [function.name for function in description_of(package).functions] == ["step"]
@@ -168,11 +191,13 @@ def test_the_full_model_at_the_default_contexts(tmp_path: Path) -> None:
         ({"contexts": (True,)}, r"contexts\[0\] = True; expected"),
         ({"contexts": (10**9,)}, r"contexts\[0\] = 1000000000; expected .* to 1,000,000"),
         ({"contexts": (), "streaming": False}, "expected at least one function"),
-        ({"precision": "float64"}, "precision = 'float64'; expected 'float16' or 'float32'"),
-        ({"compress": "int8"}, "compress = 'int8'; expected None"),
-        ({"target": "ios15"}, "target = 'ios15'; expected 'ios16' or 'ios17' or 'ios18'"),
-        ({"target": "ios17"}, "streaming keeps Core ML state, which target 'ios17' lacks"),
-        ({"target": "ios16", "streaming": False}, "2 contexts make as many functions, and target 'ios16' takes one"),
+        ({"precision": "float64"}, "unknown precision 'float64'; did you mean 'float16'"),
+        ({"compress": "int4"}, "unknown compress 'int4'; did you mean 'int8'. There are: int8, palette6, palette4"),
+        ({"target": "ios15"}, "unknown target 'ios15'; did you mean 'ios18'. There are: ios16, ios17, ios18, macos13"),
+        ({"target": "ios17"}, r"streaming needs target 'ios18' \(or 'macos15'\); target 'ios17' has no Core ML state"),
+        ({"target": "macos13", "streaming": False}, "more than one function needs target 'ios18'"),
+        ({"target": "ios17", "streaming": False, "compress": "int8"}, "compress = 'int8' needs target 'ios18'"),
+        ({"flexible": 0}, "flexible = 0; expected the largest number of vectors, 1 to 1,000,000"),
         ({"path": "m.mlmodel"}, r"path is .*m.mlmodel'; expected a name ending in .mlpackage"),
     ],
 )
@@ -221,7 +246,7 @@ def test_an_existing_package_is_replaced_only_when_asked(model: LatentVectorMode
     assert [function.name for function in description_of(package).functions] == ["predict_3"]
     lf.export_coreml(model, package, contexts=(5,), streaming=False, overwrite=True)
     assert [function.name for function in description_of(package).functions] == ["predict_5"]
-    assert [path.name for path in tmp_path.iterdir()] == ["m.mlpackage"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.safetensors", "m.mlpackage"]
 
 
 def test_a_missing_folder_is_named(model: LatentVectorModel, tmp_path: Path) -> None:
@@ -230,19 +255,22 @@ def test_a_missing_folder_is_named(model: LatentVectorModel, tmp_path: Path) -> 
         lf.export_coreml(model, path, contexts=(3,))
 
 
-def test_a_full_disk_leaves_the_old_package_alone(model: LatentVectorModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limit", "culprit"), [(1000, "expected.safetensors"), (10_000, "m.mlpackage")])
+def test_a_full_disk_leaves_the_old_package_alone(
+    model: LatentVectorModel, tmp_path: Path, limit: int, culprit: str
+) -> None:
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
-    before = weight_file(package).read_bytes()
+    before = [weight_file(package).read_bytes(), (tmp_path / "expected.safetensors").read_bytes()]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(OSError, match="cannot save: No space left on device") as caught:
+        with pytest.raises(OSError, match="cannot save: ") as caught:
             lf.export_coreml(model, package, contexts=(3, 5), overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.filename == str(package)
-    assert [path.name for path in tmp_path.iterdir()] == ["m.mlpackage"]
-    assert weight_file(package).read_bytes() == before
+    assert caught.value.filename == str(tmp_path / culprit)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.safetensors", "m.mlpackage"]
+    assert [weight_file(package).read_bytes(), (tmp_path / "expected.safetensors").read_bytes()] == before
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -267,16 +295,41 @@ def test_everyone_who_may_read_the_package_may_read_its_model(package: Path) -> 
     assert len(modes) == 1
 
 
-def test_without_coremltools_the_extra_is_named(
-    model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def module(version: str) -> ModuleType:
+    """A coremltools that has nothing but its version."""
+    empty = ModuleType("coremltools")
+    empty.__version__ = version  # type: ignore[attr-defined]
+    return empty
+
+
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        (None, r"needs coremltools 9 \(.*\): pip install 'lvm_fast\[coreml\]'"),
+        (module("8.3.0"), r"needs coremltools 9, found 8\.3\.0: pip install 'lvm_fast\[coreml\]'"),
+        (module("10.0"), r"needs coremltools 9, found 10\.0: pip install"),
+        (
+            module("9.0"),
+            r"coremltools 9\.0 lacks its compiled libraries for Python 3\..*: use a 64-bit Python 3\.10 to 3\.13",
+        ),
+    ],
+    ids=["missing", "old", "new", "without its libraries"],
+)
+def test_a_coremltools_that_does_not_serve_says_what_to_install(
+    model: LatentVectorModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: ModuleType | None,
+    message: str,
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("lvm_fast.export.")]:
+    for name in [name for name in sys.modules if name.startswith(("lvm_fast.export.", "coremltools."))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "coremltools", None)
+    monkeypatch.setitem(sys.modules, "coremltools", installed)
     from lvm_fast.export.coreml import export_coreml
 
-    with pytest.raises(ImportError, match=r"pip install 'lvm_fast\[coreml\]'"):
+    with pytest.raises(ImportError, match=message):
         export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
+    assert not list(tmp_path.iterdir())
 
 
 def test_export_says_nothing_on_standard_error(model: LatentVectorModel, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ ct = pytest.importorskip("coremltools")
 
 from lvm_fast.export.mil_interpreter import SavedProgram  # noqa: E402
 from lvm_fast.export.package import write_package  # noqa: E402
-from lvm_fast.export.toolkit import Function, mb, types  # noqa: E402
+from lvm_fast.export.toolkit import Function, get_new_symbol, mb, types  # noqa: E402
 
 Body = Callable[[Any], Any]
 
@@ -37,6 +37,10 @@ def saved_program(
 
 WEIGHT = torch.linspace(-1.0, 1.0, 40).reshape(5, 8)
 BIAS = torch.linspace(0.5, -0.5, 5)
+CODES = torch.arange(-40, 40, 2, dtype=torch.int8).reshape(8, 5)
+SCALES = torch.linspace(0.01, 0.08, 8).reshape(8, 1)
+INDICES = (np.arange(40).reshape(8, 5) % 16).astype(types.np_uint4_dtype)
+PALETTES = np.linspace(-1.0, 1.0, 32, dtype=np.float32).reshape(2, 16)  # for rows 0 to 3, and 4 to 7
 GAMMA, BETA = torch.linspace(0.5, 1.5, 8), torch.linspace(-1.0, 1.0, 8)
 
 
@@ -77,7 +81,44 @@ OPERATIONS: dict[str, tuple[Body, Callable[[Tensor], Any]]] = {
     "split by number": (lambda x: mb.split(x=x, num_splits=2, axis=-1), lambda x: x.chunk(2, dim=-1)),
     "gather": (lambda x: mb.gather(x=x, indices=np.array([2], np.int32), axis=0), lambda x: x[[2]]),
     "slice_by_index": (lambda x: mb.slice_by_index(x=x, begin=[1, 2], end=[3, 8]), lambda x: x[1:3, 2:8]),
+    "slice_by_index to the end": (
+        lambda x: mb.slice_by_index(x=x, begin=[-1, 2], end=[0, 0], end_mask=[True, True], squeeze_mask=[True, False]),
+        lambda x: x[-1, 2:],
+    ),
+    "topk": (lambda x: mb.topk(x=x, k=3, axis=-1)[0], lambda x: x.topk(3).values),
+    "int8 matrix": (
+        lambda x: mb.matmul(x=x, y=mb.constexpr_blockwise_shift_scale(data=CODES.numpy(), scale=SCALES.numpy())),
+        lambda x: x @ (CODES * SCALES),
+    ),
+    "palettized matrix": (
+        lambda x: mb.matmul(x=x, y=mb.constexpr_lut_to_dense(indices=INDICES, lut=PALETTES.reshape(2, 1, 16, 1))),
+        lambda x: x @ torch.cat([torch.from_numpy(PALETTES[g][INDICES[4 * g : 4 * g + 4]]) for g in (0, 1)]),
+    ),
     "squeeze": (lambda x: mb.squeeze(x=mb.slice_by_index(x=x, begin=[2, 0], end=[3, 8]), axes=[0]), lambda x: x[2]),
+    "reduce_mean": (lambda x: mb.reduce_mean(x=x, axes=[0], keep_dims=True), lambda x: x.mean(dim=0, keepdim=True)),
+    "pow": (lambda x: mb.pow(x=GAMMA.numpy(), y=x), lambda x: GAMMA**x),
+    "relu": (lambda x: mb.relu(x=x), torch.relu),
+    "reshape": (lambda x: mb.reshape(x=x, shape=[2, -1, 4]), lambda x: x.reshape(2, -1, 4)),
+    "transpose": (lambda x: mb.transpose(x=x, perm=[1, 0]), lambda x: x.T),
+    "expand_dims": (lambda x: mb.expand_dims(x=x, axes=[1]), lambda x: x[:, None]),
+    "band_part": (lambda x: mb.band_part(x=x, lower=-1, upper=0), torch.tril),
+    "range_1d": (
+        lambda x: mb.mul(x=x, y=mb.cast(x=mb.range_1d(start=1, end=9, step=1), dtype="fp32")),
+        lambda x: x * torch.arange(1, 9),
+    ),
+    "shape": (
+        lambda x: mb.slice_by_index(x=x, begin=[0, 0], end=mb.sub(x=mb.shape(x=x), y=np.array([1, 3], np.int32))),
+        lambda x: x[:2, :5],
+    ),
+    "greater": (lambda x: mb.cast(x=mb.greater(x=x, y=GAMMA.numpy()), dtype="fp32"), lambda x: (x > GAMMA).float()),
+    "greater_equal": (
+        lambda x: mb.cast(x=mb.greater_equal(x=x, y=x), dtype="fp32"),
+        lambda x: torch.ones_like(x),
+    ),
+    "equal": (
+        lambda x: mb.cast(x=mb.equal(x=mb.relu(x=x), y=np.float32(0.0)), dtype="fp32"),
+        lambda x: (x <= 0).float(),
+    ),
     "fill": (lambda x: mb.add(x=x, y=mb.fill(shape=[3, 8], value=0.25)), lambda x: x + 0.25),
     "while_loop": (count_down, lambda x: 16 * x),
 }
@@ -153,12 +194,45 @@ def test_unknown_operations_are_found_inside_loops(tmp_path: Path) -> None:
         (lambda x: mb.gelu(x=x, mode="TANH_APPROXIMATION"), "gelu of mode TANH_APPROXIMATION"),
         (lambda x: mb.cast(x=mb.cast(x=x, dtype="int32"), dtype="fp32"), "cast to int32"),
         (lambda x: mb.concat(values=[x, x], axis=0, interleave=True), "concat with interleave"),
+        (lambda x: mb.band_part(x=x, lower=0, upper=0), "band_part other than the lower triangle"),
+        (lambda x: mb.topk(x=x, k=1, axis=-1, ascending=True)[0], "topk that does not sort, or sorts upwards"),
     ],
 )
 def test_unknown_variants_of_operations_are_refused(tmp_path: Path, body: Body, message: str) -> None:
     saved = saved_program(tmp_path, body)
     with pytest.raises(ValueError, match=message):
         saved.run("f", {"x": np.ones((3, 8), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            lambda x: mb.constexpr_blockwise_shift_scale(
+                data=CODES.numpy(), scale=SCALES.numpy(), offset=np.ones((8, 1), np.int8)
+            ),
+            r"constexpr_blockwise_shift_scale of data \(8, 5\), scale \(8, 1\), offset \(8, 1\), unknown here",
+        ),
+        (
+            lambda x: mb.constexpr_blockwise_shift_scale(data=CODES.numpy(), scale=np.ones((1, 5), np.float32)),
+            r"scale \(1, 5\), unknown here; expected a scale for each row",
+        ),
+        (
+            lambda x: mb.constexpr_lut_to_dense(indices=INDICES, lut=np.ones((1, 5, 16, 1), np.float32)),
+            r"constexpr_lut_to_dense of indices \(8, 5\), lut \(1, 5, 16, 1\), unknown here",
+        ),
+    ],
+)
+def test_compressed_matrices_that_we_do_not_write_are_refused(tmp_path: Path, body: Body, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        saved_program(tmp_path, lambda x: mb.matmul(x=x, y=body(x)))
+
+
+def test_ids_of_topk_are_integers_and_ties_go_to_the_lower_one(tmp_path: Path) -> None:
+    saved = saved_program(tmp_path, lambda x: mb.topk(x=x, k=3, axis=-1), (1, 5))
+    outputs = saved.run("f", {"x": np.array([[1.0, 3.0, 2.0, 3.0, 3.0]], np.float32)})
+    assert outputs["y1"].dtype == np.int32
+    assert outputs["y1"].tolist() == [[1, 3, 4]]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +246,17 @@ def test_inputs_must_be_the_declared_ones(tmp_path: Path, inputs: dict[str, Any]
     saved = saved_program(tmp_path, lambda x: mb.tanh(x=x))
     with pytest.raises(ValueError, match=message):
         saved.run("f", inputs)
+
+
+def test_any_size_fits_where_none_is_declared(tmp_path: Path) -> None:
+    saved = saved_program(tmp_path, lambda x: mb.mul(x=x, y=np.float32(2.0)), (get_new_symbol(), 8))
+    assert saved.input_shapes("f") == {"x": (None, 8)}
+    for rows in (1, 5):
+        np.testing.assert_array_equal(
+            saved.run("f", {"x": np.ones((rows, 8), np.float32)})["y0"], np.full((rows, 8), 2.0)
+        )
+    with pytest.raises(ValueError, match=r"f: input 'x' is \(5, 7\); expected shape \(None, 8\)"):
+        saved.run("f", {"x": np.ones((5, 7), np.float32)})
 
 
 def test_operations_of_a_loop_count_once_and_constants_not_at_all(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
-from lvm_fast.export.verify import FunctionCheck, Verification
+from lvm_fast.export.findings import FunctionCheck, Verification
+from lvm_fast.export.questions import Answers
+from lvm_fast.export.verify import _largest_error
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
 
-from lvm_fast.export import mil_layers, mil_memory_gru  # noqa: E402
+from lvm_fast.export import mil_recurrent, program  # noqa: E402
 from lvm_fast.export.toolkit import mb  # noqa: E402
 
 Tensors = dict[str, torch.Tensor]
@@ -182,7 +184,7 @@ def verified_export(model: LatentVectorModel, folder: Path) -> tuple[FunctionChe
 def test_the_cell_without_a_mistake_passes(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mil_layers, "_gru_cell", wrong_cell("none"))
+    monkeypatch.setattr(mil_recurrent, "_gru_cell", wrong_cell("none"))
     assert all(check.passed for check in verified_export(model, tmp_path))
 
 
@@ -190,7 +192,7 @@ def test_the_cell_without_a_mistake_passes(
 def test_a_wrong_cell_shows_though_every_weight_is_right(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
-    monkeypatch.setattr(mil_layers, "_gru_cell", wrong_cell(mistake))
+    monkeypatch.setattr(mil_recurrent, "_gru_cell", wrong_cell(mistake))
     assert all(check.max_abs_error > 5 * check.tolerance for check in verified_export(model, tmp_path))
 
 
@@ -204,20 +206,35 @@ def test_a_wrong_cell_shows_though_every_weight_is_right(
 def test_a_wrong_normalisation_shows(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any
 ) -> None:
-    monkeypatch.setattr(mil_memory_gru, name, wrong)
+    monkeypatch.setattr(program, name, wrong)
     assert all(check.max_abs_error > 5 * check.tolerance for check in verified_export(model, tmp_path))
+
+
+def test_outputs_that_are_no_numbers_are_no_agreement(
+    model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "unit", lambda x: mb.real_div(x=mb.sub(x=x, y=x), y=mb.sub(x=x, y=x)))
+    for check in verified_export(model, tmp_path):
+        assert np.isnan(check.max_abs_error)
+        assert not check.passed
+
+
+@pytest.mark.parametrize("part", ["next_vector", "delta"])
+def test_one_output_that_is_no_number_is_enough(part: str) -> None:
+    right = Answers(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+    wrong = right._replace(**{part: np.full((2, 3), np.nan, np.float32)})
+    assert np.isnan(_largest_error(wrong, right))
 
 
 def test_a_loop_that_ends_early_shows(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = mil_layers.Layers.gru_loop
+    scan = mil_recurrent.scan
 
-    def short(self: Any, gates: Any, num_layers: int) -> Any:
-        steps, width = gates.shape
-        return loop(self, mb.slice_by_index(x=gates, begin=[0, 0], end=[steps - 1, width]), num_layers)
+    def short(rows: Any, *rest: Any) -> Any:
+        return scan(mb.slice_by_index(x=rows, begin=[0, 0, 0], end=[1, rows.shape[1] - 1, rows.shape[2]]), *rest)
 
-    monkeypatch.setattr(mil_layers.Layers, "gru_loop", short)
+    monkeypatch.setattr(mil_recurrent, "scan", short)
     predict, step = verified_export(model, tmp_path)
     assert predict.max_abs_error > 5 * predict.tolerance
     assert step.passed
@@ -231,7 +248,7 @@ def test_a_forgotten_state_shows(model: LatentVectorModel, tmp_path: Path, monke
 
 
 def test_not_a_number_is_no_agreement() -> None:
-    check = FunctionCheck("predict_3", 1, float("nan"), float("nan"), 1.0, ())
+    check = FunctionCheck("predict_3", 1, *[float("nan")] * 3, 1, float("nan"), 1.0, ())
     assert not check.passed
     assert not Verification((check,)).passed
 
@@ -252,6 +269,15 @@ def test_packages_of_others_are_refused(model: LatentVectorModel, tmp_path: Path
     del spec.description.metadata.userDefined["lvm_fast.model_type"]
     file.write_bytes(spec.SerializeToString())
     with pytest.raises(ValueError, match="was not exported by lvm_fast"):
+        lf.verify_coreml(package, model)
+
+
+def test_a_function_that_is_described_but_not_there_is_named(model: LatentVectorModel, tmp_path: Path) -> None:
+    package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
+    spec = ct.utils.load_spec(str(package))
+    spec.description.functions[1].name = "walk"
+    (package / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString())
+    with pytest.raises(ValueError, match="function 'walk' is described, but there is none"):
         lf.verify_coreml(package, model)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from lvm_fast.models.memory_gru import MemoryGRU
 from lvm_fast.models.pretrained import load_model
+from lvm_fast.models.saving import recipe_digest
 
 
 def checkpoint_of(model, **more):
@@ -40,6 +41,7 @@ def test_a_reference_checkpoint_loads_and_gives_the_same_outputs(literal, tmp_pa
     assert model.config["hidden_dim"] == 20
     assert model.config["num_layers"] == 3
     assert json.loads(json.dumps(model.metrics)) == {"hit5": 59.32, "loss": 0.5, "samples": 7}
+    assert model.recipe_digest == recipe_digest(args)
     assert not model.training
     context = torch.randn(4, 9, 16)
     torch.testing.assert_close(model(context), twin(context), atol=1e-5, rtol=0)
@@ -53,17 +55,26 @@ def test_a_run_folder_loads_its_best_checkpoint_with_its_config(model, tmp_path)
 
 
 def test_save_pretrained_round_trip(model, tmp_path):
-    model.metrics = {"hit1": 1.25, "hit5": 5.0, "hit10": 7.5, "pool": 1149}
+    model.metrics = {"hit1": 1.25, "hit5": 5.0, "hit10": 7.5, "pool": 1149, "baselines": {"copy_last": {"hit5": 29.9}}}
+    model.recipe_digest = recipe_digest({"lr": 1e-4})
     folder = tmp_path / "new" / "saved"
     model.save_pretrained(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     loaded = load_model(folder)
     assert (loaded.config, loaded.metrics) == (model.config, model.metrics)
+    assert loaded.recipe_digest == model.recipe_digest
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
     card = (folder / "README.md").read_text()
-    assert "Hit@1 1.25%, Hit@5 5.00%, Hit@10 7.50%, among 1,149 candidates" in card
+    assert "Hit@1 1.25%, Hit@5 5.00%, Hit@10 7.50%, among 1,149 candidates. What needs no training reaches" in card
+    assert "reaches Hit@5 copy_last 29.90%." in card
     assert "hidden_dim | 12" in card
+
+
+def test_the_digest_of_a_recipe_is_that_of_its_settings_wherever_the_run_lies():
+    recipe = {"lr": 1e-4, "output_dir": Path("runs/a"), "resume": False}
+    assert recipe_digest(recipe) == recipe_digest({"resume": True, "output_dir": None, "lr": 1e-4})
+    assert recipe_digest(recipe) != recipe_digest({**recipe, "lr": 2e-4})
 
 
 def test_saving_again_replaces_the_model_and_leaves_other_files(model, sizes, tmp_path):

@@ -20,6 +20,7 @@ from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.models.pretrained import load_model
+from lvm_fast.models.saving import recipe_digest
 from lvm_fast.training.data import load_data
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.recipe import Recipe
@@ -106,8 +107,12 @@ def test_a_run_leaves_its_files_and_its_words(recipe, capsys):
 def test_the_checkpoint_is_the_best_epoch_and_the_result_holds_it(recipe):
     result = train(recipe(epochs=4))
     checkpoint = torch.load(result.checkpoint, weights_only=True)
-    assert checkpoint.keys() == {"epoch", "model_type", "model_state_dict", "val_results", "args", "config"}
+    assert sorted(checkpoint) == [
+        *("args", "baselines", "config", "epoch", "model_state_dict", "model_type", "val_results"),
+    ]
     assert checkpoint["epoch"] == result.best_epoch
+    assert checkpoint["baselines"] == result.model.metrics["baselines"] == result.baselines
+    assert result.model.recipe_digest == recipe_digest(checkpoint["args"])
     best = result.history[result.best_epoch - 1]
     assert checkpoint["val_results"] == {key: best[key] for key in ("hit1", "hit5", "hit10", "pool", "train_loss")}
     assert checkpoint["args"]["batch_size"] == 8

@@ -1,0 +1,184 @@
+"""What each precision costs: size, parity and Hit@5 of a model's packages, in one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..data.store import ChainStore
+from ..data.windows import Windows
+from ..evaluation.evaluate import evaluate
+from ..evaluation.report import MODEL, Interval, Report
+from ..files import size_of
+from ..models.base import LatentVectorModel
+from .findings import FunctionCheck
+
+if TYPE_CHECKING:
+    from .findings import Verification
+    from .mil_interpreter import Interpreter
+    from .programs import Program
+
+# precision and compression of each row
+VARIANTS: dict[str, tuple[str, str | None]] = {
+    "float32": ("float32", None),
+    "float16": ("float16", None),
+    "int8": ("float16", "int8"),
+    "palette6": ("float16", "palette6"),
+    "palette4": ("float16", "palette4"),
+}
+_METRIC = "hit@5"
+_AT_ONCE = 128  # contexts
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to store a model.
+
+    Attributes:
+        name: A key of `VARIANTS`.
+        package_bytes: Size of the package.
+        seconds: What the conversion took.
+        verified: Whether `verify_coreml` passed it.
+        max_abs_error: Its largest error against torch, weights as they are stored.
+        program_error: Its largest error with the model's own weights in place of compressed ones.
+        min_cosine: Its smallest cosine with torch.
+        hit5: Hit@5 on the held-out windows, a fraction.
+        change: `hit5` minus that of torch.
+        interval: 95% interval of `change`, in pairs; None for fewer than two chains.
+    """
+
+    name: str
+    package_bytes: int
+    seconds: float
+    verified: bool
+    max_abs_error: float
+    program_error: float
+    min_cosine: float
+    hit5: float
+    change: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class PrecisionComparison:
+    """What `compare_precisions` found.
+
+    Attributes:
+        rows: One for each way to store the model.
+        report: The evaluation of the model in torch; its pool, queries and chains are everybody's.
+    """
+
+    rows: tuple[Row, ...]
+    report: Report
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain JSON values."""
+        report = self.report
+        shared = {"pool": report.pool, "queries": report.queries, "chains": report.chains, "data": report.data}
+        return {"torch_hit5": report.hits[_METRIC], **shared, "rows": [asdict(row) for row in self.rows]}
+
+    def to_text(self) -> str:
+        """The table in Markdown, and what it is about."""
+        from .compare_words import comparison_in_words
+
+        return comparison_in_words(self)
+
+
+def compare_precisions(
+    model: LatentVectorModel,
+    store: ChainStore | Windows,
+    context_length: int = 100,
+    contexts: Sequence[int] = (100, 500, 1000),
+    streaming: bool = True,
+    **options: Any,
+) -> PrecisionComparison:
+    """Export a model in every precision and compression, verify each package, and score each on held-out chains.
+
+    Size and parity are those of the package with all its functions. Hit@5 is that of its program, built for many
+    contexts at once and run by the interpreter: the same operations on the same constants, float16 rounding included.
+
+    Args:
+        model: The trained model.
+        store: Held-out chains, or windows over them, as `evaluate` takes them.
+        context_length: Most context vectors a window has.
+        contexts: Context lengths of the packages.
+        streaming: Whether the packages stream.
+        **options: What else `evaluate` takes, but rivals and the batch size: pool, stride, seed, and so on.
+
+    Raises:
+        ValueError: As `export_coreml` and `evaluate`.
+        ImportError: coremltools is not installed, or in a version that does not work.
+    """
+    from .coreml import write_program
+    from .options import Options, check_weights
+    from .verify import verify_coreml
+
+    check_weights(model, [model])
+    measured: dict[str, tuple[int, float, Verification]] = {}
+    programs: dict[str, nn.Module] = {}
+    with TemporaryDirectory() as folder:
+        for name, (precision, compress) in VARIANTS.items():
+            asked = Options(tuple(contexts), streaming, precision, compress, "ios18", None)
+            asked.check()
+            package, started = Path(folder, f"{name}.mlpackage"), time.monotonic()
+            program = write_program(model, package, asked)
+            seconds = time.monotonic() - started
+            measured[name] = (size_of(package), seconds, verify_coreml(package, model, contexts=1))
+            programs[name] = BatchedProgram(program)
+    report = evaluate(model, store, context_length, rivals=programs, batch_size=_AT_ONCE, curve=False, **options)
+    return PrecisionComparison(tuple(_row(name, *found, report) for name, found in measured.items()), report)
+
+
+def _row(name: str, package_bytes: int, seconds: float, found: Verification, report: Report) -> Row:
+    reached = report.baselines[name][_METRIC]
+    interval = report.intervals[f"{MODEL} - {name}"][_METRIC]
+    checks = [check for check in found.functions if isinstance(check, FunctionCheck)]
+    return Row(
+        name=name,
+        package_bytes=package_bytes,
+        seconds=seconds,
+        verified=found.passed,
+        max_abs_error=max(check.max_abs_error for check in checks),
+        program_error=max(check.program_error for check in checks),
+        min_cosine=min(check.min_cosine for check in checks),
+        hit5=reached,
+        change=reached - report.hits[_METRIC],
+        interval=None if interval is None else (0.0 - interval[1], 0.0 - interval[0]),  # of the program minus the model
+    )
+
+
+class BatchedProgram(nn.Module):
+    """A program in the interpreter, many contexts of one length at once, as `evaluate` calls a model."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self._program = program
+        self._built: tuple[tuple[int, int], Interpreter] | None = None
+
+    def forward(self, context: Tensor, lengths: Tensor) -> Tensor:
+        """Deltas: (B, N, D), lengths (B,) -> (B, D)."""
+        rows, counts = context.numpy(), lengths.numpy()
+        deltas = np.empty((len(rows), rows.shape[2]), np.float32)
+        for length in np.unique(counts):
+            chosen = np.flatnonzero(counts == length)
+            deltas[chosen] = self._run(rows[chosen, :length])
+        return torch.from_numpy(deltas)
+
+    def _run(self, contexts: NDArray[np.float32]) -> NDArray[np.float32]:
+        from .mil_interpreter import Interpreter
+
+        batch, length, _ = contexts.shape
+        if self._built is None or self._built[0] != (batch, length):
+            function = self._program.predict(length, batch=batch)
+            self._built = (batch, length), Interpreter({"predict": function})
+        deltas: NDArray[np.float32] = self._built[1].run("predict", {"context": contexts})["delta"]
+        return deltas

@@ -1,0 +1,119 @@
+"""What a verification found: plain data that becomes lines or JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FunctionCheck:
+    """How one function of a package compares with the model.
+
+    Attributes:
+        name: The function.
+        predictions: How many predictions were compared.
+        max_abs_error: The largest difference of any number of ``next_vector`` or ``delta``; of deltas longer than 1,
+            in parts of their length.
+        min_cosine: The smallest cosine between the package's and the model's ``next_vector``.
+        hit5_agreement: Share of predictions for which both or neither have the true next vector among their five
+            nearest of the pool.
+        pool: How many vectors those are: all that contexts were cut from.
+        program_error: The largest difference when the model's own matrices stand in for compressed ones; where none
+            is compressed, `max_abs_error`.
+        tolerance: The largest `program_error` that rounding explains.
+        wrong_weights: A sentence on each stored constant that is not the model's: bit for bit, or as near as its
+            compression allows.
+    """
+
+    name: str
+    predictions: int
+    max_abs_error: float
+    min_cosine: float
+    hit5_agreement: float
+    pool: int
+    program_error: float
+    tolerance: float
+    wrong_weights: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.program_error <= self.tolerance and not self.wrong_weights
+
+    def to_text(self) -> str:
+        """A line, and one for each wrong weight."""
+        compared = f"max error {self.program_error:.1e} (tolerance {self.tolerance:.0e})"
+        if self.program_error != self.max_abs_error:
+            compared += f" as a program, {self.max_abs_error:.1e} with its compressed weights"
+        found = (
+            f"{compared}, min cosine {self.min_cosine:.6f}, Hit@5 agrees {self.hit5_agreement:.0%} "
+            f"(pool {self.pool:,}), {self.predictions} predictions"
+        )
+        return _lines(self, found)
+
+
+@dataclass(frozen=True)
+class RetrievalCheck:
+    """How the retrieval function of a package compares with exact retrieval among its own rows.
+
+    Attributes:
+        name: The function.
+        queries: How many queries were compared.
+        candidates: How many rows its bank has.
+        k: How many rows a query gets.
+        max_abs_error: The largest error of a score, or shortfall of a row's inner product from what its place deserves.
+        agreement: Share of the rows found that are among the exact K best.
+        tolerance: The largest error that rounding explains.
+        bank_compared: Whether the rows were compared with the bank; if not, with the digest that export left.
+        wrong_weights: A sentence on the rows if they are not the bank's.
+    """
+
+    name: str
+    queries: int
+    candidates: int
+    k: int
+    max_abs_error: float
+    agreement: float
+    tolerance: float
+    bank_compared: bool
+    wrong_weights: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.max_abs_error <= self.tolerance and not self.wrong_weights
+
+    def to_text(self) -> str:
+        """A line, and one if the rows are wrong."""
+        found = (
+            f"max error {self.max_abs_error:.1e} (tolerance {self.tolerance:.0e}), top-{self.k} of "
+            f"{self.candidates:,} agrees {self.agreement:.0%}, {self.queries} queries; rows compared with "
+            f"{'the bank' if self.bank_compared else 'their digest only: no bank was given'}"
+        )
+        return _lines(self, found)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_coreml` found, function by function."""
+
+    functions: tuple[FunctionCheck | RetrievalCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.functions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The findings as JSON-able values."""
+        return {
+            "passed": self.passed,
+            "functions": [asdict(check) | {"passed": check.passed} for check in self.functions],
+        }
+
+    def to_text(self) -> str:
+        """A line a function, and a line for each wrong weight."""
+        return "\n".join(check.to_text() for check in self.functions)
+
+
+def _lines(check: FunctionCheck | RetrievalCheck, found: str) -> str:
+    verdict = "equal" if check.passed else "DIFFERENT"
+    return "\n".join([f"{check.name:<14} {verdict:<10} {found}", *(f"    {wrong}" for wrong in check.wrong_weights)])

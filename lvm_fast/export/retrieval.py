@@ -1,0 +1,87 @@
+"""A bank of candidates inside a package: the function ``topk``, which finds those nearest to a prediction."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.store import ChainStore
+from ..kernels import l2_normalize
+from ..scoring import VectorBank
+from ..suggest import unknown_name
+from .compression import Quantized, Stored, quantize
+
+if TYPE_CHECKING:
+    from .toolkit import Function
+
+BANK_DTYPES = ("float16", "int8")
+ROWS = "bank.rows"  # the name of the constant
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Candidates as a package holds them.
+
+    Attributes:
+        rows: The vectors at unit length, (N, D) float32.
+        dtype: "float16" or "int8", with a scale for each row: how they are stored.
+        k: How many of them ``topk`` finds.
+    """
+
+    rows: NDArray[np.float32]
+    dtype: str
+    k: int
+
+    def stored(self, precision: str) -> Stored:
+        """The rows as a package of this precision stores them; scales are of the precision."""
+        return quantize(self.rows, precision) if self.dtype == "int8" else self.rows.astype(np.float16)
+
+
+def read_bank(bank: Any, dtype: str, k: int, dim: int, where: str) -> Bank:
+    """Check candidates and bring them to unit length.
+
+    Args:
+        bank: A `ChainStore`, or an array or tensor (N, D).
+        dtype: How to store them.
+        k: How many of them to find.
+        dim: The D that the model needs.
+        where: What messages begin with.
+
+    Raises:
+        ValueError: A row is not finite or is zero, or an argument does not fit.
+    """
+    if dtype not in BANK_DTYPES:
+        raise ValueError(f"{where}: {unknown_name('bank_dtype', dtype, BANK_DTYPES)}")
+    vectors = bank.vectors if isinstance(bank, ChainStore) else bank
+    checked = VectorBank(vectors, normalize=True)
+    if checked.dim != dim:
+        raise ValueError(f"{where}: bank has {checked.dim} dimensions; expected {dim}, as the model has")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(checked):
+        raise ValueError(f"{where}: topk = {k!r}; expected 1 to {len(checked):,}, the vectors of the bank")
+    return Bank(l2_normalize(np.asarray(vectors, np.float32)), dtype, k)
+
+
+def topk_function(bank: Bank, precision: str, target: Any) -> Function:
+    """``query`` (1, D) -> ``scores`` (1, K) and ``ids`` (1, K) of the rows with the largest inner products."""
+    from .mil_constants import write_constant
+    from .mil_layers import cast
+    from .toolkit import Function, mb, types
+
+    mb.name_count.clear()
+    inputs = {"query": mb.placeholder((1, bank.rows.shape[1]), types.fp32)}
+    with Function(inputs, opset_version=target) as function:
+        rows = cast(write_constant(bank.stored(precision), ROWS), precision)
+        products = mb.matmul(x=cast(function.inputs["query"], precision), y=rows, transpose_y=True)  # (1, N)
+        scores, ids = mb.topk(x=products, k=bank.k, axis=-1)
+        function.set_outputs([mb.identity(x=cast(scores, "float32"), name="scores"), mb.identity(x=ids, name="ids")])
+    return function
+
+
+def digest(rows: Stored) -> str:
+    """SHA-256 of the stored numbers, by which a package tells whether its bank is still the one it was given."""
+    parts = (rows.data, rows.scale) if isinstance(rows, Quantized) else (np.asarray(rows),)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()

@@ -1,0 +1,190 @@
+"""Every model type of the registry as a Core ML package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lvm_fast as lf
+from lvm_fast.models.base import LatentVectorModel
+from lvm_fast.models.registry import model_names
+
+pytest.importorskip("coremltools")
+
+from lvm_fast.export import mil_hierarchical_gru, mil_recurrent, mil_transformer
+from lvm_fast.export.mil_interpreter import SavedProgram
+from lvm_fast.export.toolkit import mb
+
+# small ones, whose layers all do something: two heads, chunks shorter than contexts, several layers
+SIZES: dict[str, dict[str, Any]] = {
+    "memory_gru": {"hidden_dim": 12, "memory_slots": 8, "num_layers": 2},
+    "lstm": {"hidden_dim": 12},
+    "gru": {"hidden_dim": 12, "num_layers": 3},
+    "transformer": {
+        "hidden_dim": 12,
+        "num_heads": 2,
+        "num_layers": 2,
+        "feedforward_dim": 20,
+        "max_positions": 30,
+    },
+    "amn": {"attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 8},
+    "hierarchical_gru": {"hidden_dim": 12, "chunk_size": 4},
+    "champion": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
+}
+STREAMS = [name for name in SIZES if name != "amn"]
+CONTEXTS = {
+    "hierarchical_gru": (3, 8, 10),  # for chunks of 4: part of one, whole ones, whole ones and a part
+    "champion": (2, 9),  # fewer vectors than taps, and more
+}
+
+
+def model_of(name: str, input_dim: int = 16, **sizes: Any) -> LatentVectorModel:
+    torch.manual_seed(1)
+    model = lf.create_model(name, input_dim=input_dim, **{**SIZES[name], **sizes})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def exported(model: LatentVectorModel, folder: Path, precision: str = "float32", **options: Any) -> Path:
+    streaming = model.model_type in STREAMS
+    options = {"contexts": CONTEXTS.get(model.model_type, (5,)), "flexible": 30, "streaming": streaming, **options}
+    return lf.export_coreml(model, folder / "m.mlpackage", precision=precision, overwrite=True, **options)
+
+
+def test_every_registered_type_is_tested_here() -> None:
+    assert set(SIZES) == set(model_names())
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_function_is_the_model(name: str, tmp_path: Path) -> None:
+    model = model_of(name)
+    verification = lf.verify_coreml(exported(model, tmp_path), model)
+    assert [check.name for check in verification.functions] == [
+        *(f"predict_{length}" for length in CONTEXTS.get(name, (5,))),
+        "predict",
+        *(["step"] if name in STREAMS else []),
+    ]
+    assert verification.passed, verification.to_text()
+    assert all(check.max_abs_error < 2e-6 for check in verification.functions if check.name != "step")
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_float16_and_int8_are_the_model_too(name: str, tmp_path: Path) -> None:
+    sizes = {"hidden_dim": 48} | ({"attention_dim": 32} if name == "amn" else {})
+    model = model_of(name, 64, **sizes)
+    package = exported(model, tmp_path, "float16", contexts=(5,), flexible=None, compress="int8")
+    verification = lf.verify_coreml(package, model)
+    assert verification.passed, verification.to_text()
+    assert any(check.max_abs_error > check.program_error for check in verification.functions)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_changed_number_of_any_tensor_is_caught(name: str, tmp_path: Path) -> None:
+    package = exported(model_of(name), tmp_path, contexts=(2,), flexible=None, streaming=False)
+    tensors = [tensor for tensor in model_of(name).state_dict() if "write_gate" not in tensor]
+    for tensor in (tensors[0], tensors[len(tensors) // 2], tensors[-1]):
+        model = model_of(name)
+        model.state_dict()[tensor].view(-1)[-1] += 1.0
+        for check in lf.verify_coreml(package, model, contexts=1).functions:
+            assert check.wrong_weights, tensor
+            assert not check.passed
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "hierarchical_gru"])
+def test_recurrent_types_have_as_many_operations_at_any_length(name: str, tmp_path: Path) -> None:
+    saved = SavedProgram(exported(model_of(name), tmp_path, contexts=(12, 400), flexible=None, streaming=False))
+    counts = [saved.count_operations(function) for function in saved.functions]
+    assert counts[0] == counts[1] <= 130
+
+
+def test_what_does_not_stream_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="amn has no step for streaming: each step asks all vectors so far anew"):
+        exported(model_of("amn"), tmp_path, streaming=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [{"contexts": (30, 31)}, {"contexts": (3,), "flexible": 31}])
+def test_contexts_longer_than_the_positions_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a context of 31 vectors; expected at most 30, the model's positions"):
+        exported(model_of("transformer"), tmp_path, **options)
+
+
+def test_a_transformer_stream_past_its_positions_is_not_a_number(tmp_path: Path) -> None:
+    model = model_of("transformer", max_positions=3)
+    saved = SavedProgram(exported(model, tmp_path, contexts=(), flexible=None))
+    state = saved.new_state("step")
+    vector = lf.l2_normalize(np.ones((1, 16), np.float32))
+    finite = [np.isfinite(saved.run("step", {"vector": vector}, state)["next_vector"]).all() for _ in range(4)]
+    assert finite == [True, True, True, False]
+
+
+def untrained(name: str) -> LatentVectorModel:
+    torch.manual_seed(0)
+    return lf.create_model(name, input_dim=16, **SIZES[name]).eval()
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_bank_goes_with_any_type(name: str, tmp_path: Path) -> None:
+    model = model_of(name)
+    bank = np.random.default_rng(3).standard_normal((20, 16)).astype(np.float32)
+    package = exported(model, tmp_path, contexts=(), flexible=None, streaming=False, bank=bank, topk=3)
+    assert lf.verify_coreml(package, model, bank=bank).passed
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_untrained_models_export_with_a_warning(name: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="looks untrained"):
+        exported(untrained(name), tmp_path, contexts=(3,), flexible=None, streaming=False)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_one_step_of_training_is_enough_for_no_warning(name: str, tmp_path: Path) -> None:
+    model = untrained(name).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model(torch.randn(4, 5, 16)).square().sum(dim=0)[0].backward()
+    optimizer.step()
+    exported(model.eval(), tmp_path, contexts=(3,), flexible=None, streaming=False)
+
+
+def swapped_lstm_cell(gates: Any, cell: Any) -> tuple[Any, Any]:
+    """Input and forget gate change places."""
+    first, second, candidate, output = mb.split(x=gates, num_splits=4, axis=-1)
+    right = mb.concat(values=[second, first, candidate, output], axis=-1)
+    return _LSTM_CELL(right, cell)
+
+
+class NeverEnding:
+    """The builder of operations, but no chunk is ever full."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self._never if name == "greater_equal" else getattr(mb, name)
+
+    def _never(self, x: Any, y: Any) -> Any:
+        return mb.greater_equal(x=x, y=np.float32(1e6))
+
+
+_LSTM_CELL = mil_recurrent._lstm_cell
+
+MISTAKES: dict[str, tuple[str, Any, str, Any]] = {
+    "lstm gates swapped": ("lstm", mil_recurrent, "_lstm_cell", swapped_lstm_cell),
+    "looking ahead": ("transformer", mil_transformer, "causal_mask", lambda rows: np.float32(0.0)),
+    "chunks never end": ("hierarchical_gru", mil_hierarchical_gru, "mb", NeverEnding()),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_program_shows_though_every_weight_is_right(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, module, attribute, replacement = MISTAKES[mistake]
+    monkeypatch.setattr(module, attribute, replacement)
+    model = model_of(name)
+    checks = lf.verify_coreml(exported(model, tmp_path, contexts=(10,), flexible=None), model).functions
+    assert not any(check.wrong_weights for check in checks)
+    assert any(check.max_abs_error > 5 * check.tolerance for check in checks)
