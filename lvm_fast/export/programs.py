@@ -14,6 +14,7 @@ from .mil_hierarchical_gru import HierarchicalGRUProgram
 from .mil_layers import Arrays
 from .mil_lstm import LSTMProgram
 from .mil_memory_gru import MemoryGRUProgram
+from .mil_specialist_gru import SpecialistGRUProgram
 from .mil_transformer import TransformerProgram
 from .program import Form, ModelProgram
 from .toolkit import Function
@@ -26,6 +27,7 @@ _PROGRAMS: dict[str, type[ModelProgram[Any]]] = {
     "amn": AMNProgram,
     "hierarchical_gru": HierarchicalGRUProgram,
     "champion": ChampionProgram,
+    "specialist_gru": SpecialistGRUProgram,
 }
 
 

@@ -34,6 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "amn": {"attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 8},
     "hierarchical_gru": {"hidden_dim": 12, "chunk_size": 4},
     "champion": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
+    "specialist_gru": {"hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
 }
 STREAMS = [name for name in SIZES if name != "amn"]
 CONTEXTS = {
@@ -47,7 +48,7 @@ def model_of(name: str, input_dim: int = 16, **sizes: Any) -> LatentVectorModel:
     model = lf.create_model(name, input_dim=input_dim, **{**SIZES[name], **sizes})
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(torch.randn_like(parameter) / model.config["hidden_dim"] ** 0.5)
     return model.eval()
 
 
