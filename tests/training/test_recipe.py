@@ -14,6 +14,7 @@ from lvm_fast.cli import train as command
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
+from lvm_fast.models.registry import create_model
 from lvm_fast.training.recipe import Recipe, setting_names
 from lvm_fast.training.recipes import packaged_recipes
 
@@ -86,7 +87,7 @@ SPECIALISTS = {"model_type": "specialist_gru", "domains": "clusters", "domain_we
 
 
 def test_the_packaged_recipes_are_the_phases_of_the_reference():
-    assert list(packaged_recipes()) == list(PHASES)
+    assert list(packaged_recipes()) == ["champion", *PHASES]
     for name, (batch, accumulation, context, alpha, soft, hard) in PHASES.items():
         own = {
             "batch_size": batch,
@@ -105,8 +106,15 @@ def test_the_packaged_recipes_are_the_phases_of_the_reference():
         assert [w.stride for w in windows] == [context // 2, context]
 
 
+def test_the_champion_s_recipe_trains_it_on_every_position():
+    recipe = Recipe.named("champion", data="mine.safetensors")
+    assert (recipe.model_type, recipe.objective, recipe.infonce_batch) == ("champion", "all_positions", "effective")
+    model = create_model(recipe.model_type, **recipe.model)
+    assert model.is_causal()
+
+
 def test_a_name_that_is_no_recipe_suggests_one():
-    names = "phase1, phase2, phase2b, phase2c, phase3, phase4"
+    names = "champion, phase1, phase2, phase2b, phase2c, phase3, phase4"
     message = rf"unknown recipe 'phase_2'; did you mean 'phase2\w?'\? There are: {names}"
     with pytest.raises(ValueError, match=message):
         Recipe.named("phase_2")
