@@ -54,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--val-fraction", type=float, default=0.1, help="share held out, by chain, as in the models' runs"
     )
+    parser.add_argument("--test-fraction", type=float, default=0.0, help="as in the runs: then test chains are asked")
     parser.add_argument("--seed", type=int, default=42, help="seed of the split, as in the models' runs")
     parser.add_argument("--epochs", type=int, default=2, help="of models trained now")
     return parser.parse_args()
@@ -63,10 +64,10 @@ def main() -> None:
     args = arguments()
     keep_freed_memory()
     store = lf.sample() if args.store == "sample" else lf.ChainStore.open(args.store)
-    training, held_out = lf.split_chains(store, args.val_fraction, args.seed)
+    training, held_out, *test = lf.split_chains(store, args.val_fraction, args.seed, test_fraction=args.test_fraction)
     fast, accurate = models(args, training, held_out)
     short, long = args.limits
-    windows = windows_of(held_out, args.lengths, args.per_length)
+    windows = windows_of(test[0] if test else held_out, args.lengths, args.per_length)
     rng = np.random.default_rng(args.seed)
     rows = np.sort(rng.choice(len(training.vectors), min(args.bank, len(training.vectors)), replace=False))
     bank = lf.VectorBank(training.vectors[rows], normalize=True)
