@@ -116,17 +116,12 @@ def _leak(run: Run, name: str, scored: Recipe | None, windows: Windows, allowed:
     Raises:
         ValueError: The run was trained on what is to be predicted, and that is not allowed.
     """
-    from ..training.overlap import trained_share
+    from ..training.overlap import seen_in_training
 
-    share = None if run.recipe is None else trained_share(run.recipe, scored, windows)
-    if share == 0:
-        return None
-    if run.recipe is None or share is None:
-        note = "whether its training saw the chunks to predict is not known: its recipe or its data are not there"
-    else:
-        own = f"data {run.recipe.data!r}, seed {run.recipe.seed}, val_fraction {run.recipe.val_fraction}"
-        note = f"its training ({own}) saw {share:.1%} of the chunks to predict"
-        if share > _MANY and not allowed:
-            raise ValueError(f"compare: {name}: {note}; expected runs of one split by chain, or --allow-leaks")
-    warnings.warn(f"compare: {name}: {note}", stacklevel=2)
-    return note
+    found = seen_in_training(run.recipe, scored, windows)
+    note = "; ".join(seen.words for seen in found)
+    if not allowed and any(seen.share is not None and seen.share > _MANY for seen in found):
+        raise ValueError(f"compare: {name}: {note}; expected runs of one split by chain, or --allow-leaks")
+    if found:
+        warnings.warn(f"compare: {name}: {note}", stacklevel=2)
+    return note or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import sys
 
+    from ..data.windows import Windows
     from ..device import choose_device
     from ..evaluation.evaluate import evaluate
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import summary
     from ..inference.router import Router
+    from ..training.overlap import seen_in_training
     from ..training.runs import open_run
     from .warn import plain_warnings
 
@@ -40,20 +43,22 @@ def run(args: argparse.Namespace) -> int:
     recipe = scoring.scoring_recipe(args, opened, "evaluate")
     with plain_warnings():
         scored, others = scoring.scored_chains(recipe, args.split, "evaluate")
+        if not isinstance(scored, Windows):
+            scored = Windows(scored, recipe.context_length, recipe.val_stride, recipe.min_length)
+        for seen in seen_in_training(opened.recipe, recipe if args.split == "val" else None, scored):
+            warnings.warn(f"evaluate: {seen.words}", stacklevel=2)
     options = {
         "pool": args.pool,
-        "stride": recipe.val_stride,
         "seed": recipe.seed,
         "bootstrap": args.bootstrap,
         "batch_size": args.batch_size,
         "device": device,
-        "min_length": recipe.min_length,
         "distractors": others,
         "data_name": scoring.name_of_data(recipe, args.split),
         "progress": sys.stderr.isatty(),
     }
     score: Any = evaluate_router if isinstance(model, Router) else evaluate
-    report = score(model, scored, recipe.context_length, **options)
+    report = score(model, scored, **options)
     name = "report" if args.pool == "targets" else f"report-pool-{args.pool}"
     written = report.save(args.output_dir or opened.folder, opened.history, name)
     print(summary(report))

@@ -95,7 +95,7 @@ def scored_chains(recipe: Recipe, split: str, where: str) -> tuple[ChainStore | 
         if is_sequence_file(recipe.data):
             return GivenWindows.of_sequences(recipe.data), None
         return open_source(recipe.data, f"{where}: data"), None
-    data = load_data(recipe)
+    data = load_data(recipe, where)
     if isinstance(data.validation, GivenWindows):
         return data.validation, None
     return data.validation.store, data.training.store

@@ -11,6 +11,7 @@ from ..scoring import VectorBank
 from .quantize import Int64
 from .store import ChainStore
 
+ALIKE = 0.995  # the cosine from which on two chunks are near-copies
 _BLOCK_ROWS = 4096
 
 
@@ -19,7 +20,7 @@ def split_chains(
     val_fraction: float = 0.1,
     seed: int = 42,
     test_fraction: float = 0.0,
-    near_duplicate: float | None = 0.995,
+    near_duplicate: float | None = ALIKE,
 ) -> tuple[ChainStore, ...]:
     """Deal whole chains to training, validation and, with `test_fraction`, test.
 

@@ -40,37 +40,41 @@ class TrainingData(NamedTuple):
         )
 
 
-def load_data(recipe: Recipe) -> TrainingData:
+def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
     """Open the data, read every row once to check it, split it, and lay out the windows.
 
     A chain store is split by chain. The windows of a sequence file (.npz) are taken as they are and, as the reference
     does, dealt at random one by one; where training and validation windows then share vectors, a warning counts them.
     Validation windows lie within chains and are never dropped for incoherence, so that a score is not flattered.
 
+    Args:
+        recipe: Data, split and windows.
+        where: What messages begin with: who opens the data.
+
     Raises:
         OSError: A file cannot be opened.
         ValueError: A file is of another kind, a row is not finite or is zero, or no windows are left.
     """
     if is_sequence_file(recipe.data):
-        _check_windows_will_do(recipe)
-    source = _open(recipe.data, "train: data")
+        _check_windows_will_do(recipe, where)
+    source = _open(recipe.data, f"{where}: data")
     if recipe.validation_data is not None:
-        training, validation = source, _open(recipe.validation_data, "train: validation_data")
+        training, validation = source, _open(recipe.validation_data, f"{where}: validation_data")
     elif isinstance(source, GivenWindows):
-        training, validation = _dealt(source, recipe)
+        training, validation = _dealt(source, recipe, where)
     else:
         training, validation, *_ = split_chains(source, recipe.val_fraction, recipe.seed)
     whole = source.store if isinstance(source, GivenWindows) else source
     data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe), whole)
     dim, expected = data.validation.store.dim, data.training.store.dim
     if dim != expected:
-        raise ValueError(f"train: validation_data has {dim} dimensions; expected {expected}, as in data")
+        raise ValueError(f"{where}: validation_data has {dim} dimensions; expected {expected}, as in data")
     if isinstance(source, GivenWindows) or recipe.validation_data is not None:
-        _warn_of_leakage(data)
+        _warn_of_leakage(data, where)
     return data
 
 
-def _check_windows_will_do(recipe: Recipe) -> None:
+def _check_windows_will_do(recipe: Recipe, where: str) -> None:
     """Refuse what needs whole chains, or chunks that belong to the training part alone: a sequence file has neither."""
     takes_all_chunks = {
         "objective = 'all_positions'": recipe.objective == "all_positions",
@@ -82,7 +86,7 @@ def _check_windows_will_do(recipe: Recipe) -> None:
     for setting, is_asked in takes_all_chunks.items():
         if is_asked:
             raise ValueError(
-                f"train: {setting} needs whole chains, and data = {str(recipe.data)!r} holds windows; "
+                f"{where}: {setting} needs whole chains, and data = {str(recipe.data)!r} holds windows; "
                 "make a chain store of it with `lvm-fast prepare`"
             )
 
@@ -91,13 +95,13 @@ def _open(source: Any, name: str) -> ChainStore | GivenWindows:
     return GivenWindows.of_sequences(source) if is_sequence_file(source) else open_source(source, name)
 
 
-def _dealt(windows: GivenWindows, recipe: Recipe) -> tuple[GivenWindows, GivenWindows]:
+def _dealt(windows: GivenWindows, recipe: Recipe, where: str) -> tuple[GivenWindows, GivenWindows]:
     """Windows for training and for validation, drawn at random."""
     held_out = round(recipe.val_fraction * len(windows))
     if not 0 < held_out < len(windows):
         raise ValueError(
-            f"train: {len(windows)} windows with val_fraction = {recipe.val_fraction} give {held_out} for validation; "
-            "expected at least one on each side"
+            f"{where}: {len(windows)} windows with val_fraction = {recipe.val_fraction} give {held_out} for "
+            "validation; expected at least one on each side"
         )
     order = np.random.default_rng(recipe.seed).permutation(len(windows))
     return windows.part(np.sort(order[held_out:])), windows.part(np.sort(order[:held_out]))
@@ -118,13 +122,13 @@ def _validation_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Wi
     return Windows(source, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
-def _warn_of_leakage(data: TrainingData) -> None:
+def _warn_of_leakage(data: TrainingData, where: str) -> None:
     found = leakage(data.training, data.validation)
     if not found.leaking:
         return
     cure = "; `lvm-fast prepare` makes chains of windows, which a split by chain keeps apart"
     cure = cure if isinstance(data.training, GivenWindows) else ""
-    warnings.warn(f"train: {found}, which flatters every score{cure}", stacklevel=3)
+    warnings.warn(f"{where}: {found}, which flatters every score{cure}", stacklevel=3)
 
 
 def _words(windows: Windows) -> str:

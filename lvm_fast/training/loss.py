@@ -11,8 +11,6 @@ from torch import Tensor
 from ..kernels import l2_normalize, reconstruct
 from .infonce import candidate_logsumexp
 
-ALIKE = 0.995  # cosine from which on two chunks are near-copies; splits cut such ones out of the held-out part
-
 
 class Negatives(NamedTuple):
     """The wrong answers of a batch of predictions. All vectors have unit length.

@@ -1,45 +1,87 @@
-"""Whether a run was trained on what it is asked: two runs compare fairly only where neither has seen the answers."""
+"""Whether a model was trained on what it is asked: models compare fairly only where none has seen the answers."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..data.leakage import covered_rows
 from ..data.source import is_sequence_file
+from ..data.split import ALIKE
 from ..data.windows import Windows
 from ..scoring import VectorBank
 from .data import load_data
 from .recipe import Recipe
+from .run_folder import recipe_of
 
-_SAME = 0.995  # the cosine from which chunks count as the same, as in a split
+
+class Seen(NamedTuple):
+    """What one training saw of the targets.
+
+    Attributes:
+        share: The share of the different targets that its windows hold, copies and near-copies included; None where
+            its recipe or its data are gone.
+        words: The same for a reader.
+    """
+
+    share: float | None
+    words: str
 
 
-def trained_share(trained: Recipe, scored: Recipe | None, windows: Windows) -> float | None:
-    """The share of the targets that a run's training windows hold, copies and near-copies included.
+def seen_in_training(trained: Recipe | None, scored: Recipe | None, windows: Windows) -> list[Seen]:
+    """What the training of a model, and those that led to its warm start, saw of what it is asked.
 
     Args:
-        trained: The run's recipe. Where it splits the same chains in the same way, nothing is read: the split has seen
-            to it already.
+        trained: The model's recipe; None if it is gone.
         scored: The recipe whose validation part the windows are of; None if they are of no such part.
-        windows: What the run is asked.
+        windows: What the model is asked.
 
     Returns:
-        A fraction of the different targets; None where the run's data cannot be opened any more.
+        The trainings that saw something, or may have, the last one first.
     """
+    found = []
+    for whose, recipe in _trainings(trained):
+        share = None if recipe is None else _share(recipe, scored, windows)
+        if recipe is None or share is None:
+            gone = "its recipe or its data are not there"
+            found.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
+        elif share > 0:
+            own = f"data {recipe.data!r}, seed {recipe.seed}, val_fraction {recipe.val_fraction}"
+            found.append(Seen(share, f"{whose} ({own}) saw {share:.1%} of the chunks to predict"))
+    return found
+
+
+def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
+    """The trainings of a model in words and recipes, the last one first; None where a recipe is gone."""
+    whose, places = "its training", set()
+    yield whose, recipe
+    while recipe is not None and recipe.warm_start is not None:
+        whose = f"the training of its warm start {recipe.warm_start!r}"
+        place = Path(recipe.warm_start).resolve()
+        recipe = None if place in places else recipe_of(place)  # a place twice: what began it all is overwritten
+        places.add(place)
+        yield whose, recipe
+
+
+def _share(trained: Recipe, scored: Recipe | None, windows: Windows) -> float | None:
+    """The share of the targets that a training's windows hold; where it has split the same chains alike, none is."""
     if scored is not None and _split_by_chain(trained) and _split_of(trained) == _split_of(scored):
         return 0.0
     try:
-        training = load_data(trained).training
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # leaks within its own data are not what is asked here
+            training = load_data(trained).training
     except (OSError, ValueError):
         return None
     if training.store.dim != windows.store.dim:
         return 0.0
     bank = VectorBank(training.store.vectors.select(covered_rows(training)), normalize=True)
     scores, _ = bank.topk(windows.store.vectors[np.unique(windows.targets)], 1)
-    return float(np.mean(scores[:, 0] >= _SAME))
+    return float(np.mean(scores[:, 0] >= ALIKE))
 
 
 def _split_by_chain(recipe: Recipe) -> bool:

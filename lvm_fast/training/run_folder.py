@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from ..models.pretrained import read_checkpoint
 from .checkpoint import LAST_CHECKPOINT
 from .recipe import Recipe
 
@@ -47,6 +48,19 @@ def choose_folder(recipe: Recipe) -> tuple[Path, bool]:
         recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
     folder = Path(recipe.output_dir)
     return folder, recipe.resume and (folder / LAST_CHECKPOINT).exists()
+
+
+def recipe_of(place: Path) -> Recipe | None:
+    """The recipe that a run or a checkpoint was trained by; None where there is none, or none that can be read."""
+    recipe = (place if place.is_dir() else place.parent) / RECIPE
+    try:
+        if not place.exists():
+            return None
+        if recipe.exists():
+            return Recipe.from_yaml(recipe)
+        return Recipe.from_dict(read_checkpoint(place)["args"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _free_folder(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -273,6 +274,52 @@ def test_copies_of_the_data_are_seen_through(runs, trained_run, tmp_path, capsys
 def test_flags_that_move_the_split_expose_every_run(runs, capsys):
     assert "compare: a: its training" in refused(capsys, runs / "a", runs / "b", "--seed", "6")
     assert "compare: a: its training" in refused(capsys, runs / "a", runs / "b", "--split", "all")
+
+
+@pytest.fixture
+def warm_runs(runs, tmp_path):
+    """Three phases, each begun with the one before; only the first has another split than the rest."""
+    recipe = lf.Recipe.from_yaml(runs / "a" / "recipe.yaml")
+    starts = {"phase1": None, "phase2": tmp_path / "phase1", "phase3": tmp_path / "phase2" / "best_val_hit5.pt"}
+    for name, start in starts.items():
+        seed = 6 if start is None else 5
+        lf.train(dataclasses.replace(recipe, epochs=1, seed=seed, warm_start=start, output_dir=str(tmp_path / name)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("phase", ["phase2", "phase3"])
+def test_a_warm_start_may_have_seen_the_answers(runs, warm_runs, capsys, phase):
+    error = refused(capsys, runs / "a", warm_runs / phase)
+    start = re.escape(repr(str(warm_runs / "phase1")))
+    said = rf"{phase}: the training of its warm start {start} \(data '.*', seed 6, .*\) saw (\d+\.\d)% of the"
+    assert re.search(said, error)
+    assert "compare: phase1: its training" in refused(capsys, runs / "a", warm_runs / "phase1")
+    note = compared(warm_runs / "out", runs / "a", warm_runs / phase, "--allow-leaks")["runs"][1]["note"]
+    assert re.search(said, f"{phase}: {note}")
+
+
+def test_a_warm_start_that_is_gone_is_not_known(runs, warm_runs, capsys):
+    shutil.rmtree(warm_runs / "phase1")
+    note = compared(warm_runs / "out", runs / "a", warm_runs / "phase3")["runs"][1]["note"]
+    assert note.startswith(f"whether the training of its warm start {str(warm_runs / 'phase1')!r} saw the chunks")
+    change_recipe(warm_runs / "phase2", warm_start=str(warm_runs / "phase3"))  # one that has replaced the first
+    note = compared(warm_runs / "again", runs / "a", warm_runs / "phase3")["runs"][1]["note"]
+    assert note.startswith(f"whether the training of its warm start {str(warm_runs / 'phase2' / 'best_val_hit5.pt')!r}")
+
+
+def test_the_recipe_of_a_lone_checkpoint_is_in_it(runs, warm_runs, capsys):
+    shutil.copy(warm_runs / "phase1" / "best_val_hit5.pt", warm_runs / "first.pt")
+    change_recipe(warm_runs / "phase2", warm_start=str(warm_runs / "first.pt"))
+    assert "seed 6" in refused(capsys, runs / "a", warm_runs / "phase2")
+
+
+def test_evaluate_tells_what_a_warm_start_saw(warm_runs, capsys):
+    for phase, count in {"phase1": 0, "phase2": 1, "phase3": 1}.items():
+        assert main(["evaluate", str(warm_runs / phase), "--bootstrap", "5"]) == 0
+        told = re.findall(
+            r"^lvm-fast: warning: evaluate: the training of its warm start .* saw", capsys.readouterr().err
+        )
+        assert len(told) == count
 
 
 def test_what_is_no_run_is_named(runs, tmp_path, capsys, monkeypatch):

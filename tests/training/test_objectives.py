@@ -11,6 +11,7 @@ import torch
 
 from lvm_fast.cli import main
 from lvm_fast.data.positions import AllPositions
+from lvm_fast.data.split import ALIKE
 from lvm_fast.data.windows import Windows
 from lvm_fast.kernels import l2_normalize
 from lvm_fast.models.base import LatentVectorModel
@@ -20,7 +21,7 @@ from lvm_fast.training import learner as learner_module
 from lvm_fast.training.data import load_data
 from lvm_fast.training.infonce import near_copies
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.loss import ALIKE, Negatives, next_vector_loss
+from lvm_fast.training.loss import Negatives, next_vector_loss
 from lvm_fast.training.negatives.step_targets import StepTargets
 from lvm_fast.training.trainer import train
 

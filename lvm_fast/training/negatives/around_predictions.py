@@ -9,11 +9,11 @@ import torch
 
 from ...data.mining import excluded_rows
 from ...data.quantize import Float32, Int64
+from ...data.split import ALIKE
 from ...data.windows import Windows
 from ...kernels import l2_normalize
 from ...scoring import VectorBank
 from ..data import TrainingData
-from ..loss import ALIKE
 from ..recipe import Recipe
 from .own import MARGIN, Kind, OwnNegatives, first_ids
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from ...data.mined import MinedNegatives
 from ...data.quantize import Int64
+from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ..data import TrainingData
-from ..loss import ALIKE
 from ..recipe import Recipe
 from .own import OwnNegatives, first_ids
 

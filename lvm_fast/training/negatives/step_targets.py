@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ...data.quantize import Int64
+from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ..infonce import near_copies
-from ..loss import ALIKE
 from ..recipe import Recipe
 from . import MORE
 from .loading import load_class

@@ -8,10 +8,10 @@ import numpy as np
 
 from ...data.jsonl import read_jsonl
 from ...data.quantize import Float32, check_rows
+from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ..data import TrainingData
-from ..loss import ALIKE
 from ..recipe import Recipe
 from .own import OwnNegatives
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ...data.quantize import Int64
+from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ...scoring import VectorBank
-from ..loss import ALIKE
 from ..recipe import Recipe
 from .shared import SharedCandidates
 

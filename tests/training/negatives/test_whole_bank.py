@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lvm_fast.data.split import ALIKE
 from lvm_fast.data.store import ChainStore
 from lvm_fast.kernels import l2_normalize
-from lvm_fast.training.loss import ALIKE
 from lvm_fast.training.negatives import whole_bank as module
 from lvm_fast.training.negatives.shared import shared_candidates
 from lvm_fast.training.recipe import Recipe
