@@ -46,8 +46,15 @@ def choose_folder(recipe: Recipe) -> tuple[Path, bool]:
     check_folder(recipe)
     if recipe.output_dir is None:
         recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
+    return Path(recipe.output_dir), run_to_continue(recipe) is not None
+
+
+def run_to_continue(recipe: Recipe) -> Path | None:
+    """The folder of the run that the recipe resumes, where it has finished an epoch."""
+    if not recipe.resume or recipe.output_dir is None:
+        return None
     folder = Path(recipe.output_dir)
-    return folder, recipe.resume and (folder / LAST_CHECKPOINT).exists()
+    return folder if (folder / LAST_CHECKPOINT).exists() else None
 
 
 def recipe_of(place: Path) -> Recipe | None:

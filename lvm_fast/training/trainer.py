@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..data.given_windows import GivenWindows
 from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..files import atomic_write_text, made_folder
 from ..models.base import LatentVectorModel
-from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, load_model
-from ..models.registry import create_model
 from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .distributed import Processes, together
@@ -31,7 +28,7 @@ from .run_folder import RECIPE, check_folder, choose_folder
 from .run_log import NoLog, RunLog
 from .schedule import learning_rate
 from .validation import Validation
-from .warm_start import initial_model
+from .warm_start import check_model, initial_model
 
 
 @dataclass
@@ -89,7 +86,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     if recipe.accumulation_steps < processes.count:
         expected = f"at least {processes.count}, a forward pass a process"
         raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
-    _check_model(recipe)  # now: the data may take minutes
+    check_model(recipe)  # now: the data may take minutes
     processes.on_first(check_folder, recipe)
     data = load_data(recipe)
     recipe.context_length = data.training.context_length  # a sequence file brings its own
@@ -204,16 +201,6 @@ def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, A
     except ValueError as error:
         place = f"epoch {row['epoch']}, validation after step {row['step']} (lr {row['lr']:.2g})"
         raise ValueError(f"train: {place}: {error}") from error
-
-
-def _check_model(recipe: Recipe) -> None:
-    """Raise ValueError where there is no such model, or it is none for the recipe's contexts or domains."""
-    with torch.device("meta"):  # sizes without weights
-        model = create_model(recipe.model_type, **recipe.model)
-    model.check_length(recipe.context_length)
-    if recipe.domains is not None and not isinstance(model, MixtureOfExperts):
-        expected = f"a mixture of experts, such as 'specialist_gru', or no domains (they are {recipe.domains!r})"
-        raise ValueError(f"train: model_type = {recipe.model_type!r}; expected {expected}")
 
 
 def _hits_words(scores: dict[str, float], pool: int) -> str:

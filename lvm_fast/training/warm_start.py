@@ -1,4 +1,4 @@
-"""Beginning with the weights of an earlier training."""
+"""The model that a run begins with: a fresh one, or one with the weights of an earlier training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,29 @@ import torch
 from torch import Tensor
 
 from ..models.base import LatentVectorModel
+from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, load_model, read_checkpoint
 from ..models.registry import create_model
 from .recipe import Recipe
+from .run_folder import run_to_continue
 
 _SPLIT = ("data", "validation_data", "val_fraction", "seed")  # the settings that decide which chains are held out
 _SHOWN = 4  # tensors named in an error
+
+
+def check_model(recipe: Recipe) -> None:
+    """Raise an error where there is no such model, or it is none for the recipe's contexts or domains; read no data.
+
+    Raises:
+        OSError, ValueError: As `initial_model`.
+    """
+    earlier = _earlier(recipe, run_to_continue(recipe))
+    with torch.device("meta"):  # sizes without weights
+        model = create_model(recipe.model_type, **_sizes(recipe, earlier))
+    model.check_length(recipe.context_length)
+    if recipe.domains is not None and not isinstance(model, MixtureOfExperts):
+        expected = f"a mixture of experts, such as 'specialist_gru', or no domains (they are {recipe.domains!r})"
+        raise ValueError(f"train: model_type = {recipe.model_type!r}; expected {expected}")
 
 
 def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tuple[LatentVectorModel, str]:
@@ -33,20 +50,37 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
         OSError: There is no such run, checkpoint or saved model.
         ValueError: A size does not fit the data, or the warm start is of another type or other shapes.
     """
-    earlier = None if recipe.warm_start is None else load_model(own_run or recipe.warm_start)
-    if earlier is not None and earlier.model_type != recipe.model_type:
-        expected = f"a {recipe.model_type}, the model of this training (or model_type = {earlier.model_type!r})"
-        raise ValueError(f"train: warm_start = {recipe.warm_start!r} is a {earlier.model_type}; expected {expected}")
+    earlier = _earlier(recipe, own_run)
     asked = recipe.model.get("input_dim", recipe.model.get("d_model", dim))
     if asked != dim:
         raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
-    sizes: dict[str, Any] = {**({} if earlier is None else earlier.config), "input_dim": dim, **recipe.model}
     torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model_type, **sizes)
+    model = create_model(recipe.model_type, **_sizes(recipe, earlier, input_dim=dim))
     if earlier is None:
         return model, ""
     _take_over(model, earlier, recipe)
     return model, "" if own_run else f"warm start: weights of {recipe.warm_start}{_other_split(recipe)}"
+
+
+def _earlier(recipe: Recipe, own_run: Path | None) -> LatentVectorModel | None:
+    """The model to begin with, of the recipe's type."""
+    if recipe.warm_start is None:
+        return None
+    earlier = load_model(own_run or recipe.warm_start)
+    if earlier.model_type != recipe.model_type:
+        expected = f"a {recipe.model_type}, the model of this training (or model_type = {earlier.model_type!r})"
+        raise ValueError(f"train: warm_start = {recipe.warm_start!r} is a {earlier.model_type}; expected {expected}")
+    return earlier
+
+
+def _sizes(recipe: Recipe, earlier: LatentVectorModel | None, **of_data: int) -> dict[str, Any]:
+    """The recipe's sizes over the data's, and these over the earlier model's."""
+    sizes = {**({} if earlier is None else earlier.config), **of_data}
+    if recipe.model.get("num_experts", sizes.get("num_experts")) != sizes.get("num_experts"):
+        sizes.pop("domains", None)  # the names of as many experts as there were
+    if "d_model" in recipe.model:  # another name of input_dim
+        sizes.pop("input_dim", None)
+    return {**sizes, **recipe.model}
 
 
 def _take_over(model: LatentVectorModel, earlier: LatentVectorModel, recipe: Recipe) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 
 import pytest
 import torch
+from literal_models import SMALL
 
 from lvm_fast.cli import main
 from lvm_fast.models.pretrained import load_model
@@ -62,25 +64,60 @@ def test_other_shapes_are_named_with_both_sizes(recipe, phase1, tmp_path):
         initial_model(layers, 16)
 
 
-def test_a_fixed_table_may_be_longer_or_shorter_than_it_was(recipe, phase1, monkeypatch):
-    table = torch.sin(torch.arange(20.0))
+@pytest.fixture
+def saved(tmp_path):
+    """saved(name, **sizes): the folder of a small model for 16 dimensions that nobody has trained."""
 
-    def with_table(model, length):
-        model.register_buffer("positions", table[:length].clone())
-        return model
+    def save(name, **sizes):
+        torch.manual_seed(3)
+        create_model(name, **{**SMALL[name], "input_dim": 16, **sizes}).save_pretrained(tmp_path / "saved")
+        return tmp_path / "saved"
 
-    earlier = load_model(phase1.checkpoint)
-    for before, now in ((8, 20), (20, 8)):
-        monkeypatch.setattr(
-            "lvm_fast.training.warm_start.load_model", lambda path, n=before: with_table(load_model(path), n)
-        )
-        monkeypatch.setattr(
-            "lvm_fast.training.warm_start.create_model",
-            lambda kind, n=now, **sizes: with_table(create_model(kind, **sizes), n),
-        )
-        model, _ = initial_model(recipe(warm_start=phase1.output_dir, model={}), 16)
-        assert torch.equal(model.positions, table[:now])
-        assert equal_weights(earlier, model)
+    return save
+
+
+@pytest.mark.parametrize(("before", "now"), [(8, 20), (20, 8)])
+def test_a_transformer_s_positions_may_be_more_or_fewer_than_they_were(recipe, saved, before, now):
+    start = saved("transformer", max_positions=before)
+    asked = recipe(model_type="transformer", warm_start=start, model={"max_positions": now}, context_length=8)
+    result = train(dataclasses.replace(asked, epochs=1, lr=1e-9))
+    assert result.model.max_context == now
+    earlier, own = load_model(start).state_dict(), result.model.state_dict()
+    assert own["pos_encoder.pe"].shape[1] == now
+    for name in earlier.keys() - {"pos_encoder.pe"}:
+        torch.testing.assert_close(own[name], earlier[name], rtol=0, atol=1e-6)
+
+
+def test_the_sizes_of_the_warm_start_are_those_that_are_checked_first(recipe, saved, tmp_path):
+    start = saved("transformer", hidden_dim=12, num_heads=4, max_positions=150)
+    asked = recipe(model_type="transformer", warm_start=start, model={"num_heads": 6}, context_length=140)
+    asked.data = tmp_path / "nowhere.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):  # all is well until here
+        train(asked)
+    longer = dataclasses.replace(asked, context_length=151)
+    with pytest.raises(ValueError, match="a context of 151 vectors; expected at most 150, the model's positions"):
+        train(longer)
+    with pytest.raises(ValueError, match="hidden_dim = 12; expected a multiple of num_heads = 5"):
+        train(dataclasses.replace(asked, model={"num_heads": 5}))
+
+
+def test_another_number_of_experts_names_the_tensors(recipe, saved):
+    start = saved("specialist_gru", num_experts=4, domains=["law", "art", "sea", "war"])
+    asked = recipe(model_type="specialist_gru", warm_start=start, model={"num_experts": 8})
+    with pytest.raises(ValueError, match=re.escape("of other shapes: gate.weight (4, ") + r"\d+\), expected \(8, "):
+        train(asked)
+    model, _ = initial_model(dataclasses.replace(asked, model={"num_experts": 4}), 16)
+    assert model.route_names == ["law", "art", "sea", "war"]
+    with pytest.raises(ValueError, match=r"domains = \['a'\]; expected 8 different names"):
+        train(dataclasses.replace(asked, model={"num_experts": 8, "domains": ["a"]}))
+
+
+@pytest.mark.parametrize("name", ["input_dim", "d_model"])
+def test_the_width_may_be_given_by_either_name(recipe, phase1, name):
+    model, _ = initial_model(recipe(warm_start=phase1.output_dir, model={name: 16}), 16)
+    assert model.config == phase1.model.config
+    with pytest.raises(ValueError, match="the model is to read 24 dimensions; the data has 16"):
+        train(recipe(warm_start=phase1.output_dir, model={name: 24}))
 
 
 def test_another_width_of_data_names_the_tensors(recipe, phase1):
