@@ -57,4 +57,4 @@ def lists(table: NDArray[np.int64]) -> list[list[int]]:
 def of_by_hand(vectors: NDArray[Any], own: Any, targets: list[int]) -> list[NDArray[np.float32]]:
     """What `of` must give: the unit vectors of each target's ids, kind after kind."""
     ids = [[i for table in own.tables.values() for i in table[target] if i >= 0] for target in targets]
-    return [l2_normalize(vectors[row]) for row in ids]
+    return [l2_normalize(vectors[np.array(row, np.int64)]) for row in ids]

@@ -43,7 +43,7 @@ _INFONCE_BATCH = one_of(
 )
 _NEGATIVES = (
     "where soft and hard negatives come from: target, mined around the right answers; prediction, mined around the "
-    "model's own predictions; or a file, ids that `lvm-fast mine` wrote or JSON lines of vectors"
+    "model's own predictions; or a file, ids that `lvm-fast mine` wrote or JSON lines of vectors or ids"
 )
 _DOMAINS = (
     "domains that the gate of a mixture of experts learns, an expert each: clusters, found in the training chains; "

@@ -125,6 +125,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
             while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
                 if own is not None and own.start_epoch(learner, data.training, progress.epoch + 1):
                     log.say(own.words())
+                    processes.on_first(own.warn_of_none)
                 row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
                 row |= {**_validate(validation, model, row), "pool": validation.pool}
                 is_best = progress.add(row, recipe.min_improvement)

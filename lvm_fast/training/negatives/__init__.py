@@ -8,8 +8,8 @@ from ...suggest import unknown_name
 OWN = {"target": "around_targets:AroundTargets", "prediction": "around_predictions:AroundPredictions"}
 OWN_FILES = {
     ".safetensors": "ids_file:IdsFile",
-    ".jsonl": "vectors_file:VectorsFile",
-    ".jsonl.gz": "vectors_file:VectorsFile",
+    ".jsonl": "lines_file:LinesFile",
+    ".jsonl.gz": "lines_file:LinesFile",
 }
 # sources of candidates that all predictions share, by `infonce_batch`
 SHARED = {"effective": "step_targets:StepTargets", "bank": "whole_bank:WholeBank"}

@@ -10,7 +10,7 @@ from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ..data import TrainingData
 from ..recipe import Recipe
-from .own import OwnNegatives, first_ids
+from .own import OwnNegatives, first_ids, places_of, rows_in
 
 
 class IdsFile(OwnNegatives):
@@ -25,11 +25,10 @@ class IdsFile(OwnNegatives):
         super().__init__(recipe, data)
         mined, where = MinedNegatives.open(recipe.negatives), f"train: negatives: {recipe.negatives}"
         whole = self._mined_from(mined, data, where)
-        rows = _rows_of(self.store, whole)  # (T,)
+        rows = rows_in(whole, self.store)  # (T,)
         ids, scores = mined.ids[rows], mined.scores[rows]  # (T, limit)
         self._check(ids, rows, where)
-        places = np.full(len(whole.vectors) + 1, -1)  # of the whole's rows in the training store; the last for padding
-        places[rows] = np.arange(len(rows))
+        places = places_of(rows, len(whole.vectors))
         for kind in self.kinds:
             inside = (kind.low <= scores) & (scores < min(kind.high, ALIKE)) & (places[ids] >= 0)
             if not inside.any():
@@ -57,10 +56,3 @@ class IdsFile(OwnNegatives):
                 f"{where}: row {row} points at row {row - 1}, the chunk before it, and {len(bad) - 1} more rows do so; "
                 "expected negatives mined with exclude_within of at least 1"
             )
-
-
-def _rows_of(part: ChainStore, whole: ChainStore) -> Int64:
-    """The rows (T,) that the chains of a part have in the whole."""
-    chains = {name: chain for chain, name in enumerate(whole.ids)}
-    starts = whole.offsets[[chains[name] for name in part.ids]]
-    return np.arange(len(part.vectors)) + np.repeat(starts - part.offsets[:-1], part.lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...data.quantize import Float32, Int64
+from ...data.store import ChainStore
 from ...data.windows import Windows
 from ...kernels import l2_normalize
 from ..data import TrainingData
@@ -82,11 +84,20 @@ class OwnNegatives:
 
     def words(self) -> str:
         """Say in a line how many there are."""
-        counts = {kind: np.count_nonzero(table >= 0, axis=1) for kind, table in self.tables.items()}
-        said = [
-            f"{kind} {count.mean():.2f} a chunk ({(count == 0).mean():.0%} have none)" for kind, count in counts.items()
-        ]
-        return f"negatives: {', '.join(said)}, from {self.recipe.negatives}"
+        is_there = {kind: table >= 0 for kind, table in self.tables.items()}
+        said = [f"{kind} {there.sum():,} for {there.any(axis=1).sum():,}" for kind, there in is_there.items()]
+        return f"negatives: {', '.join(said)} of {len(self.store.vectors):,} chunks, from {self.recipe.negatives}"
+
+    def warn_of_none(self) -> None:
+        """Warn of a kind that no chunk has any of: it does nothing, and its settings are to blame."""
+        for kind in self.kinds:
+            if (self.tables[kind.name] < 0).all():
+                band = f"{kind.name}_negative_cosine_range = {kind.low:g} to {kind.high:g}"
+                warnings.warn(
+                    f"train: negatives = {self.recipe.negatives!r}: no training chunk has {kind.name} negatives; "
+                    f"expected some in {band}",
+                    stacklevel=2,
+                )
 
     def state(self) -> dict[str, Any]:
         """What cannot be made again, for a checkpoint."""
@@ -114,3 +125,17 @@ def first_ids(ids: Int64, wanted: npt.NDArray[np.bool_], limit: int) -> Int64:
     order = np.argsort(~wanted, axis=1, kind="stable")[:, :limit]
     kept = np.take_along_axis(np.where(wanted, ids, -1), order, axis=1)
     return np.pad(kept, ((0, 0), (0, limit - kept.shape[1])), constant_values=-1)
+
+
+def rows_in(whole: ChainStore, part: ChainStore) -> Int64:
+    """The rows (T,) that the T chunks of a training part have in the data."""
+    chains = {name: chain for chain, name in enumerate(whole.ids)}
+    starts = whole.offsets[[chains[name] for name in part.ids]]
+    return np.arange(len(part.vectors)) + np.repeat(starts - part.offsets[:-1], part.lengths)
+
+
+def places_of(rows: Int64, count: int) -> Int64:
+    """The place in `rows` of each of `count` rows, -1 for the others; one more -1, which the padding -1 finds."""
+    places = np.full(count + 1, -1)
+    places[rows] = np.arange(len(rows))
+    return places

@@ -54,8 +54,11 @@ def test_a_batch_of_targets_gets_unit_vectors_and_what_is_padding(asked, data, t
 def test_only_one_kind_where_only_one_is_asked_for(asked, data, tmp_path):
     own = prepared(asked(enable_hard_negatives=False), tmp_path, data)
     assert list(own.tables) == ["soft"]
+    found = lists(own.tables["soft"])
+    count, having = sum(map(len, found)), sum(map(bool, found))
+    assert 0 < having < count
     assert [path.name for path in tmp_path.iterdir()] == ["soft_negatives.safetensors"]
-    assert re.fullmatch(r"negatives: soft \d\.\d\d a chunk \(\d+% have none\), from target", own.words())
+    assert own.words() == f"negatives: soft {count} for {having} of 125 chunks, from target"
 
 
 def test_they_are_mined_once_for_a_folder_and_settings(asked, data, tmp_path, monkeypatch):
@@ -85,15 +88,21 @@ def test_a_run_uses_them_says_so_and_its_loss_is_higher_for_them(asked, tmp_path
     result = train(asked(**settings))
     assert result.history[0]["train_loss"] > plain.history[0]["train_loss"] + 0.01
     log = (result.output_dir / "train.log").read_text()
-    assert (
-        len(
-            re.findall(
-                r"^negatives: hard \d\.\d\d a chunk \(\d+% have none\), soft .*, from target$", log, re.MULTILINE
-            )
-        )
-        == 1
-    )
+    said = r"^negatives: hard \d+ for \d+, soft \d+ for \d+ of 125 chunks, from target$"
+    assert len(re.findall(said, log, re.MULTILINE)) == 1
     assert {"soft_negatives.safetensors", "hard_negatives.safetensors"} < {p.name for p in result.output_dir.iterdir()}
+
+
+@pytest.mark.parametrize("source", ["target", "prediction"])
+def test_a_kind_that_no_chunk_has_any_of_is_warned_of(asked, source):
+    settings = {"hard_negative_cosine_range": [-0.99, -0.98], "negatives": source, "negatives_refresh": 2}
+    with pytest.warns(UserWarning, match="no training chunk has hard negatives") as caught:
+        result = train(asked(epochs=2, **settings))
+    assert [str(warning.message) for warning in caught] == [
+        f"train: negatives = {source!r}: no training chunk has hard negatives; "
+        "expected some in hard_negative_cosine_range = -0.99 to -0.98"
+    ]
+    assert re.search(r"^negatives: hard 0 for 0, soft [1-9]", (result.output_dir / "train.log").read_text(), re.M)
 
 
 def test_a_run_that_was_stopped_while_mining_goes_on(asked, monkeypatch):
