@@ -64,6 +64,16 @@ def read_sequences(path: str | os.PathLike[str], where: str) -> Sequences:
     return Sequences(rows, chains.offsets, chains.starts, windows.shape[1] - 1)
 
 
+def context_length_of(path: str | os.PathLike[str], where: str) -> int:
+    """The context rows N of a sequence file's windows, from its headers; raises as `read_sequences`."""
+    try:
+        with open_members(path, _ARRAYS) as members:
+            contexts, _ = _checked_arrays(members)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return contexts.shape[1]
+
+
 def _checked_arrays(members: dict[str, Member]) -> tuple[Member, Member]:
     for name in _ARRAYS[:2]:
         if name not in members:
@@ -100,11 +110,21 @@ def _distinct_rows(contexts: Member, targets: Member) -> tuple[Raw, Int64]:
                 count = len(known)
                 window[place] = known.setdefault(hashlib.blake2b(row, digest_size=16).digest(), count)
                 if len(known) > count:
+                    _check_row(row, len(windows), place, len(context))
                     yield row
             windows.append(window)
 
     rows = _kept(new_rows(), contexts.dtype, contexts.shape[2])
     return rows, np.stack(windows)
+
+
+def _check_row(row: Raw, window: int, place: int, length: int) -> None:
+    """Raise ValueError, which names the array and the place in it, unless a row is finite and not all zeros."""
+    called = f"context_sequences[{window}, {place}]" if place < length else f"target_vectors[{window}]"
+    if not np.isfinite(row).all():
+        raise ValueError(f"{called} holds NaN or Inf; expected finite numbers")
+    if not row.any():
+        raise ValueError(f"{called} is all zeros; expected a vector with a direction")
 
 
 def _kept(blocks: Iterable[Raw], dtype: np.dtype[Any], dim: int) -> Raw:

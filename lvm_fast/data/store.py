@@ -113,7 +113,8 @@ class ChainStore:
 
         Raises:
             OSError: the file cannot be opened.
-            ValueError: an array is missing, pickled, of the wrong shape or dtype, or its header does not fit the file.
+            ValueError: an array is missing, pickled, of the wrong shape or dtype, or its header does not fit the file,
+                or a row holds NaN or Inf, or is all zeros.
         """
         where = f"ChainStore.from_sequences: {os.fspath(npz_path)}"
         read = read_sequences(npz_path, where)

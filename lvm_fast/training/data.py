@@ -55,8 +55,6 @@ def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
         OSError: A file cannot be opened.
         ValueError: A file is of another kind, a row is not finite or is zero, or no windows are left.
     """
-    if is_sequence_file(recipe.data):
-        _check_windows_will_do(recipe, where)
     source = _open(recipe.data, f"{where}: data")
     if recipe.validation_data is not None:
         training, validation = source, _open(recipe.validation_data, f"{where}: validation_data")
@@ -72,23 +70,6 @@ def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
     if isinstance(source, GivenWindows) or recipe.validation_data is not None:
         _warn_of_leakage(data, where)
     return data
-
-
-def _check_windows_will_do(recipe: Recipe, where: str) -> None:
-    """Refuse what needs whole chains, or chunks that belong to the training part alone: a sequence file has neither."""
-    takes_all_chunks = {
-        "objective = 'all_positions'": recipe.objective == "all_positions",
-        "infonce_batch = 'bank'": recipe.infonce_batch == "bank",
-        "infonce_candidates": recipe.infonce_candidates > 0,
-        "enable_soft_negatives": recipe.enable_soft_negatives,
-        "enable_hard_negatives": recipe.enable_hard_negatives,
-    }
-    for setting, is_asked in takes_all_chunks.items():
-        if is_asked:
-            raise ValueError(
-                f"{where}: {setting} needs whole chains, and data = {str(recipe.data)!r} holds windows; "
-                "make a chain store of it with `lvm-fast prepare`"
-            )
 
 
 def _open(source: Any, name: str) -> ChainStore | GivenWindows:
@@ -135,4 +116,5 @@ def _words(windows: Windows) -> str:
     store = windows.store
     chains = len(np.unique(clusters_of(store.ids, windows.chains)))  # the pieces of a cut chain are one, as in reports
     targets = f" with {windows.counts.sum():,} targets" if isinstance(windows, AllPositions) else ""
-    return f"{len(windows):,} windows{targets} of {chains:,} chains, {len(store.vectors):,} vectors"
+    given = f" of {windows.context_length:,} vectors each" if isinstance(windows, GivenWindows) else ""
+    return f"{len(windows):,} windows{given}{targets} of {chains:,} chains, {len(store.vectors):,} vectors"

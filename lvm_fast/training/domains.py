@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..data.clusters import chain_means, spherical_kmeans
 from ..data.domains import DOMAINS, number_domains, read_domains
+from ..data.given_windows import GivenWindows
 from ..data.quantize import Int64
 from ..data.store import ChainStore
+from ..data.windows import Windows
 from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
 from .data import TrainingData
@@ -26,7 +29,7 @@ class Domains(NamedTuple):
     """One domain a chain of the training store.
 
     Attributes:
-        numbers: (C,) int64, from 0 to E - 1, each the number of its expert.
+        numbers: (C,) int64, from 0 to E - 1, each the number of its expert; -1 for chains that nothing is learned of.
         names: What the E domains are called.
         chains: The ids of the chains, (C,).
     """
@@ -37,17 +40,18 @@ class Domains(NamedTuple):
 
     def words(self) -> str:
         """Say in a line how many chains each has."""
-        counts = np.bincount(self.numbers, minlength=len(self.names))
+        counts = np.bincount(self.numbers[self.numbers >= 0], minlength=len(self.names))
         named = [f"{name} {count}" for name, count in zip(self.names, counts, strict=True) if count]
         return f"domains, by training chains: {', '.join(named)}"
 
     def to_json(self) -> str:
         """The number of each chain's domain, in a form that `Recipe.domains` can name."""
-        return json.dumps(dict(zip(self.chains, self.numbers.tolist(), strict=True)), indent=2) + "\n"
+        known = {chain: number for chain, number in zip(self.chains, self.numbers.tolist(), strict=True) if number >= 0}
+        return json.dumps(known, indent=2) + "\n"
 
 
 def assign_domains(
-    recipe: Recipe, data: TrainingData, model: LatentVectorModel, processes: Processes
+    recipe: Recipe, data: TrainingData, model: LatentVectorModel, processes: Processes, own_run: Path | None = None
 ) -> Domains | None:
     """Find the domains of the training chains, or read them, and call the model's experts by them.
 
@@ -56,6 +60,7 @@ def assign_domains(
         data: The training windows and the data they are part of.
         model: A mixture, where there are domains.
         processes: Those that train it together; the first finds or reads.
+        own_run: The folder of this very run, where it goes on: it has kept its domains.
 
     Returns:
         The domains; None where the recipe names none.
@@ -67,31 +72,47 @@ def assign_domains(
     """
     if not isinstance(model, MixtureOfExperts) or recipe.domains is None:
         return None
-    domains = processes.on_first(_domains, recipe, data, model.num_experts)
+    domains = processes.on_first(_domains, recipe, data, model.num_experts, own_run)
     model.name_experts(domains.names)
     return domains
 
 
-def _domains(recipe: Recipe, data: TrainingData, count: int) -> Domains:
+def _domains(recipe: Recipe, data: TrainingData, count: int, own_run: Path | None) -> Domains:
     store, source = data.training.store, str(recipe.domains)
+    names = [*DOMAINS[:count], *(f"domain {number}" for number in range(len(DOMAINS), count))]
     if source == "clusters":
         names = [f"cluster {number}" for number in range(count)]
-        return Domains(_clusters(store, count, recipe.seed), names, store.ids)
+    if own_run is not None and (own_run / DOMAINS_FILE).exists():
+        return Domains(_kept(data.training, own_run / DOMAINS_FILE, count), names, store.ids)
+    if source == "clusters":
+        return Domains(_clusters(data.training, count, recipe.seed), names, store.ids)
     where = f"train: domains = {source!r}"
     given = _in_metadata(data.whole, where) if source == "metadata" else read_domains(source)
-    names = [*DOMAINS[:count], *(f"domain {number}" for number in range(len(DOMAINS), count))]
     return Domains(number_domains(given, store.ids, count, where), names, store.ids)
 
 
-def _clusters(store: ChainStore, count: int, seed: int) -> Int64:
-    """The cluster of each chain, (C,), by its mean; 0 for chains without rows."""
-    filled = store.lengths > 0
-    if filled.sum() < count:
+def _clusters(windows: Windows, count: int, seed: int) -> Int64:
+    """The cluster of each training chain, (C,), by its mean; -1 for the others."""
+    known = _training_chains(windows)
+    if len(known) < count:
         expected = f"at least {count}, one an expert (--model num_experts=N for fewer)"
-        raise ValueError(f"train: domains = 'clusters' of {filled.sum()} training chains; expected {expected}")
-    numbers = np.zeros(len(store), np.int64)
-    numbers[filled] = spherical_kmeans(chain_means(store)[filled], count, seed)
+        raise ValueError(f"train: domains = 'clusters' of {len(known)} training chains; expected {expected}")
+    numbers = np.full(len(windows.store), -1)
+    numbers[known] = spherical_kmeans(chain_means(windows.store)[known], count, seed)
     return numbers
+
+
+def _kept(windows: Windows, path: Path, count: int) -> Int64:
+    """What an earlier part of the run has written of its training chains, (C,); -1 for the others."""
+    known = _training_chains(windows)
+    numbers = np.full(len(windows.store), -1)
+    numbers[known] = number_domains(read_domains(str(path)), [windows.store.ids[n] for n in known], count, str(path))
+    return numbers
+
+
+def _training_chains(windows: Windows) -> Int64:
+    """The chains with rows, or of given windows, whose store holds those of validation too, with targets."""
+    return np.unique(windows.chains) if isinstance(windows, GivenWindows) else np.flatnonzero(windows.store.lengths)
 
 
 def _in_metadata(store: ChainStore, where: str) -> dict[str, tuple[str, object]]:

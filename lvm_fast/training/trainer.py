@@ -27,6 +27,7 @@ from .recipe import Recipe
 from .run_folder import RECIPE, check_folder, choose_folder
 from .run_log import NoLog, RunLog
 from .schedule import learning_rate
+from .sequence_files import fit_windows
 from .validation import Validation
 from .warm_start import check_model, initial_model
 
@@ -86,16 +87,17 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
     if recipe.accumulation_steps < processes.count:
         expected = f"at least {processes.count}, a forward pass a process"
         raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
+    fit_windows(recipe)
     check_model(recipe)  # now: the data may take minutes
     processes.on_first(check_folder, recipe)
     data = load_data(recipe)
-    recipe.context_length = data.training.context_length  # a sequence file brings its own
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
     own = own_negatives(recipe, data)
     folder, goes_on = processes.on_first(choose_folder, recipe)
-    initial, origin = initial_model(recipe, data.training.store.dim, folder if goes_on else None)
-    domains = assign_domains(recipe, data, initial, processes)
+    own_run = folder if goes_on else None
+    initial, origin = initial_model(recipe, data.training.store.dim, own_run)
+    domains = assign_domains(recipe, data, initial, processes, own_run)
     model = initial.to(processes.device)
     learner = Learner(model, recipe, processes.device, processes, own, domains and domains.numbers)
 

@@ -131,6 +131,42 @@ def test_a_run_names_its_experts_and_leaves_domains_that_another_can_take(expert
     assert not (free.output_dir / "domains.json").exists()
 
 
+@pytest.mark.parametrize("source", ["labels.json", "clusters"])
+def test_a_run_goes_on_with_the_domains_it_began_with(experts, labels, tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    first = train(experts(domains=source, epochs=1))
+    kept = (first.output_dir / "domains.json").read_text()
+    (tmp_path / "labels.json").unlink()
+    monkeypatch.setattr("lvm_fast.training.domains.spherical_kmeans", None)
+    again = train(experts(domains=source, epochs=2, patience=9, resume=True))
+    assert len(again.history) == 2
+    assert (again.output_dir / "domains.json").read_text() == kept
+    assert again.model.route_names == first.model.route_names
+    (first.output_dir / "domains.json").write_text(json.dumps({"chain_0": 1}))
+    with pytest.raises(ValueError, match=r"run/domains\.json: no domain for chain 'chain_1'"):
+        train(experts(domains=source, epochs=3, patience=9, resume=True))
+
+
+@pytest.mark.filterwarnings("ignore:train. .* share vectors")
+def test_of_given_windows_only_the_chains_of_training_windows_make_clusters(experts, store, tmp_path):
+    """Windows that touch in no two chains, a chain each: those of validation are chains of their own."""
+    rows = np.stack([store.vectors[first : first + 8] for first in store.offsets[:-1]])
+    np.savez(tmp_path / "w.npz", context_sequences=rows[:, :7], target_vectors=rows[:, 7])
+    asked = experts(data=tmp_path / "w.npz", domains="clusters", stride=None, min_coherence=-1.0)
+    domains, _ = assigned(asked)
+    data = load_data(asked)
+    learned = np.unique(data.training.chains)
+    assert len(learned) == 18
+    assert len(domains.numbers) == 24
+    np.testing.assert_array_equal(np.flatnonzero(domains.numbers >= 0), learned)
+    np.testing.assert_array_equal(
+        domains.numbers[learned], spherical_kmeans(chain_means(data.training.store)[learned], 5, asked.seed)
+    )
+    assert json.loads(domains.to_json()).keys() == {data.whole.ids[chain] for chain in learned}
+    assert sum(map(int, re.findall(r"cluster \d+ (\d+)", domains.words()))) == 18
+
+
 def test_the_command_refuses_a_label_beyond_the_sixteen(store, tmp_path, capsys):
     store.save(tmp_path / "store.safetensors")
     rows = "".join(f"{name},{place % 17}\n" for place, name in enumerate(store.ids))

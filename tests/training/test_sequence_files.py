@@ -8,12 +8,14 @@ import re
 import numpy as np
 import pytest
 import yaml
+from literal_models import SMALL
 
 from lvm_fast.cli import main
 from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.leakage import leakage
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.training.data import load_data
+from lvm_fast.training.sequence_files import fit_windows
 from lvm_fast.training.trainer import train
 
 LENGTH, STEP = 12, 6
@@ -28,6 +30,12 @@ def sequences(store, tmp_path):
     contexts = np.stack([rows[at : at + LENGTH] for at in starts])
     np.savez(tmp_path / "w.npz", context_sequences=contexts, target_vectors=rows[starts + LENGTH])
     return tmp_path / "w.npz"
+
+
+@pytest.fixture
+def recipe(recipe):
+    """The recipe of the others, without what windows that are given leave no choice of."""
+    return lambda **changes: recipe(**{"context_length": LENGTH, "stride": None, **changes})
 
 
 def quiet(call, *arguments):
@@ -79,7 +87,7 @@ def test_a_sequence_file_may_validate(recipe, store, sequences):
     apart = quiet(load_data, recipe(data=sequences, validation_data=sequences, min_coherence=-1.0))
     assert leakage(*apart[:2]).share == 1
     other = quiet(load_data, recipe(data=sequences, validation_data=store))
-    assert other.validation.stride == 4
+    assert other.validation.stride == LENGTH // 2
 
 
 def test_the_commands_train_and_evaluate(sequences, tmp_path, capsys):
@@ -105,6 +113,14 @@ def test_the_commands_train_and_evaluate(sequences, tmp_path, capsys):
         ({"objective": "all_positions"}, "objective = 'all_positions' needs whole chains, .* `lvm-fast prepare`"),
         ({"infonce_batch": "bank"}, "infonce_batch = 'bank' needs whole chains"),
         ({"enable_hard_negatives": True}, "enable_hard_negatives needs whole chains"),
+        ({"stride": 2}, "stride = 2 does nothing: '.*w.npz' holds windows; leave it out, or make a chain store of it"),
+        ({"val_stride": 3}, "val_stride = 3 does nothing"),
+        ({"min_length": 8}, "min_length = 8 does nothing"),
+        ({"cross_chains": True}, "cross_chains = True does nothing"),
+        (
+            {"context_length": 13},
+            "context_length = 13 does nothing: .* holds windows with 12 vectors of context",
+        ),
         ({"val_fraction": 0.001}, "92 windows with val_fraction = 0.001 give 0 for validation"),
         ({"val_fraction": 0.999}, ".* give 92 for validation"),
     ],
@@ -113,6 +129,42 @@ def test_what_windows_cannot_do_is_said(recipe, sequences, tmp_path, changes, me
     with pytest.raises(ValueError, match=f"^train: {message}"):
         train(recipe(data=sequences, **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_does_something_to_the_other_half_may_be_given(recipe, store, sequences):
+    fit_windows(recipe(data=sequences, validation_data=store, val_stride=3, min_length=5))
+    fit_windows(recipe(data=store, validation_data=sequences, stride=3, min_length=5, context_length=9))
+    with pytest.raises(ValueError, match=r"^train: val_stride = 3 does nothing: '.*w.npz' holds windows"):
+        fit_windows(recipe(data=store, validation_data=sequences, val_stride=3))
+
+
+def test_a_context_length_that_nobody_gave_is_the_file_s(recipe, sequences, tmp_path):
+    asked = recipe(data=sequences, context_length=100)
+    fit_windows(asked)
+    assert asked.context_length == LENGTH
+    log = quiet(train, recipe(data=sequences, context_length=100, epochs=1)).output_dir / "train.log"
+    assert "data: training 67 windows of 12 vectors each of " in log.read_text()
+
+
+def test_windows_beyond_the_positions_of_a_model_are_refused_by_the_header(recipe, sequences, tmp_path, monkeypatch):
+    monkeypatch.setattr("lvm_fast.data.given_windows.read_sequences", None)
+    asked = recipe(data=sequences, model_type="transformer", model={**SMALL["transformer"], "max_positions": 11})
+    with pytest.raises(ValueError, match="a context of 12 vectors; expected at most 11, the model's positions"):
+        train(asked)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "holds NaN or Inf"), (0.0, "is all zeros")])
+@pytest.mark.parametrize("place", [3, LENGTH])
+def test_a_row_that_is_none_is_named_by_file_and_window(recipe, sequences, place, value, said):
+    with np.load(sequences) as held:
+        arrays = dict(held)
+    shape = {3: "context_sequences", LENGTH: "target_vectors"}[place]
+    arrays[shape][(41, 3) if place == 3 else 41] = value
+    np.savez(sequences, **arrays, target_indices=np.arange(92)[::-1])
+    called = re.escape("context_sequences[41, 3]" if place == 3 else "target_vectors[41]")
+    with pytest.raises(ValueError, match=rf"of_sequences: .*w\.npz: {called} {said}"):
+        train(recipe(data=sequences))
 
 
 def test_a_damaged_file_is_one_line(tmp_path, capsys):
