@@ -106,7 +106,7 @@ def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run]) -> t
         return scored, others
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
     length = recipe.context_length if args.context_length else longest
-    stride = recipe.val_stride or max(1, recipe.context_length // 2)
+    stride = recipe.val_stride or Windows.usual_stride(recipe.context_length)
     return Windows(scored, length, stride, recipe.min_length), others
 
 

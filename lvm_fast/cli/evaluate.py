@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from ..device import choose_device
     from ..evaluation.evaluate import evaluate
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
-    from ..evaluation.words import summary
+    from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
     from ..training.overlap import seen_in_training
     from ..training.runs import open_run
@@ -64,5 +64,7 @@ def run(args: argparse.Namespace) -> int:
     print(summary(report))
     if isinstance(report, RouterReport):
         print(f"\n{arms_in_words(report)}")
+    if report.experts:
+        print(f"\n{experts_in_words(report)}")
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,36 @@ def run(args: argparse.Namespace) -> int:
     """Resolve the recipe and train."""
     names = [name for name in setting_names() if hasattr(args, name)]
     given = {name: read_setting(name, getattr(args, name), _flag(name)) for name in names}
+    prepare_for_training()
     recipe = _recipe(args.recipe or _recipe_to_resume(given), given)
     if args.print_config:
-        print(recipe.to_yaml(), end="")
+        print(_in_print(recipe), end="")
         return 0
-    prepare_for_training()
     from ..training.trainer import train
     from .warn import plain_warnings
 
     with plain_warnings():
         train(recipe)
     return 0
+
+
+def _in_print(recipe: Recipe) -> str:
+    """The recipe as YAML, its model checked, with what follows from it in comments: flags may still change that."""
+    from ..data.source import is_sequence_file
+    from ..data.windows import Windows
+    from ..training.data import kind_of_windows
+    from ..training.sequence_files import fit_windows
+    from ..training.warm_start import check_model
+
+    for check in (fit_windows, check_model):
+        with suppress(FileNotFoundError):  # data and warm start may yet have to be made
+            check(recipe)
+    kinds: dict[str, type[Windows]] = {"stride": kind_of_windows(recipe), "val_stride": Windows}
+    comments = {f"{name}: null": f"  # {kind.usual_stride(recipe.context_length)}" for name, kind in kinds.items()}
+    lines = recipe.to_yaml().splitlines()
+    if is_sequence_file(recipe.data):  # whose windows are where they are
+        comments = {}
+    return "".join(f"{line}{comments.get(line, '')}\n" for line in lines)
 
 
 def _recipe(base: str | None, given: dict[str, Any]) -> Recipe:

@@ -47,9 +47,13 @@ class AllPositions(Windows):
         Raises:
             ValueError: an argument out of range, or no window is left.
         """
-        stride = context_length if stride is None else stride
         super().__init__(store, context_length, stride, min_length, min_coherence, cross_chains)
         self._ends = np.cumsum(self.counts)  # (W,) of each window's part of the target rows
+
+    @staticmethod
+    def usual_stride(context_length: int) -> int:
+        """The rows between the last targets of windows where none are given: the context length."""
+        return context_length
 
     def _count_targets(self, min_coherence: float | None) -> tuple[Int64, int]:
         before = np.concatenate(([-1], self.targets[:-1]))  # in another chain it lies before the start

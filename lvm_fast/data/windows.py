@@ -68,7 +68,7 @@ class Windows:
             ValueError: an argument out of range, or no window is left.
         """
         _require_at_least("context_length", context_length, 1)
-        stride = max(1, context_length // 2) if stride is None else stride
+        stride = self.usual_stride(context_length) if stride is None else stride
         _require_at_least("stride", stride, 1)
         _require_at_least("min_length", min_length, 2)
         offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
@@ -81,6 +81,11 @@ class Windows:
             raise ValueError(f"Windows: no window: the longest chain has {longest} rows, min_length is {min_length}")
         self.starts = np.maximum(chain_starts, self.targets - context_length)
         self._keep_coherent(min_coherence)
+
+    @staticmethod
+    def usual_stride(context_length: int) -> int:
+        """The rows between targets where none are given: half the context length, at least 1."""
+        return max(1, context_length // 2)
 
     def _keep_coherent(self, min_coherence: float | None) -> None:
         """Count the targets of each window, and drop the windows that have none; the rest of the constructor."""

@@ -11,7 +11,7 @@ from ..data.windows import Windows
 from ..scoring import VectorBank
 from .baselines import chance, copy_last, recency_mean
 from .curve import hit_curve
-from .experts import Routed, expert_scores, route_windows
+from .experts import Mixture, expert_scores, route_windows
 from .intervals import clusters_of
 from .metrics import differences, intervals_of, query_scores
 from .pools import Candidates, Pool, pool_of_bank
@@ -60,8 +60,8 @@ def evaluate(
     - a `VectorBank` that holds the targets.
 
     Args:
-        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D). Of one that is
-            `Routed`, such as a mixture of experts, the report tells which experts serve which queries, and how well.
+        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D). Of a
+            `Mixture`, such as one of experts, the report tells which parts serve which queries, and how well.
         store: The chains to predict: held-out ones, for a figure that means anything. Or windows over them, which are
             then the queries: what says how to lay windows out (context length, stride, least length and coherence) is
             theirs, not what is given here.
@@ -113,7 +113,7 @@ def evaluate(
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
     mine = means.pop(MODEL)
     experts = []
-    if isinstance(model, Routed):
+    if isinstance(model, Mixture):
         shares = route_windows(model, windows, batch_size, device, progress)[asked.queries]
         experts = expert_scores(model.route_names, shares, scores, clusters[asked.queries], bootstrap, seed)
     return Report(

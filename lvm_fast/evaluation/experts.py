@@ -22,7 +22,7 @@ _BASELINE = "copy_last"
 
 
 @runtime_checkable
-class Routed(Protocol):
+class Mixture(Protocol):
     """A model in E parts, of which not all have a say in every answer; such as a mixture of experts."""
 
     @property
@@ -34,13 +34,13 @@ class Routed(Protocol):
 
 
 def route_windows(
-    model: Routed, windows: Windows, batch_size: int, device: torch.device | str | None, progress: bool
+    model: Mixture, windows: Windows, batch_size: int, device: torch.device | str | None, progress: bool
 ) -> NDArray[np.float32]:
     """The share of each part in the prediction for every window, (W, E); the arguments are as in `predict_windows`."""
     return run_on_windows(_route_batch, model, windows, len(model.route_names), batch_size, device, progress)
 
 
-def _route_batch(model: Routed, context: Tensor, lengths: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+def _route_batch(model: Mixture, context: Tensor, lengths: Tensor, chosen: NDArray[np.int64]) -> Tensor:
     return model.routes(context, lengths)
 
 

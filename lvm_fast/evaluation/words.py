@@ -151,25 +151,45 @@ def _difference_table(report: Report) -> list[str]:
     return [note, "", *table(["", *(heading(metric) for metric in metrics)], rows)]
 
 
+def experts_in_words(report: Report, width: int = 100) -> str:
+    """How a mixture's experts share the queries out, and their hits at the headline's K, for a terminal."""
+    note = (
+        "Percent of the queries that each expert has most to say on, and has a say in; hits of the model on these, in "
+        f"percent, pool of {report.pool:,}."
+    )
+    return "\n".join([fill(note, width), "", *_experts(report, [headline_metric(report)], brief=True)])
+
+
 def _expert_table(report: Report) -> list[str]:
-    lead = headline_metric(report)
-    columns = [*((MODEL, metric) for metric in report.hits), ("copy_last", lead), (f"{MODEL} - copy_last", lead)]
-    rows = []
-    for expert in report.experts:
-        cells = [""] * len(columns)
-        if expert.queries:
-            cells = [
-                cell(metric, expert.hits[name][metric], expert.intervals[name][metric], signed=" - " in name)
-                for name, metric in columns
-            ]
-        rows.append([expert.name, _percent(expert.first), _percent(expert.at_all), f"{expert.queries:,}", *cells])
     note = (
         "The share of the queries that each has most to say on, and that it has a say in, in percent; how many these "
         "are, and on them the hits of the model's answers and of copy-last, in percent, in the same pool of "
         f"{report.pool:,}. Each has queries of its own, some harder than others: compare within a row, not rows."
     )
-    head = ["first", "at all", "queries", *map(heading, report.hits), f"copy-last {heading(lead)}", "model minus it"]
-    return [note, "", *table(["", *head], rows)]
+    return [note, "", *_experts(report, list(report.hits))]
+
+
+def _experts(report: Report, metrics: list[str], brief: bool = False) -> list[str]:
+    """A row for each expert; in brief, with the interval of the difference only."""
+    lead = headline_metric(report)
+    difference = f"{MODEL} - copy_last"
+    columns = [*((MODEL, metric) for metric in metrics), ("copy_last", lead), (difference, lead)]
+    rows = []
+    for expert in report.experts:
+        cells = [""] * len(columns)
+        if expert.queries:
+            cells = [
+                cell(
+                    metric,
+                    expert.hits[name][metric],
+                    None if brief and name != difference else expert.intervals[name][metric],
+                    signed=name == difference,
+                )
+                for name, metric in columns
+            ]
+        rows.append([expert.name, _percent(expert.first), _percent(expert.at_all), f"{expert.queries:,}", *cells])
+    head = ["first", "at all", "queries", *map(heading, metrics), f"copy-last {heading(lead)}", "model minus it"]
+    return table(["", *head], rows)
 
 
 def _direction(report: Report) -> str:

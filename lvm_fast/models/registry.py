@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from ..suggest import unknown_name
@@ -45,6 +46,14 @@ def size_names(name: str) -> list[str]:
     return list(inspect.signature(model_class(name)).parameters)
 
 
+def check_arguments(name: str, sizes: Iterable[str]) -> None:
+    """Raise ValueError, which suggests the nearest, for an unknown model or argument; ``d_model`` is `input_dim`."""
+    known = size_names(name)
+    for given in sizes:
+        if given not in known and given != "d_model":
+            raise ValueError(unknown_name(f"{name} argument", given, known))
+
+
 def create_model(name: str, **sizes: Any) -> LatentVectorModel:
     """Build a model with fresh weights.
 
@@ -55,14 +64,11 @@ def create_model(name: str, **sizes: Any) -> LatentVectorModel:
     Raises:
         ValueError: The name or an argument is unknown (the nearest one is suggested), or a size is not positive.
     """
-    known = size_names(name)
+    check_arguments(name, sizes)
     if "d_model" in sizes:
         d_model = sizes.pop("d_model")
         if sizes.setdefault("input_dim", d_model) != d_model:
             raise ValueError(
                 f"{name}: d_model = {d_model} and input_dim = {sizes['input_dim']} are the same size; give one"
             )
-    for given in sizes:
-        if given not in known:
-            raise ValueError(unknown_name(f"{name} argument", given, known))
     return _MODELS[name](**sizes)

@@ -91,10 +91,14 @@ def _dealt(windows: GivenWindows, recipe: Recipe, where: str) -> tuple[GivenWind
 def _training_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:
     if isinstance(source, GivenWindows):
         return source.part(np.arange(len(source)), recipe.min_coherence)
-    kind = AllPositions if recipe.objective == "all_positions" else Windows
-    return kind(
+    return kind_of_windows(recipe)(
         source, recipe.context_length, recipe.stride, recipe.min_length, recipe.min_coherence, recipe.cross_chains
     )
+
+
+def kind_of_windows(recipe: Recipe) -> type[Windows]:
+    """The windows that a chain store is trained on."""
+    return AllPositions if recipe.objective == "all_positions" else Windows
 
 
 def _validation_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:

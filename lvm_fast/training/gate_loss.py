@@ -89,14 +89,17 @@ class MixtureLoss(GateLoss):
         self._counts = torch.zeros_like(self._load)
 
     def begin(self) -> None:
+        """See `GateLoss.begin`."""
         self._counts.zero_()  # a step that failed has counted, too
 
     def domains_of(self, store: ChainStore, rows: Int64) -> Tensor | None:
+        """See `GateLoss.domains_of`."""
         if self._domains is None:
             return None
         return torch.from_numpy(self._domains[store.chain_of(rows)]).to(self._device)
 
     def of(self, positions: Tensor, domains: Tensor | None) -> Tensor:
+        """See `GateLoss.of`."""
         scores = self._model.take_gate_scores()  # (B, E), or (B, N, E) of a pass over every position
         scores = scores if scores.ndim == 2 else scores.flatten(0, 1)[positions]  # (P, E)
         with torch.no_grad():
@@ -105,15 +108,19 @@ class MixtureLoss(GateLoss):
         return loss if domains is None else loss + self._domain_weight * F.cross_entropy(scores, domains)
 
     def waiting(self) -> list[Tensor]:
+        """See `GateLoss.waiting`."""
         return [self._counts]
 
     def end(self) -> None:
+        """See `GateLoss.end`."""
         self._load = self._counts / self._counts.sum()
 
     def state(self) -> dict[str, Any]:
+        """See `GateLoss.state`."""
         return {"load": self._load}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """See `GateLoss.load_state`."""
         self._load = state["load"].to(self._device)
 
 

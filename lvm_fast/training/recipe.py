@@ -23,6 +23,7 @@ _POOL = Setting(
     "candidates of validation: the targets, the whole validation store, or a number",
     "'targets', 'store' or at least 1",
     lambda value: value in ("targets", "store") if isinstance(value, str) else value >= 1,
+    ("targets", "store"),
 )
 _PRECISION = one_of(
     "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
@@ -123,9 +124,18 @@ class Recipe:
         self.check()
 
     def check(self) -> None:
-        """Bring every value to its type. Raises ValueError naming the first key whose value does not fit."""
+        """Bring every value to its type.
+
+        Raises:
+            ValueError: A value does not fit; the message names its key. Or there is no such model, or size of one; the
+                message suggests the nearest. Whether the sizes fit each other is seen when the model is made.
+        """
         for name in setting_names():
             setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
+        if (self.model_type, self.model) != (Recipe.model_type, {}):  # the registry of the models imports torch
+            from ..models.registry import check_arguments
+
+            check_arguments(self.model_type, self.model)
         self._check_negatives()
         if self.domains is not None:
             check_domain_source(self.domains)

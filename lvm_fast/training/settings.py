@@ -8,13 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from ..suggest import nearest
+
 
 class Setting(NamedTuple):
-    """What a setting means, and what it must be: in words, and as a test."""
+    """What a setting means, and what it must be: in words, and as a test; and the texts that it may be."""
 
     meaning: str
     must_be: str = ""
     test: Callable[[Any], bool] = lambda _: True
+    choices: tuple[str, ...] = ()
 
 
 def positive(meaning: str) -> Setting:
@@ -39,7 +42,7 @@ def within(low: float, high: float, meaning: str) -> Setting:
 
 def one_of(meaning: str, *values: str) -> Setting:
     """One of these texts."""
-    return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values)
+    return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values, values)
 
 
 def cosine_range(meaning: str) -> Setting:
@@ -62,7 +65,9 @@ def checked(value: Any, about: Setting, kinds: tuple[Any, ...], called: str) -> 
     if not fits or (_is_number(value) and not math.isfinite(value)) or not about.test(value):
         words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
         expected = f"{words}, {about.must_be}".rstrip(", ")
-        raise ValueError(f"{called} = {value!r}; expected {expected}")
+        near = nearest(value, about.choices) if isinstance(value, str) else None
+        guess = f"; did you mean {near!r}?" if near else ""
+        raise ValueError(f"{called} = {value!r}; expected {expected}{guess}")
     return float(value) if float in kinds else value
 
 

@@ -53,7 +53,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
         (["fly"], "lvm-fast: error: unknown command 'fly'; there are: demo, "),
         (["train", "--epohcs", "2"], "lvm-fast train: error: unknown flag '--epohcs'; did you mean '--epochs'? There "),
         (["train", "--epohcs=2"], "unknown flag '--epohcs'; did you mean '--epochs'?"),
-        (["train", "--wings", "2"], "lvm-fast train: error: unknown flag '--wings'; there are: --help, --recipe, "),
+        (["train", "--xyzzy", "2"], "lvm-fast train: error: unknown flag '--xyzzy'; there are: --help, --recipe, "),
         (["train", "--learning-rate", "2"], "unknown flag '--learning-rate'; did you mean '--lr'? There are: "),
         (["train", "--accumulate", "2"], "unknown flag '--accumulate'; did you mean '--accumulation-steps'? "),
         (["info", "please", "-x"], "lvm-fast info: error: unexpected 'please' '-x'"),

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from lvm_fast.cli import main
 from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.evaluation.experts import Routed, route_windows
+from lvm_fast.evaluation.experts import Mixture, route_windows
+from lvm_fast.evaluation.words import experts_in_words
 from lvm_fast.models.recurrence import last_valid
 from lvm_fast.models.registry import create_model
 
@@ -87,7 +89,7 @@ def test_a_mixture_s_shares_sum_to_one_and_its_choices_to_two(store):
     torch.manual_seed(0)
     sizes = {"input_dim": 12, "hidden_dim": 8, "num_layers": 1, "num_experts": 6, "expert_dim": 4}
     model = create_model("specialist_gru", **sizes, domains=["law", "art", "sea", "war", "tax", "sky"])
-    assert isinstance(model, Routed)
+    assert isinstance(model, Mixture)
     model.train()
     report = evaluate(model, store, **QUICK)
     assert model.training
@@ -124,6 +126,30 @@ def test_the_table_names_its_pool_and_leaves_the_idle_blank(report):
     )
     assert short.rstrip(" |").endswith("+0.0 [+0.0, +0.0]")
     assert re.fullmatch(r"\| idle +\| +0\.0 \| +0\.0 \| +0 \|( +\|){5}", idle)
+
+
+def test_a_terminal_gets_a_short_table(report):
+    lines = experts_in_words(report).splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert f"pool of {report.pool}" in " ".join(lines)
+    head, _, short, _, idle = [line for line in lines if line.startswith("|")]
+    names = ["", "first", "at all", "queries", "Hit@5", "copy-last Hit@5", "model minus it"]
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == names
+    hits = 100 * report.hits["hit@5"]
+    said = rf"\| short \| +\d+\.\d \| +100\.0 \| +{report.queries} \| +{hits:.1f} \| +{hits:.1f} \| \+0\.0 (\S+ \S+) \|"
+    assert re.fullmatch(said, short)[1] == "[+0.0, +0.0]"
+    assert re.fullmatch(r"\| idle +\| +0\.0 \| +0\.0 \| +0 \|( +\|){3}", idle)
+
+
+def test_the_command_prints_the_table_of_a_mixture_only(store, tmp_path, capsys):
+    store.save(tmp_path / "chains.safetensors")
+    sizes = {"input_dim": 12, "hidden_dim": 8, "num_layers": 1}
+    create_model("specialist_gru", **sizes, num_experts=3, expert_dim=4).save_pretrained(tmp_path / "mixture")
+    create_model("gru", **sizes).save_pretrained(tmp_path / "gru")
+    for name, printed in {"mixture": True, "gru": False}.items():
+        words = ["--data", tmp_path / "chains.safetensors", "--split", "all", "--context-length", "10"]
+        assert main(["evaluate", str(tmp_path / name), *map(str, words), "--bootstrap", "5"]) == 0
+        assert ("| expert 2 |" in capsys.readouterr().out) == printed
 
 
 def test_json_keeps_the_experts(report, tmp_path):

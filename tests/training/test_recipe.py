@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from lvm_fast.cli import main
 from lvm_fast.cli import train as command
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.store import ChainStore
@@ -166,8 +169,11 @@ def test_a_yaml_that_is_not_there_is_a_file_error(tmp_path):
         ("val_fraction", 1, "float, above 0 and below 1"),
         ("min_coherence", 2.0, "float, from -1 to 1"),
         ("lr_floor", 1.5, "float, from 0 to 1"),
-        ("precision", "float16", "str, 'float32' or 'bfloat16'"),
-        ("objective", "all", "str, 'last_position' or 'all_positions'"),
+        ("precision", "half", "str, 'float32' or 'bfloat16'"),
+        ("precision", "float16", "str, 'float32' or 'bfloat16'; did you mean 'bfloat16'?"),
+        ("objective", "all", "str, 'last_position' or 'all_positions'; did you mean 'all_positions'?"),
+        ("infonce_batch", "efective", "str, 'micro' or 'effective' or 'bank'; did you mean 'effective'?"),
+        ("pool", "target", "int or str, 'targets', 'store' or at least 1; did you mean 'targets'?"),
         ("infonce_batch", 256, "str, 'micro' or 'effective' or 'bank'"),
         ("soft_negative_cosine_range", [0.8, 0.6], "two cosines from -1 to 1, the lower first"),
         ("soft_negative_cosine_range", [0.6], "two cosines from -1 to 1, the lower first"),
@@ -315,6 +321,64 @@ def test_a_resumed_run_keeps_its_own_recipe_but_for_the_flags(tmp_path, capsys):
     flags = ["--recipe", str(tmp_path / "other.yaml"), "--output-dir", str(tmp_path), "--resume"]
     assert printed(capsys, *flags)["lr"] == 0.25
     assert printed(capsys, "--output-dir", str(tmp_path / "new"), "--resume")["lr"] == Recipe().lr
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_type": "memory_gur"}, "unknown model 'memory_gur'; did you mean 'memory_gru'? There are: "),
+        ({"model": {"hiden_dim": 4}}, "unknown memory_gru argument 'hiden_dim'; did you mean 'hidden_dim'? There are"),
+        ({"model_type": "amn", "model": {"d_model": 8, "num_layers": 2}}, "unknown amn argument 'num_layers'"),
+    ],
+)
+def test_a_model_or_a_size_that_is_none_is_told_with_the_recipe(settings, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        Recipe(**settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model-type", "x"], "unknown model 'x'; there are: memory_gru, "),
+        (["--model", "hiden_dim=4"], "unknown memory_gru argument 'hiden_dim'; did you mean 'hidden_dim'?"),
+        (["--model", "hidden_dim=0"], "memory_gru: hidden_dim = 0; expected an integer of at least 1"),
+        (["--model-type", "transformer", "--context-length", "101"], "a context of 101 vectors; expected at most 100"),
+        (["--domains", "clusters"], "model_type = 'memory_gru'; expected a mixture of experts"),
+        (["--infonce-batch", "efective"], "--infonce-batch = 'efective'; expected str, 'micro' or 'effective' or"),
+    ],
+)
+def test_what_cannot_train_is_not_printed(capsys, words, message):
+    assert main(["train", "--print-config", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+
+
+@pytest.mark.parametrize(("objective", "stride"), [("last_position", 30), ("all_positions", 60)])
+def test_strides_that_follow_from_the_context_are_told_and_stay_open(capsys, objective, stride):
+    main(["train", "--print-config", "--objective", objective, "--context-length", "60"])
+    text = capsys.readouterr().out
+    assert f"\nstride: null  # {stride}\nval_stride: null  # 30\n" in text
+    assert yaml.safe_load(text)["stride"] is None
+    main(["train", "--print-config", "--stride", "7", "--val-stride", "8"])
+    assert "\nstride: 7\nval_stride: 8\n" in capsys.readouterr().out
+
+
+def test_a_sequence_file_s_own_length_is_printed(tmp_path, capsys):
+    np.savez(
+        tmp_path / "w.npz", context_sequences=np.ones((3, 12, 4), np.float32), target_vectors=np.ones((3, 4), "f4")
+    )
+    config = printed(capsys, "--data", str(tmp_path / "w.npz"))
+    assert (config["context_length"], config["stride"]) == (12, None)
+    with pytest.raises(ValueError, match="stride = 3 does nothing"):
+        printed(capsys, "--data", str(tmp_path / "w.npz"), "--stride", "3")
+
+
+def test_a_recipe_of_the_usual_model_needs_no_torch():
+    script = (
+        "import sys; from lvm_fast.training.recipe import Recipe; Recipe(epochs=3); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_size_without_a_value_is_a_usage_error(capsys):

@@ -105,6 +105,12 @@ def test_the_commands_train_and_evaluate(sequences, tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "run"), *every]) == 0
     report = json.loads((tmp_path / "all" / "report-pool-store.json").read_text())
     assert (report["queries"], report["pool"]) == (92, 559)
+    capsys.readouterr()
+    compare = ["compare", str(tmp_path / "run"), "--bootstrap", "20", "--output-dir", str(tmp_path / "compared")]
+    assert main([*compare, "--allow-leaks"]) == 0
+    leaking, seen = capsys.readouterr().err.splitlines()
+    assert re.match(rf"lvm-fast: warning: compare: \d+ of 9 {WARNING}", leaking)
+    assert re.match(r"lvm-fast: warning: compare: run: its training \(data .*\) saw \d+\.\d% of the chunks", seen)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class AroundPredictions(OwnNegatives):
         self._bank = VectorBank(self.store.vectors, normalize=True)
 
     def start_epoch(self, learner: Learner, windows: Windows, epoch: int) -> bool:
+        """See `OwnNegatives.start_epoch`."""
         if (epoch - 1) % self.recipe.negatives_refresh:
             return False
         found = {kind.name: np.zeros_like(self.no_ids()) for kind in self.kinds}  # ids + 1, so that processes can add
@@ -63,7 +64,9 @@ class AroundPredictions(OwnNegatives):
         return first_ids(ids, (ids >= 0) & (np.einsum("pd,pmd->pm", right, found) < ALIKE), limit)
 
     def state(self) -> dict[str, Any]:
+        """See `OwnNegatives.state`."""
         return {name: torch.from_numpy(table) for name, table in self.tables.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """See `OwnNegatives.load_state`."""
         self.tables = {name: state[name].numpy() for name in self.tables}

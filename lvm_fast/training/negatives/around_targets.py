@@ -30,6 +30,7 @@ class AroundTargets(OwnNegatives):
                 raise ValueError(f"train: {kind.name}_negative_cosine_range begins at {kind.low}; expected {expected}")
 
     def prepare(self, folder: Path, processes: Processes) -> None:
+        """See `OwnNegatives.prepare`."""
         for kind in self.kinds:
             path = folder / f"{kind.name}_negatives.safetensors"
             processes.on_first(self._mine, path, kind)

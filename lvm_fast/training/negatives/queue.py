@@ -29,7 +29,9 @@ class Queue:
         self._rows = np.concatenate([self._rows, targets])[-self._size :]
 
     def state(self) -> Tensor:
+        """The rows that it holds, for a checkpoint."""
         return torch.from_numpy(self._rows)
 
     def load_state(self, state: Tensor) -> None:
+        """Go on from a checkpoint."""
         self._rows = state.numpy()

@@ -23,7 +23,9 @@ class Sample:
         self._steps += 1
 
     def state(self) -> int:
+        """How many draws were made, for a checkpoint."""
         return self._steps
 
     def load_state(self, state: int) -> None:
+        """Go on from a checkpoint."""
         self._steps = state

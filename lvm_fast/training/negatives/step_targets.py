@@ -34,20 +34,25 @@ class StepTargets(SharedCandidates):
         self._more = {name: load_class(MORE[name])(size, recipe.seed) for name, size in sizes.items() if size}
 
     def begin(self, store: ChainStore, targets: Int64) -> None:
+        """See `SharedCandidates.begin`."""
         more = [source.rows(len(store.vectors)) for source in self._more.values()]
         rows = np.unique(np.concatenate([targets, *more]))
         self._vectors = l2_normalize(torch.from_numpy(store.vectors[rows]).to(self._device))
 
     def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SharedCandidates.of`."""
         return self._vectors, near_copies(wanted, self._vectors, ALIKE)
 
     def end(self, targets: Int64) -> None:
+        """See `SharedCandidates.end`."""
         for source in self._more.values():
             source.end(targets)
 
     def state(self) -> dict[str, Any]:
+        """See `SharedCandidates.state`."""
         return {name: source.state() for name, source in self._more.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """See `SharedCandidates.load_state`."""
         for name, source in self._more.items():
             source.load_state(state[name])

@@ -28,6 +28,7 @@ class WholeBank(SharedCandidates):
         self._store: ChainStore | None = None
 
     def begin(self, store: ChainStore, targets: Int64) -> None:
+        """See `SharedCandidates.begin`."""
         if store is not self._store:
             self._store = store
             self._bank = VectorBank(store.vectors, normalize=True)
@@ -37,6 +38,7 @@ class WholeBank(SharedCandidates):
         self._look_up(store, np.array([row for row in targets.tolist() if row not in self._copies], np.int64))
 
     def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SharedCandidates.of`."""
         copies = [self._copies[row] for row in targets.tolist()]
         rows = np.repeat(np.arange(len(copies)), [len(ids) for ids in copies])
         return self._vectors, torch.from_numpy(np.stack([rows, np.concatenate(copies)])).to(self._device)
