@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from ..files import atomic_path
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for
+from .compression import LEAST_COSINES
 from .options import Options
 from .questions import answers_of_model, questions_for, sample_rows
 
@@ -24,9 +25,6 @@ FILE = "expected.safetensors"
 _MARK = {"lvm_fast": "expectations"}
 _LONGEST = 4096  # vectors; what a longer context is to give is not worth its room
 _FLEXIBLE = 100  # vectors for a function that takes any number
-# the least cosine of a device's next vector with the model's, by compression; interpreted, a trained model reached
-# 0.999999, 0.99998, 0.9997 and 0.995, to which a device adds the half precision of its own sums
-_COSINES = {None: 0.999, "int8": 0.999, "palette6": 0.998, "palette4": 0.97}
 
 Arrays = dict[str, NDArray[Any]]
 Shape = tuple[int | None, ...]
@@ -55,7 +53,7 @@ def saved_expectations(
     tensors, metadata = _others(path, package.stem)
     tensors |= {f"{package.stem}/{name}": array for name, array in _expected(inputs, model, options)}
     about = {"model_type": model.model_type, "precision": options.precision, "compress": options.compress}
-    metadata[package.stem] = json.dumps({**about, "min_cosine": _COSINES[options.compress]})
+    metadata[package.stem] = json.dumps({**about, "min_cosine": LEAST_COSINES[options.compress]})
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
         yield

@@ -9,12 +9,12 @@ import torch
 
 from .. import __version__
 from .arms import Exportable, facts_of
+from .facts import KEY
 from .options import Options
 from .retrieval import digest
 from .toolkit import ct
 
 LICENSE = "Apache-2.0"
-KEY = "lvm_fast."  # prefix of our user-defined metadata
 
 _DESCRIPTIONS = {
     "context": "The last {1} text-chunk embeddings, oldest first; unit vectors, no physical unit.",
@@ -36,13 +36,14 @@ def describe_package(spec: Any, model: Exportable, options: Options, author: str
         "predicts the embedding of the next chunk."
     )
     about.author, about.license, about.versionString = author, LICENSE, __version__
-    about.userDefined.update(_user_metadata(model, options))
+    functions = [function.name for function in spec.description.functions] or ["main"]
+    about.userDefined.update(_user_metadata(model, options, functions))
     for function in spec.description.functions or [spec.description]:
         for feature in (*function.input, *function.output, *function.state):
             feature.shortDescription = _describe_feature(feature)
 
 
-def _user_metadata(model: Exportable, options: Options) -> dict[str, str]:
+def _user_metadata(model: Exportable, options: Options, functions: list[str]) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     known = facts_of(model)
     ours = {
@@ -50,6 +51,7 @@ def _user_metadata(model: Exportable, options: Options) -> dict[str, str]:
         "config": json.dumps(known["config"]),
         "recipe_sha256": known["recipe_sha256"],
         "parameters": str(parameters),
+        "functions": json.dumps(functions),
         "contexts": json.dumps(options.contexts),
         "flexible": json.dumps(options.flexible),
         "precision": options.precision,

@@ -208,6 +208,24 @@ def test_unknown_variants_of_operations_are_refused(tmp_path: Path, body: Body, 
     ("body", "message"),
     [
         (
+            lambda x: mb.slice_by_index(x=x, begin=[0, 0], end=[3, 8], stride=[2, 1]),
+            "operation 'slice_by_index': got an unexpected keyword argument 'stride'; expected it as lvm_fast writes",
+        ),
+        (
+            lambda x: mb.layer_norm(x=x, axes=[-1], gamma=GAMMA.numpy()),
+            "operation 'layer_norm': missing a required argument: 'beta'",
+        ),
+    ],
+)
+def test_unknown_and_missing_parameters_are_named(tmp_path: Path, body: Body, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        saved_program(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
             lambda x: mb.constexpr_blockwise_shift_scale(
                 data=CODES.numpy(), scale=SCALES.numpy(), offset=np.ones((8, 1), np.int8)
             ),
