@@ -59,6 +59,7 @@ OPERATIONS: dict[str, tuple[Body, Callable[[Tensor], Any]]] = {
     "mul": (lambda x: mb.mul(x=x, y=GAMMA.numpy()), lambda x: x * GAMMA),
     "real_div": (lambda x: mb.real_div(x=x, y=GAMMA.numpy()), lambda x: x / GAMMA),
     "maximum": (lambda x: mb.maximum(x=x, y=np.float32(0.1)), lambda x: x.clamp(min=0.1)),
+    "minimum": (lambda x: mb.minimum(x=x, y=np.float32(0.1)), lambda x: x.clamp(max=0.1)),
     "linear": (lambda x: mb.linear(x=x, weight=WEIGHT.numpy(), bias=BIAS.numpy()), lambda x: F.linear(x, WEIGHT, BIAS)),
     "matmul": (lambda x: mb.matmul(x=x, y=WEIGHT.T.numpy()), lambda x: x @ WEIGHT.T),
     "matmul transposed": (lambda x: mb.matmul(x=x, y=WEIGHT.numpy(), transpose_y=True), lambda x: x @ WEIGHT.T),

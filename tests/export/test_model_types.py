@@ -119,10 +119,22 @@ def test_contexts_longer_than_the_positions_are_refused(tmp_path: Path, options:
 def test_a_transformer_stream_past_its_positions_is_not_a_number(tmp_path: Path) -> None:
     model = model_of("transformer", max_positions=3)
     saved = SavedProgram(exported(model, tmp_path, contexts=(), flexible=None))
+    (function,) = saved.spec.description.functions
+    assert all("has room for 3 vectors: after more, all outputs are NaN" in f.shortDescription for f in function.state)
     state = saved.new_state("step")
     vector = lf.l2_normalize(np.ones((1, 16), np.float32))
     finite = [np.isfinite(saved.run("step", {"vector": vector}, state)["next_vector"]).all() for _ in range(4)]
     assert finite == [True, True, True, False]
+
+
+def test_chunks_longer_than_float16_counts_are_refused(tmp_path: Path) -> None:
+    model = model_of("hierarchical_gru", chunk_size=2049)
+    exported(model, tmp_path, contexts=(5,), flexible=None, streaming=False)
+    for options in ({"streaming": True}, {"streaming": False, "flexible": 30}):
+        with pytest.raises(
+            ValueError, match="chunk_size = 2049; expected at most 2,048 for a stream or contexts of any"
+        ):
+            exported(model, tmp_path, **{"contexts": (5,), "flexible": None, **options})
 
 
 def untrained(name: str) -> LatentVectorModel:
