@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prepare_for_training()
     asked = recipe(args.output_dir, args.epochs, args.device, args.resume)
-    return 0 if walk(asked, contexts=(100, 500, 1000)) else 1
+    from ..export.defaults import CONTEXTS
+
+    return 0 if walk(asked, CONTEXTS) else 1
 
 
 def recipe(output_dir: Path, epochs: int, device: str, resume: bool = False) -> Recipe:

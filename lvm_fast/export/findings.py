@@ -47,15 +47,15 @@ class FunctionCheck:
         return agrees and math.isfinite(self.max_abs_error) and not self.wrong_weights
 
     def to_text(self) -> str:
-        """A line, and one for each of the first wrong weights."""
+        """Two lines, and one for each of the first wrong weights."""
         compared = f"max error {self.program_error:.1e} (tolerance {self.tolerance:.0e})"
         if self.program_error != self.max_abs_error:
             compared += f" as a program, {self.max_abs_error:.1e} with its compressed weights"
-        found = (
-            f"{compared}, min cosine {self.min_cosine:.6f} (at least {self.least_cosine}), "
+        more = (
+            f"min cosine {self.min_cosine:.6f} (at least {self.least_cosine}), "
             f"Hit@5 agrees {self.hit5_agreement:.0%} (pool {self.pool:,}), {self.predictions} predictions"
         )
-        return _lines(self, found)
+        return _lines(self, compared, more)
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class RetrievalCheck:
         return self.max_abs_error <= self.tolerance and not self.wrong_weights
 
     def to_text(self) -> str:
-        """A line, and one if the rows are wrong."""
-        found = (
-            f"max error {self.max_abs_error:.1e} (tolerance {self.tolerance:.0e}), top-{self.k} of "
-            f"{self.candidates:,} agrees {self.agreement:.0%}, {self.queries} queries; rows compared with "
-            f"{'the bank' if self.bank_compared else 'their digest only: no bank was given'}"
+        """Two lines, and one if the rows are wrong."""
+        compared = f"max error {self.max_abs_error:.1e} (tolerance {self.tolerance:.0e})"
+        more = (
+            f"top-{self.k} of {self.candidates:,} agrees {self.agreement:.0%}, {self.queries} queries; "
+            f"rows compared with {'the bank' if self.bank_compared else 'their digest only: no bank was given'}"
         )
-        return _lines(self, found)
+        return _lines(self, compared, more)
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ class Verification:
         }
 
     def to_text(self) -> str:
-        """A line a function, and a line for each of its first wrong weights."""
+        """Two lines a function, and one for each of its first wrong weights."""
         return "\n".join(check.to_text() for check in self.functions)
 
 
-def _lines(check: FunctionCheck | RetrievalCheck, found: str) -> str:
+def _lines(check: FunctionCheck | RetrievalCheck, compared: str, more: str) -> str:
     verdict = "equal" if check.passed else "DIFFERENT"
     wrong = list(check.wrong_weights[:_NAMED])
     if len(check.wrong_weights) > _NAMED:
         wrong.append(f"and {len(check.wrong_weights) - _NAMED} more")
-    return "\n".join([f"{check.name:<14} {verdict:<10} {found}", *(f"    {line}" for line in wrong)])
+    return "\n    ".join([f"{check.name:<14} {verdict:<10} {compared}", more, *wrong])

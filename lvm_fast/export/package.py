@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import atomic_folder
+from .options import SUFFIX
 from .toolkit import Function, Program, Var, ct, is_symbolic, lower_program, raise_program, types
 
-SUFFIX = ".mlpackage"
 _MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 
 

@@ -121,6 +121,15 @@ def test_a_package_that_is_not_the_model_ends_with_1(
     assert "NOT the model: float16 failed verification" in capsys.readouterr().out
 
 
+def test_a_store_of_another_width_is_refused_before_anything_is_exported(
+    model: LatentVectorModel, store: ChainStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvm_fast.export.coreml.write_program", lambda *arguments: pytest.fail("exported"))
+    for given in (store, lf.Windows(store, 8)):
+        with pytest.raises(ValueError, match="the store has 64 dimensions; expected 16, as the model reads"):
+            compare_precisions(model, given, context_length=8, **SIZES)
+
+
 def test_output_and_compare_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["export", str(tmp_path), "--compare", "--output", "m.mlpackage"])

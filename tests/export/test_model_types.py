@@ -110,6 +110,15 @@ def test_what_does_not_stream_says_why(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_default_contexts_are_those_that_the_model_reads(tmp_path: Path) -> None:
+    for positions, functions in ((600, ["predict_100", "predict_500", "step"]), (30, ["predict_30", "step"])):
+        model = model_of("transformer", max_positions=positions)
+        saved = SavedProgram(lf.export_coreml(model, tmp_path / "m.mlpackage", overwrite=True))
+        assert saved.functions == functions
+    old = lf.export_coreml(model_of("lstm"), tmp_path / "old.mlpackage", streaming=False, target="ios16")
+    assert SavedProgram(old).input_shapes("main") == {"context": (1, 100, 16)}
+
+
 @pytest.mark.parametrize("options", [{"contexts": (30, 31)}, {"contexts": (3,), "flexible": 31}])
 def test_contexts_longer_than_the_positions_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a context of 31 vectors; expected at most 30, the model's positions"):

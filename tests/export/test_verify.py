@@ -260,7 +260,7 @@ def test_not_a_number_is_no_agreement() -> None:
 def test_long_lists_of_wrong_weights_are_cut_in_text_only() -> None:
     wrong = tuple(f"weight_{index} is missing" for index in range(13))
     check = FunctionCheck("predict_3", 1, 0.001, 1.0, 0.99, 1.0, 1, 0.001, 1.0, wrong)
-    _, *named, last = check.to_text().splitlines()
+    _, _, *named, last = check.to_text().splitlines()
     assert [line.strip() for line in named] == list(wrong[:10])
     assert last.strip() == "and 3 more"
     assert check.wrong_weights == wrong
