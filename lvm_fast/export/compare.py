@@ -120,7 +120,7 @@ def compare_precisions(
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     from .coreml import write_program
-    from .options import Options, check_weights
+    from .options import SUFFIX, Options, check_weights
     from .verify import verify_coreml
 
     dim = store.store.dim if isinstance(store, Windows) else store.dim
@@ -137,7 +137,7 @@ def compare_precisions(
         for name, (precision, compress) in VARIANTS.items():
             asked = Options(tuple(contexts), streaming, precision, compress, "ios18", None)
             asked.check()
-            package, started = Path(folder, f"{name}.mlpackage"), time.monotonic()
+            package, started = Path(folder, f"{name}{SUFFIX}"), time.monotonic()
             program = write_program(model, package, asked)
             seconds = time.monotonic() - started
             measured[name] = (size_of(package), seconds, verify_coreml(package, model, contexts=1))
