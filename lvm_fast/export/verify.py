@@ -40,8 +40,8 @@ def verify_coreml(
     Every function runs, in a numpy interpreter of the saved program, on real contexts; its outputs are compared with
     the model's in torch. Every stored weight is compared too, since a tolerance on outputs could hide a single wrong
     one: bit for bit, or, where it is compressed, by the rounding that its bits allow. A program with compressed
-    weights runs twice: as it is, and, on one context of each length, with the model's own weights in their place, which
-    is held to the tolerance.
+    weights runs twice: as it is, which is held to the least cosine that its compression may cost, and, on one context
+    of each length, with the model's own weights in their place, which is held to the tolerance.
 
     Args:
         path: The ``.mlpackage``.
@@ -56,8 +56,8 @@ def verify_coreml(
 
     Raises:
         FileNotFoundError: There is no package at `path`.
-        ValueError: It is not a package that lvm_fast exported, it holds another type or width of model, or an
-            operation that the interpreter does not know; or the bank does not fit.
+        ValueError: It is not a package that lvm_fast exported, or no longer as it was; it holds another type or width
+            of model, or an operation that the interpreter does not know; or the bank does not fit.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     from .mil_interpreter import SavedProgram
