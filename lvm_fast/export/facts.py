@@ -87,9 +87,10 @@ def _fact(
 ) -> Any:
     try:
         value = read(said[name])
+        makes_sense = fits(value)
     except (KeyError, ValueError):
-        value = None
-    if name not in said or not fits(value):
+        makes_sense = False
+    if not makes_sense:
         found = f"{said[name]:.60}" if name in said else "missing"
         raise ValueError(f"{KEY}{name} is {found}; expected {expected}")
     return value

@@ -61,6 +61,7 @@ def test_packages_of_others_are_refused_before_their_operations_are_read(
         ("config", '{"hidden_dim": 12}', r'config is {"hidden_dim": 12}; expected JSON with input_dim'),
         ("config", "{", "config is {; expected JSON with input_dim"),
         ("flexible", '"many"', 'flexible is "many"; expected null or a number'),
+        ("flexible", "many", "flexible is many; expected null or a number"),
         ("functions", None, "functions is missing; expected a JSON list of names"),
         ("functions", "[]", r"functions is \[\]; expected a JSON list of names"),
         ("bank", "[1]", r"bank is \[1\]; expected JSON with dtype, topk and sha256"),

@@ -56,7 +56,7 @@ def test_parts_lose_almost_nothing_of_float32(tmp_path: Path, rng: np.random.Gen
 
 def stirred(name: str, **sizes: Any) -> LatentVectorModel:
     torch.manual_seed(0)
-    model = lf.create_model(name, input_dim=8, hidden_dim=4, **sizes)
+    model = lf.create_model(name, input_dim=8, **sizes)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -71,7 +71,7 @@ def drifting(steps: int, shift: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def test_a_champions_stream_is_the_model_after_thousands_of_vectors(tmp_path: Path) -> None:
-    model = stirred("champion", taps=1, decays=(0.99, 1.0))
+    model = stirred("champion", hidden_dim=4, taps=1, decays=(0.99, 1.0))
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(), precision="float32")
     saved, rows = SavedProgram(package), drifting(4500, 2500)
     state = saved.new_state("step")
@@ -81,7 +81,7 @@ def test_a_champions_stream_is_the_model_after_thousands_of_vectors(tmp_path: Pa
 
 
 def test_a_transformers_stream_is_the_model_at_all_its_positions_and_not_a_number_past_them(tmp_path: Path) -> None:
-    model = stirred("transformer", num_layers=1, num_heads=2, feedforward_dim=4, max_positions=2060)
+    model = stirred("transformer", hidden_dim=2, num_layers=1, num_heads=1, feedforward_dim=4, max_positions=2060)
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(), precision="float32")
     saved, rows = SavedProgram(package), drifting(2062, 100)
     state = saved.new_state("step")
