@@ -27,7 +27,7 @@ struct Check {
         for function in expectations.functions(of: name) {
             let model = try LatentVectorModel(compiled: compiled, function: function == "main" ? nil : function)
             let parts = Parts(expectations: expectations, prefix: "\(name)/\(function)")
-            findings.append(try finding(model, function: function, parts: parts, limits: limits))
+            try findings.append(finding(model, function: function, parts: parts, limits: limits))
         }
         for finding in findings {
             print("\(finding.function): \(finding.words)\(finding.passed ? "" : "  WRONG")")
