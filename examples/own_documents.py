@@ -24,7 +24,7 @@ import numpy as np
 import lvm_fast as lf
 from lvm_fast.data.documents import Document, read_documents
 from lvm_fast.data.encode import Encoder, encode_context, encode_documents
-from lvm_fast.data.search import ChunkTexts
+from lvm_fast.data.search import ChunkTexts, rows_alike
 from lvm_fast.data.sentence_encoder import SentenceEncoder
 from lvm_fast.evaluation.words import summary
 
@@ -55,11 +55,15 @@ def encoder_called(name: str) -> Encoder:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
+    if args.output_dir.exists() and any(args.output_dir.iterdir()):
+        raise SystemExit(f"{args.output_dir} is not empty; expected a new folder")
+    documents = read_documents(args.documents)
+    if len(documents) < 2:
+        raise SystemExit(f"{len(documents)} document; expected at least 2, one of them to hold out")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     encoder = encoder_called(args.encoder)
 
     print("1. Encode: every document becomes a chain of vectors, one a chunk of about 20 tokens")
-    documents = read_documents(args.documents)
     place = args.output_dir / "chunks.safetensors"
     store = encode_documents(documents, encoder, place, chunk_tokens=CHUNK_TOKENS)
     print(f"   {len(store)} documents, {len(store.vectors):,} chunks of {store.dim} numbers: {place}")
@@ -134,7 +138,8 @@ def show_prediction(
     half = max(1, int(store.lengths[chain]) // 2)
     chunks = tuple(texts.text(store, chain, position) for position in range(half + 1))
     context, _ = encode_context(Document(document.id, chunks=chunks[:half]), encoder, context_length)
-    (found,) = lf.search(store, model.predict(context[None]), 3, texts=texts)
+    already_read = rows_alike(store, context)  # what was said does not come next
+    (found,) = lf.search(store, model.predict(context[None]), 3, texts=texts, leave_out=already_read)
     print(f"   {document.id} goes on: {chunks[half]!r}")
     for hit in found:
         print(f"   predicted, {hit.score:.3f}: {hit.text!r} ({hit.chain}, chunk {hit.position})")

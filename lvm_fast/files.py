@@ -42,6 +42,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     _new_file_beside(path, Path(os.path.realpath(path))).unlink()
 
 
+def check_folder_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the OSError of `atomic_folder` now, where no folder can be made beside `path`; nothing is left."""
+    temporary = _name_beside(Path(os.path.realpath(path)))
+    with _naming_target(path):
+        temporary.mkdir()
+    temporary.rmdir()
+
+
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically. Raises OSError as `atomic_path` does."""
     with atomic_path(path) as temporary:

@@ -17,8 +17,9 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
 
 def nearest(name: str, names: Sequence[str]) -> str | None:
     """The name spelled most alike; else one that abbreviates it (`lr`, learning_rate), or that it begins."""
-    alike = get_close_matches(name, names, n=1)
     bare = name.lower().strip("-")
+    spelled = {known.strip("-"): known for known in names}
+    alike = [spelled[near] for near in get_close_matches(name.strip("-"), spelled, n=1)]
     initials = "".join(word[:1] for word in re.split("[-_]", bare))
     short = [known for known in names if known.strip("-") == initials]
     longer = [known for known in names if len(bare) > 2 and known.strip("-").startswith(bare)]

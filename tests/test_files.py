@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from lvm_fast.files import atomic_folder, atomic_path, atomic_write_text, check_writable, made_folder
+from lvm_fast.files import (
+    atomic_folder,
+    atomic_path,
+    atomic_write_text,
+    check_folder_writable,
+    check_writable,
+    made_folder,
+)
 
 
 @contextmanager
@@ -84,6 +91,17 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(PermissionError, match="cannot save") as caught:
         atomic_write_text(tmp_path / "a.txt", "text")
     assert caught.value.filename == str(tmp_path / "a.txt")
+
+
+def test_a_folder_where_none_can_be_made_is_named_beforehand(tmp_path: Path) -> None:
+    check_folder_writable(tmp_path / "a.folder")
+    (tmp_path / "a.folder").mkdir()
+    check_folder_writable(tmp_path / "a.folder")  # to be replaced
+    assert names_in(tmp_path) == {"a.folder"}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="cannot save") as caught:
+        check_folder_writable(tmp_path / "file" / "a.folder")
+    assert caught.value.filename == str(tmp_path / "file" / "a.folder")
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prepare_for_training()
     asked = recipe(args.output_dir, args.epochs, args.device, args.resume)
-    return 0 if walk(asked, contexts=(100, 500, 1000)) else 1
+    from ..export.defaults import CONTEXTS
+
+    return 0 if walk(asked, CONTEXTS) else 1
 
 
 def recipe(output_dir: Path, epochs: int, device: str, resume: bool = False) -> Recipe:
@@ -68,6 +70,7 @@ def walk(recipe: Recipe, contexts: tuple[int, ...]) -> bool:
     from ..evaluation.evaluate import evaluate
     from ..evaluation.words import summary
     from ..export.coreml import export_coreml  # first of all: a missing extra should not cost a training
+    from ..export.options import SUFFIX
     from ..export.toolkit import ct
     from ..export.verify import verify_coreml
     from ..models.registry import create_model
@@ -87,7 +90,7 @@ def walk(recipe: Recipe, contexts: tuple[int, ...]) -> bool:
         data_name="the bundled sample",
     )
     written = report.save(result.output_dir, result.history)
-    place = result.output_dir / f"{recipe.model_type}.mlpackage"
+    place = result.output_dir / f"{recipe.model_type}{SUFFIX}"
     package = export_coreml(result.model, place, contexts, overwrite=True)
     verification = verify_coreml(package, result.model, contexts=1)
     print(f"\n{summary(report)}\n")

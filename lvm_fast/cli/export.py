@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import scoring
 
+if TYPE_CHECKING:
+    from ..training.runs import Run
+
 HELP = "write a trained model as a Core ML package (.mlpackage)"
+
+_OF_PACKAGE = ("precision", "compress", "flexible", "bank", "target", "author", "overwrite")  # options of one package
+_OF_BANK = ("bank_dtype", "topk")
+_OF_COMPARE = ("data", "split", "pool", "context_length", "stride", "val_fraction", "seed", "bootstrap")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--contexts",
-        type=int,
         nargs="*",
         metavar="N",
-        help="context lengths, a predict_N function each (default: 100 500 1000; of a router, its limits)",
+        help="context lengths, a predict_N function each (default: those of 100 500 1000 that fit the model and the "
+        "target; of a router, its limits)",
     )
-    parser.add_argument("--no-streaming", action="store_true", help="leave out the step function")
+    parser.add_argument(
+        "--streaming",
+        action=argparse.BooleanOptionalAction,
+        help="add or leave out the step function (default: add it where the model and the target have it)",
+    )
     parser.add_argument("--precision", default="float16", help="float16 (default) or float32")
     parser.add_argument(
         "--compress",
@@ -47,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", default="ios18", help="ios18 (default), ios17 or ios16; or macos15, macos14, macos13"
     )
+    parser.add_argument("--author", help="for the metadata (default: The lvm_fast developers)")
     parser.add_argument("--overwrite", action="store_true", help="replace the package if it exists")
     scoring.add_query_arguments(parser.add_argument_group("what --compare asks"), "the run's")
 
@@ -54,40 +66,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .warn import plain_warnings
 
+    _check_used(args)
     with plain_warnings():
         return _compare(args) if args.compare else _export(args)
 
 
 def _export(args: argparse.Namespace) -> int:
     from ..data.source import open_source
-    from ..export.coreml import export_coreml
+    from ..export.coreml import AUTHOR, export_coreml
     from ..export.toolkit import ct
     from ..files import size_of
-    from ..inference.router_folder import load_predictor
+    from ..training.runs import open_run
 
+    opened = open_run(args.model, "export")
+    functions, left_out = _functions(args, opened)
     package = export_coreml(
-        load_predictor(args.model),
+        opened.model,
         args.output,
-        **_contexts(args),
-        streaming=not args.no_streaming,
+        **functions,
         precision=args.precision,
         compress=args.compress,
         target=args.target,
         overwrite=args.overwrite,
+        author=args.author or AUTHOR,
         flexible=args.flexible,
         bank=None if args.bank is None else open_source(args.bank, "export: bank"),
         bank_dtype=args.bank_dtype,
         topk=args.topk,
     )
-    functions = [function.name for function in ct.utils.load_spec(str(package)).description.functions] or ["main"]
+    names = [function.name for function in ct.utils.load_spec(str(package)).description.functions] or ["main"]
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
-    print(f"{package}: {', '.join(functions)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
+    print(f"{package}: {', '.join(names)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
+    print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
     return 0
 
 
-def _contexts(args: argparse.Namespace) -> dict[str, Any]:
-    """The contexts that were given, if any."""
-    return {} if args.contexts is None else {"contexts": args.contexts}
+def _check_used(args: argparse.Namespace) -> None:
+    """Raise ValueError for the first option that was given, but would not be used."""
+    unused = dict.fromkeys(_OF_COMPARE, "with --compare only")
+    if args.compare:
+        unused = dict.fromkeys((*_OF_PACKAGE, *_OF_BANK), "without --compare only, which packs every precision")
+    elif args.bank is None:
+        unused |= dict.fromkeys(_OF_BANK, "with --bank only")
+    for name, when in unused.items():
+        if getattr(args, name) != args.parser.get_default(name):
+            raise ValueError(f"export: --{name.replace('_', '-')} is used {when}")
+
+
+def _functions(args: argparse.Namespace, opened: Run) -> tuple[dict[str, Any], list[str]]:
+    """The contexts and the streaming that were asked for, else what fits; and what does not fit, and why."""
+    from ..export.defaults import fitting_contexts, fitting_streaming
+
+    streaming, no_step = args.streaming, None
+    if streaming is None:
+        streaming, no_step = fitting_streaming(opened.model, args.target)
+    if args.contexts is not None:
+        return {"contexts": _numbers(args.contexts), "streaming": streaming}, [no_step] if no_step else []
+    taken = streaming or args.flexible is not None or args.bank is not None
+    trained = opened.recipe.context_length if opened.recipe else None
+    contexts, too_long = fitting_contexts(opened.model, args.target, taken, trained)
+    return {"contexts": contexts, "streaming": streaming}, [note for note in (too_long, no_step) if note]
+
+
+def _numbers(words: list[str]) -> list[int]:
+    for word in words:
+        if not word.isdecimal():
+            raise ValueError(f"export: --contexts has {word!r}; expected whole numbers, such as 100 500")
+    return [int(word) for word in words]
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -100,14 +145,14 @@ def _compare(args: argparse.Namespace) -> int:
     opened = open_run(args.model, "export")
     if isinstance(opened.model, Router):
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
+    functions, left_out = _functions(args, opened)
     recipe = scoring.scoring_recipe(args, opened, "export")
     scored, others = scoring.scored_chains(recipe, args.split, "export")
     comparison = compare_precisions(
         opened.model,
         scored,
         recipe.context_length,
-        **_contexts(args),
-        streaming=not args.no_streaming,
+        **functions,
         pool=args.pool,
         stride=recipe.val_stride,
         seed=recipe.seed,
@@ -118,4 +163,5 @@ def _compare(args: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
     )
     print(comparison.to_text())
+    print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
     return 0 if all(row.verified for row in comparison.rows) else 1

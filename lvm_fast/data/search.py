@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..scoring import VectorBank
 from .documents import read_documents
 from .encode import chunks_path
 from .store import ChainStore
+
+_FEW = 8  # copies of a chunk that are asked for at first
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,12 @@ class ChunkTexts:
 
 
 def search(
-    store: ChainStore, queries: Any, k: int = 10, *, texts: ChunkTexts | None = None, leave_out: int | None = None
+    store: ChainStore,
+    queries: Any,
+    k: int = 10,
+    *,
+    texts: ChunkTexts | None = None,
+    leave_out: Collection[int] = (),
 ) -> list[list[Hit]]:
     """The k chunks nearest to each query by cosine, best first, equal scores to the lower row; exact.
 
@@ -75,7 +84,7 @@ def search(
         queries: (B, D) float32, float16 or bfloat16 rows, none of them zero.
         k: At least 1; beyond T it means T.
         texts: Where to look the chunks' texts up.
-        leave_out: A row never wanted, such as the chunk that is the query.
+        leave_out: Rows never wanted, such as the chunk that is the query.
 
     Returns:
         B lists of at most k hits.
@@ -85,8 +94,9 @@ def search(
     """
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"search: k = {k!r}; expected a whole number of at least 1")
+    unwanted = set(leave_out)
     bank = VectorBank(store.vectors, normalize=True)
-    scores, rows = bank.topk(queries, min(k + (leave_out is not None), len(bank)))
+    scores, rows = bank.topk(queries, min(k + len(unwanted), len(bank)))
     chains = store.chain_of(rows)
     positions = rows - store.offsets[chains]
     found = []
@@ -94,7 +104,18 @@ def search(
         hits = [
             Hit(score, row, store.ids[chain], place, texts.text(store, chain, place) if texts else None)
             for score, row, chain, place in zip(*query, strict=True)
-            if row != leave_out
+            if row not in unwanted
         ]
         found.append(hits[:k])
     return found
+
+
+def rows_alike(store: ChainStore, vectors: Any, cosine: float = 0.995) -> set[int]:
+    """The rows of a store that say the same as one of some vectors (N, D): their cosine is at least as given."""
+    bank = VectorBank(store.vectors, normalize=True)
+    limit = _FEW
+    while True:
+        found = bank.band(vectors, cosine, np.inf, min(limit, len(bank)))  # (N, limit)
+        if limit >= len(bank) or (found[:, -1] < 0).all():
+            return set(found[found >= 0].tolist())
+        limit *= 16

@@ -20,6 +20,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.report import MODEL, Interval, Report
 from ..files import size_of
 from ..models.base import LatentVectorModel
+from .defaults import CONTEXTS, fitting_contexts
 from .findings import FunctionCheck
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def compare_precisions(
     model: LatentVectorModel,
     store: ChainStore | Windows,
     context_length: int = 100,
-    contexts: Sequence[int] = (100, 500, 1000),
+    contexts: Sequence[int] = CONTEXTS,
     streaming: bool = True,
     **options: Any,
 ) -> PrecisionComparison:
@@ -110,7 +111,7 @@ def compare_precisions(
         model: The trained model.
         store: Held-out chains, or windows over them, as `evaluate` takes them.
         context_length: Most context vectors a window has.
-        contexts: Context lengths of the packages.
+        contexts: Context lengths of the packages; unless given, those that the model has positions for.
         streaming: Whether the packages stream.
         **options: What else `evaluate` takes, but rivals and the batch size: pool, stride, seed, and so on.
 
@@ -119,17 +120,24 @@ def compare_precisions(
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     from .coreml import write_program
-    from .options import Options, check_weights
+    from .options import SUFFIX, Options, check_weights
     from .verify import verify_coreml
 
+    dim = store.store.dim if isinstance(store, Windows) else store.dim
+    if dim != model.input_dim:
+        raise ValueError(
+            f"compare_precisions: the store has {dim} dimensions; expected {model.input_dim}, as the model reads"
+        )
     check_weights(model, [model])
+    if contexts is CONTEXTS:  # none were given
+        contexts, _ = fitting_contexts(model, "ios18")
     measured: dict[str, tuple[int, float, Verification]] = {}
     programs: dict[str, nn.Module] = {}
     with TemporaryDirectory() as folder:
         for name, (precision, compress) in VARIANTS.items():
             asked = Options(tuple(contexts), streaming, precision, compress, "ios18", None)
             asked.check()
-            package, started = Path(folder, f"{name}.mlpackage"), time.monotonic()
+            package, started = Path(folder, f"{name}{SUFFIX}"), time.monotonic()
             program = write_program(model, package, asked)
             seconds = time.monotonic() - started
             measured[name] = (size_of(package), seconds, verify_coreml(package, model, contexts=1))

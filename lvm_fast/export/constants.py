@@ -13,7 +13,7 @@ from .compression import Palettized, Quantized, Stored
 def wrong_constants(
     stored: Mapping[str, Stored], expected: Mapping[str, NDArray[np.float32]], precision: str
 ) -> Iterator[str]:
-    """A sentence on each constant that is not the model's.
+    """A sentence on each constant that is not the model's, those that are missing or of another shape first.
 
     A tolerance on outputs hides a single wrong weight, so none is allowed here: a plain constant is the model's array
     in the precision, bit for bit; a compressed matrix is as near to it as its bits allow, number by number.
@@ -23,20 +23,28 @@ def wrong_constants(
         expected: The arrays that the model makes of itself, by the same names.
         precision: "float16" or "float32".
     """
-    for name in sorted(stored.keys() | expected.keys()):
-        if name not in expected:
-            yield f"{name} is no constant of the model"
-        elif name not in stored:
-            yield f"{name} is missing"
-        else:
-            fault = _fault(stored[name], expected[name], precision)
-            if fault:
-                yield f"{name} {fault}"
+    forms = {name: _form_fault(name, stored, expected, precision) for name in sorted(stored.keys() | expected.keys())}
+    yield from (f"{name} {fault}" for name, fault in forms.items() if fault)  # first: they explain the others
+    for name in (name for name, fault in forms.items() if not fault):
+        fault = _fault(stored[name], expected[name], precision)
+        if fault:
+            yield f"{name} {fault}"
+
+
+def _form_fault(
+    name: str, stored: Mapping[str, Stored], expected: Mapping[str, NDArray[np.float32]], precision: str
+) -> str | None:
+    if name not in expected:
+        return "is no constant of the model"
+    if name not in stored:
+        return "is missing"
+    found, exact = stored[name], expected[name]
+    if (found.dtype, found.shape) != (np.dtype(precision), exact.shape):
+        return f"is {found.dtype} {found.shape}; expected {precision} {exact.shape}"
+    return None
 
 
 def _fault(stored: Stored, exact: NDArray[np.float32], precision: str) -> str | None:
-    if (stored.dtype, stored.shape) != (np.dtype(precision), exact.shape):
-        return f"is {stored.dtype} {stored.shape}; expected {precision} {exact.shape}"
     if isinstance(stored, Quantized | Palettized):
         return stored.fault(exact)
     wrong = int((stored != exact.astype(precision)).sum())

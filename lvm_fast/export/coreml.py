@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..inference.router import Router
 from .arms import Exportable, arms_of, check_lengths
+from .defaults import CONTEXTS, fitting_contexts
 from .expectations import saved_expectations
 from .options import Options, check_path, check_weights
 from .retrieval import read_bank, topk_function
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .toolkit import Function
 
 AUTHOR = "The lvm_fast developers"
-CONTEXTS = (100, 500, 1000)
 
 
 def export_coreml(
@@ -53,7 +52,8 @@ def export_coreml(
     Args:
         model: The trained model, or a router of trained models.
         path: The package to write, ending in ``.mlpackage``.
-        contexts: Context lengths in vectors, each at least 1.
+        contexts: Context lengths in vectors, each at least 1; unless given, those of 100, 500 and 1000 that the model
+            has positions for, and for targets before "ios18" one alone, if nothing else is asked.
         streaming: Add ``step``; needs target "ios18", and a model type that can stream.
         precision: What the package stores and computes in, "float16" or "float32". Hidden states between calls of
             ``step`` are float16 always: Core ML knows no others.
@@ -83,8 +83,8 @@ def export_coreml(
     package = Path(path)
     check_path(package, overwrite)
     candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
-    if contexts is CONTEXTS and isinstance(model, Router):
-        contexts = list(model.arms)
+    if contexts is CONTEXTS:  # none were given
+        contexts, _ = fitting_contexts(model, target, taken=streaming or flexible is not None or bank is not None)
     options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
     options.check()
     check_lengths(model, options)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,19 @@ from safetensors.numpy import save
 from ..files import atomic_path
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for
+from .compression import LEAST_COSINES
 from .options import Options
 from .questions import answers_of_model, questions_for, sample_rows
 
 FILE = "expected.safetensors"
 _MARK = {"lvm_fast": "expectations"}
+_ABOUT = "{}/about"  # the key of what is known of a package; no package can be called like it, nor like the mark
+_SCORE_ERROR = 0.01  # of a cosine among the candidates of `topk`: half precision and int8 rows
 _LONGEST = 4096  # vectors; what a longer context is to give is not worth its room
 _FLEXIBLE = 100  # vectors for a function that takes any number
-# the least cosine of a device's next vector with the model's, by compression; interpreted, a trained model reached
-# 0.999999, 0.99998, 0.9997 and 0.995, to which a device adds the half precision of its own sums
-_COSINES = {None: 0.999, "int8": 0.999, "palette6": 0.998, "palette4": 0.97}
 
-Arrays = dict[str, NDArray[Any]]
-Shape = tuple[int | None, ...]
+Parts: TypeAlias = dict[str, NDArray[Any]]  # inputs and outputs by name
+Shape: TypeAlias = tuple[int | None, ...]
 
 
 @contextmanager
@@ -55,24 +55,26 @@ def saved_expectations(
     tensors, metadata = _others(path, package.stem)
     tensors |= {f"{package.stem}/{name}": array for name, array in _expected(inputs, model, options)}
     about = {"model_type": model.model_type, "precision": options.precision, "compress": options.compress}
-    metadata[package.stem] = json.dumps({**about, "min_cosine": _COSINES[options.compress]})
+    limits = {"min_cosine": LEAST_COSINES[options.compress], "max_score_error": _SCORE_ERROR}
+    metadata[_ABOUT.format(package.stem)] = json.dumps({**about, **limits})
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
         yield
 
 
-def read_expectations(package: Path) -> tuple[dict[str, Arrays], dict[str, Any]]:
+def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
     """What a package has to compute.
 
     Returns:
         Inputs and outputs of each function, by name; and what is known of the package: "model_type", "precision",
-        "compress", and "min_cosine", the least cosine of a device's ``next_vector`` with the expected one.
+        "compress", "min_cosine", the least cosine of a device's ``next_vector`` with the expected one, and
+        "max_score_error", the largest error of a device's ``scores``.
 
     Raises:
         FileNotFoundError: There are no expectations of a package of this name beside it.
     """
     path = package.with_name(FILE)
-    functions: dict[str, Arrays] = {}
+    functions: dict[str, Parts] = {}
     if path.exists():
         with safe_open(path, "numpy") as file:
             about: dict[str, str] = file.metadata() or {}
@@ -82,10 +84,10 @@ def read_expectations(package: Path) -> tuple[dict[str, Arrays], dict[str, Any]]
                     functions.setdefault(function, {})[part] = file.get_tensor(name)
     if not functions:
         raise FileNotFoundError(errno.ENOENT, f"holds no expectations of {package.name}; export it again", str(path))
-    return functions, json.loads(about[package.stem])
+    return functions, json.loads(about[_ABOUT.format(package.stem)])
 
 
-def _others(path: Path, stem: str) -> tuple[Arrays, dict[str, str]]:
+def _others(path: Path, stem: str) -> tuple[Parts, dict[str, str]]:
     """What the file says of other packages."""
     if not path.exists():
         return {}, dict(_MARK)
@@ -124,7 +126,7 @@ def _expected(
             yield f"{function}/{part}", np.ascontiguousarray(array)
 
 
-def _nearest(queries: NDArray[np.float32], options: Options) -> dict[str, NDArray[Any]]:
+def _nearest(queries: NDArray[np.float32], options: Options) -> Parts:
     assert options.bank is not None
     scores, ids = VectorBank(options.bank.rows).topk(queries, options.bank.k)
     return {"query": queries, "scores": scores, "ids": ids.astype(np.int32)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+_NAMED = 10  # wrong weights; what is wrong with the others is rarely another thing
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,12 @@ class FunctionCheck:
         max_abs_error: The largest difference of any number of ``next_vector`` or ``delta``; of deltas longer than 1,
             in parts of their length.
         min_cosine: The smallest cosine between the package's and the model's ``next_vector``.
+        least_cosine: The smallest `min_cosine` that the compression of the package explains.
         hit5_agreement: Share of predictions for which both or neither have the true next vector among their five
             nearest of the pool.
         pool: How many vectors those are: all that contexts were cut from.
         program_error: The largest difference when the model's own matrices stand in for compressed ones; where none
-            is compressed, `max_abs_error`.
+            is compressed, or one has another shape, `max_abs_error`.
         tolerance: The largest `program_error` that rounding explains.
         wrong_weights: A sentence on each stored constant that is not the model's: bit for bit, or as near as its
             compression allows.
@@ -30,6 +34,7 @@ class FunctionCheck:
     predictions: int
     max_abs_error: float
     min_cosine: float
+    least_cosine: float
     hit5_agreement: float
     pool: int
     program_error: float
@@ -38,18 +43,19 @@ class FunctionCheck:
 
     @property
     def passed(self) -> bool:
-        return self.program_error <= self.tolerance and not self.wrong_weights
+        agrees = self.program_error <= self.tolerance and self.min_cosine >= self.least_cosine  # NaN never does
+        return agrees and math.isfinite(self.max_abs_error) and not self.wrong_weights
 
     def to_text(self) -> str:
-        """A line, and one for each wrong weight."""
+        """Two lines, and one for each of the first wrong weights."""
         compared = f"max error {self.program_error:.1e} (tolerance {self.tolerance:.0e})"
         if self.program_error != self.max_abs_error:
             compared += f" as a program, {self.max_abs_error:.1e} with its compressed weights"
-        found = (
-            f"{compared}, min cosine {self.min_cosine:.6f}, Hit@5 agrees {self.hit5_agreement:.0%} "
-            f"(pool {self.pool:,}), {self.predictions} predictions"
+        more = (
+            f"min cosine {self.min_cosine:.6f} (at least {self.least_cosine}), "
+            f"Hit@5 agrees {self.hit5_agreement:.0%} (pool {self.pool:,}), {self.predictions} predictions"
         )
-        return _lines(self, found)
+        return _lines(self, compared, more)
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,13 @@ class RetrievalCheck:
         return self.max_abs_error <= self.tolerance and not self.wrong_weights
 
     def to_text(self) -> str:
-        """A line, and one if the rows are wrong."""
-        found = (
-            f"max error {self.max_abs_error:.1e} (tolerance {self.tolerance:.0e}), top-{self.k} of "
-            f"{self.candidates:,} agrees {self.agreement:.0%}, {self.queries} queries; rows compared with "
-            f"{'the bank' if self.bank_compared else 'their digest only: no bank was given'}"
+        """Two lines, and one if the rows are wrong."""
+        compared = f"max error {self.max_abs_error:.1e} (tolerance {self.tolerance:.0e})"
+        more = (
+            f"top-{self.k} of {self.candidates:,} agrees {self.agreement:.0%}, {self.queries} queries; "
+            f"rows compared with {'the bank' if self.bank_compared else 'their digest only: no bank was given'}"
         )
-        return _lines(self, found)
+        return _lines(self, compared, more)
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,13 @@ class Verification:
         }
 
     def to_text(self) -> str:
-        """A line a function, and a line for each wrong weight."""
+        """Two lines a function, and one for each of its first wrong weights."""
         return "\n".join(check.to_text() for check in self.functions)
 
 
-def _lines(check: FunctionCheck | RetrievalCheck, found: str) -> str:
+def _lines(check: FunctionCheck | RetrievalCheck, compared: str, more: str) -> str:
     verdict = "equal" if check.passed else "DIFFERENT"
-    return "\n".join([f"{check.name:<14} {verdict:<10} {found}", *(f"    {wrong}" for wrong in check.wrong_weights)])
+    wrong = list(check.wrong_weights[:_NAMED])
+    if len(check.wrong_weights) > _NAMED:
+        wrong.append(f"and {len(check.wrong_weights) - _NAMED} more")
+    return "\n    ".join([f"{check.name:<14} {verdict:<10} {compared}", more, *wrong])

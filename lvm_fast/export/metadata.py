@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from .. import __version__
-from .arms import Exportable, facts_of
+from .arms import Exportable, arm_for, facts_of
+from .facts import KEY
 from .options import Options
 from .retrieval import digest
 from .toolkit import ct
 
 LICENSE = "Apache-2.0"
-KEY = "lvm_fast."  # prefix of our user-defined metadata
 
 _DESCRIPTIONS = {
     "context": "The last {1} text-chunk embeddings, oldest first; unit vectors, no physical unit.",
@@ -25,7 +25,8 @@ _DESCRIPTIONS = {
     "ids": "Which vectors of the bank these are: their places in it, from 0.",
     "delta": "The predicted step from the last vector to the next one, in the units of the embeddings.",
 }
-_STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit."
+_STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit.{1}"
+_ENDS = " It has room for {0} vectors: after more, all outputs are NaN until it begins anew."
 
 
 def describe_package(spec: Any, model: Exportable, options: Options, author: str) -> None:
@@ -36,13 +37,16 @@ def describe_package(spec: Any, model: Exportable, options: Options, author: str
         "predicts the embedding of the next chunk."
     )
     about.author, about.license, about.versionString = author, LICENSE, __version__
-    about.userDefined.update(_user_metadata(model, options))
+    functions = [function.name for function in spec.description.functions] or ["main"]
+    about.userDefined.update(_user_metadata(model, options, functions))
+    longest = arm_for(model, None).max_context
+    ends = "" if longest is None else _ENDS.format(longest)
     for function in spec.description.functions or [spec.description]:
         for feature in (*function.input, *function.output, *function.state):
-            feature.shortDescription = _describe_feature(feature)
+            feature.shortDescription = _describe_feature(feature, ends)
 
 
-def _user_metadata(model: Exportable, options: Options) -> dict[str, str]:
+def _user_metadata(model: Exportable, options: Options, functions: list[str]) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     known = facts_of(model)
     ours = {
@@ -50,6 +54,7 @@ def _user_metadata(model: Exportable, options: Options) -> dict[str, str]:
         "config": json.dumps(known["config"]),
         "recipe_sha256": known["recipe_sha256"],
         "parameters": str(parameters),
+        "functions": json.dumps(functions),
         "contexts": json.dumps(options.contexts),
         "flexible": json.dumps(options.flexible),
         "precision": options.precision,
@@ -78,13 +83,13 @@ def _hits(metrics: dict[str, Any]) -> dict[str, str]:
     return hits
 
 
-def _describe_feature(feature: Any) -> str:
+def _describe_feature(feature: Any, ends: str) -> str:
     is_state = feature.type.WhichOneof("Type") == "stateType"
     array = feature.type.stateType.arrayType if is_state else feature.type.multiArrayType
     ranges = [(size.lowerBound, size.upperBound) for size in array.shapeRange.sizeRanges]
     sizes = [_range(*ends) for ends in ranges] or [str(size) for size in array.shape]
     dtype = array.ArrayDataType.Name(array.dataType).lower()
-    meaning = _STATE.format(feature.name) if is_state else _DESCRIPTIONS[feature.name].format(*sizes)
+    meaning = _STATE.format(feature.name, ends) if is_state else _DESCRIPTIONS[feature.name].format(*sizes)
     return f"{meaning} Shape [{', '.join(sizes)}], {dtype}."
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..models.champion import RecencyMixer
 from .mil_layers import Variable, cast, gelu, length_of
+from .mil_parts import count_of, counted, parts_of, whole
 from .program import ModelProgram
 from .toolkit import mb
 
@@ -16,7 +17,8 @@ from .toolkit import mb
 class ChampionProgram(ModelProgram[RecencyMixer]):
     """Builds the MIL functions of a champion: one product of each vector's shares with the vectors, and two heads.
 
-    A stream keeps decayed means, not sums: sums would outgrow float16.
+    A stream keeps decayed means, not sums, which would outgrow float16; and keeps them in two parts, since the mean of
+    thousands of vectors moves by less than float16 can tell.
     """
 
     def fold(self, model: RecencyMixer) -> dict[str, NDArray[np.float32]]:
@@ -41,7 +43,7 @@ class ChampionProgram(ModelProgram[RecencyMixer]):
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """See `ModelProgram.state_shapes`."""
         taps, decays = self.config["taps"], len(self.config["decays"])
-        return {"taps": (1, taps, self.dim), "means": (1, decays, self.dim), "weights": (1, decays, 1)}
+        return {"taps": (1, taps, self.dim), "means": (2, decays, self.dim), "weights": (2, decays, 1)}
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         """See `ModelProgram.push`."""
@@ -52,10 +54,13 @@ class ChampionProgram(ModelProgram[RecencyMixer]):
             taps = mb.concat(values=[row, older], axis=1)
         else:
             taps = row
-        one = np.dtype(self.layers.precision).type(1)
-        weights = mb.add(x=mb.mul(x=weights, y=self.layers.constant("decays")), y=one)  # (1, E, 1)
-        means = mb.add(x=means, y=mb.real_div(x=mb.sub(x=row, y=means), y=weights))
-        return self._head(mb.concat(values=[taps, means], axis=1)), [taps, means, weights]
+        decays = cast(self.layers.constant("decays"), "float32")
+        weight = mb.add(x=mb.mul(x=count_of(weights), y=decays), y=np.float32(1))  # (1, E, 1)
+        before = whole(means)  # (1, E, D)
+        step = mb.sub(x=mb.expand_dims(x=vector, axes=[1]), y=before)
+        mean = mb.add(x=before, y=mb.real_div(x=step, y=weight))
+        features = mb.concat(values=[taps, self.layers.narrow(mean)], axis=1)
+        return self._head(features), [taps, parts_of(mean), counted(weight)]
 
     def _head(self, features: Variable) -> Variable:
         """(B, K, D) -> raw delta (B, D)."""

@@ -12,6 +12,8 @@ from .mil_recurrent import GRULayers, scan
 from .program import Form, ModelProgram
 from .toolkit import is_symbolic, mb
 
+_LARGEST_CHUNK = 2048  # float16 counts no further
+
 
 class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
     """Builds the MIL functions of a hierarchical_gru.
@@ -75,6 +77,9 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         Returns:
             The states after it, and what the global encoder says of the chunks so far, (B, H).
         """
+        if self._chunk > _LARGEST_CHUNK:
+            expected = f"at most {_LARGEST_CHUNK:,} for a stream or contexts of any length"
+            raise ValueError(f"export_coreml: chunk_size = {self._chunk}; expected {expected}")
         one = np.dtype(self.layers.precision).type(1)
         count = len(self._local.widths)
         local, before, read = states[:count], states[count:-1], mb.add(x=states[-1], y=one)

@@ -7,8 +7,9 @@ sums inside an operation are float32: what Core ML's back ends do, up to the ord
 from __future__ import annotations
 
 import copy
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,7 +30,9 @@ class _Step:
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.compute = OPERATIONS.get(operation.op_type)
-        self.inputs = list(operation.inputs.items())
+        self.inputs = [(name, var) for name, var in operation.inputs.items() if var is not None]
+        if self.compute is not None:
+            _check_parameters(operation.op_type, self.compute, dict(self.inputs))
         self.outputs = [(var, _grid(var)) for var in operation.outputs]
 
 
@@ -43,13 +46,12 @@ class Interpreter:
         functions: Their names.
 
     Raises:
-        ValueError: A function holds an operation that is not known here.
+        ValueError: A function holds an operation, or a parameter of one, that is not known here.
     """
 
     def __init__(self, blocks: Mapping[str, Function]) -> None:
         self.functions = list(blocks)
         self._blocks = dict(blocks)
-        self._compressed: list[Any] = []  # variables
         self._constants: _Values = {}
         self._steps: dict[Any, list[_Step]] = {}
         for name, function in blocks.items():
@@ -62,27 +64,33 @@ class Interpreter:
         self._steps[block] = [_Step(operation) for operation in block.operations if not _is_constant(operation)]
         for operation in block.operations:
             if operation.op_type in COMPRESSED:
-                self._compressed.append(operation.outputs[0])
                 self._constants[operation.outputs[0]] = _widened(read_compressed(operation).values())
             elif operation.op_type == "const":
                 self._constants[operation.outputs[0]] = _widened(operation.outputs[0].val)
             for inner in operation.blocks:
                 self._prepare(inner)
 
-    def with_constants(self, arrays: Mapping[str, Array]) -> Interpreter:
-        """The same program with other numbers in place of the compressed constants of these names; else itself."""
-        if not self._compressed:
+    def with_constants(self, function: str, arrays: Mapping[str, Array]) -> Interpreter:
+        """The same program with these numbers in place of a function's compressed constants of the same names.
+
+        Itself where the function has none of them, or one is of another shape.
+        """
+        operations = _operations(self._blocks[function])
+        found = [op.outputs[0] for op in operations if op.op_type in COMPRESSED and op.outputs[0].name in arrays]
+        if not found or any(tuple(var.shape) != arrays[var.name].shape for var in found):
             return self
         other = copy.copy(self)
-        other._constants = self._constants | {
-            var: arrays[var.name].astype(np.float32) for var in self._compressed if var.name in arrays
-        }
+        other._constants = self._constants | {var: arrays[var.name].astype(np.float32) for var in found}
         return other
 
     def weights(self, function: str) -> dict[str, Stored]:
         """The float arrays and compressed matrices among a function's constants, by name, as they are stored."""
         operations = _operations(self._blocks[function])
         return {op.outputs[0].name: stored for op in operations if (stored := _stored(op)) is not None}
+
+    def output_names(self, function: str) -> list[str]:
+        """The names of what `run` gives back."""
+        return [var.name for var in self._blocks[function].outputs]
 
     def count_operations(self, function: str) -> int:
         """How many operations a function has that are not constants; those of a loop count once."""
@@ -174,6 +182,13 @@ class SavedProgram(Interpreter):
         for name in self.functions:
             if name not in self._blocks:
                 raise ValueError(f"{path}: function {name!r} is described, but there is none")
+
+
+def _check_parameters(name: str, compute: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(compute).bind(**given)
+    except TypeError as error:
+        raise ValueError(f"operation {name!r}: {error}; expected it as lvm_fast writes it") from error
 
 
 def _operations(block: Any) -> Iterator[Operation]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,17 +11,13 @@ from torch.nn.functional import normalize
 
 from ..models.memory_gru import MemoryGRU
 from .mil_layers import Variable, gelu, unit
-from .mil_recurrent import GRULayers
-from .program import Form, ModelProgram, arrays
+from .mil_stacked_gru import StackedGRUProgram
+from .program import arrays
 from .toolkit import mb
 
 
-class MemoryGRUProgram(ModelProgram[MemoryGRU]):
+class MemoryGRUProgram(StackedGRUProgram[MemoryGRU]):
     """Builds the MIL functions of a memory_gru."""
-
-    def __init__(self, model: MemoryGRU, form: Form) -> None:
-        super().__init__(model, form)
-        self._gru = GRULayers(self.layers, "gru", self.config["hidden_dim"], self.config["num_layers"])
 
     def fold(self, model: MemoryGRU) -> dict[str, NDArray[np.float32]]:
         """The constants of the program.
@@ -41,24 +36,8 @@ class MemoryGRUProgram(ModelProgram[MemoryGRU]):
             tensors["memory.norms"] = wide.memory.memory.norm(dim=1)
         return arrays(tensors)
 
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
-        return self._head(self._gru.last_state(self._normed(context)))
-
-    def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """See `ModelProgram.state_shapes`."""
-        return {f"hidden_{layer}": (1, width) for layer, width in enumerate(self._gru.widths)}
-
-    def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
-        """See `ModelProgram.push`."""
-        moved = self._gru.step(self._gru.gates(self._normed(vector)), *states)
-        return self._head(moved[-1]), moved
-
-    def _normed(self, vectors: Variable) -> Variable:
-        return self.layers.layer_norm(self.layers.narrow(vectors), "input_norm")
-
-    def _head(self, final: Variable) -> Variable:
-        """Second memory read, fusion and projection: (B, H) -> raw delta (B, D)."""
+    def head(self, final: Variable) -> Variable:
+        """Second memory read, fusion and projection. See `StackedGRUProgram.head`."""
         layers = self.layers
         fused = mb.concat(values=[final, self._read_memory(final)], axis=-1)  # (B, H + D)
         fused = layers.layer_norm(gelu(layers.dense(fused, "fusion.0")), "fusion.3")  # (B, H)

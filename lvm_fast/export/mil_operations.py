@@ -118,6 +118,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "linear": lambda x, weight, bias: x @ weight.T + bias,
     "matmul": _matmul,
     "maximum": lambda x, y: np.maximum(x, y),
+    "minimum": lambda x, y: np.minimum(x, y),
     "mul": lambda x, y: x * y,
     "pow": lambda x, y: x**y,
     "range_1d": lambda start, end, step: np.arange(start, end, step),

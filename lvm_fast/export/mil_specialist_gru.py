@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..models.specialist_gru import SpecialistGRU
 from .mil_layers import Variable, gelu
-from .mil_recurrent import GRULayers
-from .program import Form, ModelProgram
+from .mil_stacked_gru import StackedGRUProgram
 from .toolkit import mb
 
 
-class SpecialistGRUProgram(ModelProgram[SpecialistGRU]):
+class SpecialistGRUProgram(StackedGRUProgram[SpecialistGRU]):
     """Builds the MIL functions of a specialist_gru: only the experts that the gate chose are taken and multiplied."""
 
-    def __init__(self, model: SpecialistGRU, form: Form) -> None:
-        super().__init__(model, form)
-        self._gru = GRULayers(self.layers, "gru", self.config["hidden_dim"], self.config["num_layers"])
-
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
-        return self._head(self._gru.last_state(self._normed(context)))
-
-    def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """See `ModelProgram.state_shapes`."""
-        return {f"hidden_{layer}": (1, width) for layer, width in enumerate(self._gru.widths)}
-
-    def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
-        """See `ModelProgram.push`."""
-        moved = self._gru.step(self._gru.gates(self._normed(vector)), *states)
-        return self._head(moved[-1]), moved
-
-    def _normed(self, vectors: Variable) -> Variable:
-        return self.layers.layer_norm(self.layers.narrow(vectors), "input_norm")
-
-    def _head(self, final: Variable) -> Variable:
-        """What the chosen experts say, weighted by the softmax of their scores: (B, H) -> raw delta (B, D)."""
+    def head(self, final: Variable) -> Variable:
+        """What the chosen experts say, weighted by the softmax of their scores. See `StackedGRUProgram.head`."""
         layers = self.layers
         # never compressed: a rounded score may be another expert's
         scores = mb.linear(x=final, weight=layers.constant("gate.weight"), bias=layers.constant("gate.bias"))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..models.transformer import TransformerModel
 from .mil_attention import NEVER, Attention, causal_mask
 from .mil_layers import Variable, cast, gelu, last_row, length_of
+from .mil_parts import count_of, counted
 from .program import Form, ModelProgram
 from .toolkit import mb
 
@@ -24,7 +25,10 @@ class _Layer(NamedTuple):
 
 
 class TransformerProgram(ModelProgram[TransformerModel]):
-    """Builds the MIL functions of a transformer; a stream keeps the keys and values of every vector as state."""
+    """Builds the MIL functions of a transformer; a stream keeps the keys and values of every vector as state.
+
+    Past the model's positions there is no room for more, and all that a stream says is NaN.
+    """
 
     def __init__(self, model: TransformerModel, form: Form) -> None:
         super().__init__(model, form)
@@ -69,17 +73,17 @@ class TransformerProgram(ModelProgram[TransformerModel]):
             for kind in ("keys", "values", "memory_keys", "memory_values")
         ]
         room = (1, self.config["max_positions"], self.config["hidden_dim"])
-        return {**dict.fromkeys(kept, room), "read": (1, 1)}
+        return {**dict.fromkeys(kept, room), "read": (2, 1)}
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         """See `ModelProgram.push`."""
         *rooms, read = states
-        layers, one = self.layers, np.dtype(self.layers.precision).type(1)
-        positions = self.config["max_positions"]
-        places = cast(mb.range_1d(start=0, end=positions, step=1), layers.precision)  # (P,)
-        here = cast(mb.equal(x=places, y=read), layers.precision)  # (1, P): 1 at the new vector's place
-        unseen = cast(mb.greater(x=places, y=read), layers.precision)  # (1, P)
-        mask = mb.mul(x=unseen, y=one * NEVER)
+        layers, positions = self.layers, self.config["max_positions"]
+        count = count_of(read)  # (1, 1)
+        places = cast(mb.range_1d(start=0, end=positions, step=1), "float32")  # (P,)
+        here = cast(mb.equal(x=places, y=count), layers.precision)  # (1, P): 1 at the new vector's place
+        unseen = cast(mb.greater(x=places, y=count), layers.precision)  # (1, P)
+        mask = mb.mul(x=unseen, y=np.dtype(layers.precision).type(NEVER))
         row = layers.dense(layers.narrow(vector), "input_proj")  # (1, H)
         row = mb.add(x=row, y=mb.matmul(x=here, y=layers.constant("pos_encoder.pe")))
         row = hidden = mb.expand_dims(x=row, axes=[0])  # (1, 1, H)
@@ -92,9 +96,9 @@ class TransformerProgram(ModelProgram[TransformerModel]):
             ]
             moved += kept
             hidden = self._decode(layer, hidden, kept, mask)
-        room_left = cast(mb.less(x=read, y=one * positions), layers.precision)  # (1, 1)
+        room_left = cast(mb.less(x=count, y=np.float32(positions)), layers.precision)  # (1, 1)
         raw = mb.mul(x=self._head(last_row(hidden)), y=mb.real_div(x=room_left, y=room_left))  # 0 / 0 past the end
-        return raw, [*moved, mb.add(x=read, y=one)]
+        return raw, [*moved, counted(mb.add(x=count, y=np.float32(1)))]
 
     def _decode(self, layer: _Layer, x: Variable, kept: Sequence[Variable], mask: Variable) -> Variable:
         """A decoder layer: (B, M, H), keys and values of both attentions (B, N, H) -> (B, M, H)."""

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from torch import nn
 
+from ..files import check_folder_writable
 from ..models.base import LatentVectorModel
 from ..suggest import unknown_name
 from .compression import COMPRESSIONS
 from .retrieval import Bank
 
+SUFFIX = ".mlpackage"
 # a system and what runs the same programs on a Mac
 TARGETS = {
     "ios16": "iOS16",
@@ -63,7 +65,7 @@ class Options:
         functions = len(self.contexts) + (self.flexible is not None) + self.streaming + (self.bank is not None)
         if not functions:
             raise ValueError("export_coreml: contexts is empty and streaming is off; expected at least one function")
-        if TARGETS[self.target] == _NEWEST:
+        if is_newest(self.target):
             return
         newest = "needs target 'ios18' (or 'macos15')"
         if self.streaming:
@@ -87,17 +89,23 @@ class Options:
     @property
     def is_multifunction(self) -> bool:
         """Whether the target knows functions by name."""
-        return self.deployment_target == _NEWEST
+        return is_newest(self.target)
+
+
+def is_newest(target: str) -> bool:
+    """Whether a target has state, several functions and compressed weights; so has one that is not known."""
+    return TARGETS.get(target, _NEWEST) == _NEWEST
 
 
 def check_path(path: Path, overwrite: bool) -> None:
     """Raise ValueError or OSError where a package cannot take this name."""
-    if path.suffix != ".mlpackage":
-        raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in .mlpackage")
+    if path.suffix != SUFFIX:
+        raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in {SUFFIX}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"export_coreml: {path} exists already; pass overwrite=True (--overwrite) to replace it")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "cannot save: there is no such folder", str(path))
+    check_folder_writable(path)
 
 
 def check_weights(model: nn.Module, arms: Iterable[LatentVectorModel]) -> None:

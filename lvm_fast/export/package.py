@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import atomic_folder
+from .options import SUFFIX
 from .toolkit import Function, Program, Var, ct, is_symbolic, lower_program, raise_program, types
 
-SUFFIX = ".mlpackage"
 _MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 
 
@@ -88,12 +89,29 @@ def read_package(path: str | os.PathLike[str]) -> tuple[Any, Program]:
         FileNotFoundError: There is no folder at `path`.
         ValueError: It is not a readable ML program package.
     """
-    if not Path(path).is_dir():
-        raise FileNotFoundError(f"no Core ML package at {str(path)!r}; expected a folder ending in {SUFFIX}")
-    try:
+    with _readable(path):
         model = ct.models.MLModel(str(path), skip_model_load=True)
         spec = model.get_spec()
         return spec, raise_program(spec, spec.specificationVersion, model.weights_dir)
+
+
+def read_description(path: str | os.PathLike[str]) -> Any:
+    """What a package says of itself, coremltools' ``ModelDescription``; its program may be anything.
+
+    Raises:
+        FileNotFoundError: There is no folder at `path`.
+        ValueError: It is not a readable package.
+    """
+    with _readable(path):
+        return ct.utils.load_spec(str(path)).description
+
+
+@contextmanager
+def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"no Core ML package at {str(path)!r}; expected a folder ending in {SUFFIX}")
+    try:
+        yield
     except Exception as error:  # a damaged package can raise almost anything
         reason = str(error).split("\n", 1)[0]
         raise ValueError(f"{path}: not a readable ML program package: {reason}") from error

@@ -69,12 +69,16 @@ def build_program(model: Exportable, form: Form) -> Program:
     return RouterProgram(model, form) if isinstance(model, Router) else _program_class(model)(model, form)
 
 
+def why_no_step(model: Exportable) -> str | None:
+    """Why a model has no `step`; None where it has one. Raises ValueError where its type does not export."""
+    if isinstance(model, Router):
+        return "its model depends on how long the context is; export an arm for streaming"
+    return _program_class(model).cannot_stream
+
+
 def check_streaming(model: Exportable) -> None:
     """Raise ValueError where a model's type does not export, or has no `step`."""
-    if isinstance(model, Router):
-        reason: str | None = "its model depends on how long the context is; export an arm for streaming"
-    else:
-        reason = _program_class(model).cannot_stream
+    reason = why_no_step(model)
     if reason:
         remedy = "pass streaming=False (--no-streaming)"
         raise ValueError(f"export_coreml: {model.model_type} has no step for streaming: {reason}; {remedy}")

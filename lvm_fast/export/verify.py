@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for
+from .compression import LEAST_COSINES
+from .facts import BankFacts, Facts, read_facts
 from .findings import FunctionCheck, RetrievalCheck, Verification
 from .questions import Answers, answers_of_model, answers_of_program, questions_for, sample_rows
 from .retrieval import Bank, read_bank
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 # what rounding explains in a unit vector of the reference's width; measured 1.5e-4 and 8e-8, at 1 to 1,000 steps
 _TOLERANCES = {"float16": 5e-4, "float32": 1e-6}
 _WIDTH = 768
+
+Shapes: TypeAlias = Mapping[str, tuple[int | None, ...]]
 
 
 def verify_coreml(
@@ -36,8 +40,8 @@ def verify_coreml(
     Every function runs, in a numpy interpreter of the saved program, on real contexts; its outputs are compared with
     the model's in torch. Every stored weight is compared too, since a tolerance on outputs could hide a single wrong
     one: bit for bit, or, where it is compressed, by the rounding that its bits allow. A program with compressed
-    weights runs twice: as it is, and, on one context of each length, with the model's own weights in their place, which
-    is held to the tolerance.
+    weights runs twice: as it is, which is held to the least cosine that its compression may cost, and, on one context
+    of each length, with the model's own weights in their place, which is held to the tolerance.
 
     Args:
         path: The ``.mlpackage``.
@@ -52,27 +56,27 @@ def verify_coreml(
 
     Raises:
         FileNotFoundError: There is no package at `path`.
-        ValueError: It is not a package that lvm_fast exported, it holds another type or width of model, or an
-            operation that the interpreter does not know; or the bank does not fit.
+        ValueError: It is not a package that lvm_fast exported, or no longer as it was; it holds another type or width
+            of model, or an operation that the interpreter does not know; or the bank does not fit.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     from .mil_interpreter import SavedProgram
 
+    facts = read_facts(path)
+    _check_kind(path, facts, model)
     saved = SavedProgram(path)
-    facts = _facts(path, saved.spec.description, model)
-    about_bank = json.loads(facts.get("lvm_fast.bank", "null"))
-    if bank is not None and about_bank is None:
+    _check_functions(path, facts, saved)
+    if bank is not None and facts.bank is None:
         raise ValueError(f"verify_coreml: {path} holds no bank to compare with")
-    if bank is not None:
-        bank = read_bank(bank, about_bank["dtype"], about_bank["topk"], model.input_dim, "verify_coreml")
+    if bank is not None and facts.bank is not None:
+        bank = read_bank(bank, facts.bank.dtype, facts.bank.topk, model.input_dim, "verify_coreml")
     rows = sample_rows(model.input_dim) if vectors is None else np.asarray(vectors, np.float32)
-    verifier = _Verifier(saved, model, facts["lvm_fast.precision"], rows)
-    longest = json.loads(facts.get("lvm_fast.flexible", "null"))
+    verifier = _Verifier(saved, model, facts, rows)
     return Verification(
         tuple(
-            verifier.check_retrieval(name, about_bank, bank)
-            if "query" in saved.input_shapes(name)
-            else verifier.check_prediction(name, longest, contexts)
+            verifier.check_retrieval(name, facts.bank, bank)
+            if facts.bank is not None and "query" in saved.input_shapes(name)
+            else verifier.check_prediction(name, contexts)
             for name in saved.functions
         )
     )
@@ -81,16 +85,16 @@ def verify_coreml(
 class _Verifier:
     """Compares functions of a package with their model."""
 
-    def __init__(self, saved: SavedProgram, model: Exportable, precision: str, rows: NDArray[np.float32]) -> None:
+    def __init__(self, saved: SavedProgram, model: Exportable, facts: Facts, rows: NDArray[np.float32]) -> None:
         from .program import Form
         from .programs import build_program
         from .toolkit import ct
 
-        self.saved, self.model, self.precision, self.rows = saved, model, precision, rows
+        self.saved, self.model, self.facts, self.rows = saved, model, facts, rows
         self.pool = VectorBank(rows)
-        self.program = build_program(model, Form(precision, ct.target.iOS18))
+        self.program = build_program(model, Form(facts.precision, ct.target.iOS18))
 
-    def check_prediction(self, name: str, longest: int | None, contexts: int) -> FunctionCheck:
+    def check_prediction(self, name: str, contexts: int) -> FunctionCheck:
         """Of a function that predicts: its program, its constants, and what comes of both."""
         from .constants import wrong_constants
         from .mil_constants import mil_name
@@ -98,50 +102,72 @@ class _Verifier:
         (shape,) = self.saved.input_shapes(name).values()
         length = shape[1] if len(shape) == 3 else None
         arm = arm_for(self.model, length)
-        exact = {mil_name(name): array for name, array in self.program.constants(length).items()}
-        uncompressed = self.saved.with_constants({name: array.astype(self.precision) for name, array in exact.items()})
-        questions = questions_for(shape, longest or arm.max_context, self.rows, contexts)
+        exact = {mil_name(constant): array for constant, array in self.program.constants(length).items()}
+        precision = self.facts.precision
+        wrong = tuple(wrong_constants(self.saved.weights(name), exact, precision))
+        rounded = {constant: array.astype(precision) for constant, array in exact.items()}
+        uncompressed = self.saved.with_constants(name, rounded)
+        questions = questions_for(shape, self.facts.flexible or arm.max_context, self.rows, contexts)
         wanted, got = answers_of_model(arm, questions), answers_of_program(self.saved, name, questions)
         error = program_error = _largest_error(got, wanted)
         if uncompressed is not self.saved:
             chosen = questions.one_a_length()
             exactly = answers_of_program(uncompressed, name, questions.at(chosen))
             program_error = _largest_error(exactly, wanted.at(chosen))
-        computes_in = "float16" if self.saved.new_state(name) else self.precision  # states are float16
+        computes_in = "float16" if self.saved.new_state(name) else precision  # states are float16
         return FunctionCheck(
             name=name,
             predictions=len(questions.targets),
             max_abs_error=error,
             min_cosine=float((got.next_vector * wanted.next_vector).sum(axis=1).min()),  # of unit vectors
+            least_cosine=LEAST_COSINES[self.facts.compress],
             hit5_agreement=_hit5_agreement(self.pool, got, wanted, questions.targets),
             pool=len(self.pool),
             program_error=program_error,
             tolerance=_tolerance(computes_in, self.model.input_dim),
-            wrong_weights=tuple(wrong_constants(self.saved.weights(name), exact, self.precision)),
+            wrong_weights=wrong,
         )
 
-    def check_retrieval(self, name: str, about: dict[str, Any], bank: Bank | None) -> RetrievalCheck:
+    def check_retrieval(self, name: str, about: BankFacts, bank: Bank | None) -> RetrievalCheck:
         """Of the function that searches the bank, asked with predictions of the model."""
         from .verify_retrieval import check_retrieval
 
         arm = arm_for(self.model, None)
         contexts = questions_for((1, None, arm.input_dim), arm.max_context, self.rows, 0)
         queries = answers_of_model(arm, contexts).next_vector
-        return check_retrieval(self.saved, name, about, queries, bank, self.precision)
+        return check_retrieval(self.saved, name, about, queries, bank, self.facts.precision)
 
 
-def _facts(path: str | os.PathLike[str], description: Any, model: Exportable) -> dict[str, str]:
-    """What a package of ours says of itself; ValueError where it is none, or holds another kind of model."""
-    facts = dict(description.metadata.userDefined)
-    if "lvm_fast.model_type" not in facts:
-        raise ValueError(f"verify_coreml: {path} was not exported by lvm_fast")
-    found = (facts["lvm_fast.model_type"], json.loads(facts["lvm_fast.config"])["input_dim"])
-    if found != (model.model_type, model.input_dim):
+def _check_kind(path: str | os.PathLike[str], facts: Facts, model: Exportable) -> None:
+    """Raise ValueError where the package holds another kind of model."""
+    if (facts.model_type, facts.input_dim) != (model.model_type, model.input_dim):
         raise ValueError(
-            f"verify_coreml: {path} holds a {found[0]} of width {found[1]}; "
+            f"verify_coreml: {path} holds a {facts.model_type} of width {facts.input_dim}; "
             f"the model is a {model.model_type} of width {model.input_dim}"
         )
-    return facts
+
+
+def _check_functions(path: str | os.PathLike[str], facts: Facts, saved: SavedProgram) -> None:
+    """Raise ValueError where functions are not those that were exported, or one is none that we write."""
+    if saved.functions != list(facts.functions):
+        raise ValueError(
+            f"verify_coreml: {path} has the functions {', '.join(saved.functions)}; "
+            f"{', '.join(facts.functions)} were exported"
+        )
+    for name in saved.functions:
+        shapes, outputs = saved.input_shapes(name), saved.output_names(name)
+        if not _is_ours(facts, shapes, outputs):
+            found = f"inputs {shapes} and outputs {', '.join(outputs)}"
+            raise ValueError(f"verify_coreml: {path}: function {name!r} has {found}; no function of ours has")
+
+
+def _is_ours(facts: Facts, shapes: Shapes, outputs: Sequence[str]) -> bool:
+    ranks = {"context": 3, "vector": 2} | ({"query": 2} if facts.bank else {})
+    if len(shapes) != 1 or not ranks.keys() >= shapes.keys():
+        return False
+    ((name, (batch, *rest)),) = shapes.items()
+    wanted = {"scores", "ids"} if name == "query" else {"next_vector", "delta"}
+    return (batch, len(rest) + 1, rest[-1]) == (1, ranks[name], facts.input_dim) and set(outputs) == wanted
 
 
 def _tolerance(precision: str, dim: int) -> float:

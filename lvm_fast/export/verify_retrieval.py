@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .constants import wrong_constants
+from .facts import BankFacts
 from .findings import RetrievalCheck
 from .mil_constants import mil_name
 from .retrieval import ROWS, Bank, digest
@@ -22,7 +23,7 @@ _TOLERANCES = {"float16": 1e-3, "float32": 1e-6}
 def check_retrieval(
     saved: Interpreter,
     name: str,
-    facts: dict[str, Any],
+    facts: BankFacts,
     queries: NDArray[np.float32],
     bank: Bank | None,
     precision: str,
@@ -32,7 +33,7 @@ def check_retrieval(
     Args:
         saved: The package.
         name: Its retrieval function.
-        facts: What the package says of its bank: "sha256" of its rows, and "topk".
+        facts: What the package says of its bank.
         queries: Unit vectors (P, D).
         bank: The candidates it was given, for a comparison row by row; without them, the digest must do.
         precision: Of the package.
@@ -45,7 +46,7 @@ def check_retrieval(
         raise ValueError(f"verify_coreml: function {name!r} has no {mil_name(ROWS)}")
     values = np.asarray(rows if isinstance(rows, np.ndarray) else rows.values(), np.float64)  # (N, D)
     exact = queries.astype(np.float64) @ values.T  # (P, N)
-    k = facts["topk"]
+    k = facts.topk
     best = -np.sort(-exact, axis=1)[:, :k]  # (P, K)
     error, hits = 0.0, 0
     for query, mine, wanted in zip(queries, exact, best, strict=True):
@@ -54,10 +55,10 @@ def check_retrieval(
         if len(np.unique(ids)) < k or not np.isin(ids, np.arange(len(values))).all():
             error = float("inf")  # a row found twice, or one that is not there
             continue
-        error = max(error, np.abs(scores - mine[ids]).max(), np.abs(mine[ids] - wanted).max())
+        error = np.max([error, *np.abs(scores - mine[ids]), *np.abs(mine[ids] - wanted)])  # NaN if any is
         hits += int((mine[ids] >= wanted[-1]).sum())
     if bank is None:
-        wrong = [] if digest(rows) == facts["sha256"] else [f"{mil_name(ROWS)} differs from what was exported"]
+        wrong = [] if digest(rows) == facts.sha256 else [f"{mil_name(ROWS)} differs from what was exported"]
     else:
         stored_in = precision if bank.dtype == "int8" else bank.dtype
         wrong = list(wrong_constants({ROWS: rows}, {ROWS: bank.rows}, stored_in))

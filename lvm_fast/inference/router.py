@@ -17,6 +17,7 @@ from ..kernels import reconstruct
 from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
 from ..scoring import VectorBank
+from .packed import can_pack, check_precision
 from .predictor import as_tensor, check_context, check_finite
 
 UNITS = {"vectors": 1, "tokens": 20}  # how many make a vector
@@ -173,6 +174,9 @@ class Router(nn.Module):
         counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
         check_context(self.model_type, self.input_dim, given, counts)
         check_finite(given, counts)
+        check_precision("predict", weights)
+        for arm in self.arms.values():  # whichever of them will answer
+            can_pack("predict", arm, weights)
 
         def ask(arm: LatentVectorModel, part: Tensor, counts: Tensor | None) -> Tensor:
             return arm.predict(part, counts, weights)

@@ -52,6 +52,20 @@ def test_the_whole_way(script: ModuleType, documents: Path, tmp_path: Path, caps
     assert not (tmp_path / "mine" / "chunks.safetensors.partial").exists()
 
 
+def test_what_cannot_work_is_said_before_anything_is_written(
+    script: ModuleType, documents: Path, tmp_path: Path
+) -> None:
+    words = ["--encoder", "hash", "--output-dir", str(tmp_path / "mine")]
+    with pytest.raises(SystemExit, match="1 document; expected at least 2"):
+        script.main([str(documents / "0.txt"), *words])
+    assert not (tmp_path / "mine").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "old.txt").write_text("kept")
+    with pytest.raises(SystemExit, match="mine is not empty; expected a new folder"):
+        script.main([str(documents), *words])
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["old.txt"]
+
+
 def test_the_encoder_knows_words(script: ModuleType) -> None:
     rows = script.HashEncoder().encode(["the river and the boat", "a boat on the river", "laws of the court", "..."])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.models.base import LatentVectorModel
 
 pytest.importorskip("coremltools")
+
+from lvm_fast.export.mil_interpreter import SavedProgram
 
 
 @pytest.fixture
@@ -52,7 +57,8 @@ def test_options_reach_the_package(saved: Path, tmp_path: Path) -> None:
     [
         (["--contexts", "0"], "contexts[0] = 0"),
         (["--precision", "int4"], "unknown precision 'int4'; there are: float16, float32"),
-        (["--target", "ios17", "--contexts", "3"], "pass streaming=False (--no-streaming)"),
+        (["--contexts", "five"], "export: --contexts has 'five'; expected whole numbers, such as 100 500"),
+        (["--target", "ios17", "--contexts", "3", "--streaming"], "pass streaming=False (--no-streaming)"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(
@@ -64,6 +70,139 @@ def test_bad_options_are_one_line_and_exit_code_2(
     assert error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "m.mlpackage").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output", "m.mlpackage", "--topk", "3"], "--topk is used with --bank only"),
+        (["--output", "m.mlpackage", "--bank-dtype", "int8"], "--bank-dtype is used with --bank only"),
+        (["--output", "m.mlpackage", "--pool", "store"], "--pool is used with --compare only"),
+        (["--output", "m.mlpackage", "--val-fraction", "0.3"], "--val-fraction is used with --compare only"),
+        *(
+            (["--compare", *option], f"{option[0]} is used without --compare only")
+            for option in (
+                ["--compress", "int8"],
+                ["--precision", "float32"],
+                ["--bank", "sample"],
+                ["--topk", "3"],
+                ["--target", "ios17"],
+                ["--flexible", "9"],
+                ["--author", "Me"],
+                ["--overwrite"],
+            )
+        ),
+    ],
+)
+def test_options_that_would_not_be_used_are_an_error(
+    saved: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["export", str(saved), *options]) == 2
+    assert capsys.readouterr().err.startswith(f"lvm-fast: error: export: {message}")
+
+
+def trained(name: str, folder: Path, **sizes: Any) -> Path:
+    """A saved model that does not look untrained."""
+    model = lf.create_model(name, input_dim=16, hidden_dim=12, **sizes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3)
+    model.save_pretrained(folder / "saved")
+    return folder / "saved"
+
+
+TRANSFORMER = {"num_heads": 2, "num_layers": 1, "feedforward_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "options", "functions", "left_out"),
+    [
+        ("lstm", {}, [], "predict_100, predict_500, predict_1000, step", []),
+        (
+            "transformer",
+            {**TRANSFORMER, "max_positions": 120},
+            [],
+            "predict_100, step",
+            ["predict_500, predict_1000: the model has 120 positions"],
+        ),
+        (
+            "transformer",
+            {**TRANSFORMER, "max_positions": 20},
+            [],
+            "predict_20, step",
+            ["predict_100, predict_500, predict_1000: the model has 20 positions"],
+        ),
+        (
+            "amn",
+            {"attention_dim": 6, "bottleneck_dim": 8},
+            ["--contexts", "3"],
+            "predict_3",
+            ["step: each step asks all vectors so far anew, and a Core ML state has a fixed size"],
+        ),
+        (
+            "lstm",
+            {},
+            ["--target", "ios17"],
+            "main",
+            [
+                "predict_500, predict_1000: target 'ios17' holds one function",
+                "step: target 'ios17' has no Core ML state",
+            ],
+        ),
+        (
+            "lstm",
+            {},
+            ["--target", "ios16", "--flexible", "9", "--no-streaming"],
+            "main",
+            ["predict_100, predict_500, predict_1000: target 'ios16' holds one function"],
+        ),
+    ],
+)
+def test_what_does_not_fit_is_left_out_and_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    sizes: dict[str, Any],
+    options: list[str],
+    functions: str,
+    left_out: list[str],
+) -> None:
+    package = tmp_path / "m.mlpackage"
+    saved = trained(name, tmp_path, **sizes)
+    assert main(["export", str(saved), "--output", str(package), *options]) == 0
+    first, *notes = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{package}: {functions}; float16, ")
+    assert notes == [f"left out {note}" for note in left_out]
+    assert lf.verify_coreml(package, lf.load_model(saved), contexts=1).passed
+
+
+def test_an_older_target_gets_the_length_that_the_run_was_trained_with(tmp_path: Path) -> None:
+    saved = trained("lstm", tmp_path)
+    (saved / "recipe.yaml").write_text(lf.Recipe(data="sample", context_length=7).to_yaml())
+    package = tmp_path / "m.mlpackage"
+    assert main(["export", str(saved), "--output", str(package), "--target", "ios17"]) == 0
+    assert SavedProgram(package).input_shapes("main") == {"context": (1, 7, 16)}
+
+
+def test_the_author_may_be_given(saved: Path, tmp_path: Path) -> None:
+    package = tmp_path / "m.mlpackage"
+    assert main(["export", str(saved), "--output", str(package), "--contexts", "3", "--author", "Someone"]) == 0
+    assert SavedProgram(package).spec.description.metadata.author == "Someone"
+
+
+def test_a_folder_that_may_not_be_written_is_named_before_any_work(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *mode: Any, **options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr("lvm_fast.export.coreml.check_weights", lambda *model: pytest.fail("worked before it looked"))
+    place = tmp_path / "m.mlpackage"
+    assert main(["export", str(saved), "--output", str(place), "--contexts", "3"]) == 2
+    error = capsys.readouterr().err
+    assert f"cannot save: Permission denied: '{place}'" in error
+    assert error.count("\n") == 1
 
 
 def test_a_place_that_cannot_be_written_is_an_error(

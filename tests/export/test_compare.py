@@ -18,6 +18,7 @@ pytest.importorskip("coremltools")
 
 from lvm_fast.export import compare as compare_module
 from lvm_fast.export.compare import VARIANTS, BatchedProgram, PrecisionComparison, compare_precisions
+from lvm_fast.export.mil_interpreter import SavedProgram
 from lvm_fast.export.program import Form
 from lvm_fast.export.programs import build_program
 from lvm_fast.export.toolkit import ct
@@ -56,10 +57,30 @@ def test_changes_are_differences_from_torch_in_pairs(comparison: PrecisionCompar
     exact, *_, coarse = comparison.rows
     assert (exact.change, exact.interval) == (0.0, (0.0, 0.0))
     for row in comparison.rows:
-        assert row.change == pytest.approx(row.hit5 - comparison.report.hits["hit@5"])
         assert row.interval is not None
         assert row.interval[0] <= row.change <= row.interval[1]
     assert coarse.interval != (0.0, 0.0)  # 4 bits lose and win some
+
+
+def test_hits_are_those_of_the_saved_program_window_by_window(
+    comparison: PrecisionComparison, store: ChainStore, small_model: Any, tmp_path: Path
+) -> None:
+    model, windows = small_model(input_dim=64, hidden_dim=48, memory_slots=64), lf.Windows(store, 8, 1)
+    package = lf.export_coreml(
+        model, tmp_path / "m.mlpackage", contexts=(), flexible=8, streaming=False, compress="palette4"
+    )
+    saved, targets = SavedProgram(package), store.vectors[windows.targets]
+    contexts = [windows.batch([place]).context for place in range(len(windows))]
+    found = np.concatenate([saved.run("predict", {"context": context})["next_vector"] for context in contexts])
+    wanted = np.concatenate([model.predict(context) for context in contexts])
+    scores, of_torch = (lf.hit_at_k(predicted, targets, ks=(5,)) for predicted in (found, wanted))
+    coarse, means = comparison.rows[-1], comparison.report.baselines["palette4"]
+    close = 1.5 / len(windows)  # sums in another order may decide a close call
+    assert coarse.hit5 == means["hit@5"] == pytest.approx(scores["hit@5"], abs=close)
+    assert coarse.change == pytest.approx(scores["hit@5"] - of_torch["hit@5"], abs=close)
+    cosines, of_model = ((predicted * targets).sum(axis=1).mean() for predicted in (found, wanted))
+    assert means["mean_cosine"] == pytest.approx(cosines, abs=1e-5)
+    assert abs(cosines - of_model) > 5e-5
 
 
 def test_the_table_tells_pool_chains_and_baselines(comparison: PrecisionComparison) -> None:
@@ -119,6 +140,15 @@ def test_a_package_that_is_not_the_model_ends_with_1(
     command = ["export", str(tmp_path / "saved"), "--compare", "--contexts", "3", "--no-streaming", "--split", "all"]
     assert main([*command, "--data", str(tmp_path / "noise.safetensors"), "--context-length", "8"]) == 1
     assert "NOT the model: float16 failed verification" in capsys.readouterr().out
+
+
+def test_a_store_of_another_width_is_refused_before_anything_is_exported(
+    model: LatentVectorModel, store: ChainStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvm_fast.export.coreml.write_program", lambda *arguments: pytest.fail("exported"))
+    for given in (store, lf.Windows(store, 8)):
+        with pytest.raises(ValueError, match="the store has 64 dimensions; expected 16, as the model reads"):
+            compare_precisions(model, given, context_length=8, **SIZES)
 
 
 def test_output_and_compare_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,9 +80,10 @@ def test_stacked_matrices_are_compressed_one_by_one(rng: np.random.Generator, co
         np.full((32, 64), -3.0),
         np.full((32, 64), 1e-7),  # scales below float16's smallest normal number
         np.where(np.arange(2048).reshape(32, 64) % 2 == 0, 60_000.0, -1e-3),
+        np.full((32, 64), 65_504.0),  # the largest float16
         np.eye(64)[:32],
     ],
-    ids=["zeros", "one number", "tiny", "two numbers", "unit rows"],
+    ids=["zeros", "one number", "tiny", "two numbers", "the largest", "unit rows"],
 )
 def test_awkward_matrices_have_no_fault(compression: str, rows: np.ndarray) -> None:
     stored = compressed(rows.astype(np.float32), compression)
@@ -108,6 +109,7 @@ INT8_CHANGES: dict[str, Callable[[Quantized], Quantized]] = {
     "a sign": lambda s: replace(s, data=change(s.data, (0, 0), -s.data[0, 0] or 3)),
     "two rows swapped": lambda s: replace(s, data=s.data[[1, 0, *range(2, 48)]]),
     "a scale 1% off": lambda s: replace(s, scale=change(s.scale, (5, 0), s.scale[5, 0] * np.float16(1.01))),
+    "a number made whole infinite": lambda s: replace(s, scale=change(s.scale, (5, 0), 600.0)),
     "a scale not a number": lambda s: replace(s, scale=change(s.scale, (5, 0), np.nan)),
     "all scales doubled, all numbers halved": lambda s: Quantized(s.data // 2, s.scale * np.float16(2)),
 }

@@ -12,7 +12,10 @@ import lvm_fast as lf
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
-pytestmark = pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on Apple systems only")
+pytestmark = [
+    pytest.mark.apple,
+    pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on Apple systems only"),
+]
 
 
 def contexts(length: int) -> np.ndarray:

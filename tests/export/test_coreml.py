@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import lvm_fast as lf
+from lvm_fast.files import size_of
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
@@ -174,12 +175,21 @@ def test_the_full_model_at_the_default_contexts(tmp_path: Path) -> None:
     model = lf.create_model("memory_gru").eval()
     with pytest.warns(UserWarning, match="looks untrained"):
         package = lf.export_coreml(model, tmp_path / "full.mlpackage")
-    assert sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) < 22e6
+    assert size_of(package) < 22e6
     saved = SavedProgram(package)
     assert saved.functions == ["predict_100", "predict_500", "predict_1000", "step"]
     context = lf.l2_normalize(torch.randn(1, 100, 768)).numpy()
     outputs = saved.run("predict_100", {"context": context})
     assert abs(outputs["next_vector"] - model.predict(context)).max() < 5e-4
+
+
+@pytest.mark.parametrize(("compress", "limit"), [("int8", 13.5e6), ("palette4", 7e6)])
+def test_the_full_model_is_small_when_compressed(tmp_path: Path, compress: str, limit: float) -> None:
+    torch.manual_seed(0)
+    model = lf.create_model("memory_gru").eval()
+    with pytest.warns(UserWarning, match="looks untrained"):
+        package = lf.export_coreml(model, tmp_path / "full.mlpackage", compress=compress)
+    assert size_of(package) <= limit
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ import coreml_device
 from lvm_fast.export.expectations import read_expectations
 from lvm_fast.export.mil_interpreter import SavedProgram
 
+Measure: TypeAlias = Callable[..., list[coreml_device.Measured]]
 
-class Device:
+
+class Model:
     """A function of a package as coremltools hands it out."""
 
     def __init__(self, package: Path, function: str) -> None:
@@ -34,6 +37,19 @@ class Device:
         return self._program.run(self._function, inputs, state)
 
 
+class Device:
+    """Loads and plans a function of a package."""
+
+    def __init__(self, package: Path, function: str) -> None:
+        self._package, self._function = package, function
+
+    def load(self) -> Any:
+        return Model(self._package, self._function)
+
+    def placement(self, model: Any) -> dict[str, float]:
+        return {"NE": 0.75, "CPU": 0.25}
+
+
 @pytest.fixture(scope="module")
 def package(small_model: Callable[[], LatentVectorModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
     bank = np.random.default_rng(2).standard_normal((30, 16)).astype(np.float32)
@@ -41,18 +57,21 @@ def package(small_model: Callable[[], LatentVectorModel], tmp_path_factory: pyte
     return lf.export_coreml(small_model(), path, contexts=(3,), bank=bank, topk=4)
 
 
-def measured(package: Path, **changes: Any) -> list[coreml_device.Measured]:
-    functions, about = read_expectations(package)
-    about |= changes
-    placement = {"NE": 0.75, "CPU": 0.25}
-    return [
-        coreml_device.measure(lambda name=name: (Device(package, name), placement), name, "ALL", parts, 5, about)
-        for name, parts in functions.items()
-    ]
+@pytest.fixture
+def measured(package: Path) -> Callable[..., list[coreml_device.Measured]]:
+    """Measures all functions of a package by what is expected of `package`."""
+
+    def measure(of: Path = package) -> list[coreml_device.Measured]:
+        functions, about = read_expectations(package)
+        return [
+            coreml_device.measure(Device(of, name), name, "ALL", parts, 5, about) for name, parts in functions.items()
+        ]
+
+    return measure
 
 
-def test_every_function_is_timed_and_compared(package: Path) -> None:
-    rows = measured(package)
+def test_every_function_is_timed_and_compared(package: Path, measured: Measure) -> None:
+    rows = measured()
     assert {row.function for row in rows} == {"predict_3", "step", "topk"}
     for row in rows:
         assert row.passed
@@ -64,20 +83,53 @@ def test_every_function_is_timed_and_compared(package: Path) -> None:
     assert "WRONG" not in text
 
 
-def test_outputs_of_another_model_are_wrong(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = measured(package, min_cosine=1.1)
-    assert [row.passed for row in rows] == [row.function == "topk" for row in rows]
-    assert "WRONG" in coreml_device.report(rows, read_expectations(package)[1])
-    monkeypatch.setattr(
-        Device,
-        "predict",
-        lambda self, inputs, state=None: {
-            "next_vector": np.full((1, 16), np.nan),
-            "delta": np.zeros((1, 16)),
-            "scores": np.zeros((1, 4)),
-        },
-    )
-    assert not any(row.passed for row in measured(package))
+def test_outputs_of_another_model_are_wrong(
+    package: Path, measured: Measure, small_model: Callable[..., LatentVectorModel], tmp_path: Path
+) -> None:
+    other = small_model()
+    other.get_parameter("output_proj.3.bias").data.neg_()
+    bank = np.random.default_rng(3).standard_normal((30, 16)).astype(np.float32)
+    rows = measured(lf.export_coreml(other, tmp_path / "other.mlpackage", contexts=(3,), bank=bank, topk=4))
+    assert not any(row.passed for row in rows)
+    assert coreml_device.report(rows, read_expectations(package)[1]).count("WRONG") == 3
+
+
+def test_outputs_that_are_no_numbers_are_wrong(measured: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict = Model.predict
+
+    def nothing(*call: Any, **options: Any) -> dict[str, Any]:
+        return {part: array * np.nan for part, array in predict(*call, **options).items()}
+
+    monkeypatch.setattr(Model, "predict", nothing)
+    assert not any(row.passed for row in measured())
+
+
+WRONG_IDS = {
+    "others": lambda ids: (ids + 1) % 30,
+    "one alone": lambda ids: ids * 0,
+    "upside down": lambda ids: ids[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_IDS)
+def test_wrong_ids_are_wrong_though_every_score_is_right(
+    measured: Measure, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    predict = Model.predict
+
+    def mistaken(*call: Any, **options: Any) -> dict[str, Any]:
+        outputs = predict(*call, **options)
+        return outputs | {"ids": WRONG_IDS[wrong](outputs["ids"])} if "ids" in outputs else outputs
+
+    monkeypatch.setattr(Model, "predict", mistaken)
+    assert {row.function: row.passed for row in measured()} == {"predict_3": True, "step": True, "topk": False}
+
+
+def test_loading_is_timed_without_the_plan(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "placement", lambda self, model: time.sleep(1.0) or {})
+    functions, about = read_expectations(package)
+    row = coreml_device.measure(Device(package, "predict_3"), "predict_3", "ALL", functions["predict_3"], 2, about)
+    assert row.load_s < 1.0
 
 
 def test_a_package_without_expectations_is_named(package: Path) -> None:

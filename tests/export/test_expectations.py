@@ -16,6 +16,7 @@ from lvm_fast.models.base import LatentVectorModel
 
 pytest.importorskip("coremltools")
 
+from lvm_fast.export.expectations import read_expectations
 from lvm_fast.export.mil_interpreter import SavedProgram
 
 
@@ -74,17 +75,27 @@ def test_packages_of_one_folder_share_the_file(whole: Path, model: LatentVectorM
     assert {name for name in both if name.startswith("other/")} == {
         f"other/predict_4/{part}" for part in ("context", "next_vector", "delta")
     }
-    assert json.loads(metadata["whole"]) == {
+    assert json.loads(metadata["whole/about"]) == {
         "model_type": "memory_gru",
         "precision": "float32",
         "compress": None,
         "min_cosine": 0.999,
+        "max_score_error": 0.01,
     }
-    assert json.loads(metadata["other"])["compress"] == "int8"
+    assert json.loads(metadata["other/about"])["compress"] == "int8"
     lf.export_coreml(model, other, contexts=(6,), streaming=False, overwrite=True)
     replaced, metadata = expected_beside(other)
     assert {name.split("/")[1] for name in replaced if name.startswith("other/")} == {"predict_6"}
-    assert json.loads(metadata["other"])["compress"] is None
+    assert json.loads(metadata["other/about"])["compress"] is None
+
+
+@pytest.mark.parametrize("name", ["lvm_fast", "about", "a.b"])
+def test_packages_may_have_any_name(model: LatentVectorModel, tmp_path: Path, name: str) -> None:
+    for package in (tmp_path / f"{name}.mlpackage", tmp_path / "other.mlpackage"):
+        lf.export_coreml(model, package, contexts=(3,), streaming=False)
+        functions, about = read_expectations(package)
+        assert list(functions) == ["predict_3"]
+        assert about["min_cosine"] == 0.999
 
 
 def test_very_long_contexts_are_left_out(model: LatentVectorModel, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ OPERATIONS: dict[str, tuple[Body, Callable[[Tensor], Any]]] = {
     "mul": (lambda x: mb.mul(x=x, y=GAMMA.numpy()), lambda x: x * GAMMA),
     "real_div": (lambda x: mb.real_div(x=x, y=GAMMA.numpy()), lambda x: x / GAMMA),
     "maximum": (lambda x: mb.maximum(x=x, y=np.float32(0.1)), lambda x: x.clamp(min=0.1)),
+    "minimum": (lambda x: mb.minimum(x=x, y=np.float32(0.1)), lambda x: x.clamp(max=0.1)),
     "linear": (lambda x: mb.linear(x=x, weight=WEIGHT.numpy(), bias=BIAS.numpy()), lambda x: F.linear(x, WEIGHT, BIAS)),
     "matmul": (lambda x: mb.matmul(x=x, y=WEIGHT.T.numpy()), lambda x: x @ WEIGHT.T),
     "matmul transposed": (lambda x: mb.matmul(x=x, y=WEIGHT.numpy(), transpose_y=True), lambda x: x @ WEIGHT.T),
@@ -202,6 +203,24 @@ def test_unknown_variants_of_operations_are_refused(tmp_path: Path, body: Body, 
     saved = saved_program(tmp_path, body)
     with pytest.raises(ValueError, match=message):
         saved.run("f", {"x": np.ones((3, 8), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            lambda x: mb.slice_by_index(x=x, begin=[0, 0], end=[3, 8], stride=[2, 1]),
+            "operation 'slice_by_index': got an unexpected keyword argument 'stride'; expected it as lvm_fast writes",
+        ),
+        (
+            lambda x: mb.layer_norm(x=x, axes=[-1], gamma=GAMMA.numpy()),
+            "operation 'layer_norm': missing a required argument: 'beta'",
+        ),
+    ],
+)
+def test_unknown_and_missing_parameters_are_named(tmp_path: Path, body: Body, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        saved_program(tmp_path, body)
 
 
 @pytest.mark.parametrize(

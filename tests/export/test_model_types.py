@@ -110,6 +110,15 @@ def test_what_does_not_stream_says_why(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_default_contexts_are_those_that_the_model_reads(tmp_path: Path) -> None:
+    for positions, functions in ((120, ["predict_100", "step"]), (30, ["predict_30", "step"])):
+        model = model_of("transformer", max_positions=positions)
+        saved = SavedProgram(lf.export_coreml(model, tmp_path / "m.mlpackage", overwrite=True))
+        assert saved.functions == functions
+    old = lf.export_coreml(model_of("lstm"), tmp_path / "old.mlpackage", streaming=False, target="ios16")
+    assert SavedProgram(old).input_shapes("main") == {"context": (1, 100, 16)}
+
+
 @pytest.mark.parametrize("options", [{"contexts": (30, 31)}, {"contexts": (3,), "flexible": 31}])
 def test_contexts_longer_than_the_positions_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a context of 31 vectors; expected at most 30, the model's positions"):
@@ -119,10 +128,22 @@ def test_contexts_longer_than_the_positions_are_refused(tmp_path: Path, options:
 def test_a_transformer_stream_past_its_positions_is_not_a_number(tmp_path: Path) -> None:
     model = model_of("transformer", max_positions=3)
     saved = SavedProgram(exported(model, tmp_path, contexts=(), flexible=None))
+    (function,) = saved.spec.description.functions
+    assert all("has room for 3 vectors: after more, all outputs are NaN" in f.shortDescription for f in function.state)
     state = saved.new_state("step")
     vector = lf.l2_normalize(np.ones((1, 16), np.float32))
     finite = [np.isfinite(saved.run("step", {"vector": vector}, state)["next_vector"]).all() for _ in range(4)]
     assert finite == [True, True, True, False]
+
+
+def test_chunks_longer_than_float16_counts_are_refused(tmp_path: Path) -> None:
+    model = model_of("hierarchical_gru", chunk_size=2049)
+    exported(model, tmp_path, contexts=(5,), flexible=None, streaming=False)
+    for options in ({"streaming": True}, {"streaming": False, "flexible": 30}):
+        with pytest.raises(
+            ValueError, match="chunk_size = 2049; expected at most 2,048 for a stream or contexts of any"
+        ):
+            exported(model, tmp_path, **{"contexts": (5,), "flexible": None, **options})
 
 
 def untrained(name: str) -> LatentVectorModel:

@@ -123,8 +123,12 @@ def test_one_changed_number_of_a_row_is_caught_with_and_without_the_bank(
     [
         lambda x, k, axis: mb.topk(x=mb.mul(x=x, y=np.float16(-1.0)), k=k, axis=axis),
         lambda x, k, axis: mb.topk(x=mb.concat(values=[x, x], axis=axis), k=k, axis=axis),
+        lambda x, k, axis: (
+            mb.mul(x=mb.topk(x=x, k=k, axis=axis)[0], y=np.float16("nan")),
+            mb.topk(x=x, k=k, axis=axis)[1],
+        ),
     ],
-    ids=["farthest", "ids beyond the bank"],
+    ids=["farthest", "ids beyond the bank", "scores that are no numbers"],
 )
 def test_a_wrong_search_is_caught(
     model: LatentVectorModel, tmp_path: Path, bank: Array, mistake: Any, monkeypatch: pytest.MonkeyPatch

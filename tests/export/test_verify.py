@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +249,21 @@ def test_a_forgotten_state_shows(model: LatentVectorModel, tmp_path: Path, monke
 
 
 def test_not_a_number_is_no_agreement() -> None:
-    check = FunctionCheck("predict_3", 1, *[float("nan")] * 3, 1, float("nan"), 1.0, ())
-    assert not check.passed
-    assert not Verification((check,)).passed
+    good = FunctionCheck("predict_3", 1, 0.001, 1.0, 0.99, 1.0, 1, 0.001, 1.0, ())
+    assert good.passed
+    for name in ("max_abs_error", "min_cosine", "program_error"):
+        check = replace(good, **{name: float("nan")})
+        assert not check.passed, name
+        assert not Verification((check,)).passed
+
+
+def test_long_lists_of_wrong_weights_are_cut_in_text_only() -> None:
+    wrong = tuple(f"weight_{index} is missing" for index in range(13))
+    check = FunctionCheck("predict_3", 1, 0.001, 1.0, 0.99, 1.0, 1, 0.001, 1.0, wrong)
+    _, _, *named, last = check.to_text().splitlines()
+    assert [line.strip() for line in named] == list(wrong[:10])
+    assert last.strip() == "and 3 more"
+    assert check.wrong_weights == wrong
 
 
 def test_findings_read_as_text_and_as_json(package: Path, changed: Changed) -> None:
@@ -260,25 +273,6 @@ def test_findings_read_as_text_and_as_json(package: Path, changed: Changed) -> N
     assert bad.to_text().count("DIFFERENT") == 3
     assert "fusion_0_bias differs in 12 of 12 numbers" in bad.to_text()
     assert json.loads(json.dumps(bad.to_dict()))["passed"] is False
-
-
-def test_packages_of_others_are_refused(model: LatentVectorModel, tmp_path: Path) -> None:
-    package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
-    file = package / "Data/com.apple.CoreML/model.mlmodel"
-    spec = ct.utils.load_spec(str(package))
-    del spec.description.metadata.userDefined["lvm_fast.model_type"]
-    file.write_bytes(spec.SerializeToString())
-    with pytest.raises(ValueError, match="was not exported by lvm_fast"):
-        lf.verify_coreml(package, model)
-
-
-def test_a_function_that_is_described_but_not_there_is_named(model: LatentVectorModel, tmp_path: Path) -> None:
-    package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
-    spec = ct.utils.load_spec(str(package))
-    spec.description.functions[1].name = "walk"
-    (package / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString())
-    with pytest.raises(ValueError, match="function 'walk' is described, but there is none"):
-        lf.verify_coreml(package, model)
 
 
 def test_models_of_another_width_are_refused(package: Path, small_model: Callable[..., LatentVectorModel]) -> None:

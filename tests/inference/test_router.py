@@ -104,6 +104,14 @@ def test_other_precisions_reach_the_arms(arms):
     np.testing.assert_array_equal(lf.Router(arms).predict(rows, weights="int8"), arms[9].predict(rows, weights="int8"))
 
 
+def test_a_precision_that_one_arm_lacks_is_refused_whichever_would_answer(arms):
+    other = lf.create_model("gru", input_dim=DIM, hidden_dim=4, num_layers=1)
+    router = lf.Router({9: arms[9], 25: other})
+    for length in (5, 20):
+        with pytest.raises(ValueError, match="weights = 'int8' of a GRUModel; expected 'float32'"):
+            router.predict(contexts(1, length), weights="int8")
+
+
 def lead(bank_rows: np.ndarray, prediction: np.ndarray) -> float:
     """How far the best cosine is ahead, by a full sort in float64."""
     unit = bank_rows.astype(np.float64) / np.linalg.norm(bank_rows.astype(np.float64), axis=1, keepdims=True)

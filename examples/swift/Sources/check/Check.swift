@@ -2,7 +2,14 @@ import CoreML
 import Foundation
 import LatentVectors
 
-/// Runs every function of a package on the inputs of expected.safetensors, and compares.
+/// How near to what is expected the outputs of one function came.
+struct Finding {
+    let function: String
+    let words: String
+    let passed: Bool
+}
+
+/// Runs every function of a package on the inputs of expected.safetensors, and holds it to the limits that file saves.
 @main
 struct Check {
     static func main() async throws {
@@ -14,33 +21,64 @@ struct Check {
         let name = package.deletingPathExtension().lastPathComponent
         let expected = package.deletingLastPathComponent().appendingPathComponent("expected.safetensors")
         let expectations = try Expectations(contentsOf: expected)
+        let limits = try expectations.limits(of: name)
         let compiled = try await MLModel.compileModel(at: package)
-        let cosines = try leastCosines(of: name, compiled: compiled, expectations: expectations)
-        for (function, cosine) in cosines {
-            print("\(function): least cosine with the model \(cosine)")
-        }
-        exit(!cosines.isEmpty && cosines.allSatisfy { $0.1 > 0.97 } ? 0 : 1)
-    }
-
-    static func leastCosines(
-        of name: String, compiled: URL, expectations: Expectations
-    ) throws -> [(String, Float)] {
-        try expectations.functions(of: name).compactMap { function in
-            let part = { expectations.rows("\(name)/\(function)/\($0)") }
-            guard let wanted = part("next_vector") else { return nil }  // topk has none
+        var findings: [Finding] = []
+        for function in expectations.functions(of: name) {
             let model = try LatentVectorModel(compiled: compiled, function: function == "main" ? nil : function)
-            let found: [[Float]]
-            if let vectors = part("vector") {
-                found = try vectors.map { try model.step(vector: $0).nextVector }
-            } else {
-                found = [try model.predict(context: part("context") ?? []).nextVector]
-            }
-            return (function, zip(found, wanted).map(dot).min() ?? -1)
+            let parts = Parts(expectations: expectations, prefix: "\(name)/\(function)")
+            try findings.append(finding(model, function: function, parts: parts, limits: limits))
+        }
+        for finding in findings {
+            print("\(finding.function): \(finding.words)\(finding.passed ? "" : "  WRONG")")
+        }
+        exit(!findings.isEmpty && findings.allSatisfy { $0.passed } ? 0 : 1)
+    }
+
+    static func finding(
+        _ model: LatentVectorModel, function: String, parts: Parts, limits: Limits
+    ) throws -> Finding {
+        if let queries = parts.rows("query") {
+            let found = try queries.map { (query: [Float]) in try model.nearest(to: query) }
+            let error = scoreError(found, scores: parts.rows("scores") ?? [], ids: parts.ids("ids") ?? [])
+            let words = "largest error of a score \(error), at most \(limits.max_score_error)"
+            return Finding(function: function, words: words, passed: error <= limits.max_score_error)
+        }
+        let found: [[Float]]
+        if let vectors = parts.rows("vector") {
+            found = try vectors.map { (vector: [Float]) in try model.step(vector: vector).nextVector }
+        } else {
+            found = [try model.predict(context: parts.rows("context") ?? []).nextVector]
+        }
+        let cosine = leastCosine(found, parts.rows("next_vector") ?? [])
+        let words = "least cosine with the model \(cosine), at least \(limits.min_cosine)"
+        return Finding(function: function, words: words, passed: cosine >= limits.min_cosine)
+    }
+
+    /// The least inner product, which is the cosine of unit vectors; not a number where one is not, or rows are missing.
+    static func leastCosine(_ found: [[Float]], _ wanted: [[Float]]) -> Float {
+        guard !wanted.isEmpty, found.map(\.count) == wanted.map(\.count) else { return .nan }
+        return zip(found, wanted).reduce(Float(1)) { least, pair in
+            let cosine = zip(pair.0, pair.1).reduce(Float(0)) { $0 + $1.0 * $1.1 }
+            return cosine.isNaN || least.isNaN ? .nan : Swift.min(least, cosine)
         }
     }
 
-    /// The inner product, which is the cosine of unit vectors.
-    static func dot(_ a: [Float], _ b: [Float]) -> Float {
-        zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }
+    /// The largest error of a score; also the score of an id with that expected of it, or with the last expected one
+    /// where the id is none of those expected. Not a number where a score is not, or rows are missing.
+    static func scoreError(_ found: [[Neighbour]], scores: [[Float]], ids: [[Int32]]) -> Float {
+        guard !scores.isEmpty, found.map(\.count) == scores.map(\.count), scores.map(\.count) == ids.map(\.count) else {
+            return .nan
+        }
+        var errors: [Float] = []
+        for (row, neighbours) in found.enumerated() {
+            if Set(neighbours.map(\.id)).count < neighbours.count { return .infinity }
+            for (place, neighbour) in neighbours.enumerated() {
+                let known = ids[row].firstIndex(of: Int32(neighbour.id)) ?? scores[row].count - 1
+                errors.append(abs(neighbour.score - scores[row][place]))
+                errors.append(abs(neighbour.score - scores[row][known]))
+            }
+        }
+        return errors.contains(where: \.isNaN) ? .nan : errors.max() ?? .nan
     }
 }
