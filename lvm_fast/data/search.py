@@ -13,6 +13,7 @@ import numpy as np
 from ..scoring import VectorBank
 from .documents import read_documents
 from .encode import chunks_path
+from .split import ALIKE
 from .store import ChainStore
 
 _FEW = 8  # copies of a chunk that are asked for at first
@@ -110,7 +111,7 @@ def search(
     return found
 
 
-def rows_alike(store: ChainStore, vectors: Any, cosine: float = 0.995) -> set[int]:
+def rows_alike(store: ChainStore, vectors: Any, cosine: float = ALIKE) -> set[int]:
     """The rows of a store that say the same as one of some vectors (N, D): their cosine is at least as given."""
     bank = VectorBank(store.vectors, normalize=True)
     limit = _FEW
