@@ -24,7 +24,7 @@ import numpy as np
 import lvm_fast as lf
 from lvm_fast.data.documents import Document, read_documents
 from lvm_fast.data.encode import Encoder, encode_context, encode_documents
-from lvm_fast.data.search import ChunkTexts, rows_alike
+from lvm_fast.data.search import ChunkTexts
 from lvm_fast.data.sentence_encoder import SentenceEncoder
 from lvm_fast.evaluation.words import summary
 
@@ -138,8 +138,8 @@ def show_prediction(
     half = max(1, int(store.lengths[chain]) // 2)
     chunks = tuple(texts.text(store, chain, position) for position in range(half + 1))
     context, _ = encode_context(Document(document.id, chunks=chunks[:half]), encoder, context_length)
-    already_read = rows_alike(store, context)  # what was said does not come next
-    (found,) = lf.search(store, model.predict(context[None]), 3, texts=texts, leave_out=already_read)
+    # what was said does not come next
+    (found,) = lf.search(store, model.predict(context[None]), 3, texts=texts, unlike=context)
     print(f"   {document.id} goes on: {chunks[half]!r}")
     for hit in found:
         print(f"   predicted, {hit.score:.3f}: {hit.text!r} ({hit.chain}, chunk {hit.position})")

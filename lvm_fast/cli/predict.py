@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data.search import rows_alike, search
+    from ..data.search import search
     from ..data.source import open_source
     from ..device import choose_device
     from ..training.runs import open_run
@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     most = args.context_length or opened.context_length or 100
     rows, held = _context(args, store, most)
     predicted = model.predict(rows[None], weights=args.weights)
-    already_read = rows_alike(store, rows)  # what was said does not come next
-    hits = search(store, predicted, args.k, texts=found.texts_of(args), leave_out=already_read)
+    # what was said does not come next
+    hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows)
     if not args.json:
         whole = "" if held == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {whole}{held:,} chunks of {args.text or args.vectors}; next may come:\n")

@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("search: --model encodes a --text; there is none")
     store = open_source(args.data, "search: data")
     texts = found.texts_of(args)
-    itself = () if args.chunk is None else (args.chunk,)
-    hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=itself)
+    hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk)
     print(found.in_print(hits, args.json))
     return 0
 

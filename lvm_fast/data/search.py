@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..scoring import VectorBank
 from .documents import read_documents
 from .encode import chunks_path
-from .split import ALIKE
+from .near_copies import near_copies_in
 from .store import ChainStore
-
-_FEW = 8  # copies of a chunk that are asked for at first
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,8 @@ def search(
     k: int = 10,
     *,
     texts: ChunkTexts | None = None,
-    leave_out: Collection[int] = (),
+    leave_out: int | None = None,
+    unlike: Any = None,
 ) -> list[list[Hit]]:
     """The k chunks nearest to each query by cosine, best first, equal scores to the lower row; exact.
 
@@ -85,7 +82,8 @@ def search(
         queries: (B, D) float32, float16 or bfloat16 rows, none of them zero.
         k: At least 1; beyond T it means T.
         texts: Where to look the chunks' texts up.
-        leave_out: Rows never wanted, such as the chunk that is the query.
+        leave_out: A row never wanted, such as the chunk that is the query.
+        unlike: Vectors (N, D) never wanted, nor near-copies of them (`ALIKE`), such as those that a prediction follows.
 
     Returns:
         B lists of at most k hits.
@@ -95,8 +93,10 @@ def search(
     """
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"search: k = {k!r}; expected a whole number of at least 1")
-    unwanted = set(leave_out)
     bank = VectorBank(store.vectors, normalize=True)
+    unwanted = set() if leave_out is None else {leave_out}
+    if unlike is not None:
+        unwanted.update(*(ids.tolist() for ids in near_copies_in(bank, unlike)))
     scores, rows = bank.topk(queries, min(k + len(unwanted), len(bank)))
     chains = store.chain_of(rows)
     positions = rows - store.offsets[chains]
@@ -109,14 +109,3 @@ def search(
         ]
         found.append(hits[:k])
     return found
-
-
-def rows_alike(store: ChainStore, vectors: Any, cosine: float = ALIKE) -> set[int]:
-    """The rows of a store that say the same as one of some vectors (N, D): their cosine is at least as given."""
-    bank = VectorBank(store.vectors, normalize=True)
-    limit = _FEW
-    while True:
-        found = bank.band(vectors, cosine, np.inf, min(limit, len(bank)))  # (N, limit)
-        if limit >= len(bank) or (found[:, -1] < 0).all():
-            return set(found[found >= 0].tolist())
-        limit *= 16

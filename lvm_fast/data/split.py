@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..scoring import VectorBank
+from .near_copies import ALIKE
 from .quantize import Int64
 from .store import ChainStore
 
-ALIKE = 0.995  # the cosine from which on two chunks are near-copies
 _BLOCK_ROWS = 4096
 
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.leakage import covered_rows
+from ..data.near_copies import ALIKE
 from ..data.source import is_sequence_file
-from ..data.split import ALIKE
 from ..data.windows import Windows
 from ..scoring import VectorBank
 from .data import load_data

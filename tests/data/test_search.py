@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lvm_fast import cli
-from lvm_fast.data.search import ChunkTexts, Hit, rows_alike, search
+from lvm_fast.data.search import ChunkTexts, Hit, search
 from lvm_fast.data.store import ChainStore
 
 
@@ -51,19 +51,19 @@ def test_more_than_there_are_is_all(store: ChainStore) -> None:
 def test_a_chunk_can_be_left_out_even_behind_its_copies() -> None:
     store = ChainStore(np.ones((6, 3), np.float32), [0, 2, 2, 6])
     for row in range(6):
-        hits = search(store, store.vectors[row : row + 1], 3, leave_out={row})[0]
+        hits = search(store, store.vectors[row : row + 1], 3, leave_out=row)[0]
         assert [hit.chunk for hit in hits] == [i for i in range(6) if i != row][:3]
     assert hits[2] == Hit(hits[2].score, 2, "chain_2", 0)
 
 
-def test_rows_alike_are_all_copies_and_near_copies_however_many(rng: np.random.Generator) -> None:
+def test_what_is_like_given_vectors_is_left_out(rng: np.random.Generator) -> None:
     rows = rng.standard_normal((300, 16)).astype(np.float32)
     rows[40:140] = rows[3] * rng.uniform(0.5, 2, (100, 1))  # copies of any length
     rows[200] = rows[5] + 0.01 * rows[6]
     store = ChainStore(rows, [0, 300])
-    assert rows_alike(store, rows[[3, 5]]) == {3, *range(40, 140), 5, 200}
-    assert rows_alike(store, rows[[5]], 0.999999) == {5}
-    assert rows_alike(store, -rows[:5]) == set()
+    hits = search(store, rows[3:4], 300, unlike=rows[[3, 5]], leave_out=7)[0]
+    assert {hit.chunk for hit in hits} == set(range(300)) - {3, *range(40, 140), 5, 200, 7}
+    assert {hit.chunk for hit in search(store, rows[3:4], 101, unlike=-rows)[0]} == {3, *range(40, 140)}
 
 
 def test_texts_come_with_the_hits(store: ChainStore, texts_path: Path) -> None:
@@ -92,7 +92,7 @@ def run(capsys: Any, *words: Any) -> str:
 def test_the_command_finds_the_neighbours_of_a_chunk(store_path: Path, store: ChainStore, capsys: Any) -> None:
     lines = run(capsys, "--data", store_path, "--chunk", 20, "-k", 3).splitlines()
     assert lines[0].split() == ["rank", "score", "chunk", "position", "chain"]
-    hits = search(store, store.vectors[20:21], 3, leave_out=[20])[0]
+    hits = search(store, store.vectors[20:21], 3, leave_out=20)[0]
     shown = [
         [str(i), f"{hit.score:.4f}", str(hit.chunk), str(hit.position), hit.chain] for i, hit in enumerate(hits, 1)
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data.split import ALIKE
+from lvm_fast.data.near_copies import ALIKE
 from lvm_fast.training.infonce import near_copies
 from lvm_fast.training.loss import Negatives, next_vector_loss
 from lvm_fast.training.schedule import learning_rate

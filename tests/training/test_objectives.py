@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lvm_fast.cli import main
+from lvm_fast.data.near_copies import ALIKE
 from lvm_fast.data.positions import AllPositions
-from lvm_fast.data.split import ALIKE
 from lvm_fast.data.windows import Windows
 from lvm_fast.kernels import l2_normalize
 from lvm_fast.models.base import LatentVectorModel

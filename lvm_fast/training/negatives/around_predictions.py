@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ...data.mining import excluded_rows
+from ...data.near_copies import ALIKE
 from ...data.quantize import Float32, Int64
-from ...data.split import ALIKE
 from ...data.windows import Windows
 from ...kernels import l2_normalize
 from ...scoring import VectorBank

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...data.near_copies import ALIKE
 from ...data.quantize import Float32, Int64, check_rows
-from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ...suggest import nearest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.mined import MinedNegatives
+from ...data.near_copies import ALIKE
 from ...data.quantize import Int64
-from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ..data import TrainingData
 from ..recipe import Recipe

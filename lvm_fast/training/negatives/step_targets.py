@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.near_copies import ALIKE
 from ...data.quantize import Int64
-from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ..infonce import near_copies

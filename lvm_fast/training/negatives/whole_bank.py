@@ -6,15 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.near_copies import near_copies_in
 from ...data.quantize import Int64
-from ...data.split import ALIKE
 from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ...scoring import VectorBank
 from ..recipe import Recipe
 from .shared import SharedCandidates
-
-_FEW_COPIES = 16  # near-copies asked for at first
 
 
 class WholeBank(SharedCandidates):
@@ -35,20 +33,11 @@ class WholeBank(SharedCandidates):
             rows = torch.from_numpy(np.array(store.vectors, np.float32)).to(self._device)
             self._vectors = l2_normalize(rows, out=rows).to(self._dtype)
             self._copies: dict[int, Int64] = {}
-        self._look_up(store, np.array([row for row in targets.tolist() if row not in self._copies], np.int64))
+        unknown = [row for row in targets.tolist() if row not in self._copies]
+        self._copies |= dict(zip(unknown, near_copies_in(self._bank, store.vectors[unknown]), strict=True))
 
     def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """See `SharedCandidates.of`."""
         copies = [self._copies[row] for row in targets.tolist()]
         rows = np.repeat(np.arange(len(copies)), [len(ids) for ids in copies])
         return self._vectors, torch.from_numpy(np.stack([rows, np.concatenate(copies)])).to(self._device)
-
-    def _look_up(self, store: ChainStore, rows: Int64) -> None:
-        """Note the near-copies of these rows, themselves among them; ask again for those that may have more."""
-        limit = _FEW_COPIES
-        while len(rows):
-            limit = min(limit, len(self._bank))
-            found = self._bank.band(store.vectors[rows], ALIKE, np.inf, limit)  # (R, limit)
-            whole = (found[:, -1] < 0) | (limit == len(self._bank))
-            self._copies |= {row: ids[ids >= 0] for row, ids in zip(rows[whole].tolist(), found[whole], strict=True)}
-            rows, limit = rows[~whole], 16 * limit

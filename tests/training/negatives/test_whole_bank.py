@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data.split import ALIKE
+from lvm_fast.data import near_copies
+from lvm_fast.data.near_copies import ALIKE
 from lvm_fast.data.store import ChainStore
 from lvm_fast.kernels import l2_normalize
 from lvm_fast.training.negatives import whole_bank as module
@@ -39,7 +40,7 @@ def alike(wanted, vectors):
 
 @pytest.mark.parametrize("few", [1, 2, 16, 1000])
 def test_the_bank_is_every_chunk_and_near_copies_of_each_target_are_struck(copied, monkeypatch, few):
-    monkeypatch.setattr(module, "_FEW_COPIES", few)
+    monkeypatch.setattr(near_copies, "_FEW", few)
     shared = made()
     everything = l2_normalize(torch.from_numpy(copied.vectors[:]))
     for targets in ([1, 3, 30, 39], [0, 3, 36]):
