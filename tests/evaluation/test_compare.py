@@ -215,11 +215,16 @@ def test_the_reference_may_be_another_run(runs, tmp_path):
     assert [run["name"] for run in numbers["runs"]] == ["a", "b", "c"]
 
 
-def test_like_names_are_told_apart_by_their_paths(runs, tmp_path, monkeypatch):
+def test_like_names_are_told_apart_by_their_paths(runs, tmp_path):
     shutil.copytree(runs / "a", tmp_path / "more" / "a")
-    monkeypatch.chdir(tmp_path)
     numbers = compared(tmp_path / "out", "runs/a", "more/a", "runs/a/")
     assert [run["name"] for run in numbers["runs"]] == ["runs/a", "more/a"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """What is written beside nothing in particular goes with the test."""
+    monkeypatch.chdir(tmp_path)
 
 
 def change_recipe(run, **changes):
@@ -234,8 +239,7 @@ def refused(capsys, *words) -> str:
     return error
 
 
-def test_a_run_of_another_split_has_seen_the_answers(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_of_another_split_has_seen_the_answers(runs, tmp_path, capsys):
     change_recipe(runs / "b", seed=6)
     error = refused(capsys, runs / "a", runs / "b")
     assert re.search(r"compare: b: its training \(data '.*', seed 6, val_fraction 0.3\) saw (\d+\.\d)% of the", error)
@@ -322,8 +326,7 @@ def test_evaluate_tells_what_a_warm_start_saw(warm_runs, capsys):
         assert len(told) == count
 
 
-def test_what_is_no_run_is_named(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_is_no_run_is_named(runs, tmp_path, capsys):
     (runs / "empty").mkdir()
     assert "empty is empty; expected a training run" in refused(capsys, *sorted(runs.iterdir()))
     (runs / "empty" / "recipe.yaml").write_text("data: sample\n")
