@@ -55,12 +55,13 @@ class Limits:
         "TILES_INT8": ["-mavx512f", "-mamx-tile", "-mamx-int8"],
         "TILES_BF16": ["-mavx512f", "-mamx-tile", "-mamx-bf16"],
         "VECTORS_INT8": ["-mavx512f", "-mavx512vnni"],
+        "VECTORS_BF16": ["-mavx512f", "-mavx512bf16"],
         "VECTORS_FP32": ["-mavx512f"],
     }
 
     def int8_ops(self, level: str) -> float | None:
         """TOP/s of int8 products at an instruction set; None without a micro-benchmark."""
-        units = {"amx": "TILES_INT8", "avx512": "VECTORS_INT8"}
+        units = {"amx": "TILES_INT8", "avx512bf16": "VECTORS_INT8", "avx512": "VECTORS_INT8"}
         return self.ops(units[level]) if level in units else None
 
     @cache  # noqa: B019 - one object a run

@@ -98,10 +98,10 @@ def note_of_training(model: nn.Module, limits: Any, half: bool, length: int, bat
     dim, hidden, layers = (model.config[name] for name in ("input_dim", "hidden_dim", "num_layers"))
     weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's half of the input folded
     operations = 3 * 2 * weights * length * batch  # forward, to the inputs, to the weights
-    unit = "TILES_BF16" if half else "VECTORS_FP32"
+    of_half = "TILES_BF16" if "amx" in lf.kernels.simd_levels() else "VECTORS_BF16"
 
     def note(_: Any, median: float) -> str:
-        ceiling, rate = limits.ops(unit), operations / median
+        ceiling, rate = limits.ops(of_half if half else "VECTORS_FP32"), operations / median
         share = f" = {rate / ceiling / 1e12:.0%} of {ceiling * 1e3:.0f}" if ceiling else ""
         return f"{batch / median:.3g} sequences/s; {rate / 1e9:.0f} GFLOP/s{share}"
 

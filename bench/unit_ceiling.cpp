@@ -1,5 +1,5 @@
 // What a unit of the machine can do at best: sums of products in registers, no memory. Prints TOP/s. The unit
-// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8 or VECTORS_FP32.
+// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8, VECTORS_BF16 or VECTORS_FP32.
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +16,7 @@
 #define TILES_BF16 2
 #define VECTORS_INT8 3
 #define VECTORS_FP32 4
+#define VECTORS_BF16 5
 
 #if UNIT == TILES_INT8 || UNIT == TILES_BF16
 #if UNIT == TILES_INT8
@@ -49,6 +50,9 @@ constexpr int kSums = 16;
 #if UNIT == VECTORS_INT8
 constexpr double kOpsARound = kSums * 2.0 * 64;
 #define LINE(sum) "vpdpbusd %%zmm16, %%zmm16, %%zmm" #sum "\n"
+#elif UNIT == VECTORS_BF16
+constexpr double kOpsARound = kSums * 2.0 * 32;
+#define LINE(sum) "vdpbf16ps %%zmm16, %%zmm16, %%zmm" #sum "\n"
 #else
 constexpr double kOpsARound = kSums * 2.0 * 16;
 #define LINE(sum) "vfmadd231ps %%zmm16, %%zmm16, %%zmm" #sum "\n"

@@ -24,11 +24,12 @@ class GRU(nn.Module):
     """A drop-in for `torch.nn.GRU`: same parameters, same results.
 
     On the CPU in float32 the recurrence runs in the core (without gradients, fewer than four sequences are torch's
-    own). Under `torch.autocast("cpu", torch.bfloat16)`, and where the CPU has a tile unit (AMX), all products take
-    bfloat16 numbers; sums, gates and the state that goes from step to step stay float32. On other CPUs autocast leaves
-    the recurrence in float32. Elsewhere (CUDA, float64) it is torch's own; on MPS, too, once its results were seen to
-    agree with the CPU's (`gru_mps`). Gradients of gradients are offered where it is torch's own. In the core, gradients
-    of states below 2^-96 are taken for zero: denormal numbers would slow down long contexts a hundred times.
+    own). Under `torch.autocast("cpu", torch.bfloat16)`, on a CPU with bfloat16 products (AMX, AVX512-BF16), every
+    product takes bfloat16 numbers; sums, gates and the state that goes from step to step stay float32. On other CPUs
+    autocast leaves the recurrence in float32. Elsewhere (CUDA, float64) it is torch's own; on MPS, too, once its
+    results were seen to agree with the CPU's (`gru_mps`). Gradients of gradients are offered where it is torch's own.
+    In the core, gradients of states below 2^-96 are taken for zero: denormal numbers would slow down long contexts a
+    hundred times.
 
     Args:
         input_size: Width I of the inputs.

@@ -24,7 +24,7 @@ def padded(width: int) -> int:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def half_is_offered() -> bool:
-    """Whether the instruction set in force has the tile unit that these operators need."""
+    """Whether the instruction set in force has the bfloat16 products (AMX, AVX512-BF16) that these operators need."""
     return _core.has_half_gru()
 
 
@@ -83,6 +83,9 @@ def gru_half_layer(
         candidates=candidates.data_ptr(),
         lengths=_address(lengths),
     )
+    if lengths is not None:  # what no step wrote
+        for array in (gates, candidates):
+            array[int(lengths.sum()) :].zero_()
     return states, final, gates, candidates
 
 

@@ -1,5 +1,4 @@
-// Products of bfloat16 matrices with float32 sums on the tile unit (AMX), which adds 16 x 16 sums of 32
-// products an instruction. One thread; the caller shares out the work.
+// Products of bfloat16 matrices with float32 sums. One thread; the caller shares out the work.
 //
 // A left operand is a plain matrix, taken 32 rows and 32 numbers of depth at a time. A right operand is
 // packed into tile columns: 16 columns each, and for every 32 of depth one tile [16 pairs of depth][16
@@ -10,12 +9,13 @@
 
 #include "rows.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 constexpr int64_t kTile = 512;     // numbers of a tile
 constexpr int64_t kTileSide = 16;  // rows of a left, columns of a right tile
 constexpr int64_t kTileDepth = 32;
 constexpr int64_t kTileRows = 32;  // of the left operand of a large product
+constexpr int64_t kPairColumns = 2 * kTileSide;
 constexpr int64_t kMostColumns = 512;
 
 // Rows of numbers anywhere in memory, all of one type.
@@ -39,22 +39,29 @@ void pack_left(const RowList& matrix, int64_t width, int64_t padded, BHalf* out)
 // `step` numbers from one to the next.
 void pack_left_transposed(const BHalf* matrix, int64_t count, int64_t stride, BHalf* tiles, int64_t step);
 
+// Up to 32 rows of a left operand times two tile columns, what every product is made of: `out` of the first,
+// `out2` of the second, each [rows][16].
+struct TileSums {
+    int64_t rows;
+    const BHalf *left, *lower;       // rows from 0 to 15, and from 16 on
+    int64_t left_stride, left_step;  // numbers from one row to the next, and from one tile to the next
+    int64_t tiles;                   // of depth
+    const BHalf *right, *right2;
+    float *out, *out2;
+    int64_t out_stride;
+    bool add;  // to what `out` and `out2` hold
+};
+
 // Up to 32 rows of `left` times a packed right operand, plus a bias a column (or null), into `out` rows of
 // float32 or bfloat16 numbers. Of the left operand all 32 rows are read.
 struct WideProduct {
     const BHalf* left;  // [32][depth], rows `left_stride` apart
     int64_t left_stride, rows, depth;
     const BHalf* right;  // [columns / 16][depth / 32] tiles
-    int64_t columns;     // at most kMostColumns
+    int64_t columns;     // a multiple of kPairColumns, at most kMostColumns
     const float* bias;
     char* const* out;
     bool out_is_half;
 };
-void multiply(const WideProduct& product);
 
-// The products of 32 rows of tiles (two tile rows, tile by tile in turn) with a packed right operand; `tiles`
-// is the depth. out: [32][columns], rows `stride` apart; added to if `add`.
-void multiply_tiles(const BHalf* left, const BHalf* right, int64_t tiles, int64_t columns, float* out,
-                    int64_t stride, bool add);
-
-}  // namespace lvm::amx
+}  // namespace lvm::half

@@ -1,6 +1,6 @@
 // One GRU layer in bfloat16 with float32 sums and states: the input projection, the recurrence, and all of
-// its gradients, with cost linear in length. It needs the tile unit; other machines take gru.h and large
-// products of the caller's.
+// its gradients, with cost linear in length. It needs an instruction set with bfloat16 products; others take
+// gru.h and large products of the caller's.
 //
 // Equations and gate order (r, z, n) are those of gru.h. Widths inside are padded to whole tiles:
 // Hp = half_padded(H), Ip = half_padded(I); padding is zero. "Live" rows are the steps that sequences have,
@@ -17,7 +17,7 @@ namespace lvm {
 // A width in whole tiles.
 constexpr int64_t half_padded(int64_t width) { return (width + 31) / 32 * 32; }
 
-// Whether the level in force has the tile unit.
+// Whether the level in force has bfloat16 products.
 bool has_half_gru();
 
 // N x B vectors of a width; the numbers of one vector lie side by side.

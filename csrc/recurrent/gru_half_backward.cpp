@@ -8,7 +8,7 @@
 #include "recurrent/stages.h"
 #include "simd/half.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 namespace {
 
 // slopes, the gradients of the biases, and that of the initial state.
@@ -49,9 +49,9 @@ class BackwardRecurrence {
     void pass_through(int64_t t, int64_t first, int64_t count, const Shares::Part& part) {
         const int64_t active = shape_.active(t, first, count);
         if (active == 0) return;
-        through_weights({active, padded_, part.first_unit, part.last_unit,
-                         slopes_ + row(t, first) * slope_stride(padded_), weights_,
-                         through_.data() + first * padded_});
+        half_kernels().through_weights({active, padded_, part.first_unit, part.last_unit,
+                                        slopes_ + row(t, first) * slope_stride(padded_), weights_,
+                                        through_.data() + first * padded_});
     }
 
     // What is given to state t of a sequence that has no step t goes on to the state before.
@@ -69,12 +69,13 @@ class BackwardRecurrence {
     void take_slopes(int64_t t, int64_t first, int64_t count, const Shares::Part& part) {
         const int64_t active = shape_.active(t, first, count), at = row(t, first);
         if (active == 0) return;
-        slopes_of_step({active, padded_, part.first_unit, part.last_unit,
-                        arrays_.grad_states ? arrays_.grad_states + state(t + 1, first) : nullptr,
-                        arrays_.states + state(t, first), arrays_.gates + at * kGates * padded_,
-                        arrays_.candidates + at * padded_, slopes_ + at * slope_stride(padded_),
-                        through_.data() + first * padded_, arrays_.grad_initial + first * padded_,
-                        sums_.data() + part.team * kSlopes * padded_});
+        half_kernels().slopes_of_step(
+            {active, padded_, part.first_unit, part.last_unit,
+             arrays_.grad_states ? arrays_.grad_states + state(t + 1, first) : nullptr,
+             arrays_.states + state(t, first), arrays_.gates + at * kGates * padded_,
+             arrays_.candidates + at * padded_, slopes_ + at * slope_stride(padded_),
+             through_.data() + first * padded_, arrays_.grad_initial + first * padded_,
+             sums_.data() + part.team * kSlopes * padded_});
     }
 
     void sum_biases() {
@@ -138,4 +139,4 @@ void backward_pass(const GruShape& shape, const HalfGruBackward& arrays) {
     sum_weight_gradients(shape, arrays, live, slopes, *workspace);
 }
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

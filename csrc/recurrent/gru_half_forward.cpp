@@ -8,7 +8,7 @@
 #include "recurrent/stages.h"
 #include "simd/half.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 namespace {
 
 // gates <- W_ih x + b_ih, and b_hh where it only adds (r and z).
@@ -66,9 +66,9 @@ void recur(const GruShape& shape, const HalfGruForward& arrays, const LiveRows& 
             const BHalf* before = arrays.states + (t * batch + first) * padded;
             BHalf* after = arrays.states + ((t + 1) * batch + first) * padded;
             if (active > 0) {
-                step({active, padded, part.first_unit, part.last_unit, weights, bias.data(), before, after,
-                      arrays.final + first * padded, arrays.gates + row * kGates * padded,
-                      arrays.candidates + row * padded});
+                half_kernels().step({active, padded, part.first_unit, part.last_unit, weights, bias.data(),
+                                     before, after, arrays.final + first * padded,
+                                     arrays.gates + row * kGates * padded, arrays.candidates + row * padded});
             }
             for (int64_t b = active; b < count; ++b) {
                 std::copy(before + b * padded + part.first_unit, before + b * padded + part.last_unit,
@@ -87,4 +87,4 @@ void forward_pass(const GruShape& shape, const HalfGruForward& arrays) {
     recur(shape, arrays, live, *workspace);
 }
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

@@ -1,11 +1,14 @@
-// What the tile unit's file provides to the passes of gru_half.h: one step of up to 32 sequences.
+// What an instruction set with bfloat16 products provides to the passes of gru_half.h: large products, and
+// one step of up to 32 sequences.
 #pragma once
 
 #include <cstdint>
 
+#include "gemm/half_tiles.h"
 #include "rows.h"
+#include "simd/level.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 constexpr int64_t kGates = 3;       // r, z, n
 constexpr int64_t kSlopes = 4;      // x_n, x_r, x_z and W_n h
@@ -23,7 +26,6 @@ struct HalfStep {
     BHalf* gates;          // [sequences][3 Hp], x projected; then r, z, n
     BHalf* candidates;     // [sequences]
 };
-void step(const HalfStep& arrays);
 
 // Numbers from one row of slopes to the next: a line more than whole pages, whose rows would share cache
 // sets.
@@ -41,7 +43,6 @@ struct HalfSlopes {
     float* carry;          // [sequences], that came through z; then the same of the state before
     float* bias_sums;      // [4][Hp], sums of the slopes, added to
 };
-void slopes_of_step(const HalfSlopes& arrays);
 
 // through: units [first, last) of the gradient of the state before, as it comes through W.
 struct HalfThrough {
@@ -50,6 +51,30 @@ struct HalfThrough {
     const BHalf* weights;  // W_hh, gates r, z, n one below the other, in tile columns
     float* through;
 };
-void through_weights(const HalfThrough& arrays);
 
-}  // namespace lvm::amx
+struct HalfKernels {
+    template <Level>
+    static const HalfKernels& table();
+
+    void (*multiply)(const WideProduct& product);
+
+    // The products of 32 rows of tiles (two tile rows, tile by tile in turn) with a packed right operand of a
+    // multiple of kPairColumns; `tiles` is the depth. out: [32][columns], rows `stride` apart; added to if
+    // `add`.
+    void (*multiply_tiles)(const BHalf* left, const BHalf* right, int64_t tiles, int64_t columns, float* out,
+                           int64_t stride, bool add);
+
+    void (*step)(const HalfStep& arrays);
+    void (*slopes_of_step)(const HalfSlopes& arrays);
+    void (*through_weights)(const HalfThrough& arrays);
+};
+
+template <>
+const HalfKernels& HalfKernels::table<Level::avx512bf16>();
+template <>
+const HalfKernels& HalfKernels::table<Level::amx>();
+
+// Those of the level in force, which has_half_gru().
+const HalfKernels& half_kernels();
+
+}  // namespace lvm::half

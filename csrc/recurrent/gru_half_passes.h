@@ -1,11 +1,11 @@
-// The two passes of gru_half.h, for machines with the tile unit.
+// The two passes of gru_half.h, for instruction sets with bfloat16 products.
 #pragma once
 
 #include "recurrent/gru_half.h"
 #include "recurrent/gru_half_rows.h"
 #include "recurrent/gru_half_workspace.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 void forward_pass(const GruShape& shape, const HalfGruForward& arrays);
 void backward_pass(const GruShape& shape, const HalfGruBackward& arrays);
@@ -16,4 +16,4 @@ void backward_pass(const GruShape& shape, const HalfGruBackward& arrays);
 void sum_weight_gradients(const GruShape& shape, const HalfGruBackward& arrays, const LiveRows& live,
                           const BHalf* slopes, Workspace& workspace);
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

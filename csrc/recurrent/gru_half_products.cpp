@@ -6,14 +6,14 @@
 #include "recurrent/gru_half_kernels.h"
 #include "simd/thread_pool.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 namespace {
 
 constexpr int64_t kBlockNumbers = 1 << 18;  // of a right operand: half a megabyte
 
 // Columns of a right operand of this depth that stay in the second cache.
 int64_t columns_at_once(int64_t depth) {
-    return std::clamp(kBlockNumbers / depth / kTileSide * kTileSide, kTileSide, kMostColumns);
+    return std::clamp(kBlockNumbers / depth / kPairColumns * kPairColumns, kPairColumns, kMostColumns);
 }
 
 }  // namespace
@@ -67,12 +67,13 @@ void multiply_live(const LiveRows& live, const LargeProduct& product, const Left
                 out(first, rows, addresses);
                 for (int64_t i = 0; i < rows; ++i) addresses[i] += column * (product.out_is_half ? 2 : 4);
                 const LeftRows from = left(first, rows, scratch);
-                multiply({from.first, from.stride, rows, product.depth,
-                          product.right + column * product.depth, columns,
-                          product.bias ? product.bias + column : nullptr, addresses, product.out_is_half});
+                half_kernels().multiply({from.first, from.stride, rows, product.depth,
+                                         product.right + column * product.depth, columns,
+                                         product.bias ? product.bias + column : nullptr, addresses,
+                                         product.out_is_half});
             }
         }
     });
 }
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

@@ -1,4 +1,4 @@
-// The gate matrices as right operands of the tile unit, and large products with them.
+// The gate matrices as right operands (gemm/half_tiles.h), and large products with them.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include "recurrent/gru_half_rows.h"
 #include "simd/big_buffer.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 // The tile columns of a gate matrix transposed: column (gate, unit) is its row. place(gate, tile of units)
 // says where a tile column goes. Returns `out`.
@@ -42,4 +42,4 @@ using LeftOf = std::function<LeftRows(int64_t, int64_t, BigBuffer&)>;
 using OutOf = std::function<void(int64_t, int64_t, char**)>;
 void multiply_live(const LiveRows& live, const LargeProduct& product, const LeftOf& left, const OutOf& out);
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

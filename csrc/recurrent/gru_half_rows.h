@@ -8,7 +8,7 @@
 #include "gemm/half_tiles.h"
 #include "recurrent/gru_half.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 class LiveRows {
   public:
@@ -49,4 +49,4 @@ inline RowList list_of(const std::vector<const void*>& rows, bool is_half) {
     return {rows.data(), static_cast<int64_t>(rows.size()), is_half};
 }
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

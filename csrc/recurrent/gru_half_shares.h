@@ -7,7 +7,7 @@
 #include "recurrent/gru_half_kernels.h"
 #include "simd/thread_pool.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 // Each has some units of some sequences, and so its part of the weights in its own cache. All meet after
 // every step.
@@ -45,4 +45,4 @@ void over_sequences(const Shares::Part& part, const Body& body) {
     }
 }
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

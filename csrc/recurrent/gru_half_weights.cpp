@@ -6,7 +6,7 @@
 #include "recurrent/gru_half_products.h"
 #include "simd/thread_pool.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 namespace {
 
 constexpr int64_t kChunk = 2048;   // steps of sequences whose weight gradients are taken at once
@@ -93,7 +93,7 @@ class WeightGradients {
                      (of_inputs ? 0 : width_);
         const BHalf *left = left_ + slope / kTileSide * column_stride(),
                     *right = right_ + column / kTileSide * column_stride();
-        multiply_tiles(left, right, tiles_, count, out, stride, add);
+        half_kernels().multiply_tiles(left, right, tiles_, count, out, stride, add);
     }
 
     const HalfGruBackward& arrays_;
@@ -112,4 +112,4 @@ void sum_weight_gradients(const GruShape& shape, const HalfGruBackward& arrays, 
     WeightGradients(shape, arrays, live, slopes, workspace).run();
 }
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

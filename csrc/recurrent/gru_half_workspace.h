@@ -10,7 +10,7 @@
 #include "rows.h"
 #include "simd/big_buffer.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 
 struct Workspace {
     BigBuffer weights, recurrent, slopes, left, right;
@@ -51,4 +51,4 @@ class Borrowed {
     std::unique_ptr<Workspace> workspace_;
 };
 
-}  // namespace lvm::amx
+}  // namespace lvm::half

@@ -71,7 +71,7 @@ struct PeakTask {
 };
 
 struct ScreenKernels {
-    static constexpr bool has(Level) { return true; }
+    static constexpr bool has(Level level) { return level != Level::avx512bf16; }
     template <Level>
     static const ScreenKernels& table();
 

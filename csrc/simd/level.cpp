@@ -51,12 +51,16 @@ bool has_avxvnni() {
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvxVnni);
 }
 
+bool has_avx512bf16() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned kAvx512Bf16 = 1u << 5;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvx512Bf16);
+}
+
 bool has_amx() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     constexpr unsigned kTiles = (1u << 22) | (1u << 24) | (1u << 25);  // bfloat16, tiles, int8
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTiles) != kTiles) return false;
-    constexpr unsigned kAvx512Bf16 = 1u << 5;
-    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & kAvx512Bf16)) return false;
 #if defined(__linux__)
     // The kernel gives the tile registers only to a process that asks for them (arch/x86 "XSTATE").
     constexpr long kRequestPermission = 0x1023, kTileData = 18;
@@ -95,6 +99,8 @@ std::vector<Level> detected_levels() {
     if (has_avxvnni()) levels.push_back(Level::avxvnni);
     if (!has_avx512()) return levels;
     levels.push_back(Level::avx512);
+    if (!has_avx512bf16()) return levels;
+    levels.push_back(Level::avx512bf16);
     if (has_amx()) levels.push_back(Level::amx);
 #elif defined(__aarch64__)
     if (!has_dot_products()) return levels;
@@ -120,6 +126,8 @@ const char* level_name(Level level) {
             return "avxvnni";
         case Level::avx512:
             return "avx512";
+        case Level::avx512bf16:
+            return "avx512bf16";
         case Level::amx:
             return "amx";
     }

@@ -7,7 +7,7 @@
 
 namespace lvm {
 
-enum class Level { scalar, neon, i8mm, avx2, avxvnni, avx512, amx };
+enum class Level { scalar, neon, i8mm, avx2, avxvnni, avx512, avx512bf16, amx };
 
 const char* level_name(Level level);
 
@@ -30,6 +30,10 @@ const Kernels& kernels_in_force() {
 #if defined(__x86_64__)
         case Level::amx:
             if constexpr (Kernels::has(Level::amx)) return Kernels::template table<Level::amx>();
+            [[fallthrough]];
+        case Level::avx512bf16:
+            if constexpr (Kernels::has(Level::avx512bf16))
+                return Kernels::template table<Level::avx512bf16>();
             [[fallthrough]];
         case Level::avx512:
             return Kernels::template table<Level::avx512>();

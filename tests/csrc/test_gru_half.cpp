@@ -196,7 +196,9 @@ void check_dropout() {
 int main() {
     for (int threads : {1, 3}) {
         lvm::set_num_threads(threads);
-        if (lvm::has_half_gru()) lvm::check_all_layers();
+        lvm::at_every_level([] {
+            if (lvm::has_half_gru()) lvm::check_all_layers();
+        });
     }
     lvm::set_num_threads(3);
     lvm::check_dropout<float>();

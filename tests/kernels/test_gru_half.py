@@ -1,6 +1,8 @@
-"""Our GRU under bfloat16 autocast on the tile unit: no less exact than torch's own, whatever the sizes and lengths."""
+"""Our GRU under bfloat16 autocast: no less exact than torch's own, whatever the sizes and lengths."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ import lvm_fast as lf
 from lvm_fast import _core, kernels
 from lvm_fast.gru_half_ops import gru_half_layer, gru_half_layer_backward
 
-pytestmark = pytest.mark.skipif(not _core.has_half_gru(), reason="this CPU has no tile unit for bfloat16")
+LEVELS = [level for level in kernels.simd_levels() if level in ("avx512bf16", "amx")]
+pytestmark = pytest.mark.skipif(not LEVELS, reason="this CPU has no bfloat16 products")
 
 SIZES = [  # input, hidden, layers, batch, length
     (7, 7, 2, 3, 4),
@@ -23,6 +26,16 @@ SIZES = [  # input, hidden, layers, batch, length
     (20, 513, 1, 9, 6),
     (12, 8, 1, 3, 1000),
 ]
+
+
+@pytest.fixture(autouse=True, params=LEVELS)
+def half_level(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each instruction set with bfloat16 products in turn."""
+    before = kernels.simd_level()
+    kernels.set_simd_level(request.param)
+    assert _core.has_half_gru()
+    yield
+    kernels.set_simd_level(before)
 
 
 def run(module: nn.Module, x: Tensor, hx: Tensor, weights: Tensor, half: bool) -> list[Tensor]:
@@ -143,7 +156,7 @@ def test_the_operators_keep_torchs_rules(lengths, dtype):
     shapes = ((4, 3, 7), (15, 7), (15, 5), (15,), (15,), (3, 5))
     inputs, *others = (torch.randn(*shape) for shape in shapes)
     layer = (inputs.to(dtype).requires_grad_(), *(other.requires_grad_() for other in others), lengths)
-    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(gru_half_layer, layer, test_utils=checks)
     states, final, gates, candidates = gru_half_layer(*layer)
     kept = (layer[0], layer[1], layer[2], states, gates, candidates, lengths, True)

@@ -1,11 +1,8 @@
 #include <immintrin.h>
 
-#include <cstring>
-
-#include "gemm/half_sums-inl.h"
 #include "gemm/half_tiles.h"
 
-namespace lvm::amx {
+namespace lvm::half {
 namespace {
 
 __mmask16 first_lanes(int64_t count) {
@@ -120,76 +117,4 @@ void pack_left_transposed(const BHalf* matrix, int64_t count, int64_t stride, BH
     }
 }
 
-namespace {
-
-void store_row(const float* sums, __m512 bias, void* out, bool is_half) {
-    const __m512 row = _mm512_add_ps(_mm512_load_ps(sums), bias);
-    if (is_half) {
-        _mm256_storeu_si256(static_cast<__m256i*>(out), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(row)));
-    } else {
-        _mm512_storeu_ps(out, row);
-    }
-}
-
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// Whole tiles of depth that stay in the first cache, with as little as possible in the last share.
-int64_t inner_tiles(int64_t tiles) {
-    constexpr int64_t kMost = 16;
-    const int64_t shares = (tiles + kMost - 1) / kMost;
-    return shares ? (tiles + shares - 1) / shares : 1;
-}
-
-void sum_or_go_on(bool go_on, float* first, float* second, int64_t row_bytes) {
-    if (go_on) {
-        load_sums(first, second, row_bytes);
-    } else {
-        zero_sums();
-    }
-}
-
-}  // namespace
-
-void multiply(const WideProduct& product) {
-    const TileShape shape;
-    const int64_t tiles = product.depth / kTileDepth, inner = inner_tiles(tiles);
-    const BHalf* lower = product.left + kTileSide * product.left_stride;
-    alignas(64) float sums[kMostColumns * kTileRows];
-    for (int64_t tile = 0; tile < tiles; tile += inner) {
-        const Left left{product.left + tile * kTileDepth, lower + tile * kTileDepth, product.left_stride * 2,
-                        kTileDepth};
-        for (int64_t c = 0; c < product.columns; c += kTileSide) {
-            float *first = sums + c * kTileRows, *second = first + kTileSide * kTileSide;
-            sum_or_go_on(tile > 0, first, second, kLine);
-            sum_two_rows<true>(left, product.right + (c / kTileSide * tiles + tile) * kTile,
-                               least(inner, tiles - tile));
-            store_sums(first, second, kLine);
-        }
-    }
-    const int64_t number = product.out_is_half ? 2 : 4;
-    for (int64_t c = 0; c < product.columns; c += kTileSide) {
-        const __m512 bias = product.bias ? _mm512_loadu_ps(product.bias + c) : _mm512_setzero_ps();
-        for (int64_t row = 0; row < product.rows; ++row) {
-            store_row(sums + c * kTileRows + row * kTileSide, bias, product.out[row] + c * number,
-                      product.out_is_half);
-        }
-    }
-}
-
-void multiply_tiles(const BHalf* left, const BHalf* right, int64_t tiles, int64_t columns, float* out,
-                    int64_t stride, bool add) {
-    const TileShape shape;
-    const int64_t inner = inner_tiles(tiles);
-    for (int64_t tile = 0; tile < tiles; tile += inner) {
-        const BHalf* first = left + 2 * tile * kTile;
-        for (int64_t c = 0; c < columns; c += kTileSide) {
-            float *sums = out + c, *sums2 = sums + kTileSide * stride;
-            sum_or_go_on(add || tile > 0, sums, sums2, stride * 4);
-            sum_two_rows<true>({first, first + kTile, kLine, 2 * kTile},
-                               right + (c / kTileSide * tiles + tile) * kTile, least(inner, tiles - tile));
-            store_sums(sums, sums2, stride * 4);
-        }
-    }
-}
-
-}  // namespace lvm::amx
+}  // namespace lvm::half
