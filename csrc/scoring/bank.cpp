@@ -7,12 +7,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "gemm/gemm.h"
 #include "scoring/best_ending.h"
 #include "scoring/rank_ending.h"
 #include "scoring/sample.h"
 #include "scoring/scan.h"
 #include "scoring/stored_rows.h"
+#include "scoring/sum_exp_ending.h"
 
 namespace lvm {
 namespace {
@@ -171,36 +171,8 @@ void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* sc
 }
 
 void Bank::sum_exp(const Rows& queries, double factor, const double* best, double* sums) const {
-    constexpr int64_t kRowsPerPiece = 64;
-    const int workers = num_threads();
     over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
-        const int64_t count = block.count();
-        std::vector<double> partial(static_cast<size_t>(workers * count));
-        const auto piece = [&](int64_t begin, int64_t end, int worker) {
-            std::vector<float> rows(static_cast<size_t>(kRowsPerPiece * dim()));
-            std::vector<float> scores(static_cast<size_t>(count * kRowsPerPiece));
-            for (; begin < end; begin += kRowsPerPiece) {
-                const int64_t width = std::min(kRowsPerPiece, end - begin);
-                for (int64_t i = 0; i < width; ++i) {
-                    float* place = rows.data() + i * dim();
-                    const float* row = stored_row(begin + i, place);
-                    if (row != place) std::copy_n(row, dim(), place);
-                }
-                const auto panels = gemm_panels(rows.data(), dim(), width, 1, dim());
-                kernels_in_force<GemmKernels>().product(block.row(0), count, dim(), panels.data(), width,
-                                                        scores.data(), kRowsPerPiece);
-                for (int64_t q = 0; q < count; ++q) {
-                    partial[static_cast<size_t>(worker * count + q)] += screen_kernels().sum_exp(
-                        scores.data() + q * kRowsPerPiece, width, static_cast<float>(factor),
-                        static_cast<float>(best[first + q]));
-                }
-            }
-        };
-        parallel_for(size(), kRowsPerPiece, piece, workers);
-        for (int64_t q = 0; q < count; ++q) {
-            sums[first + q] = 0;
-            for (int w = 0; w < workers; ++w) sums[first + q] += partial[static_cast<size_t>(w * count + q)];
-        }
+        SumExpEnding(*this, block, factor, best + first).write(sums + first);
     });
 }
 

@@ -8,7 +8,7 @@
 namespace lvm::avx512 {
 
 using Ints = __m512i;
-constexpr int kLanes32 = 16, kRowsAtOnce = 8, kFewOpen = 48;
+constexpr int kLanes32 = 16, kRowsAtOnce = 8, kFewOpen = 160;
 
 // The instruction takes the query as unsigned: 128 more a code, hence 128 x the candidate's sum too much.
 constexpr int kSurplus = 128;

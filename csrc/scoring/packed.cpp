@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "scoring/stored_rows.h"
+#include "simd/fence.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
 
 void PackedRows::pack(const Rows& rows, bool normalize) {
-    constexpr int64_t kBlocksPerPiece = 8;
+    constexpr int64_t kBlocksPerPiece = 8, kCaches = 8 << 20;
     const int64_t chunks = chunks_of(rows.dim), bytes = plane_bytes(rows.rows, rows.dim);
     const int64_t blocks = padded_rows(rows.rows) / kBlockRows;
     coarse_.reserve(bytes);
@@ -22,10 +23,11 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
         for (int64_t i = begin * kBlockRows; i < last; ++i) {
             const int64_t offset = code_offset(i, chunks);
             double* factor = normalize ? &factors_[static_cast<size_t>(i)] : nullptr;
-            bounds_[static_cast<size_t>(i)] =
-                encoder.encode(i, coarse_.data() + offset, fine_.data() + offset, factor, nullptr);
+            bounds_[static_cast<size_t>(i)] = encoder.encode(
+                i, {coarse_.data() + offset, fine_.data() + offset, bytes > kCaches}, factor, nullptr);
         }
         fault.note(encoder);
+        store_fence();
         for (int64_t i = last; i < end * kBlockRows; ++i) {
             bounds_[static_cast<size_t>(i)] = {};
             for (int64_t c = 0; c < chunks; ++c) {

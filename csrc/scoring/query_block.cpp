@@ -49,7 +49,7 @@ QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64
         for (int64_t q = from; q < to; ++q) {
             const int64_t offset = code_offset(q, chunks_);
             bounds_[static_cast<size_t>(q)] =
-                encoder.encode(begin + q, coarse_.data() + offset, fine_.data() + offset, &factor,
+                encoder.encode(begin + q, {coarse_.data() + offset, fine_.data() + offset, false}, &factor,
                                in_place_ ? nullptr : rows_.data() + q * dim_);
         }
         fault.note(encoder);

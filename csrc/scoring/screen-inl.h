@@ -281,7 +281,7 @@ void peaks(const PeakTask& task) {
 // Algorithms, sec. 3.1), as a factor on its square root.
 inline float inflation(int64_t count) { return 1 + 0x1p-23f * static_cast<float>(count / W + 32); }
 
-CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine) {
+CodeBounds encode(const float* row, int64_t chunks, const CodePlace& place) {
     constexpr float kSmallest = 1e-15f, kLargest = 1e15f, kMostCode = 127, kRoundings = 0x1p-21f;
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const int64_t dim = chunks * kTileDims;
@@ -295,8 +295,8 @@ CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine
     const bool zero = magnitude == 0 && size == 0;
     if (zero || !(magnitude >= kSmallest && magnitude <= kLargest && size < kInfinity)) {
         for (int64_t c = 0; c < chunks; ++c) {
-            std::memset(coarse + c * kTileBytes, 0, kTileDims);
-            std::memset(fine + c * kTileBytes, 0, kTileDims);
+            std::memset(place.coarse + c * kTileBytes, 0, kTileDims);
+            std::memset(place.fine + c * kTileBytes, 0, kTileDims);
         }
         const float unknown = zero ? 0 : kInfinity;
         return {0, unknown, unknown, unknown, 0, 0};
@@ -304,7 +304,10 @@ CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine
     const float scale = magnitude / kMostCode;
     const Vec inverse = set1(1 / scale), steps = set1(kFineSteps);
     Vec coarse_squares = set1(0), fine_squares = set1(0), coarse_sum = set1(0), fine_sum = set1(0);
+    int8_t coarse_line[kTileDims], fine_line[kTileDims];
     for (int64_t c = 0; c < chunks; ++c) {
+        int8_t* coarse = place.past_caches ? coarse_line : place.coarse + c * kTileBytes;
+        int8_t* fine = place.past_caches ? fine_line : place.fine + c * kTileBytes;
         for (int64_t d = 0; d < kTileDims; d += W) {
             const Vec x = clamp(mul(load(row + c * kTileDims + d), inverse), -kMostCode, kMostCode);
             const Vec whole = round_nearest(x);
@@ -315,8 +318,12 @@ CodeBounds encode(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine
             fine_squares = fma(left, left, fine_squares);
             coarse_sum = add(coarse_sum, whole);
             fine_sum = add(fine_sum, parts);
-            store(coarse + c * kTileBytes + d, whole);
-            store(fine + c * kTileBytes + d, parts);
+            store(coarse + d, whole);
+            store(fine + d, parts);
+        }
+        if (place.past_caches) {
+            stream_line(place.coarse + c * kTileBytes, coarse);
+            stream_line(place.fine + c * kTileBytes, fine);
         }
     }
     const float norm = std::sqrt(size) * inflation(dim);

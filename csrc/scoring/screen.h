@@ -70,6 +70,12 @@ struct PeakTask {
     float* place;  // [groups][32] gets that candidate, counted among those of its group; -1
 };
 
+// Where a row's codes go, as code_offset tells.
+struct CodePlace {
+    int8_t *coarse, *fine;  // from a cache line on
+    bool past_caches;       // planes too large for the caches need not pass through them
+};
+
 struct ScreenKernels {
     static constexpr bool has(Level level) { return level != Level::avx512bf16; }
     template <Level>
@@ -79,9 +85,9 @@ struct ScreenKernels {
 
     void (*peaks)(const PeakTask& task);
 
-    // Codes and bounds of a row of float32, padded with zeros to whole chunks. `coarse`, `fine`: as
-    // code_offset.
-    CodeBounds (*encode)(const float* row, int64_t chunks, int8_t* coarse, int8_t* fine);
+    // Codes and bounds of a row of float32, padded with zeros to whole chunks. Past the caches: store_fence()
+    // is left to the caller.
+    CodeBounds (*encode)(const float* row, int64_t chunks, const CodePlace& place);
 
     // THE score: float64, in one order of summation. Partial sum j (of 32) takes elements j, j + 32, j + 64,
     // ... in turn; then the upper half of the partial sums is added to the lower half until one is left. A

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "scoring/screen.h"
-
 namespace lvm {
 namespace {
 
@@ -25,7 +23,7 @@ void load_row(const Rows& rows, int64_t i, double factor, float* out) {
 RowEncoder::RowEncoder(const Rows& rows, bool normalize)
     : rows_(rows), normalize_(normalize), row_(static_cast<size_t>(chunks_of(rows.dim) * kTileDims)) {}
 
-CodeBounds RowEncoder::encode(int64_t i, int8_t* coarse, int8_t* fine, double* factor, float* scored) {
+CodeBounds RowEncoder::encode(int64_t i, const CodePlace& place, double* factor, float* scored) {
     const ScreenKernels& kernels = screen_kernels();
     const int64_t dim = rows_.dim, chunks = chunks_of(dim);
     const auto norm = [&] { return std::sqrt(kernels.dot(row_.data(), row_.data(), dim)); };
@@ -46,7 +44,7 @@ CodeBounds RowEncoder::encode(int64_t i, int8_t* coarse, int8_t* fine, double* f
         kernels.scale(row_.data(), dim, *factor);
     }
     if (scored) std::memcpy(scored, row, static_cast<size_t>(dim) * sizeof(float));
-    const CodeBounds bounds = kernels.encode(row, chunks, coarse, fine);
+    const CodeBounds bounds = kernels.encode(row, chunks, place);
     if (!std::isfinite(bounds.norm)) {
         std::memmove(row_.data(), row, static_cast<size_t>(dim) * sizeof(float));
         if (!std::isfinite(norm())) not_finite_ = std::min(not_finite_, i);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "rows.h"
-#include "scoring/codes.h"
+#include "scoring/screen.h"
 
 namespace lvm {
 
@@ -26,9 +26,9 @@ class RowEncoder {
     // With `normalize`, rows are divided by their norm first and zero rows are wrong.
     RowEncoder(const Rows& rows, bool normalize);
 
-    // Writes codes as code_offset tells and, with `normalize`, 1 / ||row|| to `factor`. `scored`, if not
-    // null, gets the row as float32.
-    CodeBounds encode(int64_t i, int8_t* coarse, int8_t* fine, double* factor, float* scored);
+    // Writes codes and, with `normalize`, 1 / ||row|| to `factor`. `scored`, if not null, gets the row as
+    // float32.
+    CodeBounds encode(int64_t i, const CodePlace& place, double* factor, float* scored);
 
   private:
     friend class RowFault;

@@ -39,6 +39,13 @@ inline void store(BHalf* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>
 inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
 inline void stream(Half* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_half(a)); }
 inline void stream(BHalf* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_bhalf(a)); }
+// 64 bytes to an aligned place.
+inline void stream_line(int8_t* to, const int8_t* from) {
+    for (int i = 0; i < 64; i += 32) {
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
+                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+    }
+}
 inline void fence() { _mm_sfence(); }
 
 inline Vec set1(float x) { return {_mm256_set1_ps(x)}; }

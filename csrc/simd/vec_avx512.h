@@ -37,6 +37,10 @@ inline void store(BHalf* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256
 inline void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
 inline void stream(Half* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_half(a)); }
 inline void stream(BHalf* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_bhalf(a)); }
+// 64 bytes to an aligned place.
+inline void stream_line(int8_t* to, const int8_t* from) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
+}
 inline void fence() { _mm_sfence(); }
 
 inline Vec set1(float x) { return {_mm512_set1_ps(x)}; }

@@ -43,6 +43,7 @@ template <class T>
 inline void stream(T* p, Vec a) {
     store(p, a);
 }
+inline void stream_line(int8_t* to, const int8_t* from) { std::memcpy(to, from, 64); }
 inline void fence() {}
 
 inline Vec set1(float x) { return {vdupq_n_f32(x)}; }

@@ -30,6 +30,7 @@ inline Vec add(Vec a, Vec b) { return {a.v + b.v}; }
 inline Vec mul(Vec a, Vec b) { return {a.v * b.v}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
 inline float sum(Vec a) { return a.v; }
+inline void stream_line(int8_t* to, const int8_t* from) { std::memcpy(to, from, 64); }
 inline void fence() {}
 
 // One bit a lane: a > b, and not (a < b). NaN is never greater and never less.

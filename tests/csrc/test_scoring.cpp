@@ -1,9 +1,13 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "check.h"
 #include "scoring/bank.h"
+#include "scoring/screen.h"
+#include "simd/big_buffer.h"
+#include "simd/fence.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -84,6 +88,30 @@ void check_fine_parts() {
     CHECK(rank == 1);
 }
 
+// Codes that go past the caches are the same, in the same places.
+void check_code_places() {
+    constexpr int64_t kChunks = 3, kBytes = kChunks * kTileBytes;
+    const auto row = random_numbers<float>(kChunks * kTileDims, 3);
+    struct Codes {
+        BigBuffer coarse, fine;
+        CodeBounds bounds;
+    } codes[2];
+    for (int past = 0; past < 2; ++past) {
+        for (BigBuffer* plane : {&codes[past].coarse, &codes[past].fine}) {
+            plane->reserve(kBytes);
+            std::fill_n(plane->data(), kBytes, int8_t{99});
+        }
+        codes[past].bounds = screen_kernels().encode(
+            row.data(), kChunks, {codes[past].coarse.data(), codes[past].fine.data(), past == 1});
+        store_fence();
+    }
+    CHECK(std::equal(codes[0].coarse.data(), codes[0].coarse.data() + kBytes, codes[1].coarse.data()));
+    CHECK(std::equal(codes[0].fine.data(), codes[0].fine.data() + kBytes, codes[1].fine.data()));
+    CHECK(std::memcmp(&codes[0].bounds, &codes[1].bounds, sizeof(CodeBounds)) == 0);
+    CHECK(codes[0].coarse.data()[kTileDims] == 99);  // another row's
+    CHECK(codes[0].coarse.data()[0] != 99 && codes[0].coarse.data()[2 * kTileBytes] != 99);
+}
+
 // Many workers on the same queries: what a thread sanitizer should see.
 void check_threads() {
     set_num_threads(3);
@@ -100,6 +128,7 @@ int main(int count, char**) {
     }
     lvm::at_every_level([] {
         lvm::check_fine_parts();
+        lvm::check_code_places();
         for (int threads : {1, 3}) {
             lvm::set_num_threads(threads);
             for (int64_t dim : lvm::kAwkwardDims) {
