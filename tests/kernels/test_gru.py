@@ -30,8 +30,29 @@ def pair(inputs: int, hidden: int, layers: int, dtype: torch.dtype = torch.float
     return ours, theirs
 
 
+MANY_SIZES = [
+    (11, hidden, layers, batch, length)
+    for layers in (1, 2, 3, 4)
+    for hidden, shapes in [
+        *((narrow, ((1, 1), (1, 1000), (33, 1), (2, 300), (33, 60))) for narrow in (1, 7, 16)),
+        *((wide, ((1, 40), (33, 3), (2, 100))) for wide in (512, 513)),
+    ]
+    for batch, length in shapes
+]
+
+
 @pytest.mark.parametrize(("inputs", "hidden", "layers", "batch", "length"), SIZES)
 def test_states_and_gradients_agree_with_torch_in_float64(simd_level, inputs, hidden, layers, batch, length):
+    check_against_float64(inputs, hidden, layers, batch, length)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("inputs", "hidden", "layers", "batch", "length"), MANY_SIZES)
+def test_many_sizes_agree_with_torch_in_float64(simd_level, inputs, hidden, layers, batch, length):
+    check_against_float64(inputs, hidden, layers, batch, length)
+
+
+def check_against_float64(inputs: int, hidden: int, layers: int, batch: int, length: int) -> None:
     ours, theirs = pair(inputs, hidden, layers)
     x = torch.randn(batch, length, inputs).requires_grad_()
     wide = x.detach().double().requires_grad_()
