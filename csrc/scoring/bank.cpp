@@ -11,6 +11,7 @@
 #include "scoring/rank_ending.h"
 #include "scoring/sample.h"
 #include "scoring/scan.h"
+#include "scoring/small_scan.h"
 #include "scoring/stored_rows.h"
 #include "scoring/sum_exp_ending.h"
 
@@ -152,8 +153,12 @@ void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* sc
         BestEnding ending(*this, block, std::move(limits), most, {exclude, band.excluded}, sample.seeds(),
                           workers);
         const QueryPanels panels(block, as_given(block.count()));
-        sample.seed(*this, panels, workers, ending);
-        scan(*this, block, panels, workers, ending);
+        if (sample.is_whole()) {
+            scan_small(*this, block, panels, workers, sample, ending);
+        } else {
+            sample.seed(*this, panels, workers, ending);
+            scan(*this, block, panels, workers, ending);
+        }
         ending.gather();
         const auto piece = [&](int64_t begin, int64_t end, int worker) {
             Tally tally;

@@ -18,12 +18,16 @@ class Sample {
     // Of a bank of `size` candidates, for lists of `wanted`.
     Sample(int64_t size, int64_t wanted) : size_(size), wanted_(wanted) {
         constexpr int64_t kShare = 16, kGroupsEach = 8, kFewest = 64, kMost = 1024;
-        const int64_t blocks = (size + kBlockRows - 1) / kBlockRows;
+        const int64_t blocks = blocks_ = (size + kBlockRows - 1) / kBlockRows;
         groups_ = std::min(blocks, std::clamp(kGroupsEach * wanted, kFewest, kMost));
         group_blocks_ = std::max<int64_t>(1, blocks / kShare / groups_);
         stride_ = blocks / (groups_ * group_blocks_);
         if (groups_ < 2 * wanted) wanted_ = groups_ = 0;  // too few to be of use
     }
+
+    // Whether it looks at every candidate: then the scan need not make its coarse products again.
+    bool is_whole() const { return groups_ > 0 && groups_ * group_blocks_ == blocks_; }
+    int64_t blocks() const { return blocks_; }
 
     // How many candidates of each query will be known.
     int64_t seeds() const { return wanted_; }
@@ -36,30 +40,42 @@ class Sample {
         const auto look = [&](int64_t begin, int64_t end, int) {
             for (int64_t p = 0; p < panels.count(); ++p) {
                 const int64_t at = p * line + begin * kPanelQueries;
-                find_peaks(bank, panels, p, begin, end, ending, lower.data() + at, place.data() + at);
+                find_peaks(bank, panels, p, begin, end, ending, lower.data() + at, place.data() + at,
+                           nullptr);
             }
         };
         parallel_for(groups_, kGroupsPerPiece, look, workers);
         const auto know = [&](int64_t begin, int64_t end, int worker) {
-            Tally tally;
-            std::vector<Scored> chosen;
-            for (int64_t p = begin; p < end; ++p) {
-                for (int64_t lane = 0; lane < panels.members(p); ++lane) {
-                    const int64_t at = p * line + lane;
-                    choose(lower.data() + at, place.data() + at, chosen);
-                    tally.rescored += ending.know(worker, panels.query(p, lane), chosen);
-                }
-            }
-            bank.note(tally);
+            for (int64_t p = begin; p < end; ++p)
+                know_best(bank, panels, p, worker, lower.data() + p * line, place.data() + p * line, ending);
         };
         parallel_for(panels.count(), 1, know, workers);
     }
 
+    // The same for panel p alone; `products` gets its coarse products, [blocks() * kBlockRows][32].
+    void seed_panel(const Bank& bank, const QueryPanels& panels, int64_t p, int worker, BestEnding& ending,
+                    int32_t* products) const {
+        std::vector<float> lower(static_cast<size_t>(groups_ * kPanelQueries)), place(lower);
+        find_peaks(bank, panels, p, 0, groups_, ending, lower.data(), place.data(), products);
+        know_best(bank, panels, p, worker, lower.data(), place.data(), ending);
+    }
+
   private:
+    void know_best(const Bank& bank, const QueryPanels& panels, int64_t p, int worker, const float* lower,
+                   const float* place, BestEnding& ending) const {
+        Tally tally;
+        std::vector<Scored> chosen;
+        for (int64_t lane = 0; lane < panels.members(p); ++lane) {
+            choose(lower + lane, place + lane, chosen);
+            tally.rescored += ending.know(worker, panels.query(p, lane), chosen);
+        }
+        bank.note(tally);
+    }
+
     int64_t first_of(int64_t group) const { return group * group_blocks_ * stride_ * kBlockRows; }
 
     void find_peaks(const Bank& bank, const QueryPanels& panels, int64_t p, int64_t begin, int64_t end,
-                    const BestEnding& ending, float* lower, float* place) const {
+                    const BestEnding& ending, float* lower, float* place, int32_t* products) const {
         alignas(64) float low[kPanelQueries] = {}, high[kPanelQueries] = {};
         for (int64_t lane = 0; lane < panels.members(p); ++lane) {
             const Open open = ending.open(panels.query(p, lane));
@@ -70,7 +86,7 @@ class Sample {
         const PackedView& packed = bank.packed();
         screen_kernels().peaks({&panels.panel(p), chunks, packed.coarse + code_offset(first, chunks),
                                 packed.bounds + first, size_ - first, stride_, end - begin, group_blocks_,
-                                low, high, lower, place});
+                                low, high, lower, place, products});
     }
 
     // Leaves the candidates of the highest peaks of one query, whose peaks lie kPanelQueries apart.
@@ -88,7 +104,7 @@ class Sample {
         chosen.erase(last, chosen.end());
     }
 
-    int64_t size_, wanted_, groups_, group_blocks_, stride_;
+    int64_t size_, wanted_, blocks_, groups_, group_blocks_, stride_;
 };
 
 }  // namespace lvm

@@ -63,6 +63,15 @@ class ScanWorker {
         }
     }
 
+    // Panel p against the whole bank; its coarse products are known, [candidate][32].
+    void scan_known(int64_t p, const int32_t* products) {
+        for (int64_t begin = 0; begin < bank_.size(); begin += kMostScreened) {
+            screen_panel(p, begin, std::min(kMostScreened, bank_.size() - begin),
+                         products + begin * kPanelQueries);
+            hand_over(begin);
+        }
+    }
+
     const Tally& tally() const { return tally_; }
 
   private:
@@ -85,7 +94,7 @@ class ScanWorker {
         panels_ = fewer_.get();
     }
 
-    void screen_panel(int64_t p, int64_t begin, int64_t count) {
+    void screen_panel(int64_t p, int64_t begin, int64_t count, const int32_t* products = nullptr) {
         const int64_t members = panels_->members(p), chunks = queries_.chunks();
         for (int64_t lane = 0; lane < members; ++lane) {
             const int64_t q = panels_->query(p, lane);
@@ -97,9 +106,9 @@ class ScanWorker {
         const uint32_t present = members == 32 ? ~uint32_t{0} : (uint32_t{1} << members) - 1;
         const PackedView& packed = bank_.packed();
         const int64_t offset = code_offset(begin, chunks);
-        const Screened done =
-            screen_kernels().screen({&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset,
-                                     packed.bounds + begin, count, present, low_, high_, above_, open_});
+        const Screened done = screen_kernels().screen({&panels_->panel(p), chunks, packed.coarse + offset,
+                                                       packed.fine + offset, packed.bounds + begin, count,
+                                                       present, low_, high_, above_, open_, products});
         for (int64_t lane = 0; lane < members; ++lane) {
             if (above_[lane]) ending_.above(panels_->query(p, lane), above_[lane]);
         }

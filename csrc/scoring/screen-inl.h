@@ -197,15 +197,27 @@ Screened screen(const ScreenTask& task) {
         judge.refine_block(block, fine);
     };
 
+    const auto turn_to = [&](int64_t first, const int32_t* products) {
+        block.bounds = task.bounds + first;
+        block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+        block.opened = 0;
+        block.coarse = products;
+    };
+
+    if (task.products) {
+        for (int64_t first = 0; first < task.count; first += kBlockRows) {
+            turn_to(first, task.products + first * kPanelQueries);
+            judge.coarse(block, 0, block.count);
+            finish();
+        }
+        return {judge.finish(), refined};
+    }
     for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows, turn ^= 1) {
         const CodeBounds* bounds = task.bounds + first;
         product.template multiply<false>(task.coarse + first * chunks * kTileDims, &bounds->coarse_sum,
                                          panel.coarse, chunks, coarse[turn], judge_part);
         finish();
-        block.bounds = bounds;
-        block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
-        block.opened = 0;
-        block.coarse = coarse[turn];
+        turn_to(first, coarse[turn]);
     }
     judge.coarse(block, 0, block.count);
     finish();
@@ -260,10 +272,11 @@ void peaks(const PeakTask& task) {
     for (int64_t b = 0; b <= blocks; ++b) {
         const int64_t first = b * task.stride * kBlockRows;
         const CodeBounds* bounds = task.bounds + first;
+        int32_t* products = task.products ? task.products + b * kScores : coarse[b % 2];
         if (b < blocks) {
             product.template multiply<false>(
                 task.coarse + first * task.chunks * kTileDims, &bounds->coarse_sum, task.panel->coarse,
-                task.chunks, coarse[b % 2], [&](int64_t step) {
+                task.chunks, products, [&](int64_t step) {
                     peaks.take(block, block.count * step / steps, block.count * (step + 1) / steps);
                 });
         } else {
@@ -271,7 +284,7 @@ void peaks(const PeakTask& task) {
         }
         if (b > 0 && b % task.group_blocks == 0) peaks.end_group(b / task.group_blocks - 1);
         block.bounds = bounds;
-        block.coarse = coarse[b % 2];
+        block.coarse = products;
         block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
         block.before = b % task.group_blocks * kBlockRows;
     }

@@ -1,0 +1,33 @@
+// The scan of a bank so small that the sample is all of it: panel by panel, so that the coarse products of
+// one stay in the second cache from the sample to the screening and are made once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scoring/best_ending.h"
+#include "scoring/sample.h"
+#include "scoring/scan.h"
+#include "simd/aligned.h"
+
+namespace lvm {
+
+inline void scan_small(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int workers,
+                       const Sample& sample, BestEnding& ending) {
+    const int64_t pairs = sample.blocks() * kBlockRows * kPanelQueries;
+    AlignedBuffer<int32_t> products(workers * pairs);
+    std::vector<ScanWorker<BestEnding>> states;
+    for (int worker = 0; worker < workers; ++worker)
+        states.emplace_back(bank, queries, panels, worker, ending);
+    const auto some = [&](int64_t begin, int64_t end, int worker) {
+        int32_t* own = products.data() + worker * pairs;
+        for (int64_t p = begin; p < end; ++p) {
+            sample.seed_panel(bank, panels, p, worker, ending, own);
+            states[static_cast<size_t>(worker)].scan_known(p, own);
+        }
+    };
+    parallel_for(panels.count(), 1, some, workers);
+    for (const ScanWorker<BestEnding>& state : states) bank.note(state.tally());
+}
+
+}  // namespace lvm
