@@ -153,7 +153,7 @@ void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* sc
         BestEnding ending(*this, block, std::move(limits), most, {exclude, band.excluded}, sample.seeds(),
                           workers);
         const QueryPanels panels(block, as_given(block.count()));
-        if (sample.is_whole()) {
+        if (is_small_scan(sample, panels, workers)) {
             scan_small(*this, block, panels, workers, sample, ending);
         } else {
             sample.seed(*this, panels, workers, ending);

@@ -1,5 +1,5 @@
 // The vector bank: exact ranks, top-k, score bands and sums of queries over a set of candidate rows, never
-// holding a B x N matrix.
+// holding a B x N matrix (of a small bank, 32 x N at a time).
 //
 // Exact means: the order of ScreenKernels::dot over the stored values (float32; float16 and bfloat16 widened;
 // int8 * scale rounded to float32; with normalize, each row times 1 / ||row|| in float64 rounded to float32),

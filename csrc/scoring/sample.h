@@ -1,4 +1,5 @@
-// A look at some of the candidates before the scan, so that top-k and bands begin with good thresholds.
+// A look at some of the candidates before the scan (all of them in a small bank: small_scan.h), so that top-k
+// and bands begin with good thresholds.
 //
 // Coarse products find the candidate that promises most in each of some groups; the best of these are scored
 // exactly. What they decide is only where the scan begins: results do not depend on the sample.
@@ -20,13 +21,16 @@ class Sample {
         constexpr int64_t kShare = 16, kGroupsEach = 8, kFewest = 64, kMost = 1024;
         const int64_t blocks = blocks_ = (size + kBlockRows - 1) / kBlockRows;
         groups_ = std::min(blocks, std::clamp(kGroupsEach * wanted, kFewest, kMost));
+        if (groups_ == 0 || groups_ < 2 * wanted) {  // too few to be of use
+            wanted_ = groups_ = 0;
+            return;
+        }
         group_blocks_ = std::max<int64_t>(1, blocks / kShare / groups_);
         stride_ = blocks / (groups_ * group_blocks_);
-        if (groups_ < 2 * wanted) wanted_ = groups_ = 0;  // too few to be of use
     }
 
     // Whether it looks at every candidate: then the scan need not make its coarse products again.
-    bool is_whole() const { return groups_ > 0 && groups_ * group_blocks_ == blocks_; }
+    bool is_whole() const { return groups_ > 0 && groups_ == blocks_; }
     int64_t blocks() const { return blocks_; }
 
     // How many candidates of each query will be known.
@@ -104,7 +108,7 @@ class Sample {
         chosen.erase(last, chosen.end());
     }
 
-    int64_t size_, wanted_, blocks_, groups_, group_blocks_, stride_;
+    int64_t size_, wanted_, blocks_, groups_, group_blocks_ = 1, stride_ = 1;
 };
 
 }  // namespace lvm

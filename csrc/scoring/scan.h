@@ -1,11 +1,11 @@
-// The one loop under every question to the bank: screen block by block, certify, and leave what is undecided
+// The one loop under ranks, top-k and bands: screen block by block, certify, and leave what is undecided
 // to the Ending, which says what it wants to know of the scores of query q of the block and is told:
 //   Open open(q)            scores in [low, high] matter; those above are counted, those below ignored
 //   bool settled(q)         nothing more can change the answer
 //   void above(q, count)    `count` more scores are certainly > high
-//   void undecided(worker, pairs, first)   pairs that may lie in the open interval, of candidates from
-//   `first`
-// Workers call at the same time, for the same queries but different candidates.
+//   int64_t undecided(worker, pairs, first)   how many it scored of the pairs that may lie in the open
+//   interval, of candidates from `first`
+// Workers call at the same time, for the same queries but different candidates, or for different queries.
 
 #pragma once
 

@@ -12,6 +12,13 @@
 
 namespace lvm {
 
+// Whether it pays: the products of one panel stay in the second cache, and every thread has panels of its
+// own.
+inline bool is_small_scan(const Sample& sample, const QueryPanels& panels, int workers) {
+    constexpr int64_t kMostBlocks = 96;  // 384 KB of products
+    return sample.is_whole() && sample.blocks() <= kMostBlocks && panels.count() >= 4 * workers;
+}
+
 inline void scan_small(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int workers,
                        const Sample& sample, BestEnding& ending) {
     const int64_t pairs = sample.blocks() * kBlockRows * kPanelQueries;

@@ -112,10 +112,19 @@ void check_code_places() {
     CHECK(codes[0].coarse.data()[0] != 99 && codes[0].coarse.data()[2 * kTileBytes] != 99);
 }
 
-// Many workers on the same queries: what a thread sanitizer should see.
+// Banks whose lists begin with a sample: of all of it, panel by panel; of every block; of every sixteenth, with
+// planes that go past the caches.
+void check_samples() {
+    check_bank<float>(130 * num_threads(), 1100, 33, 1);
+    check_bank<float>(40, 2500, 33, 1);
+    check_bank<float>(5, 133'000, 3, 1);
+}
+
+// Many workers on the same queries, and on queries of their own: what a thread sanitizer should see.
 void check_threads() {
     set_num_threads(3);
     for (int64_t dim : {3, 65}) check_bank<float>(70, 1100, dim, 1);
+    check_samples();
 }
 
 }  // namespace
@@ -139,6 +148,7 @@ int main(int count, char**) {
                 lvm::check_bank<lvm::BHalf>(7, 70, dim, 1);
                 lvm::check_bank<float>(70, 1100, dim, 1);
             }
+            lvm::check_samples();
             lvm::check_bank<float>(9, 90, 33, 1e-42);
             lvm::check_bank<float>(9, 90, 33, 1e37);
         }

@@ -260,7 +260,11 @@ def test_lists_that_begin_with_a_sample(simd_level, rng, kind):
     scores = fixed_order_scores(queries, vectors)
     order = best_first(scores)
     bank = lf.VectorBank(vectors)
+    many = np.concatenate([queries] * 4)  # of a small bank, enough for panels of each thread's own
     for k in (1, 10, 60):
+        np.testing.assert_array_equal(
+            lf.VectorBank(vectors[:1500]).topk(many, k)[1][:40], best_first(scores[:, :1500])[:, :k]
+        )
         np.testing.assert_array_equal(bank.topk(queries, k)[1], order[:, :k])
     excluded = np.concatenate([order[:, 20:32:2], order[:, 24:25], rng.integers(-1, 4001, (40, 9))], axis=1)
     high = float(np.quantile(scores, 0.995))

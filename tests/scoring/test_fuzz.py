@@ -48,8 +48,8 @@ def machine(level: str, threads: int) -> Iterator[None]:
 
 
 @given(
-    count=st.integers(1, 80),
-    size=st.integers(1, 150),
+    count=st.one_of(st.integers(1, 80), st.sampled_from([130, 260])),
+    size=st.one_of(st.integers(1, 150), st.integers(1, 150), st.sampled_from([700, 1500, 2600, 5000])),
     dim=st.one_of(st.integers(1, 140), st.sampled_from([255, 256, 257])),
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(sorted(VALUES)),
