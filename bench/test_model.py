@@ -98,7 +98,7 @@ def note_of_training(model: nn.Module, limits: Any, half: bool, length: int, bat
     dim, hidden, layers = (model.config[name] for name in ("input_dim", "hidden_dim", "num_layers"))
     weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's half of the input folded
     operations = 3 * 2 * weights * length * batch  # forward, to the inputs, to the weights
-    of_half = "TILES_BF16" if "amx" in lf.kernels.simd_levels() else "VECTORS_BF16"
+    of_half = "TILES_BF16" if lf.kernels.simd_level() == "amx" else "VECTORS_BF16"
 
     def note(_: Any, median: float) -> str:
         ceiling, rate = limits.ops(of_half if half else "VECTORS_FP32"), operations / median

@@ -17,6 +17,7 @@ LEVELS = [level for level in kernels.simd_levels() if level in ("avx512bf16", "a
 pytestmark = pytest.mark.skipif(not LEVELS, reason="this CPU has no bfloat16 products")
 
 SIZES = [  # input, hidden, layers, batch, length
+    (3, 1, 1, 1, 1),
     (7, 7, 2, 3, 4),
     (16, 16, 1, 33, 2),
     (9, 17, 4, 2, 30),
@@ -25,6 +26,7 @@ SIZES = [  # input, hidden, layers, batch, length
     (33, 512, 2, 20, 9),
     (20, 513, 1, 9, 6),
     (12, 8, 1, 3, 1000),
+    (24, 16, 3, 1, 200),
 ]
 
 
@@ -68,7 +70,16 @@ def test_no_less_exact_than_torchs_own_autocast(inputs, hidden, layers, batch, l
         assert ours(x)[0].dtype == torch.float32
     for index, (mine, other, reference) in enumerate(zip(found, peers, expected, strict=True)):
         assert off(mine, reference) < 0.01, index
-        assert off(mine, reference) <= max(1.1 * off(other, reference), 0.004), index
+        least = 0.004 if hidden > 1 else 0.01  # a few numbers do not average
+        assert off(mine, reference) <= max(1.1 * off(other, reference), least), index
+
+
+def test_strided_and_expanded_inputs():
+    torch.manual_seed(0)
+    ours = lf.GRU(6, 10, 2)
+    for x in (torch.randn(5, 4, 12)[..., ::2].transpose(0, 1), torch.randn(4, 1, 6).expand(4, 5, 6)):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(ours(x)[0], ours(x.contiguous())[0])
 
 
 def test_sequences_of_several_lengths_equal_one_by_one():
