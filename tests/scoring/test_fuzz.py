@@ -25,6 +25,11 @@ VALUES = {
     "nearly equal rows": lambda rng, shape: rng.standard_normal(shape[1]) + 1e-4 * rng.standard_normal(shape),
     "sparse": lambda rng, shape: rng.standard_normal(shape) * (rng.random(shape) < 0.1),
 }
+# queries, candidates, dimensions
+FEW = st.tuples(
+    st.integers(1, 80), st.integers(1, 150), st.one_of(st.integers(1, 140), st.sampled_from([255, 256, 257]))
+)
+LISTS_WITH_SAMPLES = st.tuples(st.sampled_from([5, 100]), st.sampled_from([700, 1500, 2600]), st.integers(1, 9))
 
 
 def laid_out(values: np.ndarray, row_step: int, column_step: int, start: int) -> np.ndarray:
@@ -48,9 +53,7 @@ def machine(level: str, threads: int) -> Iterator[None]:
 
 
 @given(
-    count=st.one_of(st.integers(1, 80), st.sampled_from([130, 260])),
-    size=st.one_of(st.integers(1, 150), st.integers(1, 150), st.sampled_from([700, 1500, 2600, 5000])),
-    dim=st.one_of(st.integers(1, 140), st.sampled_from([255, 256, 257])),
+    shape=st.one_of(FEW, FEW, FEW, LISTS_WITH_SAMPLES),
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(sorted(VALUES)),
     stored=st.sampled_from(TYPES),
@@ -63,8 +66,9 @@ def machine(level: str, threads: int) -> Iterator[None]:
     threads=st.integers(1, 4),
 )
 def test_any_bank_and_any_queries(
-    count, size, dim, seed, kind, stored, asked, row_step, column_step, start, normalize, level, threads
+    shape, seed, kind, stored, asked, row_step, column_step, start, normalize, level, threads
 ):
+    count, size, dim = shape
     rng = np.random.default_rng(seed)
     vectors = VALUES[kind](rng, (size, dim)).astype(stored)
     queries = VALUES[kind](rng, (count, dim)).astype(asked)
