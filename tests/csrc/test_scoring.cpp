@@ -112,8 +112,8 @@ void check_code_places() {
     CHECK(codes[0].coarse.data()[0] != 99 && codes[0].coarse.data()[2 * kTileBytes] != 99);
 }
 
-// Banks whose lists begin with a sample: of all of it, panel by panel; of every block; of every sixteenth, with
-// planes that go past the caches.
+// Banks whose lists begin with a sample: of all of it, panel by panel; of every block; of every sixteenth,
+// with planes that go past the caches.
 void check_samples() {
     check_bank<float>(130 * num_threads(), 1100, 33, 1);
     check_bank<float>(40, 2500, 33, 1);
