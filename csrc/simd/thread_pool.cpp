@@ -14,8 +14,10 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
+#include "simd/openmp.h"
 #include "simd/relax.h"
 
 namespace lvm {
@@ -74,24 +76,14 @@ class ThreadPool {
         if (at_work || count <= grain || most_workers == 1 || this->count() == 1) return body(0, count, 0);
         std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
         if (!busy.owns_lock()) return body(0, count, 0);
-        start_workers();
-        {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            job_ = {&body, count, grain, most_workers};
-            next_.store(0, std::memory_order_relaxed);
-            error_ = nullptr;
-            open_ = true;
-            generation_.fetch_add(1, std::memory_order_release);
-        }
-        wake_.notify_all();
-        work(0);
-        std::unique_lock<std::mutex> lock(mutex_);
-        open_ = false;  // whoever has not begun need not come any more
-        if (active_.load() > 0) {
-            lock.unlock();
-            watch([this] { return active_.load(std::memory_order_acquire) == 0; });
-            lock.lock();
-            done_.wait(lock, [this] { return active_.load() == 0; });
+        job_ = {&body, count, grain, most_workers};
+        next_.store(0, std::memory_order_relaxed);
+        error_ = nullptr;
+        // OpenMP would end and start threads whenever the number changed: ours must be torch's.
+        if (const OpenMp* openmp = torch_openmp(); openmp && openmp->max_threads() == this->count()) {
+            run_on(*openmp);
+        } else {
+            run_on_own();
         }
         if (error_) std::rethrow_exception(error_);
     }
@@ -102,6 +94,34 @@ class ThreadPool {
         int64_t count = 0, grain = 1;
         int most_workers = 1;
     };
+
+    void run_on(const OpenMp& openmp) {
+        const auto join = [&openmp, this] {
+            if (const int worker = openmp.thread_num(); worker < job_.most_workers) work(worker);
+        };
+        using Join = const decltype(join);
+        void* data = const_cast<std::remove_const_t<Join>*>(&join);
+        openmp.parallel([](void* joined) { (*static_cast<Join*>(joined))(); }, data,
+                        static_cast<unsigned>(count()), 0);
+    }
+
+    void run_on_own() {
+        start_workers();
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            open_ = true;
+            generation_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        work(0);
+        std::unique_lock<std::mutex> lock(mutex_);
+        open_ = false;  // whoever has not begun need not come any more
+        if (active_.load() == 0) return;
+        lock.unlock();
+        watch([this] { return active_.load(std::memory_order_acquire) == 0; });
+        lock.lock();
+        done_.wait(lock, [this] { return active_.load() == 0; });
+    }
 
     void start_workers() {
         if (!workers_.empty()) return;

@@ -1,4 +1,5 @@
-// Our own threads: asleep when idle, no OpenMP runtime to clash with torch's.
+// Threads for parallel loops: torch's OpenMP threads where there are as many (openmp.h), else our own, asleep
+// when idle.
 #pragma once
 
 #include <cstdint>
