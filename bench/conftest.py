@@ -106,6 +106,13 @@ def vectors(pytestconfig: pytest.Config) -> np.ndarray:
     return np.asarray(store.vectors, dtype=np.float32)
 
 
+@pytest.fixture(scope="session")
+def model() -> torch.nn.Module:
+    """memory_gru at the reference's size."""
+    torch.manual_seed(0)
+    return lf.create_model("memory_gru")
+
+
 @pytest.fixture
 def timed(benchmark: Any) -> Callable[..., Any]:
     """Time a call: warmed up, the median of `rounds`, of quick calls more; `note(result, median)` stands beside it.

@@ -27,6 +27,12 @@ class LiteralMemoryGRU(nn.Module):
         self.gru = nn.GRU(ours.input_size, ours.hidden_size, ours.num_layers, batch_first=True, dropout=ours.dropout)
         self.gru.load_state_dict(ours.state_dict())
 
+    def train(self, mode: bool = True) -> LiteralMemoryGRU:
+        super().train(mode)
+        self.gru.train()  # cuDNN gives no gradients in evaluation mode
+        self.gru.dropout = self.model.gru.dropout if mode else 0.0
+        return self
+
     def read(self, query: Tensor) -> Tensor:
         memory = self.model.memory
         scores = torch.cosine_similarity(memory.query_proj(query)[:, None], memory.memory[None], dim=-1)
@@ -42,18 +48,12 @@ class LiteralMemoryGRU(nn.Module):
         return nn.functional.normalize(raw, dim=-1)
 
 
-@pytest.fixture(scope="module")
-def model() -> nn.Module:
-    torch.manual_seed(0)
-    return lf.create_model("memory_gru")
-
-
 def contexts(vectors: np.ndarray, batch: int, length: int) -> Tensor:
     return torch.from_numpy(np.stack([vectors[start : start + length] for start in range(0, batch * 50, 50)]))
 
 
 PEERS = ["lvm_fast", "torch eager", "lvm_fast, bf16 autocast", "torch eager, bf16 autocast"]
-TRAINING = [  # context, batch; torch's backward pass is quadratic in the context
+TRAINING = [  # context, batch
     pytest.param(100, 32),
     pytest.param(500, 16, marks=pytest.mark.long),
     pytest.param(1000, 8, marks=pytest.mark.long),
@@ -63,16 +63,19 @@ TRAINING = [  # context, batch; torch's backward pass is quadratic in the contex
 class Lesson:
     """A model and what it is taught: real contexts and the vectors that followed them."""
 
-    def __init__(self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int) -> None:
+    def __init__(
+        self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, device: str = "cpu"
+    ) -> None:
         self.model = copy.deepcopy(model)
         self.subject = self.model if peer.startswith("lvm_fast") else LiteralMemoryGRU(self.model)
-        self.batch = contexts(vectors, batch, length)
-        self.target = torch.from_numpy(vectors[length : length + 50 * batch : 50])
+        self.subject.to(device)
+        self.batch = contexts(vectors, batch, length).to(device)
+        self.target = torch.from_numpy(vectors[length : length + 50 * batch : 50]).to(device)
         self.half = "bf16" in peer
         self.optimiser = torch.optim.AdamW(self.subject.parameters(), lr=1e-4, fused=True)
 
     def loss(self) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.batch.device.type, torch.bfloat16, enabled=self.half):
             delta = self.subject(self.batch)
         return 1 - (lf.reconstruct(self.batch[:, -1], delta.float()) * self.target).sum(dim=-1).mean()
 

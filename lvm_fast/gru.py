@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +13,15 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from torch.utils.checkpoint import checkpoint
 
 from .dropout_ops import dropout
+from .gru_cudnn_ops import cudnn_is_offered, gru_cudnn_layer
 from .gru_half_ops import gru_half_layer, half_is_offered
 from .gru_mps import Layers, Weights, run_checked
 from .gru_ops import gru_layer
 
 _FEW = 4  # sequences: torch's forward is quicker for fewer
 _CHECKED = ("mps",)  # devices whose own recurrence is not trusted
+# inputs (N, B, I), initial (B, H), weights, dropout, lengths -> states (N, B, H), final (B, H)
+_Layer: TypeAlias = Callable[[Tensor, Tensor, Weights, float, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class GRU(nn.Module):
@@ -26,8 +30,9 @@ class GRU(nn.Module):
     On the CPU in float32 the recurrence runs in the core (without gradients, fewer than four sequences are torch's
     own). Under `torch.autocast("cpu", torch.bfloat16)`, on a CPU with bfloat16 products (AMX, AVX512-BF16), every
     product takes bfloat16 numbers; sums, gates and the state that goes from step to step stay float32. On other CPUs
-    autocast leaves the recurrence in float32. Elsewhere (CUDA, float64) it is torch's own; on MPS, too, once its
-    results were seen to agree with the CPU's (`gru_mps`). Gradients of gradients are offered where it is torch's own.
+    autocast leaves the recurrence in float32. On CUDA it is cuDNN's, layer by layer. Elsewhere (float64, ROCm) it is
+    torch's own; on MPS, too, once its results were seen to agree with the CPU's (`gru_mps`). Gradients of gradients are
+    offered where it is torch's own.
     In the core, gradients of states below 2^-96 are taken for zero: denormal numbers would slow down long contexts a
     hundred times.
 
@@ -41,8 +46,8 @@ class GRU(nn.Module):
         bidirectional: Not offered: True is an error.
 
     Attributes:
-        recompute: Keep only the states of each layer for the backward pass, on the CPU, and compute the rest of it
-            again: a third more work, and for long sequences a fraction of the memory. False unless set.
+        recompute: Keep only the states of each layer for the backward pass, on the CPU and CUDA, and compute the rest
+            of it again: a third more work, and for long sequences a fraction of the memory. False unless set.
 
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1], or bidirectional=True.
@@ -190,8 +195,11 @@ class GRU(nn.Module):
         shape = (len(weights), inputs.shape[1], self.hidden_size)
         initial = inputs.new_zeros(shape, dtype=precision) if hx is None else hx
         given = (inputs, initial, weights, self._dropout(), lengths)
+        recompute = self.recompute and torch.is_grad_enabled()
         if self._on_core(inputs):
-            return _run_ordered_on_core(*given, self.recompute and torch.is_grad_enabled())
+            return _run_ordered_on_core(*given, recompute)
+        if inputs.is_cuda and cudnn_is_offered():
+            return _run_in_cudnn(*given, recompute)
         if inputs.device.type in _CHECKED:
             # autocast made some of them half
             like = [(ih.to(precision), hh.to(precision), b.to(precision), c.to(precision)) for ih, hh, b, c in weights]
@@ -237,6 +245,18 @@ def _run_on_core(
     inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
     layer_of = _layer_in_half if _autocasts_to_bfloat16() and half_is_offered() else _layer
+    return _run_layer_by_layer(layer_of, inputs, initial, layers, share, lengths, recompute)
+
+
+def _run_layer_by_layer(
+    layer_of: _Layer,
+    inputs: Tensor,
+    initial: Tensor,
+    layers: Layers,
+    share: float,
+    lengths: Tensor | None,
+    recompute: bool,
+) -> tuple[Tensor, Tensor]:
     states, finals = inputs, []
     for layer, weights in enumerate(layers):
         given = (states, initial[layer], weights, share if layer else 0.0, lengths)
@@ -275,11 +295,34 @@ def _dropped(states: Tensor, share: float) -> Tensor:
     return kept
 
 
+def _run_in_cudnn(
+    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
+) -> tuple[Tensor, Tensor]:
+    if lengths is not None:  # padding is computed, too: steps take a GPU as long for few sequences as for many
+        lengths = lengths.to(inputs.device)
+        beyond = torch.arange(inputs.shape[0], device=inputs.device)[:, None] >= lengths  # (N, B)
+        inputs = inputs.masked_fill(beyond[..., None], 0)
+    return _run_layer_by_layer(_layer_in_cudnn, inputs, initial, layers, share, lengths, recompute)
+
+
+def _layer_in_cudnn(
+    inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    autocasts = torch.is_autocast_enabled("cuda")
+    precision = torch.get_autocast_dtype("cuda") if autocasts else weights[1].dtype
+    laid_out = torch.cat([weight.to(precision).flatten() for weight in weights])
+    given = (F.dropout(inputs, share).to(precision), initial.to(precision), laid_out)
+    states, _ = gru_cudnn_layer(*given, torch.is_grad_enabled())
+    if lengths is None:
+        return states, states[-1]
+    return states, states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
+
+
 def _run_in_torch(
     inputs: Tensor, initial: Tensor, layers: Layers, dropout: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     flat = [tensor for layer in layers for tensor in layer]
-    settings = (True, len(layers), dropout, dropout > 0)
+    settings = (True, len(layers), dropout, dropout > 0 or torch.is_grad_enabled())  # MIOpen wants to know of gradients
     if lengths is None:
         # inputs, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first
         states, final = torch.gru(inputs, initial, flat, *settings, False, False)

@@ -1,0 +1,52 @@
+"""memory_gru's training step on a CUDA GPU: eager and compiled, beside the same model on cuDNN in literal torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_model import TRAINING, Lesson
+from torch import Tensor, nn
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+PEERS: dict[str, dict[str, Any] | None] = {  # how torch.compile is called
+    "lvm_fast": None,
+    "lvm_fast, compiled": {"fullgraph": True},
+    "lvm_fast, compiled, CUDA graphs": {"fullgraph": True, "mode": "reduce-overhead"},
+    "cuDNN eager": None,  # the compiler refuses torch.nn.GRU
+}
+
+
+class GpuLesson(Lesson):
+    """A lesson whose memory writes, if any, follow the step, as in `lvm_fast.train`."""
+
+    def __init__(self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, half: bool) -> None:
+        super().__init__(model, f"{peer}, bf16" if half else peer, vectors, length, batch, "cuda")
+        how = PEERS[peer]
+        self.taught = super().loss if how is None else torch.compile(super().loss, **how)
+
+    def loss(self) -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()
+        with self.model.deferred_memory_writes():
+            return self.taught()
+
+    def step(self) -> float:
+        loss = super().step()
+        self.model.commit_memory()
+        return loss
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["TF32", "bf16 autocast"])
+@pytest.mark.parametrize(("length", "batch"), [case.values for case in TRAINING])
+@pytest.mark.parametrize("peer", PEERS)
+def test_training_step_on_cuda(timed, model, vectors, peer, length, batch, half):
+    lesson = GpuLesson(model, peer, vectors, length, batch, half)
+    if length == TRAINING[0].values[0]:
+        found, expected = lesson.slope(), GpuLesson(model, "cuDNN eager", vectors, length, batch, False).slope()
+        error = ((found - expected).norm() / expected.norm()).item()
+        assert error < (0.05 if half else 5e-3), f"{peer}: the gradient is off by {error:.1e}"
+    precision = "bf16 autocast" if half else "float32, cuDNN in TF32"
+    group = f"training step, memory_gru, context {length}, batch {batch}, {torch.cuda.get_device_name()}, {precision}"
+    assert 0 < timed(group, peer, lesson.step, note=lambda _, median: f"{batch / median:,.0f} sequences/s") < 2

@@ -1,0 +1,121 @@
+"""One GRU layer of cuDNN as torch operators: the compiler would unroll `torch.gru` step by step."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_GRU = 3  # cuDNN's number of the mode
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def cudnn_is_offered() -> bool:
+    """Whether this build of torch runs recurrences in cuDNN, and is set to."""
+    cudnn = torch.backends.cudnn
+    return torch.version.cuda is not None and cudnn.enabled and cudnn.is_available()  # type: ignore[no-untyped-call]
+
+
+@torch.library.custom_op("lvm_fast::gru_cudnn_layer", mutates_args=(), device_types="cuda")
+def gru_cudnn_layer(inputs: Tensor, initial: Tensor, weights: Tensor, for_gradient: bool) -> tuple[Tensor, Tensor]:
+    """Run one layer over all steps: the equations of `torch.nn.GRU`, all tensors of one dtype.
+
+    Args:
+        inputs: (N, B, I).
+        initial: (B, H).
+        weights: (3H (I + H + 2),): W_ih, W_hh, b_ih and b_hh after each other, as cuDNN has them.
+        for_gradient: Keep what the backward pass needs.
+
+    Returns:
+        States after every step (N, B, H), and cuDNN's own notes for the gradient.
+    """
+    hidden = initial.shape[-1]
+    parts = _parts(weights, inputs.shape[-1], hidden)
+    # mode, H, projected, layers, batch_first, dropout, train, both ways
+    settings = (_GRU, hidden, 0, 1, False, 0.0, for_gradient, False)
+    with torch.autocast("cuda", enabled=False):
+        states, _, _, notes, _ = torch._cudnn_rnn(
+            inputs.contiguous(), parts, len(parts), weights, initial[None].contiguous(), None, *settings, [], None
+        )
+    return states, notes
+
+
+def _parts(weights: Tensor, width: int, hidden: int) -> list[Tensor]:
+    """W_ih (3H, I), W_hh (3H, H), b_ih and b_hh (3H,) as views."""
+    rows = 3 * hidden
+    ih, hh, *biases = torch.split(weights, [rows * width, rows * hidden, rows, rows])
+    return [ih.view(rows, width), hh.view(rows, hidden), *biases]
+
+
+@gru_cudnn_layer.register_fake
+def _(inputs: Tensor, initial: Tensor, weights: Tensor, for_gradient: bool) -> tuple[Tensor, Tensor]:
+    steps, batch, width = inputs.shape
+    hidden = initial.shape[-1]
+    sizes = (steps, batch, width, hidden)
+    bytes_of_notes: int | torch.SymInt = (
+        _bytes_of_notes(*sizes, for_gradient, inputs.dtype, inputs.device)
+        if all(isinstance(size, int) for size in sizes)
+        else torch.library.get_ctx().new_dynamic_size()
+    )
+    return inputs.new_empty(steps, batch, hidden), inputs.new_empty(bytes_of_notes, dtype=torch.uint8)
+
+
+@cache
+def _bytes_of_notes(
+    steps: int, batch: int, width: int, hidden: int, for_gradient: bool, dtype: torch.dtype, device: torch.device
+) -> int:
+    """How much cuDNN notes at these sizes; known sizes let the compiler record CUDA graphs."""
+
+    def ask() -> int:
+        shapes = [(steps, batch, width), (batch, hidden), (3 * hidden * (width + hidden + 2),)]
+        inputs, initial, weights = (torch.empty(shape, dtype=dtype, device=device) for shape in shapes)
+        return int(gru_cudnn_layer(inputs, initial, weights, for_gradient)[1].numel())
+
+    with ThreadPoolExecutor(1) as apart:  # a thread of its own is free of the compiler's modes
+        return apart.submit(ask).result()
+
+
+@torch.library.custom_op("lvm_fast::gru_cudnn_layer_backward", mutates_args=(), device_types="cuda")
+def gru_cudnn_layer_backward(
+    grad_states: Tensor, inputs: Tensor, initial: Tensor, weights: Tensor, states: Tensor, notes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Go back through time.
+
+    Args:
+        grad_states: (N, B, H), of all states.
+
+    Returns:
+        Gradients of the inputs, the initial state and the weights.
+    """
+    hidden = initial.shape[-1]
+    parts = _parts(weights, inputs.shape[-1], hidden)
+    given = (inputs.contiguous(), parts, len(parts), weights, initial[None].contiguous(), None, states)
+    settings = (_GRU, hidden, 0, 1, False, 0.0, True, False)
+    notes = notes.clone()  # cuDNN overwrites them, and a graph may be gone through again
+    grad_inputs, grad_initial, _, grad_parts = torch.ops.aten._cudnn_rnn_backward(
+        *given, grad_states.contiguous(), None, None, *settings, [], None, notes, [True, True, False, True]
+    )
+    return grad_inputs, grad_initial[0].clone(), torch.cat([grad.flatten() for grad in grad_parts])
+
+
+@gru_cudnn_layer_backward.register_fake
+def _(
+    grad_states: Tensor, inputs: Tensor, initial: Tensor, weights: Tensor, states: Tensor, notes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return inputs.new_empty(inputs.shape), initial.new_empty(initial.shape), weights.new_empty(weights.shape)
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *given, _ = inputs
+    ctx.save_for_backward(*given, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad_states: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    return (*torch.ops.lvm_fast.gru_cudnn_layer_backward(grad_states, *ctx.saved_tensors), None)
+
+
+gru_cudnn_layer.register_autograd(_backward, setup_context=_save_for_backward)
