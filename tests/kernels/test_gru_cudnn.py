@@ -128,6 +128,7 @@ def test_a_model_without_dropout_learns_in_evaluation_mode(device):
     assert model.weight_hh_l0.grad.any()
 
 
+@pytest.mark.filterwarnings("ignore")  # the compiler's advice
 @pytest.mark.parametrize("with_lengths", [False, True])
 def test_the_compiler_takes_it_whole_at_any_shape(device, with_lengths, monkeypatch):
     if device.type == "cpu":  # no cuDNN to ask
