@@ -113,7 +113,7 @@ class Recipe:
     device: Annotated[str, Setting("auto, cpu, cuda or mps")] = "auto"
     precision: Annotated[str, _PRECISION] = "float32"
     recompute: Annotated[
-        bool, Setting("on the CPU, keep only each GRU layer's states, and compute its gates again going back")
+        bool, Setting("keep only each GRU layer's states (CPU, CUDA), and compute its gates again going back")
     ] = False
     compile: Annotated[bool, Setting("compile model and loss with torch.compile")] = False
     output_dir: Annotated[str | None, Setting("folder of the run; a new one under runs/ unless given")] = None
