@@ -17,6 +17,7 @@ from .gru_cudnn_ops import cudnn_is_offered, gru_cudnn_layer
 from .gru_half_ops import gru_half_layer, half_is_offered
 from .gru_mps import Layers, Weights, run_checked
 from .gru_ops import gru_layer
+from .ragged_ops import linear_within
 
 _FEW = 4  # sequences: torch's forward is quicker for fewer
 _CHECKED = ("mps",)  # devices whose own recurrence is not trusted
@@ -278,9 +279,13 @@ def _layer(
     inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
-    projected = F.linear(_dropped(inputs, share), weight_ih, bias_ih).float()  # (N, B, 3H), all steps in one product
     half = _autocasts_to_bfloat16()
-    every, _, _ = gru_layer(projected, weight_hh, bias_hh, initial.float(), lengths, half)
+    given = (_dropped(inputs, share), weight_ih, bias_ih)
+    if half:
+        given = (given[0].bfloat16(), weight_ih.bfloat16(), bias_ih.bfloat16())
+    # (N, B, 3H), all steps in one product
+    projected = F.linear(*given) if lengths is None else linear_within(*given, lengths)
+    every, _, _ = gru_layer(projected.float(), weight_hh, bias_hh, initial.float(), lengths, half)
     return every[1:], every[-1]  # (N, B, H), (B, H): beyond its length a sequence keeps its last state
 
 

@@ -117,10 +117,13 @@ def _backward(ctx: Any, grad_states: Tensor, *_: Any) -> tuple[Tensor | None, ..
     weight, states, gates, candidates, lengths = ctx.saved_tensors
     backward = torch.ops.lvm_fast.gru_layer_backward
     grad_inputs, grad_products, grad_initial = backward(grad_states, weight, states, gates, candidates, lengths)
-    products, before = grad_products.flatten(0, 1), states[:-1].flatten(0, 1)  # (N B, 3H), (N B, H)
     precision = torch.bfloat16 if ctx.bfloat16 else torch.float32
-    grad_weight = (products.to(precision).T @ before.to(precision)).float()
-    return grad_inputs, grad_weight, products.sum(dim=0), grad_initial, None, None
+    products, before = grad_products.to(precision), states[:-1].to(precision)  # (N, B, 3H), (N, B, H)
+    if lengths is None:
+        grad_weight = products.flatten(0, 1).T @ before.flatten(0, 1)
+    else:
+        grad_weight, _ = torch.ops.lvm_fast.linear_gradients_within(products, before, lengths)
+    return grad_inputs, grad_weight.float(), grad_products.sum(dim=(0, 1)), grad_initial, None, None
 
 
 gru_layer.register_autograd(_backward, setup_context=_save_for_backward)

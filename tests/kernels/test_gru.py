@@ -194,14 +194,21 @@ def test_packed_sequences(simd_level, given):
         torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-4)
 
 
-def test_sequences_of_several_lengths_equal_one_by_one(simd_level):
+@pytest.mark.parametrize("rubbish", [0.0, float("nan")])
+@pytest.mark.parametrize("lengths", [[3, 9, 1, 9, 4], [9, 9, 9, 9, 9]])
+def test_sequences_of_several_lengths_equal_one_by_one(simd_level, lengths, rubbish):
     ours, _ = pair(6, 17, 2)
-    lengths = torch.tensor([3, 9, 1, 9, 4])
     x = torch.randn(5, 9, 6)
-    together = ours.states(x, lengths=lengths)
-    for b, length in enumerate(lengths.tolist()):
-        alone = ours.states(x[b : b + 1, :length])
-        torch.testing.assert_close(together[b, :length], alone[0], atol=1e-6, rtol=1e-5)
+    for b, length in enumerate(lengths):
+        x[b, length:] = rubbish
+    x.requires_grad_()
+    together = ours.states(x, lengths=torch.tensor(lengths))
+    alone = [ours.states(x[b : b + 1, :length])[0] for b, length in enumerate(lengths)]
+    results = [together[b, :length] for b, length in enumerate(lengths)], alone
+    learned = [x, *ours.parameters()]
+    gradients = [torch.autograd.grad(sum(states.sin().sum() for states in each), learned) for each in results]
+    for mine, reference in zip((*results[0], *gradients[0]), (*results[1], *gradients[1]), strict=True):
+        torch.testing.assert_close(mine, reference, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("lengths", [None, torch.tensor([4, 3, 1])])
