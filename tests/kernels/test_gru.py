@@ -225,6 +225,18 @@ def test_the_operators_keep_torchs_rules(lengths, half):
         torch.library.opcheck(gru_layer_backward, arguments)
 
 
+@pytest.mark.parametrize("lengths", [None, torch.tensor([4, 3, 1])])
+def test_the_gradient_is_the_slope_of_what_the_kernels_compute(simd_level, lengths):
+    torch.manual_seed(0)
+    shapes = ((4, 3, 15), (15, 5), (15,), (3, 5))
+    given = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+    def states(*exact):  # float32 inside: steps wide enough to rise above its rounding
+        return gru_layer(*(tensor.float() for tensor in exact), lengths, False)[0].double()
+
+    assert torch.autograd.gradcheck(states, given, eps=5e-3, atol=2e-4, rtol=2e-3)
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 def test_compiles_whole(autocast):
     torch.compiler.reset()
