@@ -245,8 +245,9 @@ def _run_ordered_on_core(
 def _run_on_core(
     inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
-    layer_of = _layer_in_half if _autocasts_to_bfloat16() and half_is_offered() else _layer
-    return _run_layer_by_layer(layer_of, inputs, initial, layers, share, lengths, recompute)
+    if _autocasts_to_bfloat16() and half_is_offered():
+        return _run_layer_by_layer(_layer_in_half, inputs.bfloat16(), initial, layers, share, lengths, recompute)
+    return _run_layer_by_layer(_layer, inputs, initial, layers, share, lengths, recompute)
 
 
 def _run_layer_by_layer(
