@@ -317,7 +317,8 @@ def _layer_in_cudnn(
     autocasts = torch.is_autocast_enabled("cuda")
     precision = torch.get_autocast_dtype("cuda") if autocasts else weights[1].dtype
     laid_out = torch.cat([weight.to(precision).flatten() for weight in weights])
-    given = (F.dropout(inputs, share).to(precision), initial.to(precision), laid_out)
+    dropped = F.dropout(inputs, share) if share else inputs
+    given = (dropped.to(precision), initial.to(precision), laid_out)
     states, _ = gru_cudnn_layer(*given, torch.is_grad_enabled())
     if lengths is None:
         return states, states[-1]
