@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "recurrent/fingerprint.h"
 
 namespace py = pybind11;
 
@@ -77,6 +78,17 @@ std::shared_ptr<MemoryGru> make(const std::string& weights, const std::vector<st
     return std::make_shared<MemoryGru>(sizes, plain, format);
 }
 
+uint64_t fingerprint_of(const std::vector<py::array>& arrays) {
+    std::vector<Span> spans;
+    for (const py::array& array : arrays) {
+        if (!(array.flags() & py::array::c_style))
+            throw py::value_error("fingerprint: arrays: expected contiguous ones");
+        spans.push_back({static_cast<const uint8_t*>(array.data()), static_cast<int64_t>(array.nbytes())});
+    }
+    const py::gil_scoped_release release;
+    return fingerprint(spans);
+}
+
 // Hidden states together with the model that they belong to.
 class Stream {
   public:
@@ -84,6 +96,9 @@ class Stream {
         : model_(std::move(model)), states_(*model_, batch) {}
 
     void reset() { states_.reset(); }
+
+    // Another stream that goes on from here, with the same model.
+    std::unique_ptr<Stream> copy() const { return std::make_unique<Stream>(*this); }
 
     std::optional<Array> advance(const Array& context) {
         const int64_t steps = context.ndim() == 3 ? context.shape(0) : 0, width = model_->sizes().input;
@@ -122,11 +137,14 @@ void bind_memory_gru(py::module_& module) {
              }),
              py::arg("model"), py::arg("batch"))
         .def("reset", &Stream::reset)
+        .def("copy", &Stream::copy, "Another stream that goes on from here, with the same model.")
         .def("advance", &Stream::advance, py::arg("context"),
              "Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come "
              "next. "
              "None if a number of either is NaN or infinite; the states moved on only if it is a "
              "prediction's.");
+    module.def("fingerprint", &fingerprint_of, py::arg("arrays"),
+               "64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.");
 }
 
 }  // namespace lvm::python

@@ -205,12 +205,15 @@ void product(const PackedMatrix& matrix, const Codes& codes, int64_t rows, int64
 }  // namespace
 }  // namespace lvm::LVM_LEVEL
 
+#include "recurrent/fingerprint-inl.h"
+
 template <>
 const lvm::PackedKernels& lvm::PackedKernels::table<lvm::Level::LVM_LEVEL>() {
     namespace level = lvm::LVM_LEVEL;
     constexpr int64_t kDigitBytes = 2 * sizeof(level::Digit);
     static constexpr PackedKernels kernels{
         level::W,
+        level::stir_piece,
         {{1, 1, 4, 0, level::copy_floats, level::copy_floats, level::product<level::FloatFormat>,
           level::product<level::FloatFormat>},
          {2, 2, 4, 0, level::copy_floats, level::copy_floats, level::product<level::BFloatFormat>,

@@ -60,7 +60,11 @@ struct PackedKernels {
     template <Level>
     static const PackedKernels& table();
 
+    static constexpr int kMostStirred = 128;
+
     int64_t lanes;  // W
+    // Writes at most kMostStirred words that depend on every byte; see fingerprint.h.
+    void (*stir)(const uint8_t* data, int64_t bytes, uint32_t* stirred);
     FormatKernels formats[3];
 
     const FormatKernels& of(Format format) const { return formats[static_cast<int>(format)]; }

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
+
+from .._core import fingerprint
+from ..kernels import simd_level
 
 T = TypeVar("T")
 
 
-def kept(model: nn.Module, key: Hashable, make: Callable[[], T]) -> T:
-    """What `make` made of the model under this key, made anew whenever a weight has changed since the last call.
-
-    Changes are told by torch's version counters, which count every in-place change but those made through ``.data``.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
+def kept(model: nn.Module, name: str, content: Hashable, make: Callable[[], T]) -> T:
+    """What `make` made of a model's content under this name, made anew whenever the content is another than then."""
     things = _KEPT.setdefault(model, {})
-    if key in things and things[key].holds(tensors):
-        thing: T = things[key].thing
-        return thing
-    made = make()
-    if not any(tensor.is_inference() for tensor in tensors):  # torch counts no changes of these
-        things[key] = _Kept(made, [_Mark(tensor, tensor.detach(), tensor._version) for tensor in tensors])
-    return made
+    last = things.get(name)
+    if last is None or last.content != content:
+        last = things[name] = _Kept(content, make())
+    thing: T = last.thing
+    return thing
 
 
-class _Mark(NamedTuple):
-    """A tensor as it was; the alias keeps its memory from being given to another."""
+def content_of(tensors: Iterable[Tensor]) -> Hashable:
+    """What tensors on the CPU hold, for `kept`: other bytes give another content.
 
-    tensor: Tensor
-    alias: Tensor
-    version: int
+    All bytes are read: nothing else notices what is written through ``.data``, a numpy view or shared memory.
+    """
+    held = list(tensors)
+    arrays = [tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy() for tensor in held]
+    return (simd_level(), fingerprint(arrays), *((tensor.dtype, tensor.shape) for tensor in held))
 
-    def holds(self, tensor: Tensor) -> bool:
-        same = self.tensor is tensor and self.alias.data_ptr() == tensor.data_ptr()
-        return same and self.version == tensor._version
+
+def can_read(tensors: Iterable[Tensor]) -> bool:
+    """Whether `content_of` can read these: dense tensors on the CPU."""
+    return all(tensor.device.type == "cpu" and tensor.layout == torch.strided for tensor in tensors)
 
 
 class _Kept(NamedTuple):
+    content: Hashable
     thing: Any
-    marks: list[_Mark]
-
-    def holds(self, tensors: list[Tensor]) -> bool:
-        return len(self.marks) == len(tensors) and all(map(_Mark.holds, self.marks, tensors))
 
 
-_KEPT: WeakKeyDictionary[nn.Module, dict[Hashable, _Kept]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, dict[str, _Kept]] = WeakKeyDictionary()

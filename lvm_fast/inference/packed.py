@@ -11,17 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._core import MemoryGru
-from ..kernels import simd_level
-from .kept import kept
+from .._util.torch_compat import calls_are_watched
+from .kept import content_of, kept
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-_PASS = (
-    "forward",
-    "last_hidden",
-    "raw_delta",
-    "folded_input",
-    "delta_of",
-)  # of a memory GRU's prediction
 
 
 def check_precision(where: str, weights: Any) -> None:
@@ -30,36 +23,58 @@ def check_precision(where: str, weights: Any) -> None:
         raise ValueError(f"{where}: weights = {weights!r}; expected {', '.join(map(repr, PRECISIONS))}")
 
 
-def is_memory_gru(model: Any) -> bool:
-    """Whether the model computes as MemoryGRU does: it is one, and its class has no pass of its own."""
-    from ..models.memory_gru import MemoryGRU  # which imports this module
-
-    return isinstance(model, MemoryGRU) and all(
-        getattr(type(model), name) is getattr(MemoryGRU, name) for name in _PASS
-    )
-
-
 def can_pack(where: str, model: Any, weights: str) -> bool:
     """Whether the core runs this model with such weights; float32 is left to torch where it does not.
 
     Raises:
         ValueError: It does not, and torch has no bfloat16 or int8 weights to offer either.
     """
-    device, dtype = next(model.parameters()).device.type, next(model.parameters()).dtype
-    is_known = is_memory_gru(model)
+    reason = _why_not(model)
     if weights == "float32":
-        return is_known and device == "cpu" and dtype == torch.float32
-    if not is_known:
-        kind = type(model).__name__
-        raise ValueError(f"{where}: weights = {weights!r} of a {kind}; expected 'float32' for this model")
-    if device != "cpu":
-        raise ValueError(f"{where}: weights = {weights!r} on {device}; expected 'float32', or a model on the CPU")
+        return reason is None and all(tensor.dtype == torch.float32 for tensor in _sources(model))
+    if reason is not None:
+        raise ValueError(f"{where}: weights = {weights!r} {reason}; expected 'float32' for this model")
     return True
 
 
+def _why_not(model: Any) -> str | None:
+    """Why the core does not run a model; None where it does: a memory GRU on the CPU, to which nothing was done."""
+    from ..models.as_built import changes  # which imports the models, which import this module
+    from ..models.memory_gru import MemoryGRU
+
+    kind = type(model).__name__
+    if not isinstance(model, MemoryGRU):
+        return f"of a {kind}"
+    for change in changes(model, MemoryGRU):
+        if change.attribute != "eps":  # which is packed as it is
+            return f"of a {kind}" + (f", where {change.words}" if type(model) is MemoryGRU else "")
+    if calls_are_watched():
+        return f"of a {kind}, whose calls a hook or mode of torch's watches"
+    for tensor in _sources(model):
+        if tensor.device.type != "cpu" or not tensor.is_floating_point():
+            return f"of a {kind} that has {tensor.dtype} on {tensor.device}"
+    return None
+
+
 def packed(model: Any, weights: str) -> MemoryGru:
-    """The packed model, made anew whenever a weight has changed since the last call."""
-    return kept(model, (weights, simd_level()), lambda: _pack_memory_gru(model, weights))
+    """The packed model, made anew whenever something that it depends on has changed since the last call."""
+    settings = (model.normalize_delta, model.input_norm.eps, model.fusion[3].eps)
+    content = (settings, content_of(_sources(model)))
+    return kept(model, weights, content, lambda: _pack_memory_gru(model, weights))
+
+
+def _sources(model: Any) -> list[Tensor]:
+    """Every tensor that predictions depend on."""
+    modules = (
+        model.gru,
+        model.input_norm,
+        model.memory.query_proj,
+        model.fusion[0],
+        model.fusion[3],
+        model.output_proj[0],
+        model.output_proj[3],
+    )
+    return [model.memory.memory, *(tensor for module in modules for tensor in module.parameters())]
 
 
 def _pack_memory_gru(model: Any, weights: str) -> MemoryGru:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .._core import MemoryGruStream
@@ -14,15 +15,84 @@ from .packed import packed
 _TOGETHER = 8  # contexts of one length that read the weights together
 
 
+class Asked(NamedTuple):
+    """What a caller of `predict` gave, in one form.
+
+    Attributes:
+        contexts: (B, N, D).
+        lengths: (B,) int64, or None for N.
+        is_array: The contexts came as a numpy array.
+        is_single: They were one context, (N, D).
+    """
+
+    contexts: Tensor
+    lengths: Tensor | None
+    is_array: bool
+    is_single: bool
+
+    def answer(self, predicted: Tensor) -> Tensor | NDArray[np.float32]:
+        """Predictions (B, D) in the form of the question: (D,) for a single context, an array for an array."""
+        whole = predicted[0] if self.is_single else predicted
+        if not self.is_array:
+            return whole.to(self.contexts.device)
+        array: NDArray[np.float32] = whole.cpu().numpy()
+        return array
+
+
+def asked(model_type: str, dim: int, context: Any, lengths: Any) -> Asked:
+    """Take contexts (B, N, D) or one context (N, D), and integer lengths of any kind, for `check_context`.
+
+    Raises:
+        ValueError: They are of another kind, or one context is of another shape.
+    """
+    given, counts = as_tensor(context), _as_lengths(model_type, lengths)
+    is_single = given.ndim == 2
+    if is_single:
+        if given.shape[1] != dim or not len(given):
+            expected = f"(B, N, {dim}), or (N, {dim}) for one context of at least one vector"
+            raise ValueError(f"{model_type}: context has shape {tuple(given.shape)}; expected {expected}")
+        given = given[None]
+        counts = counts[None] if counts is not None and counts.ndim == 0 else counts
+    return Asked(given, counts, isinstance(context, np.ndarray), is_single)
+
+
+def check_floats(where: str, called: str, rows: Any) -> None:
+    """Raise ValueError unless rows are a dense tensor or a numpy array, nothing masked, of a float dtype."""
+    if isinstance(rows, Tensor):
+        if rows.layout != torch.strided or rows.is_nested:
+            kind = "nested" if rows.is_nested else str(rows.layout).removeprefix("torch.")
+            raise ValueError(f"{where}: {called} is a {kind} tensor; expected a dense one")
+        is_float = rows.is_floating_point()
+    elif isinstance(rows, np.ndarray):
+        if isinstance(rows, np.ma.MaskedArray):
+            raise ValueError(f"{where}: {called} is a masked array; expected a plain one (see numpy.ma.filled)")
+        is_float = rows.dtype.kind == "f"
+    else:
+        raise ValueError(f"{where}: {called} is a {type(rows).__name__}; expected a tensor or a numpy array")
+    if not is_float:
+        raise ValueError(f"{where}: {called} has dtype {rows.dtype}; expected a float dtype")
+
+
 def as_tensor(context: Any) -> Tensor:
-    """A context as a tensor: a numpy array of floats is copied to float32. Raises ValueError for anything else."""
+    """Contexts as a tensor: a numpy array is copied to float32. Raises ValueError as `check_floats`."""
+    check_floats("predict", "context", context)
     if isinstance(context, Tensor):
         return context
-    if not isinstance(context, np.ndarray):
-        raise ValueError(f"predict: context is a {type(context).__name__}; expected a tensor or a numpy array")
-    if context.dtype.kind != "f":
-        raise ValueError(f"predict: context has dtype {context.dtype}; expected a float dtype")
-    return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+        return torch.from_numpy(np.array(context, np.float32, order="C"))  # torch takes no read-only or reversed arrays
+
+
+def _as_lengths(model_type: str, lengths: Any) -> Tensor | None:
+    if lengths is None:
+        return None
+    try:
+        counts = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{model_type}: lengths are a {type(lengths).__name__}; expected integers (B,)") from error
+    is_whole = not (counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool)
+    if isinstance(lengths, np.ma.MaskedArray) or counts.layout != torch.strided:
+        raise ValueError(f"{model_type}: lengths are masked or sparse; expected plain integers (B,)")
+    return counts.to(torch.int64) if is_whole else counts  # which `check_context` refuses
 
 
 def check_context(model_type: str, dim: int, context: Tensor, lengths: Tensor | None) -> None:
@@ -60,10 +130,15 @@ def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights:
         stream = MemoryGruStream(core, len(part))
         result = stream.advance(np.ascontiguousarray(part[:, :steps].transpose(0, 1).numpy()))
         if result is None:
-            check_finite(context, lengths)
-            raise ValueError("predict: a prediction is NaN or infinite; expected finite weights and moderate vectors")
+            check_finite(rows, lengths)
+            raise not_finite()
         predicted[first : first + len(part)] = result
     return torch.from_numpy(predicted)
+
+
+def not_finite() -> ValueError:
+    """What to raise where a prediction came out as NaN or infinity."""
+    return ValueError("predict: a prediction is NaN or infinite; expected finite weights and moderate vectors")
 
 
 def padding(context: Tensor, lengths: Tensor) -> Tensor:

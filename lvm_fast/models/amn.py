@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..inference.predictor import padding
 from .cache import Cache
 from .causal import CausalModel
-from .checks import tensor_of
+from .checks import check_sizes, tensor_of
 
 
 class Read(NamedTuple):
@@ -46,12 +46,14 @@ class AMN(CausalModel):
         bottleneck_dim: int = 256,
         normalize_delta: bool = True,
     ) -> None:
-        sizes = {
-            "input_dim": input_dim,
-            "attention_dim": attention_dim,
-            "hidden_dim": hidden_dim,
-            "bottleneck_dim": bottleneck_dim,
-        }
+        sizes = check_sizes(
+            self.model_type,
+            input_dim=input_dim,
+            attention_dim=attention_dim,
+            hidden_dim=hidden_dim,
+            bottleneck_dim=bottleneck_dim,
+        )
+        input_dim, attention_dim, hidden_dim, bottleneck_dim = sizes.values()
         super().__init__(sizes, normalize_delta)
         self.context_encoder = nn.Linear(input_dim, attention_dim)
         self.query_encoder = nn.Linear(input_dim, attention_dim)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..inference.packed import can_pack, check_precision
-from ..inference.predictor import as_tensor, check_context, check_finite, padding, predict_packed
+from ..inference.predictor import asked, check_context, check_finite, not_finite, padding, predict_packed
 from ..inference.streaming import Stream
 from ..kernels import reconstruct
+from .answering import answering, place_of
 from .recurrence import last_valid
 from .saving import save_pretrained
 
@@ -34,9 +35,12 @@ class LatentVectorModel(nn.Module, ABC):
         metrics: What is known of its quality on held-out chains; empty if nothing is. "hit1", "hit5" and "hit10" in
             percent, "pool", and "baselines": the same hits, by name, of what needs no training.
         recipe_digest: `recipe_digest` of the recipe it was trained by; None if that is not known.
+        stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
+            by what was hung on or put in their place.
     """
 
     model_type: ClassVar[str]
+    stepped_by_hand: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -131,11 +135,15 @@ class LatentVectorModel(nn.Module, ABC):
     def predict(
         self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
     ) -> Tensor | NDArray[np.float32]:
-        """Predict the next vector, in evaluation mode and without gradients.
+        """Predict the next vector, without dropout, gradients or memory writes, whatever the model's mode.
+
+        The mode stays as it is: other threads may predict or train at the same time.
 
         Args:
-            context: (B, N, D), a tensor or a numpy array of any float dtype, right-padded where `lengths` is given.
-            lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
+            context: (B, N, D), or (N, D) for one context: a tensor or a numpy array of any float dtype, right-padded
+                where `lengths` is given.
+            lengths: Valid vectors of each row, 1 to N, integers (B,), or one integer for one context; all N unless
+                given.
             weights: Precision of the weights: "float32", or for a memory_gru on the CPU "bfloat16" or "int8" (a scale
                 for each row), which are quicker for few contexts. All else stays float32, but that int8 weights meet
                 vectors rounded to 15 bits. A trained model of the reference's sizes, on 24 contexts of 100 vectors, was
@@ -143,24 +151,24 @@ class LatentVectorModel(nn.Module, ABC):
                 0.99998 with the float64 result; under torch's bfloat16 autocast it was off by 0.0038.
 
         Returns:
-            Unit next vectors (B, D), float32, a tensor or a numpy array as the context was.
+            Unit next vectors (B, D), or (D,) for one context (N, D): float32, a tensor or a numpy array as the context
+            was.
 
         Raises:
-            ValueError: The context, the lengths or `weights` do not fit, or a vector within its context's length is NaN
-                or infinite.
+            ValueError: The context, the lengths or `weights` do not fit, bfloat16 or int8 weights are asked of a model
+                that was changed since it was made (a module swapped or added, a hook), or a vector within its context's
+                length, or a prediction, is NaN or infinite.
         """
         check_precision("predict", weights)
-        given = as_tensor(context)
-        counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
-        self.check_context(given, counts)
-        if can_pack("predict", self, weights) and (weights != "float32" or len(given) <= _MOST_PACKED):
-            predicted = predict_packed(self, given.cpu(), counts, weights)
+        question = asked(self.model_type, self.input_dim, context, lengths)
+        contexts, counts = question.contexts, question.lengths
+        self.check_context(contexts, counts)
+        is_few = weights != "float32" or len(contexts) <= _MOST_PACKED
+        if is_few and can_pack("predict", self, weights):
+            predicted = predict_packed(self, contexts.cpu(), counts, weights)
         else:
-            predicted = self._predict_in_torch(given, counts)
-        if not isinstance(context, np.ndarray):
-            return predicted.to(given.device)
-        array: NDArray[np.float32] = predicted.cpu().numpy()
-        return array
+            predicted = self._predict_in_torch(contexts, counts)
+        return question.answer(predicted)
 
     def stream(self, batch_size: int = 1, weights: str = "float32") -> Stream:
         """Make a stream: `push` reads one vector of each of B sequences and predicts the next, at the cost of one step.
@@ -176,18 +184,19 @@ class LatentVectorModel(nn.Module, ABC):
         """
         return Stream(self, batch_size, weights)
 
-    def _predict_in_torch(self, given: Tensor, counts: Tensor | None) -> Tensor:
-        check_finite(given, counts)
-        rows = given.to(next(self.parameters()))  # (B, N, D) on the model's device, in its dtype
+    def _predict_in_torch(self, contexts: Tensor, counts: Tensor | None) -> Tensor:
+        device, dtype = place_of(self)
+        rows = contexts.to(device, dtype)  # (B, N, D)
+        check_finite(rows, counts)
         if counts is not None:
             rows = rows.masked_fill(padding(rows, counts)[..., None], 0.0)  # NaN there would outlive a mask
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                predicted: Tensor = reconstruct(last_valid(rows, counts), self(rows, counts)).float()  # (B, D)
-        finally:
-            self.train(was_training)
+        with torch.no_grad():
+            delta = answering(self)(rows, counts)  # (B, D)
+            exact = torch.promote_types(dtype, torch.float32)
+            current = last_valid(contexts, counts).to(device, exact)
+            predicted: Tensor = reconstruct(current, delta.to(exact)).float()
+        if not predicted.isfinite().all():
+            raise not_finite()
         return predicted
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:

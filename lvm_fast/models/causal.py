@@ -8,8 +8,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._util.numbers import truth_value
 from .base import LatentVectorModel
-from .checks import check_share, check_sizes
+from .checks import check_share, check_sizes, configured
 from .recurrence import last_valid
 
 
@@ -28,11 +29,12 @@ class CausalModel(LatentVectorModel):
         ValueError: A size is not an integer of at least 1, or a share is not from 0 to 1.
     """
 
+    normalize_delta: bool = configured("normalize_delta", truth_value)
+
     def __init__(self, sizes: dict[str, int], normalize_delta: bool, **shares: float) -> None:
-        check_sizes(self.model_type, **sizes)
-        for name, share in shares.items():
-            check_share(self.model_type, name, share)
-        super().__init__({**sizes, **shares, "normalize_delta": normalize_delta})
+        config: dict[str, Any] = {**check_sizes(self.model_type, **sizes)}
+        config |= {name: check_share(self.model_type, name, share) for name, share in shares.items()}
+        super().__init__(config)
         self.normalize_delta = normalize_delta
 
     @abstractmethod

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._util.numbers import plain, real_number
 from .causal import CausalModel
-from .checks import tensor_of
+from .checks import check_share, check_sizes, tensor_of
 
 _DECAYS = (0.5, 0.8, 0.95, 0.99, 1.0)
 
@@ -55,7 +57,9 @@ class RecencyMixer(CausalModel):
         dropout: float = 0.3,
         normalize_delta: bool = False,
     ) -> None:
-        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "taps": taps}
+        sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, taps=taps)
+        input_dim, hidden_dim, taps = sizes.values()
+        dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.config["decays"] = _checked(decays)
         kinds = taps + len(self.config["decays"])
@@ -133,7 +137,13 @@ def _faint(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _checked(decays: Any) -> list[float]:
-    fits = isinstance(decays, Sequence) and all(isinstance(d, int | float) and 0 < d <= 1 for d in decays)
-    if not fits:
-        raise ValueError(f"champion: decays = {decays!r}; expected numbers above 0 and at most 1")
-    return [float(decay) for decay in decays]
+    given = decays.tolist() if isinstance(decays, np.ndarray) else decays
+    try:
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ValueError
+        checked = [real_number(decay, "decays", 0, 1) for decay in given]
+    except ValueError:
+        checked = [0.0]
+    if not all(checked):
+        raise ValueError(f"champion: decays = {plain(given)!r}; expected numbers above 0 and at most 1")
+    return checked

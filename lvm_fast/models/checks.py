@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-
-def check_sizes(model_type: str, **sizes: Any) -> None:
-    """Raise ValueError unless every size is an integer of at least 1."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{model_type}: {name} = {size!r}; expected an integer of at least 1")
+from .._util.numbers import plain, real_number, whole_number
 
 
-def check_share(model_type: str, name: str, value: Any) -> None:
-    """Raise ValueError unless the value is a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{model_type}: {name} = {value!r}; expected a number from 0 to 1")
+def check_sizes(model_type: str, **sizes: Any) -> dict[str, int]:
+    """Return sizes as ints. Raises ValueError unless every one is a whole number of at least 1."""
+    return {name: size(value, f"{model_type}: {name}") for name, value in sizes.items()}
+
+
+def check_share(model_type: str, name: str, value: Any) -> float:
+    """Return a share as a float. Raises ValueError unless it is a number from 0 to 1."""
+    try:
+        return real_number(value, name, 0, 1)
+    except ValueError:
+        raise ValueError(f"{model_type}: {name} = {plain(value)!r}; expected a number from 0 to 1") from None
+
+
+def configured(name: str, check: Callable[[Any, str], Any]) -> Any:
+    """A property for an attribute that is a constructor argument: its value is the one in the model's config.
+
+    What changes it changes what is saved and exported, too.
+
+    Args:
+        name: The argument.
+        check: Makes a value plain, or raises ValueError; called with the value and what messages call it.
+    """
+
+    def read(model: Any) -> Any:
+        return model.config[name]
+
+    def write(model: Any, value: Any) -> None:
+        model.config[name] = check(value, f"{model.model_type}: {name}")
+
+    return property(read, write)
+
+
+def size(value: Any, called: str) -> int:
+    """Return a size as an int. Raises ValueError, whose message begins with `called`, for what is none."""
+    try:
+        return whole_number(value, called, least=1)
+    except ValueError:
+        raise ValueError(f"{called} = {plain(value)!r}; expected an integer of at least 1") from None
 
 
 def tensor_of(model_type: str, state: Mapping[str, Tensor], name: str, ndim: int) -> Tensor:

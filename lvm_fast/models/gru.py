@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..gru import GRU
 from .causal import CausalModel
-from .checks import numbered, tensor_of
+from .checks import check_sizes, numbered, tensor_of
+from .recurrence import states_of
 
 
 class GRUBlock(nn.Module):
@@ -23,7 +24,7 @@ class GRUBlock(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         """(B, N, H), lengths (B,) or None for N -> (B, N, H)."""
-        normed: Tensor = self.norm(inputs + self.gru.states(inputs, lengths=lengths))
+        normed: Tensor = self.norm(inputs + states_of(self.gru, inputs, lengths))
         return normed
 
     def advance(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,11 +44,13 @@ class GRUModel(CausalModel):
     """
 
     model_type: ClassVar[str] = "gru"
+    stepped_by_hand = (GRUBlock,)
 
     def __init__(
         self, input_dim: int = 768, hidden_dim: int = 512, num_layers: int = 4, normalize_delta: bool = True
     ) -> None:
-        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}
+        sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
+        input_dim, hidden_dim, num_layers = sizes.values()
         super().__init__(sizes, normalize_delta)
         self.input_proj = nn.Linear(input_dim, hidden_dim)
         self.blocks = nn.ModuleList(GRUBlock(hidden_dim) for _ in range(num_layers))

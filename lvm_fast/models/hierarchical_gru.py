@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..gru import GRU
 from .causal import CausalModel
-from .checks import recurrent_sizes
-from .recurrence import last_valid, widening_head
+from .checks import check_share, check_sizes, configured, recurrent_sizes, size
+from .recurrence import last_valid, states_of, widening_head
 
 
 class Encoder(nn.Module):
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, N, I) -> (B, N, H)."""
-        normed: Tensor = self.norm(self.gru.states(inputs))
+        normed: Tensor = self.norm(states_of(self.gru, inputs))
         return normed
 
     def advance(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +59,8 @@ class HierarchicalGRU(CausalModel):
     """
 
     model_type: ClassVar[str] = "hierarchical_gru"
+    stepped_by_hand = (Encoder,)
+    chunk_size: int = configured("chunk_size", size)
 
     def __init__(
         self,
@@ -69,14 +71,12 @@ class HierarchicalGRU(CausalModel):
         dropout: float = 0.1,
         normalize_delta: bool = True,
     ) -> None:
-        sizes = {
-            "input_dim": input_dim,
-            "hidden_dim": hidden_dim,
-            "num_layers": num_layers,
-            "chunk_size": chunk_size,
-        }
+        sizes = check_sizes(
+            self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers, chunk_size=chunk_size
+        )
+        input_dim, hidden_dim, num_layers, _ = sizes.values()
+        dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        self.chunk_size = chunk_size
         self.local_encoder = Encoder(input_dim, hidden_dim, num_layers, dropout)
         self.global_encoder = Encoder(hidden_dim, hidden_dim, num_layers, dropout)
         self.output_proj = widening_head(hidden_dim, input_dim, dropout)

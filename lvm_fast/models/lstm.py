@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..lstm import LSTM, State
 from .causal import CausalModel
-from .checks import recurrent_sizes
+from .checks import check_share, check_sizes, recurrent_sizes
 
 
 class LSTMModel(CausalModel):
@@ -24,6 +24,7 @@ class LSTMModel(CausalModel):
     """
 
     model_type: ClassVar[str] = "lstm"
+    stepped_by_hand = (LSTM,)
 
     def __init__(
         self,
@@ -33,7 +34,9 @@ class LSTMModel(CausalModel):
         dropout: float = 0.2,
         normalize_delta: bool = True,
     ) -> None:
-        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}
+        sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
+        input_dim, hidden_dim, num_layers = sizes.values()
+        dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.lstm = LSTM(input_dim, hidden_dim, num_layers, dropout)
         self.output_proj = nn.Linear(hidden_dim, input_dim)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..gru import GRU
 from .causal import CausalModel
-from .checks import recurrent_sizes, tensor_of
-from .recurrence import widening_head
+from .checks import check_share, check_sizes, recurrent_sizes, tensor_of
+from .recurrence import last_state_of, runs_as_built, states_of, widening_head
 
 _KEPT = 0.9  # share of the memory that survives a write
 
@@ -110,12 +110,15 @@ class MemoryGRU(CausalModel):
         dropout: float = 0.1,
         normalize_delta: bool = True,
     ) -> None:
-        sizes = {
-            "input_dim": input_dim,
-            "hidden_dim": hidden_dim,
-            "num_layers": num_layers,
-            "memory_slots": memory_slots,
-        }
+        sizes = check_sizes(
+            self.model_type,
+            input_dim=input_dim,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers,
+            memory_slots=memory_slots,
+        )
+        input_dim, hidden_dim, num_layers, memory_slots = sizes.values()
+        dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
         self.memory = SlotMemory(memory_slots, input_dim, hidden_dim)
@@ -128,11 +131,20 @@ class MemoryGRU(CausalModel):
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
-        return self.gru.states(self.input_norm(context), *self.folded_input(), lengths)
+        if runs_as_built(self.gru):
+            return self.gru.states(self.input_norm(context), *self.folded_input(), lengths)
+        return states_of(self.gru, self._inputs(context), lengths)
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.last_hidden`."""
-        return self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)
+        if runs_as_built(self.gru):
+            return self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)
+        return last_state_of(self.gru, self._inputs(context), lengths)
+
+    def _inputs(self, context: Tensor) -> Tensor:
+        """What a GRU that knows of no folded weights reads: (B, N, D) -> (B, N, 2D)."""
+        normed = self.input_norm(context)
+        return torch.cat((normed, self.memory.read_at_zero().expand_as(normed)), dim=-1)
 
     def start_steps(self, batch_size: int) -> MemoryState:
         """The first memory read, and states of zeros."""

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grouped_ops import grouped_linear
 from .causal import CausalModel
-from .checks import tensor_of
+from .checks import configured, size, tensor_of
 
 
 class GroupedLinear(nn.Module):
@@ -57,9 +58,11 @@ class MixtureOfExperts(CausalModel):
         ValueError: A size does not fit, or the names do not.
     """
 
+    top_k: int = configured("top_k", size)
+
     def __init__(self, sizes: dict[str, int], domains: Sequence[str], normalize_delta: bool, dropout: float) -> None:
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        self.num_experts, self.top_k, self.dropout = sizes["num_experts"], sizes["top_k"], dropout
+        self.num_experts, self.dropout = self.config["num_experts"], self.config["dropout"]
         if self.top_k > self.num_experts:
             expected = f"at most {self.num_experts}, its experts"
             raise ValueError(f"{self.model_type}: top_k = {self.top_k}; expected {expected}")
@@ -74,11 +77,12 @@ class MixtureOfExperts(CausalModel):
 
     def name_experts(self, names: Sequence[str]) -> None:
         """Say what each expert is for: E different names, or none. Raises ValueError where they do not fit."""
+        names = names.tolist() if isinstance(names, np.ndarray) else names
         texts = not isinstance(names, str) and isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
         if not texts or len(set(names)) != len(names) or len(names) not in (0, self.num_experts):
             expected = f"{self.num_experts} different names, one an expert, or none"
             raise ValueError(f"{self.model_type}: domains = {names!r}; expected {expected}")
-        self.config["domains"] = list(names)
+        self.config["domains"] = [str(name) for name in names]
 
     @property
     def route_names(self) -> list[str]:

@@ -5,12 +5,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .._util.torch_compat import has_forward_hooks
+from ..gru import GRU
+
 
 def last_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
     """Pick each sequence's state after its last valid step: (B, N, H), lengths (B,) or None for N -> (B, H)."""
     if lengths is None:
         return states[:, -1]
     return states[torch.arange(states.shape[0], device=states.device), lengths.to(states.device) - 1]
+
+
+def runs_as_built(gru: nn.Module) -> bool:
+    """Whether a GRU's own ways to its states come to what a call of it gives: no hook, no other module in its place."""
+    is_ours = isinstance(gru, GRU) and type(gru).forward is GRU.forward
+    return is_ours and not has_forward_hooks(gru) and "forward" not in gru.__dict__
+
+
+def states_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """The last layer's states after every step: (B, N, I), lengths (B,) or None for N -> (B, N, H)."""
+    if runs_as_built(gru):
+        assert isinstance(gru, GRU)
+        return gru.states(inputs, lengths=lengths)
+    states: Tensor = gru(inputs)[0]
+    return states
+
+
+def last_state_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """The last layer's state after each sequence's last step: (B, N, I), lengths (B,) or None for N -> (B, H)."""
+    if runs_as_built(gru):
+        assert isinstance(gru, GRU)
+        return gru.last_state(inputs, lengths=lengths)
+    return last_valid(gru(inputs)[0], lengths)
 
 
 def widening_head(hidden_dim: int, input_dim: int, dropout: float) -> nn.Sequential:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from .._util.numbers import plain
 from ..suggest import unknown_name
 from .amn import AMN
 from .base import LatentVectorModel
@@ -32,6 +33,11 @@ _MODELS: dict[str, type[LatentVectorModel]] = {
 def model_names() -> list[str]:
     """Return the names that `create_model` knows."""
     return list(_MODELS)
+
+
+def model_classes() -> Collection[type[LatentVectorModel]]:
+    """Return the classes that `create_model` builds."""
+    return _MODELS.values()
 
 
 def model_class(name: str) -> type[LatentVectorModel]:
@@ -65,6 +71,7 @@ def create_model(name: str, **sizes: Any) -> LatentVectorModel:
         ValueError: The name or an argument is unknown (the nearest one is suggested), or a size is not positive.
     """
     check_arguments(name, sizes)
+    sizes = plain(sizes)
     if "d_model" in sizes:
         d_model = sizes.pop("d_model")
         if sizes.setdefault("input_dim", d_model) != d_model:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..gru import GRU
-from .checks import recurrent_sizes
+from .checks import check_share, check_sizes, recurrent_sizes
 from .mixture import MixtureOfExperts
+from .recurrence import last_state_of, states_of
 
 
 class SpecialistGRU(MixtureOfExperts):
@@ -43,25 +44,28 @@ class SpecialistGRU(MixtureOfExperts):
         dropout: float = 0.1,
         normalize_delta: bool = True,
     ) -> None:
-        sizes = {
-            "input_dim": input_dim,
-            "hidden_dim": hidden_dim,
-            "num_layers": num_layers,
-            "num_experts": num_experts,
-            "expert_dim": expert_dim,
-            "top_k": top_k,
-        }
+        sizes = check_sizes(
+            self.model_type,
+            input_dim=input_dim,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers,
+            num_experts=num_experts,
+            expert_dim=expert_dim,
+            top_k=top_k,
+        )
+        dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, domains, normalize_delta, dropout)
+        input_dim, hidden_dim, num_layers, *_ = sizes.values()
         self.input_norm = nn.LayerNorm(input_dim)
         self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
-        return self.gru.states(self.input_norm(context), lengths=lengths)
+        return states_of(self.gru, self.input_norm(context), lengths)
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.last_hidden`."""
-        return self.gru.last_state(self.input_norm(context), lengths=lengths)
+        return last_state_of(self.gru, self.input_norm(context), lengths)
 
     def start_steps(self, batch_size: int) -> Tensor:
         """The state of every layer, (L, B, H)."""

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from .cache import Cache
 from .causal import CausalModel
-from .checks import numbered, tensor_of
+from .checks import check_share, check_sizes, numbered, tensor_of
 
 
 class Positions(nn.Module):
@@ -74,6 +75,13 @@ class TransformerModel(CausalModel):
     """
 
     model_type: ClassVar[str] = "transformer"
+    stepped_by_hand = (
+        nn.TransformerDecoder,
+        nn.TransformerDecoderLayer,
+        nn.MultiheadAttention,
+        NonDynamicallyQuantizableLinear,  # an attention's
+        nn.Dropout,
+    )
 
     def __init__(
         self,
@@ -86,14 +94,17 @@ class TransformerModel(CausalModel):
         dropout: float = 0.1,
         normalize_delta: bool = True,
     ) -> None:
-        sizes = {
-            "input_dim": input_dim,
-            "hidden_dim": hidden_dim,
-            "num_layers": num_layers,
-            "num_heads": num_heads,
-            "feedforward_dim": feedforward_dim,
-            "max_positions": max_positions,
-        }
+        sizes = check_sizes(
+            self.model_type,
+            input_dim=input_dim,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            max_positions=max_positions,
+        )
+        input_dim, hidden_dim, num_layers, num_heads, feedforward_dim, max_positions = sizes.values()
+        dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         if hidden_dim % num_heads:
             raise ValueError(f"transformer: hidden_dim = {hidden_dim}; expected a multiple of num_heads = {num_heads}")

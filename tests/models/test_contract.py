@@ -241,7 +241,8 @@ def test_predict_takes_any_numpy_layout_and_gives_numpy_back(name, dtype):
     ("shape", "lengths", "message"),
     [
         ((2, 3, 15), None, r"\(2, 3, 15\); expected \(B, N, 16\)"),
-        ((3, 16), None, r"\(3, 16\); expected \(B, N, 16\)"),
+        ((3, 15), None, r"\(3, 15\); expected \(B, N, 16\)"),
+        ((0, 16), None, r"\(0, 16\); expected \(B, N, 16\).* at least one"),
         ((2, 0, 16), None, r"\(2, 0, 16\); expected .* at least one"),
         ((0, 3, 16), None, r"\(0, 3, 16\); expected .* at least one"),
         ((2, 3, 16), [3, 4], r"lengths\[1\] = 4; expected 1 to 3"),

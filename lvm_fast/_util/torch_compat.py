@@ -1,0 +1,51 @@
+"""Every private name of torch that the package uses, in one place."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+Module = TypeVar("Module", bound=nn.Module)
+
+# what torch keeps in the `__dict__` of every module: its mode, tensors, submodules and hooks
+MODULE_OWN = frozenset(nn.Module().__dict__) | {"_compiled_call_impl"}
+
+
+def shallow_copy(module: Module) -> Module:
+    """A module of the same class with the same tensors, submodules and attributes, but dicts of its own for them.
+
+    It is eager where `module` was compiled in place. (Torch's `_replicate_for_data_parallel` takes ten times as long.)
+    """
+    copied: Module = object.__new__(type(module))
+    held = copied.__dict__
+    held.update(module.__dict__)
+    for name in ("_parameters", "_buffers", "_modules"):
+        held[name] = held[name].copy()
+    if "_flat_weights" in held:  # a recurrent module writes them whenever a parameter is set
+        held["_flat_weights"] = list(held["_flat_weights"])
+    held["_compiled_call_impl"] = None
+    return copied
+
+
+def compiled_from(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` made this one of; the module itself where it is none of these."""
+    return module.get_submodule("_orig_mod") if "dynamo_ctx" in module.__dict__ else module
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Whether something runs before or after the module's `forward`, and may change what it takes or gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def calls_are_watched() -> bool:
+    """Whether something sees, and may change, every call of a module or every operator: global hooks, or a mode."""
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        return True
+    if torch._C._len_torch_dispatch_stack():
+        return True
+    return any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
