@@ -9,6 +9,7 @@ import torch
 
 from ..data.windows import Windows
 from ..inference.router import Router
+from ..models.answering import answering
 from .pools import Candidates
 from .predictions import predict_windows
 
@@ -80,7 +81,7 @@ def calibrate_router(
         )
     router.trust(bank, None)
     (limit, first), *_ = router.arms.items()
-    quick = predict_windows(Router({limit: first}), windows, batch_size)
+    quick = predict_windows(Router({limit: answering(first)}), windows, batch_size)
     ranks = Candidates(windows).targets().ranks({"quick": quick, "own": predict_windows(router, windows, batch_size)})
     hits = {name: (rank[longer] < k).astype(np.int64) for name, rank in ranks.items()}
     margins = router.margins(torch.from_numpy(quick[longer]))

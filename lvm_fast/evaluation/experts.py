@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ..models.answering import read_by
 from .metrics import differences, intervals_of
 from .predictions import run_on_windows
 from .report import MODEL, ExpertScores, Interval
@@ -41,7 +42,7 @@ def route_windows(
 
 
 def _route_batch(model: Mixture, context: Tensor, lengths: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-    return model.routes(context, lengths)
+    return model.routes(read_by(model, context), lengths)
 
 
 def expert_scores(

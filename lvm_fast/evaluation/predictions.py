@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..kernels import reconstruct
+from ..models.answering import answering, place_of, read_by
 from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
 
@@ -30,8 +31,8 @@ def predict_windows(
 ) -> NDArray[np.float32]:
     """Predict the next vector of every window.
 
-    The model runs in evaluation mode without gradients and gets its former mode back afterwards. Windows of similar
-    length share a batch, so little work goes into padding.
+    The model answers as in evaluation mode, without gradients, and in its own dtype; its mode stays as it is
+    (`answering`). Windows of similar length share a batch, so little work goes into padding.
 
     Args:
         model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D).
@@ -63,7 +64,7 @@ def run_on_windows(
 ) -> NDArray[np.float32]:
     """Run a model on every window: ``run(model, context (B, N, D), lengths (B,), windows (B,))`` gives (B, width).
 
-    The other arguments, and what becomes of the model's mode, are as in `predict_windows`.
+    The other arguments are as in `predict_windows`. `run` gets a stand-in of the model and float32 contexts.
 
     Returns:
         What `run` gave, float32 (W, width), in window order.
@@ -72,33 +73,29 @@ def run_on_windows(
         raise ValueError(f"predict_windows: batch_size = {batch_size}; expected at least 1")
     if isinstance(model, LatentVectorModel):
         model.check_length(int(windows.lengths.max()))
+    stand_in = answering(model)
     if device is None:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        device = place_of(stand_in)[0]
     order = np.argsort(windows.lengths, kind="stable")
     firsts = range(0, len(order), batch_size)[only]
     results = np.zeros((len(windows), width), np.float32)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), tqdm(total=len(order), desc="predict", unit="window", disable=not progress) as bar:
-            for first in firsts:
-                chosen = order[first : first + batch_size]
-                batch = windows.batch(chosen)
-                context, lengths = (torch.from_numpy(given).to(device) for given in (batch.context, batch.lengths))
-                results[chosen] = run(model, context, lengths, chosen).cpu().numpy()
-                bar.update(len(chosen))
-    finally:
-        model.train(was_training)
+    with torch.no_grad(), tqdm(total=len(order), desc="predict", unit="window", disable=not progress) as bar:
+        for first in firsts:
+            chosen = order[first : first + batch_size]
+            batch = windows.batch(chosen)
+            context, lengths = (torch.from_numpy(given).to(device) for given in (batch.context, batch.lengths))
+            results[chosen] = run(stand_in, context, lengths, chosen).float().cpu().numpy()
+            bar.update(len(chosen))
     return results
 
 
 def _predict_batch(model: Any, context: Tensor, lengths: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-    delta = model(context, lengths)  # (B, D)
+    delta = model(read_by(model, context), lengths)  # (B, D)
     finite = torch.isfinite(delta).all(dim=1)  # (B,)
     if not finite.all():
         window = chosen[int(finite.int().argmin())]
         raise ValueError(
             f"predict_windows: the model's output for window {window} is NaN or infinite; expected numbers"
         )
-    predicted: Tensor = reconstruct(last_valid(context, lengths), delta)
+    predicted: Tensor = reconstruct(last_valid(context, lengths), delta.float())
     return predicted

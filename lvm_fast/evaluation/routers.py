@@ -11,6 +11,7 @@ import torch
 
 from ..data.windows import Windows
 from ..inference.router import Router
+from ..models.answering import answering
 from .evaluate import evaluate
 from .latency import Latency, latencies
 from .report import MODEL, Report
@@ -93,7 +94,7 @@ def evaluate_router(
     if not isinstance(windows, Windows):
         length = max(router.arms) if context_length is None else context_length
         windows = Windows(windows, length, stride, min_length, min_coherence)
-    alone = {f"arm {longest}": Router({longest: arm}) for longest, arm in router.arms.items()}
+    alone = {f"arm {longest}": Router({longest: answering(arm)}) for longest, arm in router.arms.items()}
     watched = _Watched(router)
     report = evaluate(watched, windows, rivals={**alone, **(rivals or {})}, **options)
     times = latencies({MODEL: router, **alone}, windows, timed)
@@ -104,6 +105,7 @@ class _Watched(torch.nn.Module):
     """A router that takes down which arm each context is for, and which answers."""
 
     model_type = Router.model_type
+    casts_contexts = True
 
     def __init__(self, router: Router) -> None:
         super().__init__()

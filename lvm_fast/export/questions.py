@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..data.sample import sample
 from ..kernels import l2_normalize
+from ..models.answering import answering, place_of
 from ..models.base import LatentVectorModel
 
 if TYPE_CHECKING:
@@ -87,16 +88,11 @@ def questions_for(
 def answers_of_model(model: LatentVectorModel, questions: Questions) -> Answers:
     """What the model says in torch."""
     predicted = model.predict(questions.context, questions.lengths)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            place = next(model.parameters())
-            context = torch.from_numpy(questions.context).to(place)
-            deltas = model(context, torch.from_numpy(questions.lengths).to(place.device))
-            return Answers(predicted, deltas.float().cpu().numpy())
-    finally:
-        model.train(was_training)
+    with torch.no_grad():
+        device, dtype = place_of(model)
+        context = torch.from_numpy(questions.context).to(device, dtype)
+        deltas = answering(model)(context, torch.from_numpy(questions.lengths).to(device))
+        return Answers(predicted, deltas.float().cpu().numpy())
 
 
 def answers_of_program(program: Interpreter, function: str, questions: Questions) -> Answers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -13,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._util.numbers import plain, real_number, whole_number
 from ..kernels import reconstruct
+from ..models.answering import read_by
 from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
 from ..scoring import VectorBank
 from .packed import can_pack, check_precision
-from .predictor import as_tensor, check_context, check_finite
+from .predictor import asked, check_context, check_finite
 
 UNITS = {"vectors": 1, "tokens": 20}  # how many make a vector
 
@@ -43,8 +44,10 @@ class Router(nn.Module):
     context's length answers. `calibrate_router` finds a threshold on held-out chains; 0 leaves everything to the first
     arm.
 
+    Contexts reach each arm in its own dtype, deltas come back in the contexts'. A router can be pickled and copied, with
+    its models and its bank.
+
     Attributes:
-        arms: The models by the most vectors they see, ascending.
         unit: "vectors" or "tokens", as the limits were given.
         bank: The candidates that uncertainty is measured against, or None.
         threshold: The least lead of a sure answer, or None to route by length alone.
@@ -53,6 +56,7 @@ class Router(nn.Module):
     """
 
     model_type = "router"
+    casts_contexts = True  # see `read_by`
 
     def __init__(
         self,
@@ -76,12 +80,11 @@ class Router(nn.Module):
         super().__init__()
         if unit not in UNITS:
             raise ValueError(f"Router: unit = {unit!r}; expected {' or '.join(map(repr, UNITS))}")
-        self.unit = unit
-        self.limits = _checked_limits(arms, UNITS[unit])
-        size = UNITS[unit]
-        self.arms = {limit // size: _checked_arm(limit, limit // size, arms[limit]) for limit in self.limits}
-        for longest, arm in self.arms.items():
-            self.add_module(f"arm_{longest}", arm)
+        self.unit, size = str(unit), UNITS[unit]
+        checked = _checked_limits(arms, size)
+        self.limits = list(checked)
+        for limit, arm in checked.items():
+            self.add_module(f"arm_{limit // size}", _checked_arm(limit, limit // size, arm))
         first, *others = self.arms.values()
         for arm in others:
             if arm.input_dim != first.input_dim:
@@ -94,6 +97,12 @@ class Router(nn.Module):
         self.threshold: float | None = None
         self.trust(bank, threshold)
         self.eval()
+
+    @property
+    def arms(self) -> dict[int, LatentVectorModel]:
+        """The models by the most vectors they see, ascending."""
+        size = UNITS[self.unit]
+        return {limit // size: self._modules[f"arm_{limit // size}"] for limit in self.limits}  # type: ignore[misc]
 
     def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
         """Set what the first arm's sureness is measured against, and from where on its answers stand.
@@ -108,12 +117,10 @@ class Router(nn.Module):
                 f"{self.input_dim}, as the arms read"
             )
         if threshold is not None:
-            is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-            if not is_number or not 0 <= threshold < math.inf:
-                raise ValueError(f"Router: threshold = {threshold!r}; expected a finite number of at least 0, or None")
+            threshold = _checked_threshold(threshold)
             if bank is None:
                 raise ValueError("Router: a threshold needs a bank, the vectors that predictions are scored against")
-        self.bank, self.threshold = bank, None if threshold is None else float(threshold)
+        self.bank, self.threshold = bank, threshold
 
     def route(self, lengths: Any) -> NDArray[np.int64]:
         """The arm that contexts of these lengths, in vectors (B,), belong to: places in `arms`, (B,) int64."""
@@ -140,8 +147,8 @@ class Router(nn.Module):
         """
 
         def ask(arm: LatentVectorModel, part: Tensor, counts: Tensor | None) -> Tensor:
-            delta: Tensor = arm(part, counts)
-            return delta
+            delta: Tensor = arm(read_by(arm, part), counts)
+            return delta.to(part)
 
         def unit(delta: Tensor) -> Tensor:
             return reconstruct(last_valid(context, lengths), delta)
@@ -160,20 +167,23 @@ class Router(nn.Module):
         """Predict the next vector, each row by the arm of its own length.
 
         Args:
-            context: (B, N, D), a tensor or a numpy array of any float dtype, right-padded where `lengths` is given.
-            lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
+            context: (B, N, D), or (N, D) for one context: a tensor or a numpy array of any float dtype, right-padded
+                where `lengths` is given.
+            lengths: Valid vectors of each row, 1 to N, integers (B,), or one integer for one context; all N unless
+                given.
             weights: Precision of the arms' weights, as `LatentVectorModel.predict` takes it; every arm must offer it.
 
         Returns:
-            Unit next vectors (B, D), float32, a tensor or a numpy array as the context was.
+            Unit next vectors (B, D), or (D,) for one context (N, D): float32, a tensor or a numpy array as the context
+            was.
 
         Raises:
             ValueError: As `LatentVectorModel.predict`.
         """
-        given = as_tensor(context)
-        counts = None if lengths is None else torch.as_tensor(lengths)  # (B,)
-        check_context(self.model_type, self.input_dim, given, counts)
-        check_finite(given, counts)
+        question = asked(self.model_type, self.input_dim, context, lengths)
+        contexts, counts = question.contexts, question.lengths
+        check_context(self.model_type, self.input_dim, contexts, counts)
+        check_finite(contexts, counts)
         check_precision("predict", weights)
         for arm in self.arms.values():  # whichever of them will answer
             can_pack("predict", arm, weights)
@@ -182,11 +192,7 @@ class Router(nn.Module):
             return arm.predict(part, counts, weights)
 
         with torch.no_grad():
-            predicted = self._routed(given, counts, ask, lambda answers: answers).answers
-        if isinstance(context, Tensor):
-            return predicted
-        array: NDArray[np.float32] = predicted.numpy()
-        return array
+            return question.answer(self._routed(contexts, counts, ask, lambda answers: answers).answers)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save ``router.json``, a model card, the bank if there is one, and each arm in a folder of its own.
@@ -254,20 +260,33 @@ def reach_of(model: Any) -> int | None:
     return most
 
 
-def _checked_limits(arms: Any, unit: int) -> list[int]:
-    """The limits of the arms, ascending."""
+def _checked_limits(arms: Any, unit: int) -> dict[int, Any]:
+    """The arms by their limits, ascending."""
     if not isinstance(arms, Mapping) or not arms:
         got = "empty" if isinstance(arms, Mapping) else f"a {type(arms).__name__}"
         raise ValueError(f"Router: arms is {got}; expected models by the longest context of each: {{100: fast}}")
-    for limit in arms:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < unit:
-            raise ValueError(f"Router: arms has the limit {limit!r}; expected a whole number of at least {unit}")
-    limits = sorted(arms)
-    for limit, following in pairwise(limits):
+    checked = {_checked_limit(limit, unit): arm for limit, arm in arms.items()}
+    for limit, following in pairwise(sorted(checked)):
         if limit // unit == following // unit:
             both = f"{limit} and {following}, both {limit // unit} vectors"
             raise ValueError(f"Router: arms has the limits {both}; expected different ones")
-    return limits
+    return dict(sorted(checked.items()))
+
+
+def _checked_limit(limit: Any, least: int) -> int:
+    try:
+        return whole_number(limit, "limit", least)
+    except ValueError:
+        expected = f"a whole number of at least {least}"
+        raise ValueError(f"Router: arms has the limit {plain(limit)!r}; expected {expected}") from None
+
+
+def _checked_threshold(threshold: Any) -> float:
+    try:
+        return real_number(threshold, "threshold", 0)
+    except ValueError:
+        expected = "a finite number of at least 0, or None"
+        raise ValueError(f"Router: threshold = {plain(threshold)!r}; expected {expected}") from None
 
 
 def _checked_arm(limit: int, longest: int, arm: Any) -> LatentVectorModel:

@@ -48,6 +48,11 @@ def place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
+def read_by(model: nn.Module, context: Tensor) -> Tensor:
+    """A context in the dtype that a module reads; as it is for one that casts it itself, such as a router."""
+    return context if getattr(model, "casts_contexts", False) else context.to(place_of(model)[1])
+
+
 class _StandIns:
     """The stand-ins of a module and all below it. Without `copy_tensor` tensors are shared."""
 
@@ -68,7 +73,9 @@ class _StandIns:
             known: nn.Module = self._found[id(module)]
             return known
         if isinstance(module, torch.jit.ScriptModule):
-            scripted = self._found[id(module)] = copy.deepcopy(module).eval()  # torch offers no copy that shares tensors
+            scripted = self._found[id(module)] = copy.deepcopy(
+                module
+            ).eval()  # torch offers no copy that shares tensors
             return scripted
         stand_in = self._found[id(module)] = shallow_copy(module)
         made.append(stand_in)
@@ -162,4 +169,3 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
-

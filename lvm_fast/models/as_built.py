@@ -189,7 +189,9 @@ def _renamed(tensors: Mapping[str, Any], built: _Built, place: str) -> Change:
         return Change(place, built.kind, f"{_named(place)} has more tensors: {extra}", cure="remove them")
     for part, what, cure in _REPARAMETRIZED:
         if f"{name}_{part}" in tensors:
-            return Change(place, built.kind, f"{_path(place, name)} {what}", cure=f"merge it with {cure}(module, {name!r})")
+            return Change(
+                place, built.kind, f"{_path(place, name)} {what}", cure=f"merge it with {cure}(module, {name!r})"
+            )
     return Change(place, built.kind, f"{_path(place, name)} is no tensor of the module any more")
 
 

@@ -15,6 +15,7 @@ from ..data.windows import Windows
 from ..device import multiplies_bfloat16
 from ..gru import GRU
 from ..kernels import reconstruct
+from ..models.answering import answering
 from ..models.base import LatentVectorModel
 from .distributed import Processes
 from .gate_loss import gate_loss
@@ -135,11 +136,8 @@ class Learner:
     def predict(self, windows: Windows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit predictions of the targets of these windows (P, D), in evaluation mode and without gradients."""
         context, lengths, _, positions = self._to_device(windows.batch(chosen))
-        was_training = self.model.training
-        self.model.eval()
         with torch.no_grad():
-            predicted: Tensor = reconstruct(*self._steps(context, lengths, positions))
-        self.model.train(was_training)
+            predicted: Tensor = reconstruct(*self._steps(answering(self.model), context, lengths, positions))
         array: NDArray[np.float32] = predicted.cpu().numpy()
         return array
 
@@ -152,18 +150,20 @@ class Learner:
         negatives: Negatives | None,
         domains: Tensor | None = None,
     ) -> Tensor:
-        current, delta = self._steps(context, lengths, positions)
+        current, delta = self._steps(self.model, context, lengths, positions)
         alpha, temperature = self.recipe.alpha_infonce, self.recipe.temperature
         loss = next_vector_loss(current, delta, target, alpha, temperature, negatives)
         return loss + self.gate.of(positions, domains)
 
-    def _steps(self, context: Tensor, lengths: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _steps(
+        self, model: LatentVectorModel, context: Tensor, lengths: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The vectors at these positions of the flat context, and the steps predicted from there, (P, D) each."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.recipe.objective == "all_positions":
-                delta = self.model.deltas(context, lengths).flatten(0, 1)[positions]
+                delta = model.deltas(context, lengths).flatten(0, 1)[positions]
             else:
-                delta = self.model(context, lengths)
+                delta = model(context, lengths)
         return context.flatten(0, 1)[positions], delta.float()
 
     def _to_device(self, arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
