@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not keep the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.
@@ -34,6 +34,10 @@ class MemoryGruStream:
     def advance(self, context: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float32] | None:
         """
         Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come next. None if a number of either is NaN or infinite; the states moved on only if it is a prediction's.
+        """
+    def copy(self) -> MemoryGruStream:
+        """
+        Another stream that goes on from here, with the same model.
         """
     def reset(self) -> None:
         ...
@@ -67,6 +71,10 @@ class Bank:
 def dropout(x: typing.SupportsInt | typing.SupportsIndex, is_half: bool, count: typing.SupportsInt | typing.SupportsIndex, share: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     See csrc/rowwise/dropout.h.
+    """
+def fingerprint(arrays: collections.abc.Sequence[numpy.ndarray]) -> int:
+    """
+    64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.
     """
 def gru_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, grad_states: typing.SupportsInt | typing.SupportsIndex, weight: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, grad_inputs: typing.SupportsInt | typing.SupportsIndex, grad_products: typing.SupportsInt | typing.SupportsIndex, grad_initial: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
     """

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch._weights_only_unpickler import _get_allowed_globals
 from torch.nn.modules import module as torch_module
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
@@ -48,4 +49,9 @@ def calls_are_watched() -> bool:
         return True
     if torch._C._len_torch_dispatch_stack():
         return True
-    return any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
+    return any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+
+
+def allowed_in_checkpoints() -> set[str]:
+    """The full names of the classes and functions that `torch.load(weights_only=True)` takes."""
+    return set(_get_allowed_globals())

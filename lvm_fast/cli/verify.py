@@ -25,10 +25,10 @@ def run(args: argparse.Namespace) -> int:
 
     from ..data.source import open_source
     from ..export.verify import verify_coreml
-    from ..inference.router_folder import load_predictor
+    from ..models.pretrained import load_model
 
     vectors = None if args.data is None else np.asarray(open_source(args.data, "verify: data").vectors, np.float32)
     bank = None if args.bank is None else open_source(args.bank, "verify: bank")
-    verification = verify_coreml(args.package, load_predictor(args.checkpoint), vectors, bank=bank)
+    verification = verify_coreml(args.package, load_model(args.checkpoint), vectors, bank=bank)
     print(verification.to_text())
     return 0 if verification.passed else 1

@@ -44,8 +44,8 @@ class Router(nn.Module):
     context's length answers. `calibrate_router` finds a threshold on held-out chains; 0 leaves everything to the first
     arm.
 
-    Contexts reach each arm in its own dtype, deltas come back in the contexts'. A router can be pickled and copied, with
-    its models and its bank.
+    Contexts reach each arm in its own dtype, deltas come back in the contexts'. A router is pickled and copied with its
+    models and its bank.
 
     Attributes:
         unit: "vectors" or "tokens", as the limits were given.

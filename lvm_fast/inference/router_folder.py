@@ -10,9 +10,8 @@ from typing import Any
 
 from .. import __version__
 from ..files import atomic_folder, made_folder
-from ..models.base import LatentVectorModel
-from ..models.pretrained import load_model
-from ..models.saving import CARD, ROUTER
+from ..models.pretrained import load_single_model
+from ..models.saving import CARD, ROUTER, json_text
 from ..scoring import VectorBank
 from .router import Router
 
@@ -39,7 +38,7 @@ def save_router(router: Router, folder: str | os.PathLike[str]) -> None:
         if router.bank is not None:
             router.bank.save(temporary / BANK)
         (temporary / CARD).write_text(_card(router), encoding="utf-8")
-        (temporary / ROUTER).write_text(json.dumps(described, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (temporary / ROUTER).write_text(json_text(described), encoding="utf-8")
 
 
 def load_router(folder: str | os.PathLike[str]) -> Router:
@@ -54,7 +53,7 @@ def load_router(folder: str | os.PathLike[str]) -> Router:
         bank = None if bank is None else _inside(folder, bank)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{place}: expected JSON with 'unit', 'arms', 'threshold' and 'bank'") from error
-    arms = {limit: load_model(name) for limit, name in names.items()}
+    arms = {limit: load_single_model(name) for limit, name in names.items()}
     opened = None if bank is None else VectorBank.open(bank)
     try:
         router = Router(arms, unit, bank=opened, threshold=threshold)
@@ -63,11 +62,6 @@ def load_router(folder: str | os.PathLike[str]) -> Router:
     metrics = described.get("metrics")
     router.metrics = dict(metrics) if isinstance(metrics, dict) else {}
     return router
-
-
-def load_predictor(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
-    """Load a router's folder, or whatever `load_model` takes. Raises what `Router.load` and `load_model` raise."""
-    return load_router(path) if (Path(path) / ROUTER).exists() else load_model(path)
 
 
 def _inside(folder: str | os.PathLike[str], name: Any) -> Path:

@@ -24,8 +24,8 @@ class Stream:
 
     After n pushes the answer is that of ``model.predict`` for those n vectors as one context. The stream holds a copy
     of the weights, taken when it was made: later changes of the model do not reach it. One stream serves one thread
-    at a time; several streams of one model share their weights. A copy (``copy.copy``) goes on by itself from where the stream
-    is; a stream cannot be pickled.
+    at a time; several streams of one model share their weights. A copy (``copy.copy``) goes on by itself from where the
+    stream is; a stream cannot be pickled.
 
     Args:
         model: A model that streams.

@@ -31,12 +31,14 @@ def answering(model: Module) -> Module:
     What its `forward` sets on itself is lost with it; a tensor that it changes in place is changed. Methods bound to
     the module or a submodule, and functions that refer to one, are bound to the stand-ins.
     """
-    return _StandIns(model, None).of_model()
+    stand_in: Module = _StandIns(model, None).of_model()
+    return stand_in
 
 
 def snapshot(model: Module, copy_tensor: CopyTensor) -> Module:
     """As `answering`, but with copies of all tensors, lists and dicts: later changes of the module do not reach it."""
-    return _StandIns(model, copy_tensor).of_model()
+    copied: Module = _StandIns(model, copy_tensor).of_model()
+    return copied
 
 
 def place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -48,7 +50,7 @@ def place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
-def read_by(model: nn.Module, context: Tensor) -> Tensor:
+def read_by(model: Any, context: Tensor) -> Tensor:
     """A context in the dtype that a module reads; as it is for one that casts it itself, such as a router."""
     return context if getattr(model, "casts_contexts", False) else context.to(place_of(model)[1])
 
@@ -73,9 +75,8 @@ class _StandIns:
             known: nn.Module = self._found[id(module)]
             return known
         if isinstance(module, torch.jit.ScriptModule):
-            scripted = self._found[id(module)] = copy.deepcopy(
-                module
-            ).eval()  # torch offers no copy that shares tensors
+            # torch offers no copy that shares its tensors
+            scripted = self._found[id(module)] = copy.deepcopy(module).eval()
             return scripted
         stand_in = self._found[id(module)] = shallow_copy(module)
         made.append(stand_in)

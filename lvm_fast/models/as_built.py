@@ -41,6 +41,7 @@ class Change(NamedTuple):
         words: What differs.
         attribute: Which attribute has another value, if it is one.
         cure: What undoes it, or makes it part of the weights.
+        is_hook: It is a hook, which may do nothing but look.
     """
 
     module: str
@@ -48,6 +49,7 @@ class Change(NamedTuple):
     words: str
     attribute: str | None = None
     cure: str = "put back what `create_model` builds"
+    is_hook: bool = False
 
 
 def changes(model: nn.Module, kind: type | None = None) -> Iterator[Change]:
@@ -57,14 +59,18 @@ def changes(model: nn.Module, kind: type | None = None) -> Iterator[Change]:
         model: A model, a router, or any other module.
         kind: The class that it should be of; that of `create_model` unless given, or its own where there is none such.
     """
-    kind = kind or _registered(type(model)) or type(model)
+    from .registry import class_below  # which imports the models, which import this module by way of their base
+
+    kind = kind or class_below(type(model)) or type(model)
     yield from _overrides(type(model), kind)
     yield from changes_since_made(model)
 
 
 def changes_since_made(model: nn.Module) -> Iterator[Change]:
     """As `changes`, but for what the model's own class does otherwise."""
-    kind = _registered(type(model))
+    from .registry import class_below
+
+    kind = class_below(type(model))
     if kind is None:
         yield from _around(model, type(model), "", frozenset())
         return
@@ -111,14 +117,6 @@ def _described(module: nn.Module) -> _Built:
     )
 
 
-def _registered(kind: type) -> type[LatentVectorModel] | None:
-    """The class of `create_model` that a class is or derives from."""
-    from .registry import model_classes  # which imports the models
-
-    known = model_classes()
-    return next((each for each in kind.__mro__ if each in known), None)
-
-
 def _overrides(own: type, kind: type) -> Iterator[Change]:
     """What a subclass computes otherwise."""
     for each in own.__mro__[: own.__mro__.index(kind)]:
@@ -130,7 +128,7 @@ def _overrides(own: type, kind: type) -> Iterator[Change]:
 def _around(module: nn.Module, kind: type, place: str, names: frozenset[str]) -> Iterator[Change]:
     """What stands between the calls of a module and its class: hooks, and methods that the instance has of its own."""
     if has_forward_hooks(module):
-        yield Change(place, kind, f"{_named(place)} has forward hooks", cure="remove the hooks")
+        yield Change(place, kind, f"{_named(place)} has forward hooks", cure="remove the hooks", is_hook=True)
     for name in module.__dict__.keys() - names - MODULE_OWN:
         if name not in _INERT and hasattr(type(module), name):
             yield Change(place, kind, f"{_named(place)} has a {name!r} of its own", cure=f"delete its {name!r}")

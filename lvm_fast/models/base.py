@@ -235,8 +235,11 @@ class LatentVectorModel(nn.Module, ABC):
         """Save ``model.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
 
         The three files appear together or not at all; files of these names are replaced, others are left alone.
+        Forward hooks are not saved, which a warning says.
 
         Raises:
+            ValueError: The model is no longer what its config builds (a module swapped, added or parametrized, an
+                attribute changed), so that `load_model` could not give it back; or a metric is not for JSON.
             OSError: The folder cannot be written, or the disk is full.
         """
         save_pretrained(self, folder)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..grouped_ops import grouped_linear
@@ -75,7 +76,7 @@ class MixtureOfExperts(CausalModel):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_gate_scores": None}  # tensors with a history cannot be copied
 
-    def name_experts(self, names: Sequence[str]) -> None:
+    def name_experts(self, names: Sequence[str] | NDArray[np.str_]) -> None:
         """Say what each expert is for: E different names, or none. Raises ValueError where they do not fit."""
         names = names.tolist() if isinstance(names, np.ndarray) else names
         texts = not isinstance(names, str) and isinstance(names, Sequence) and all(isinstance(n, str) for n in names)

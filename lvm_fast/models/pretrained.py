@@ -5,51 +5,71 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path, PosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy._core.multiarray import scalar
+from numpy._core.multiarray import _reconstruct, scalar
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .._util.numbers import plain
 from .base import LatentVectorModel
+from .foreign import foreign_contents
 from .registry import create_model, model_class, size_names
 from .saving import CONFIG, ROUTER, WEIGHTS, recipe_digest
 
+if TYPE_CHECKING:
+    from ..inference.router import Router
+
 BEST_CHECKPOINT = "best_val_hit5.pt"
 
-# numbers and paths that trainers leave in a checkpoint's results and arguments; none of them can run code
+# numbers, arrays of them and paths that trainers leave in a checkpoint's results and arguments; none can run code
 _HARMLESS: list[Any] = [
     (scalar, "numpy._core.multiarray.scalar"),
     (scalar, "numpy.core.multiarray.scalar"),
+    (_reconstruct, "numpy._core.multiarray._reconstruct"),
+    (_reconstruct, "numpy.core.multiarray._reconstruct"),
+    np.ndarray,
     np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdUS"},
     (PosixPath, "pathlib.PosixPath"),
     (PosixPath, "pathlib._local.PosixPath"),
 ]
+_HARMLESS_NAMES = {
+    kind[1] if isinstance(kind, tuple) else f"{kind.__module__}.{kind.__qualname__}" for kind in _HARMLESS
+}
 
 
-def load_model(path: str | os.PathLike[str]) -> LatentVectorModel:
-    """Load a model onto the CPU, in evaluation mode.
+def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
+    """Load a model or a router onto the CPU, in evaluation mode, in float32 (float64 weights stay float64).
 
     The sizes come from the shapes of the tensors.
 
     Args:
-        path: A ``best_val_hit5.pt`` (ours or the reference's), a folder from `save_pretrained`, or the folder of a
-            training run.
+        path: A ``best_val_hit5.pt`` (ours or the reference's), a folder from `save_pretrained` of a model or a router,
+            or the folder of a training run.
 
     Raises:
         FileNotFoundError: There is no such file, or the folder holds no model.
         ValueError: The file is damaged, is no checkpoint, or its tensors do not fit together.
     """
+    if (Path(path) / ROUTER).exists() and not (Path(path) / CONFIG).exists():
+        from ..inference.router_folder import load_router  # which imports this module
+
+        return load_router(path)
+    return load_single_model(path)
+
+
+def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
+    """As `load_model`, where a router will not do: it is a ValueError."""
     place = Path(path)
     if place.is_dir():
         if (place / CONFIG).exists():
             return _load_folder(place)
         if (place / ROUTER).exists():
-            raise ValueError(f"load_model: {str(path)!r} holds a router; expected a model (Router.load reads it)")
+            raise ValueError(f"load_model: {str(path)!r} holds a router; expected a single model")
         place = place / BEST_CHECKPOINT
     if not place.exists():
         expected = f"a {BEST_CHECKPOINT}, a folder with {CONFIG} and {WEIGHTS}, or a training run"
@@ -58,12 +78,18 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a ``.pt`` dict without running any code from it. Raises ValueError where it is damaged or no dict."""
+    """Read a ``.pt`` dict without running any code from it.
+
+    Raises:
+        ValueError: It is damaged, is no dict, or holds more than numbers, texts, paths, tensors and numpy arrays of
+            numbers; the message names what, and the key that holds it.
+    """
     with path.open("rb") as file, torch.serialization.safe_globals(_HARMLESS):
         try:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can raise almost anything
-            raise ValueError(f"{path}: not a readable checkpoint: damaged, or more than plain data") from error
+            reason = foreign_contents(path, _HARMLESS_NAMES) or "damaged, or more than plain data"
+            raise ValueError(f"{path}: not a readable checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path}: expected a checkpoint dict, found a {type(checkpoint).__name__}")
     return checkpoint
@@ -100,17 +126,33 @@ def _load_folder(folder: Path) -> LatentVectorModel:
 
 
 def _build(path: Path, model_type: Any, state: Any, config: Any, metrics: Any) -> LatentVectorModel:
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"{path}: 'model_state_dict' is no dict of tensors")
+    _check_tensors(path, state)
+    is_double = any(tensor.dtype == torch.float64 for tensor in state.values())
     try:
         habits = {name: value for name, value in _dict_or_empty(config).items() if name in size_names(model_type)}
         model = create_model(model_type, **{**habits, **model_class(model_type).config_from_state(state)})
+        model.to(torch.float64 if is_double else torch.float32)  # whatever torch's default dtype is
         model.load_state_dict(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    results = _dict_or_empty(metrics).items()
-    model.metrics = {name: value.item() if isinstance(value, np.generic) else value for name, value in results}
+    model.metrics = {name: _figure(value) for name, value in _dict_or_empty(metrics).items()}
     return model.eval()
+
+
+def _check_tensors(path: Path, state: Any) -> None:
+    expected = f"{path}: 'model_state_dict' is no dict of tensors"
+    if not isinstance(state, dict):
+        raise ValueError(f"{expected}: it is a {type(state).__name__}")
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{expected}: {name!r} is a {type(tensor).__module__}.{type(tensor).__qualname__}")
+
+
+def _figure(value: Any) -> Any:
+    """A figure as JSON has it: arrays and tensors as lists."""
+    if isinstance(value, dict):
+        return {plain(name): _figure(item) for name, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | Tensor) else plain(value)
 
 
 def _dict_or_empty(value: Any) -> dict[str, Any]:

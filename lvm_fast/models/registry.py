@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .._util.numbers import plain
@@ -35,9 +35,9 @@ def model_names() -> list[str]:
     return list(_MODELS)
 
 
-def model_classes() -> Collection[type[LatentVectorModel]]:
-    """Return the classes that `create_model` builds."""
-    return _MODELS.values()
+def class_below(kind: type) -> type[LatentVectorModel] | None:
+    """Return the class of `create_model` that a class is or derives from; None where it is of no such kind."""
+    return next((each for each in kind.__mro__ if each in _MODELS.values()), None)
 
 
 def model_class(name: str) -> type[LatentVectorModel]:

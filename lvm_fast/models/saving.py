@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 
 from .. import __version__
+from .._util.numbers import plain
 from ..files import atomic_path, made_folder
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ ROUTER = "router.json"  # what a router's folder has instead of a config
 
 def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) -> None:
     """Save the three files of a model into `folder`; see `LatentVectorModel.save_pretrained`."""
+    _check_savable(model)
     config = {
         "model_type": model.model_type,
         "config": model.config,
@@ -30,16 +33,45 @@ def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) ->
         "recipe_digest": model.recipe_digest,
         "lvm_fast_version": __version__,
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}
     contents = {
         WEIGHTS: save(weights, {"format": "pt", "model_type": model.model_type}),
-        CONFIG: (json.dumps(config, indent=2, allow_nan=False) + "\n").encode(),
+        CONFIG: json_text(config).encode(),
         CARD: _card(model).encode(),
     }
     with made_folder(folder) as target, ExitStack() as names:  # all are written before the first one takes its name
         places = {name: names.enter_context(atomic_path(target / name)) for name in contents}
         for name, content in contents.items():
             places[name].write_bytes(content)
+
+
+def json_text(described: Mapping[str, Any]) -> str:
+    """What a saved model or router is described by, as JSON; numpy's scalars are plain numbers there.
+
+    Raises:
+        ValueError: Something in it is not for JSON: NaN, infinity, or an object.
+    """
+    texts = []
+    for name, value in plain(described).items():
+        try:
+            texts.append(f"{json.dumps(name)}: {json.dumps(value, indent=2, allow_nan=False)}")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"save_pretrained: {name} = {value!r}: {error}") from error
+    inside = ",\n".join(texts).replace("\n", "\n  ")
+    return f"{{\n  {inside}\n}}\n"
+
+
+def _check_savable(model: LatentVectorModel) -> None:
+    """Raise ValueError where `load_model` could not give a model back; warn of hooks."""
+    from .as_built import changes  # which imports the base, which imports this module
+    from .registry import class_below
+
+    if class_below(type(model)) is None:
+        raise ValueError(f"save_pretrained: load_model builds no {type(model).__name__}; use torch.save")
+    for change in changes(model):
+        if not change.is_hook:
+            raise ValueError(f"save_pretrained: {change.words}, which load_model would not give back; {change.cure}")
+        warnings.warn(f"save_pretrained: {change.words}, which are not saved", stacklevel=4)
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from ..files import size_of
 from ..inference.router import Router, reach_of
-from ..inference.router_folder import load_predictor
 from ..models.base import LatentVectorModel
-from ..models.pretrained import BEST_CHECKPOINT
+from ..models.pretrained import BEST_CHECKPOINT, load_model
 from ..models.saving import CONFIG, ROUTER
 from .checkpoint import HISTORY
 from .recipe import Recipe
@@ -79,7 +78,7 @@ def open_run(path: Path, where: str) -> Run:
         raise FileNotFoundError(f"{where}: {path} {state}; expected a training run, or a saved model or router")
     folder = path if path.is_dir() else path.parent
     recipe = Recipe.from_yaml(folder / RECIPE) if (folder / RECIPE).exists() else None
-    return Run(path, folder, load_predictor(path), recipe, _history(folder, where))
+    return Run(path, folder, load_model(path), recipe, _history(folder, where))
 
 
 def _history(folder: Path, where: str) -> list[dict[str, Any]] | None:

@@ -16,7 +16,7 @@ from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..files import atomic_write_text, made_folder
 from ..models.base import LatentVectorModel
-from ..models.pretrained import BEST_CHECKPOINT, load_model
+from ..models.pretrained import BEST_CHECKPOINT, load_single_model
 from .checkpoint import Progress, load_last, save_best, save_history, save_last
 from .data import load_data
 from .distributed import Processes, together
@@ -142,7 +142,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
             f"epoch={progress.best_epoch} steps={progress.step}"
         )
     return TrainResult(
-        model=load_model(folder / BEST_CHECKPOINT),
+        model=load_single_model(folder / BEST_CHECKPOINT),
         best_hit5=progress.best_hit5,
         best_epoch=progress.best_epoch,
         pool=validation.pool,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
-from ..models.pretrained import BEST_CHECKPOINT, load_model, read_checkpoint
+from ..models.pretrained import BEST_CHECKPOINT, load_single_model, read_checkpoint
 from ..models.registry import create_model
 from .recipe import Recipe
 from .run_folder import run_to_continue
@@ -66,7 +66,7 @@ def _earlier(recipe: Recipe, own_run: Path | None) -> LatentVectorModel | None:
     """The model to begin with, of the recipe's type."""
     if recipe.warm_start is None:
         return None
-    earlier = load_model(own_run or recipe.warm_start)
+    earlier = load_single_model(own_run or recipe.warm_start)
     if earlier.model_type != recipe.model_type:
         expected = f"a {recipe.model_type}, the model of this training (or model_type = {earlier.model_type!r})"
         raise ValueError(f"train: warm_start = {recipe.warm_start!r} is a {earlier.model_type}; expected {expected}")

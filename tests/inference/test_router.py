@@ -11,7 +11,7 @@ import torch
 
 import lvm_fast as lf
 from lvm_fast.evaluation.predictions import predict_windows
-from lvm_fast.inference.router_folder import load_predictor
+from lvm_fast.models.pretrained import load_single_model
 
 DIM = 16
 TINY = {"input_dim": DIM, "hidden_dim": 12, "num_layers": 2, "memory_slots": 8}
@@ -241,8 +241,9 @@ def test_a_saved_router_predicts_the_same(arms, bank, tmp_path):
     card = (tmp_path / "new" / "router" / "README.md").read_text()
     assert "| 9 | memory_gru | " in card
     assert "among 50 vectors leads the second best by at least 0.05" in card
-    assert load_predictor(tmp_path / "new" / "router").model_type == "router"
-    assert load_predictor(tmp_path / "new" / "router" / "arm-9").model_type == "memory_gru"
+    opened = lf.load_model(tmp_path / "new" / "router")
+    np.testing.assert_array_equal(opened.predict(rows, lengths), router.predict(rows, lengths))
+    assert lf.load_model(tmp_path / "new" / "router" / "arm-9").model_type == "memory_gru"
 
 
 def test_tokens_stay_tokens(tmp_path):
@@ -310,8 +311,8 @@ def test_damaged_folders_are_refused(arms, bank, tmp_path, change, error, messag
 
 def test_what_is_no_router_is_said_to_be_none(tmp_path):
     lf.Router({5: model(1)}).save_pretrained(tmp_path / "r")
-    with pytest.raises(ValueError, match=r"load_model: '.*r' holds a router; expected a model \(Router\.load reads it"):
-        lf.load_model(tmp_path / "r")
+    with pytest.raises(ValueError, match=r"load_model: '.*r' holds a router; expected a single model"):
+        load_single_model(tmp_path / "r")
     with pytest.raises(
         FileNotFoundError, match=r"Router\.load: no router at .*nowhere'; expected a folder with router"
     ):

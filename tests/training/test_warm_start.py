@@ -126,7 +126,7 @@ def test_another_width_of_data_names_the_tensors(recipe, phase1):
 
 
 def test_another_model_type_is_refused(recipe, phase1, monkeypatch):
-    monkeypatch.setattr("lvm_fast.training.warm_start.load_model", lambda path: renamed(load_model(path)))
+    monkeypatch.setattr("lvm_fast.training.warm_start.load_single_model", lambda path: renamed(load_model(path)))
     message = r"warm_start = '.*phase1' is a other_gru; expected a memory_gru, the model of this training"
     with pytest.raises(ValueError, match=message):
         initial_model(recipe(warm_start=phase1.output_dir), 16)
