@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from torch import nn
+
+from .._util.numbers import plain
 from ..inference.router import Router
+from ..models.as_built import changes
 from ..models.base import LatentVectorModel
 from .options import Options
 
@@ -22,6 +26,16 @@ def arm_for(model: Exportable, context_length: int | None) -> LatentVectorModel:
         return model
     place = 0 if context_length is None else int(model.route([context_length])[0])
     return arms_of(model)[place]
+
+
+def check_as_built(model: Exportable, where: str) -> None:
+    """Raise ValueError, beginning with `where`, where a model computes otherwise than its type's program would."""
+    kinds: list[tuple[nn.Module, type | None]] = [(arm, None) for arm in arms_of(model)]
+    if isinstance(model, Router):
+        kinds.append((model, Router))
+    for part, kind in kinds:
+        for change in changes(part, kind):
+            raise ValueError(f"{where}: {change.words}, which a package would not hold; {change.cure}")
 
 
 def check_lengths(model: Exportable, options: Options) -> None:
@@ -43,7 +57,7 @@ def facts_of(model: Exportable) -> dict[str, Any]:
     if not isinstance(model, Router):
         return {
             "model_type": model.model_type,
-            "config": model.config,
+            "config": plain(model.config),
             "recipe_sha256": model.recipe_digest or "unknown",
         }
     arms = {str(longest): facts_of(arm) for longest, arm in model.arms.items()}

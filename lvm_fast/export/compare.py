@@ -135,7 +135,7 @@ def compare_precisions(
     programs: dict[str, nn.Module] = {}
     with TemporaryDirectory() as folder:
         for name, (precision, compress) in VARIANTS.items():
-            asked = Options(tuple(contexts), streaming, precision, compress, "ios18", None)
+            asked = Options(contexts, streaming, precision, compress, "ios18", None)
             asked.check()
             package, started = Path(folder, f"{name}{SUFFIX}"), time.monotonic()
             program = write_program(model, package, asked)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arms import Exportable, arms_of, check_lengths
+from .arms import Exportable, arms_of, check_as_built, check_lengths
 from .defaults import CONTEXTS, fitting_contexts
 from .expectations import saved_expectations
 from .options import Options, check_path, check_weights
@@ -74,18 +74,19 @@ def export_coreml(
         The path of the package.
 
     Raises:
-        ValueError: An argument does not fit, the model's type does not export, or a weight is NaN, infinite or beyond
-            the precision.
+        ValueError: An argument does not fit, the model's type does not export, the model was changed since it was made
+            (a module swapped, added or parametrized, a hook), or a weight is NaN, infinite or beyond the precision.
         FileExistsError: `path` exists and `overwrite` is False, or ``expected.safetensors`` is another kind of file.
         OSError: The package cannot be written.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
+    check_as_built(model, "export_coreml")
     package = Path(path)
     check_path(package, overwrite)
     candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
     if contexts is CONTEXTS:  # none were given
         contexts, _ = fitting_contexts(model, target, taken=streaming or flexible is not None or bank is not None)
-    options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
+    options = Options(contexts, streaming, precision, compress, target, flexible, candidates)
     options.check()
     check_lengths(model, options)
     check_weights(model, arms_of(model))

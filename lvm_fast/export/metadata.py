@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from .._util.numbers import plain
 from .arms import Exportable, arm_for, facts_of
 from .facts import KEY
 from .options import Options
@@ -59,7 +60,7 @@ def _user_metadata(model: Exportable, options: Options, functions: list[str]) ->
         "flexible": json.dumps(options.flexible),
         "precision": options.precision,
         "compress": options.compress or "none",
-        "metrics": json.dumps(model.metrics),
+        "metrics": json.dumps(plain(model.metrics)),
         "version": __version__,
         **_hits(model.metrics),
     }

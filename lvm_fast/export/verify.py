@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._util.numbers import whole_number
 from ..scoring import VectorBank
-from .arms import Exportable, arm_for
+from .arms import Exportable, arm_for, check_as_built
 from .compression import LEAST_COSINES
 from .facts import BankFacts, Facts, read_facts
 from .findings import FunctionCheck, RetrievalCheck, Verification
@@ -62,6 +63,8 @@ def verify_coreml(
     """
     from .mil_interpreter import SavedProgram
 
+    check_as_built(model, "verify_coreml")
+    contexts = whole_number(contexts, "verify_coreml: contexts", least=1)
     facts = read_facts(path)
     _check_kind(path, facts, model)
     saved = SavedProgram(path)

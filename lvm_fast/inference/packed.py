@@ -15,6 +15,7 @@ from .._util.torch_compat import calls_are_watched
 from .kept import content_of, kept
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+_HARMLESS = ("eps", "predict", "stream")  # the first is packed as it is, the others come before the pass
 
 
 def check_precision(where: str, weights: Any) -> None:
@@ -46,7 +47,7 @@ def _why_not(model: Any) -> str | None:
     if not isinstance(model, MemoryGRU):
         return f"of a {kind}"
     for change in changes(model, MemoryGRU):
-        if change.attribute != "eps":  # which is packed as it is
+        if change.attribute not in _HARMLESS:
             return f"of a {kind}" + (f", where {change.words}" if type(model) is MemoryGRU else "")
     if calls_are_watched():
         return f"of a {kind}, whose calls a hook or mode of torch's watches"

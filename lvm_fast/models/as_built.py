@@ -20,7 +20,7 @@ from .._util.torch_compat import MODULE_OWN, has_forward_hooks
 from .base import LatentVectorModel
 
 # attributes that no answer depends on
-_INERT = frozenset({"p", "dropout", "recompute", "metrics", "recipe_digest", "max_context"})
+_INERT = frozenset({"p", "dropout", "recompute", "metrics", "recipe_digest", "max_context", "model_type"})
 _INERT_PRIVATE = frozenset({"_gate_scores", "_defers_writes"})
 # what a subclass may have of its own and still compute as its parent does
 _BESIDE_THE_PASS = frozenset(
@@ -39,7 +39,7 @@ class Change(NamedTuple):
         module: The path of the module that differs; empty for the model.
         kind: The class that it was built as.
         words: What differs.
-        attribute: Which attribute has another value, if it is one.
+        attribute: Which attribute or method is another, if it is one.
         cure: What undoes it, or makes it part of the weights.
         is_hook: It is a hook, which may do nothing but look.
     """
@@ -122,7 +122,7 @@ def _overrides(own: type, kind: type) -> Iterator[Change]:
     for each in own.__mro__[: own.__mro__.index(kind)]:
         for name in vars(each):
             if name not in _BESIDE_THE_PASS and hasattr(kind, name):
-                yield Change("", kind, f"{each.__name__} has a {name!r} of its own", cure=f"use a {kind.__name__}")
+                yield Change("", kind, f"{each.__name__} has a {name!r} of its own", name, f"use a {kind.__name__}")
 
 
 def _around(module: nn.Module, kind: type, place: str, names: frozenset[str]) -> Iterator[Change]:
@@ -131,7 +131,7 @@ def _around(module: nn.Module, kind: type, place: str, names: frozenset[str]) ->
         yield Change(place, kind, f"{_named(place)} has forward hooks", cure="remove the hooks", is_hook=True)
     for name in module.__dict__.keys() - names - MODULE_OWN:
         if name not in _INERT and hasattr(type(module), name):
-            yield Change(place, kind, f"{_named(place)} has a {name!r} of its own", cure=f"delete its {name!r}")
+            yield Change(place, kind, f"{_named(place)} has a {name!r} of its own", name, f"delete its {name!r}")
 
 
 def _differences(module: nn.Module, built: _Built, place: str) -> Iterator[Change]:
@@ -158,7 +158,10 @@ def _other_kind(module: nn.Module, built: _Built, place: str) -> Change:
         name = next(iter(module.parametrizations))  # type: ignore[arg-type]
         cure = f"merge it with torch.nn.utils.parametrize.remove_parametrizations(module, {name!r})"
         return Change(place, built.kind, f"{_path(place, name)} is parametrized", cure=cure)
-    words = f"{_named(place)} is a {type(module).__name__}; it was built as a {built.kind.__name__}"
+    own, was = (kind.__name__ for kind in (type(module), built.kind))
+    if own == was:
+        own, was = f"{type(module).__module__}.{own}", f"{built.kind.__module__}.{was}"
+    words = f"{_named(place)} is a {own}; it was built as a {was}"
     if any("lora" in name.lower() for name, _ in module.named_modules()) or "lora" in type(module).__name__.lower():
         return Change(place, built.kind, words, cure="merge the adapter into the weight (peft: merge_and_unload())")
     return Change(place, built.kind, words)
@@ -172,8 +175,10 @@ def _other_tensors(module: nn.Module, built: _Built, place: str) -> Iterator[Cha
     for name, shape in built.tensors.items():
         tensor = tensors[name]
         if (None if tensor is None else tensor.shape) != shape:
-            got = None if tensor is None else tuple(tensor.shape)
-            words = f"{_path(place, name)} has shape {got}; it was built with {None if shape is None else tuple(shape)}"
+            got, was = (
+                None if size is None else f"of shape {tuple(size)}" for size in (getattr(tensor, "shape", None), shape)
+            )
+            words = f"{_path(place, name)} is {got}; it was built as one {was}"
             yield Change(place, built.kind, words)
         elif type(tensor) not in _TENSORS:
             yield Change(place, built.kind, f"{_path(place, name)} is a {type(tensor).__name__}")

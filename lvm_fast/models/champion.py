@@ -95,8 +95,9 @@ class RecencyMixer(CausalModel):
         return torch.cat((taken.to(weights), weights / weights.sum(dim=-1, keepdim=True)))
 
     def _decays(self) -> Tensor:
-        """The decays as numbers of the model's own precision, (E,)."""
-        return self.mix.new_tensor(self.config["decays"])
+        """The decays, (E,); float32 in half-precision models, too, where long sums would stand still."""
+        exact = torch.promote_types(self.mix.dtype, torch.float32)
+        return torch.tensor(self.config["decays"], dtype=exact, device=self.mix.device)
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
@@ -107,16 +108,16 @@ class RecencyMixer(CausalModel):
 
     def start_steps(self, batch_size: int) -> Recent:
         """Nothing read yet."""
-        rows = self.mix.new_zeros(batch_size, len(self.mix), self.input_dim)
-        taps, sums = rows[:, : self.config["taps"]], rows[:, self.config["taps"] :]
-        return Recent(taps, sums, torch.zeros_like(self._decays()))
+        taps = self.mix.new_zeros(batch_size, self.config["taps"], self.input_dim)
+        weights = torch.zeros_like(self._decays())
+        return Recent(taps, weights.new_zeros(batch_size, len(weights), self.input_dim), weights)
 
     def next_hidden(self, state: Recent, vector: Tensor) -> tuple[Tensor, Recent]:
         """See `CausalModel.next_hidden`."""
         decays = self._decays()
         taps = torch.cat((vector[:, None], state.taps[:, :-1]), dim=1)
         sums, weights = state.sums * decays[:, None] + vector[:, None], state.weights * decays + 1.0
-        hidden = torch.cat((taps, sums / weights[:, None]), dim=1).flatten(1)
+        hidden = torch.cat((taps, (sums / weights[:, None]).to(taps)), dim=1).flatten(1)
         return hidden, Recent(taps, sums, weights)
 
     @classmethod

@@ -176,7 +176,8 @@ class MemoryGRU(CausalModel):
         The first read is the same for every step of every context, so its half of the GEMM is one constant vector.
         """
         content = self.memory.read_at_zero()  # (D,)
-        weight, bias = self.gru.get_parameter("weight_ih_l0"), self.gru.get_parameter("bias_ih_l0")
+        weight: Any = self.gru.weight_ih_l0  # a parameter, or what one was replaced by
+        bias: Any = self.gru.bias_ih_l0
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
 
     @contextmanager

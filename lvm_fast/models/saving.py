@@ -66,8 +66,10 @@ def _check_savable(model: LatentVectorModel) -> None:
     from .as_built import changes  # which imports the base, which imports this module
     from .registry import class_below
 
-    if class_below(type(model)) is None:
-        raise ValueError(f"save_pretrained: load_model builds no {type(model).__name__}; use torch.save")
+    kind = class_below(type(model))
+    if kind is None or kind.model_type != model.model_type:
+        what = f"{type(model).__name__} of model_type {model.model_type!r}"
+        raise ValueError(f"save_pretrained: load_model builds no {what}; use torch.save")
     for change in changes(model):
         if not change.is_hook:
             raise ValueError(f"save_pretrained: {change.words}, which load_model would not give back; {change.cure}")

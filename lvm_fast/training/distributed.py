@@ -70,7 +70,7 @@ class Processes:
         if self.count == 1:
             return
         owners = list(parameters)
-        has_one = torch.tensor([float(owner.grad is not None) for owner in owners], device=self.device)
+        has_one = torch.tensor([owner.grad is not None for owner in owners], dtype=torch.float32, device=self.device)
         grads = [torch.zeros_like(owner) if owner.grad is None else owner.grad for owner in owners]
         everything = torch.cat([has_one, *(grad.flatten() for grad in grads)])  # one message
         dist.all_reduce(everything)

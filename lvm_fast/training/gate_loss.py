@@ -85,7 +85,7 @@ class MixtureLoss(GateLoss):
     def __init__(self, recipe: Recipe, model: MixtureOfExperts, device: torch.device, domains: Int64 | None) -> None:
         self._model, self._device, self._domains = model, device, domains
         self._balance_weight, self._domain_weight = recipe.balance_weight, recipe.domain_weight
-        self._load = torch.full((model.num_experts,), 1.0 / model.num_experts, device=device)
+        self._load = torch.full((model.num_experts,), 1.0 / model.num_experts, dtype=torch.float32, device=device)
         self._counts = torch.zeros_like(self._load)
 
     def begin(self) -> None:

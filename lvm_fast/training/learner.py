@@ -103,7 +103,8 @@ class Learner:
         """
         # like lengths share a micro-batch: less padding
         group = group[np.argsort(windows.lengths[group], kind="stable")]
-        all_targets, loss = int(windows.counts[group].sum()), torch.zeros((), device=self.device)
+        all_targets = int(windows.counts[group].sum())
+        loss = torch.zeros((), dtype=torch.float32, device=self.device)
         self.wrong_answers.begin(windows.store, windows.target_rows(group))
         self.gate.begin()
         self.model.train()

@@ -56,6 +56,7 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
         raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model_type, **_sizes(recipe, earlier, input_dim=dim))
+    model.to(torch.float32)  # as the data is, whatever torch's default dtype
     if earlier is None:
         return model, ""
     _take_over(model, earlier, recipe)
