@@ -72,9 +72,9 @@ def dropout(x: typing.SupportsInt | typing.SupportsIndex, is_half: bool, count: 
     """
     See csrc/rowwise/dropout.h.
     """
-def fingerprint(arrays: collections.abc.Sequence[numpy.ndarray]) -> int:
+def fingerprint(memory: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]]) -> int:
     """
-    64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.
+    64 bits over the bytes at these addresses, so many each, in order; see csrc/recurrent/fingerprint.h.
     """
 def gru_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, grad_states: typing.SupportsInt | typing.SupportsIndex, weight: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, grad_inputs: typing.SupportsInt | typing.SupportsIndex, grad_products: typing.SupportsInt | typing.SupportsIndex, grad_initial: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
     """

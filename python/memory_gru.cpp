@@ -78,12 +78,12 @@ std::shared_ptr<MemoryGru> make(const std::string& weights, const std::vector<st
     return std::make_shared<MemoryGru>(sizes, plain, format);
 }
 
-uint64_t fingerprint_of(const std::vector<py::array>& arrays) {
+uint64_t fingerprint_of(const std::vector<std::pair<uintptr_t, int64_t>>& memory) {
     std::vector<Span> spans;
-    for (const py::array& array : arrays) {
-        if (!(array.flags() & py::array::c_style))
-            throw py::value_error("fingerprint: arrays: expected contiguous ones");
-        spans.push_back({static_cast<const uint8_t*>(array.data()), static_cast<int64_t>(array.nbytes())});
+    for (const auto& [address, bytes] : memory) {
+        if (bytes < 0 || (bytes > 0 && !address))
+            throw py::value_error("fingerprint: memory: expected bytes");
+        spans.push_back({reinterpret_cast<const uint8_t*>(address), bytes});
     }
     const py::gil_scoped_release release;
     return fingerprint(spans);
@@ -143,8 +143,9 @@ void bind_memory_gru(py::module_& module) {
              "next. "
              "None if a number of either is NaN or infinite; the states moved on only if it is a "
              "prediction's.");
-    module.def("fingerprint", &fingerprint_of, py::arg("arrays"),
-               "64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.");
+    module.def("fingerprint", &fingerprint_of, py::arg("memory"),
+               "64 bits over the bytes at these addresses, so many each, in order; see "
+               "csrc/recurrent/fingerprint.h.");
 }
 
 }  // namespace lvm::python

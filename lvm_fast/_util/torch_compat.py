@@ -1,10 +1,11 @@
-"""Every private name of torch that the package uses, in one place."""
+"""Every private name of torch and numpy that the package uses, in one place."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from numpy._core.multiarray import _reconstruct, scalar
 from torch import nn
 from torch._weights_only_unpickler import _get_allowed_globals
 from torch.nn.modules import module as torch_module
@@ -15,6 +16,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 # what torch keeps in the `__dict__` of every module: its mode, tensors, submodules and hooks
 MODULE_OWN = frozenset(nn.Module().__dict__) | {"_compiled_call_impl"}
+
+# what makes numpy's scalars and arrays of what a pickle holds of them
+NUMPY_MAKERS = (scalar, _reconstruct)
 
 
 def shallow_copy(module: Module) -> Module:
@@ -36,6 +40,16 @@ def shallow_copy(module: Module) -> Module:
 def compiled_from(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` made this one of; the module itself where it is none of these."""
     return module.get_submodule("_orig_mod") if "dynamo_ctx" in module.__dict__ else module
+
+
+def own_tensors(module: nn.Module) -> dict[str, Any]:
+    """A module's own parameters and buffers by name, None where there is none of a name."""
+    return module._parameters if not module._buffers else {**module._parameters, **module._buffers}
+
+
+def own_modules(module: nn.Module) -> dict[str, nn.Module | None]:
+    """A module's submodules by name, None where there is none of a name."""
+    return module._modules
 
 
 def has_forward_hooks(module: nn.Module) -> bool:

@@ -30,9 +30,9 @@ def content_of(tensors: Iterable[Tensor]) -> Hashable:
 
     All bytes are read: nothing else notices what is written through ``.data``, a numpy view or shared memory.
     """
-    held = list(tensors)
-    arrays = [tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy() for tensor in held]
-    return (simd_level(), fingerprint(arrays), *((tensor.dtype, tensor.shape) for tensor in held))
+    whole = [tensor if tensor.is_contiguous() else tensor.detach().contiguous() for tensor in tensors]
+    number = fingerprint([(tensor.data_ptr(), tensor.nbytes) for tensor in whole])
+    return simd_level(), number, tuple(tensor.dtype for tensor in whole), tuple(tensor.shape for tensor in whole)
 
 
 def can_read(tensors: Iterable[Tensor]) -> bool:

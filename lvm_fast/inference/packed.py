@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._core import MemoryGru
-from .._util.torch_compat import calls_are_watched
+from .._util.torch_compat import calls_are_watched, own_tensors
 from .kept import content_of, kept
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -75,7 +75,7 @@ def _sources(model: Any) -> list[Tensor]:
         model.output_proj[0],
         model.output_proj[3],
     )
-    return [model.memory.memory, *(tensor for module in modules for tensor in module.parameters())]
+    return [model.memory.memory, *(tensor for module in modules for tensor in own_tensors(module).values())]
 
 
 def _pack_memory_gru(model: Any, weights: str) -> MemoryGru:

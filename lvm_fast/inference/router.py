@@ -102,7 +102,7 @@ class Router(nn.Module):
     def arms(self) -> dict[int, LatentVectorModel]:
         """The models by the most vectors they see, ascending."""
         size = UNITS[self.unit]
-        return {limit // size: self._modules[f"arm_{limit // size}"] for limit in self.limits}  # type: ignore[misc]
+        return {limit // size: self.get_submodule(f"arm_{limit // size}") for limit in self.limits}  # type: ignore[misc]
 
     def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
         """Set what the first arm's sureness is measured against, and from where on its answers stand.

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .._util.torch_compat import compiled_from, shallow_copy
+from .._util.torch_compat import compiled_from, own_modules, shallow_copy
 
 Module = TypeVar("Module", bound=nn.Module)
 CopyTensor = Callable[[Tensor], Tensor]
@@ -81,7 +81,7 @@ class _StandIns:
         stand_in = self._found[id(module)] = shallow_copy(module)
         made.append(stand_in)
         stand_in.__dict__["training"] = False
-        below = stand_in._modules
+        below = own_modules(stand_in)
         for name, child in below.items():
             if child is not None:
                 below[name] = self._make(compiled_from(child), made)

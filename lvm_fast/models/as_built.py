@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from .._util.numbers import plain
-from .._util.torch_compat import MODULE_OWN, has_forward_hooks
+from .._util.torch_compat import MODULE_OWN, has_forward_hooks, own_modules, own_tensors
 from .base import LatentVectorModel
 
 # attributes that no answer depends on
@@ -29,7 +29,7 @@ _BESIDE_THE_PASS = frozenset(
     | {"__firstlineno__", "__static_attributes__", "__orig_bases__", "__annotate__", "__annotate_func__"}
     | {"model_type", "config_from_state", "extra_repr", "save_pretrained", "state_dict", "load_state_dict"}
 )
-_SIMPLE = (int, float, str, type(None))
+_SIMPLE = (int, float, str, tuple, type(None))
 
 
 class Change(NamedTuple):
@@ -75,7 +75,7 @@ def changes_since_made(model: nn.Module) -> Iterator[Change]:
         yield from _around(model, type(model), "", frozenset())
         return
     try:
-        built = _build(kind, json.dumps(model.config, sort_keys=True, default=plain))
+        built = _build(kind, json.dumps(model.config, default=plain))
     except (TypeError, ValueError) as error:
         yield Change("", kind, f"its config builds no {kind.__name__}: {error}", cure="correct `model.config`")
         return
@@ -88,7 +88,7 @@ class _Built(NamedTuple):
     kind: type
     forward: Any
     attributes: dict[str, Any]  # the simple ones that matter
-    names: frozenset[str]  # of all attributes
+    names: frozenset[str]  # of all attributes, torch's own among them
     tensors: dict[str, torch.Size | None]
     modules: dict[str, _Built]
 
@@ -106,13 +106,12 @@ def _described(module: nn.Module) -> _Built:
         for name, value in held.items()
         if name not in _INERT | _INERT_PRIVATE and (isinstance(value, _SIMPLE) or callable(value))
     }
-    tensors = {**module._parameters, **module._buffers}
     return _Built(
         type(module),
         type(module).forward,
         matters,
-        frozenset(held),
-        {name: None if tensor is None else tensor.shape for name, tensor in tensors.items()},
+        frozenset(module.__dict__),
+        {name: None if tensor is None else tensor.shape for name, tensor in own_tensors(module).items()},
         {name: _described(child) for name, child in module.named_children()},
     )
 
@@ -129,6 +128,8 @@ def _around(module: nn.Module, kind: type, place: str, names: frozenset[str]) ->
     """What stands between the calls of a module and its class: hooks, and methods that the instance has of its own."""
     if has_forward_hooks(module):
         yield Change(place, kind, f"{_named(place)} has forward hooks", cure="remove the hooks", is_hook=True)
+    if len(module.__dict__) == len(names):
+        return
     for name in module.__dict__.keys() - names - MODULE_OWN:
         if name not in _INERT and hasattr(type(module), name):
             yield Change(place, kind, f"{_named(place)} has a {name!r} of its own", name, f"delete its {name!r}")
@@ -146,9 +147,10 @@ def _differences(module: nn.Module, built: _Built, place: str) -> Iterator[Chang
         if given is not value and not (type(given) in _SIMPLE_TYPES and given == value):
             words = f"{_path(place, name)} = {given!r}; it was built with {value!r}"
             yield Change(place, built.kind, words, name, f"set {_path(place, name)} back")
-    yield from _other_children(module, built, place)
+    children = own_modules(module)
+    yield from _other_children(children, built, place)
     for name, below in built.modules.items():
-        child = module._modules.get(name)
+        child = children.get(name)
         if child is not None:
             yield from _differences(child, below, _path(place, name))
 
@@ -168,18 +170,16 @@ def _other_kind(module: nn.Module, built: _Built, place: str) -> Change:
 
 
 def _other_tensors(module: nn.Module, built: _Built, place: str) -> Iterator[Change]:
-    tensors: dict[str, Any] = {**module._parameters, **module._buffers}
+    tensors = own_tensors(module)
     if tensors.keys() != built.tensors.keys():
         yield _renamed(tensors, built, place)
         return
     for name, shape in built.tensors.items():
         tensor = tensors[name]
         if (None if tensor is None else tensor.shape) != shape:
-            got, was = (
-                None if size is None else f"of shape {tuple(size)}" for size in (getattr(tensor, "shape", None), shape)
-            )
-            words = f"{_path(place, name)} is {got}; it was built as one {was}"
-            yield Change(place, built.kind, words)
+            got = "None" if tensor is None else f"of shape {tuple(tensor.shape)}"
+            was = "as None" if shape is None else f"with shape {tuple(shape)}"
+            yield Change(place, built.kind, f"{_path(place, name)} is {got}; it was built {was}")
         elif type(tensor) not in _TENSORS:
             yield Change(place, built.kind, f"{_path(place, name)} is a {type(tensor).__name__}")
 
@@ -198,13 +198,13 @@ def _renamed(tensors: Mapping[str, Any], built: _Built, place: str) -> Change:
     return Change(place, built.kind, f"{_path(place, name)} is no tensor of the module any more")
 
 
-def _other_children(module: nn.Module, built: _Built, place: str) -> Iterator[Change]:
-    if module._modules.keys() == built.modules.keys() and None not in module._modules.values():
+def _other_children(children: Mapping[str, nn.Module | None], built: _Built, place: str) -> Iterator[Change]:
+    if children.keys() == built.modules.keys() and None not in children.values():
         return
     for name in built.modules:
-        if module._modules.get(name) is None:
+        if children.get(name) is None:
             yield Change(place, built.kind, f"{_path(place, name)} is gone")
-    for name, child in module._modules.items():
+    for name, child in children.items():
         if name not in built.modules and child is not None:
             yield Change(place, built.kind, f"{_path(place, name)}, a {type(child).__name__}, was added")
 
@@ -218,7 +218,7 @@ def _named(place: str) -> str:
 
 
 _MISSING = object()
-_SIMPLE_TYPES = frozenset({int, float, str, bool, type(None)})
+_SIMPLE_TYPES = frozenset({int, float, str, bool, tuple, type(None)})
 _TENSORS = (nn.Parameter, torch.Tensor, type(None))
 # the name of a part that tells it, in words, and torch's function that merges it
 _REPARAMETRIZED = (

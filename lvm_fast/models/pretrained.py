@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy._core.multiarray import _reconstruct, scalar
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from .._util.numbers import plain
+from .._util.torch_compat import NUMPY_MAKERS
 from .base import LatentVectorModel
 from .foreign import foreign_contents
 from .registry import create_model, model_class, size_names
@@ -27,10 +27,7 @@ BEST_CHECKPOINT = "best_val_hit5.pt"
 
 # numbers, arrays of them and paths that trainers leave in a checkpoint's results and arguments; none can run code
 _HARMLESS: list[Any] = [
-    (scalar, "numpy._core.multiarray.scalar"),
-    (scalar, "numpy.core.multiarray.scalar"),
-    (_reconstruct, "numpy._core.multiarray._reconstruct"),
-    (_reconstruct, "numpy.core.multiarray._reconstruct"),
+    *((make, f"numpy.{core}.multiarray.{make.__name__}") for make in NUMPY_MAKERS for core in ("_core", "core")),
     np.ndarray,
     np.dtype,
     *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdUS"},
