@@ -93,7 +93,11 @@ CHANGES = {
         "output_proj has a 'forward' of its own",
         "delete its 'forward'",
     ),
-    "own method": (lambda m: setattr(m, "delta_of", lambda raw: raw), "the model has a 'delta_of' of its own", "delete"),
+    "own method": (
+        lambda m: setattr(m, "delta_of", lambda raw: raw),
+        "the model has a 'delta_of' of its own",
+        "delete",
+    ),
     "parametrized": (
         lambda m: parametrizations.weight_norm(m.output_proj[3]),
         r"output_proj\.3\.weight is parametrized",
@@ -217,13 +221,13 @@ def test_a_subclass_is_as_built_unless_it_computes_otherwise(tmp_path):
     doubled = Doubled(**SMALL["memory_gru"])
     assert words(doubled) == ["Doubled has a 'delta_of' of its own"]
     assert list(changes_since_made(doubled)) == []
-    with pytest.raises(ValueError, match="Doubled has a 'delta_of' of its own, .*use a MemoryGRU"):
+    with pytest.raises(ValueError, match=r"Doubled has a 'delta_of' of its own, .*use a MemoryGRU"):
         doubled.save_pretrained(tmp_path)
 
 
 def test_a_model_of_no_known_type_is_not_saved_as_one(model, tmp_path):
     model.model_type = "abacus"
-    with pytest.raises(ValueError, match="load_model builds no MemoryGRU of model_type 'abacus'; use torch.save"):
+    with pytest.raises(ValueError, match=r"load_model builds no MemoryGRU of model_type 'abacus'; use torch\.save"):
         model.save_pretrained(tmp_path)
 
 
