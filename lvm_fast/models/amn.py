@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..inference.predictor import padding
+from .answering import zeros_for
 from .cache import Cache
 from .causal import CausalModel
 from .checks import check_sizes, tensor_of
@@ -96,8 +97,10 @@ class AMN(CausalModel):
 
     def start_steps(self, batch_size: int) -> Read:
         """Nothing read yet."""
-        weight = self.context_encoder.weight  # (A, D)
-        return Read(Cache.like(weight, batch_size, self.input_dim), Cache.like(weight, batch_size, len(weight)))
+        like = zeros_for(self, 0)
+        return Read(
+            Cache.like(like, batch_size, self.input_dim), Cache.like(like, batch_size, self.config["attention_dim"])
+        )
 
     def next_hidden(self, state: Read, vector: Tensor) -> tuple[Tensor, Read]:
         """See `CausalModel.next_hidden`."""

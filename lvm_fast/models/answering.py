@@ -50,6 +50,12 @@ def place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
+def zeros_for(model: nn.Module, *shape: int) -> Tensor:
+    """Zeros of a shape where a module reads its inputs, in its dtype."""
+    device, dtype = place_of(model)
+    return torch.zeros(shape, device=device, dtype=dtype)
+
+
 def read_by(model: Any, context: Tensor) -> Tensor:
     """A context in the dtype that a module reads; as it is for one that casts it itself, such as a router."""
     return context if getattr(model, "casts_contexts", False) else context.to(place_of(model)[1])

@@ -192,11 +192,11 @@ class LatentVectorModel(nn.Module, ABC):
             rows = rows.masked_fill(padding(rows, counts)[..., None], 0.0)  # NaN there would outlive a mask
         with torch.no_grad():
             delta = answering(self)(rows, counts)  # (B, D)
+            if not delta.isfinite().all():
+                raise not_finite()
             exact = torch.promote_types(dtype, torch.float32)
             current = last_valid(contexts, counts).to(device, exact)
             predicted: Tensor = reconstruct(current, delta.to(exact)).float()
-        if not predicted.isfinite().all():
-            raise not_finite()
         return predicted
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:

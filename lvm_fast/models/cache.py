@@ -20,9 +20,9 @@ class Cache(NamedTuple):
     used: int
 
     @classmethod
-    def like(cls, weight: Tensor, batch_size: int, *shape: int) -> Cache:
-        """An empty cache for rows (B, *shape), of the device and dtype of `weight`."""
-        return cls(weight.new_empty(batch_size, _FIRST_ROOM, *shape), 0)
+    def like(cls, tensor: Tensor, batch_size: int, *shape: int) -> Cache:
+        """An empty cache for rows (B, *shape), of the device and dtype of `tensor`."""
+        return cls(tensor.new_empty(batch_size, _FIRST_ROOM, *shape), 0)
 
     @property
     def rows(self) -> Tensor:

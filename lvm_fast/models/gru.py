@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..gru import GRU
+from .answering import zeros_for
 from .causal import CausalModel
 from .checks import check_sizes, numbered, tensor_of
 from .recurrence import states_of
@@ -70,7 +71,7 @@ class GRUModel(CausalModel):
 
     def start_steps(self, batch_size: int) -> Tensor:
         """The state of every block's GRU, (L, B, H)."""
-        return self.input_proj.weight.new_zeros(len(self.blocks), batch_size, self.input_proj.out_features)
+        return zeros_for(self, len(self.blocks), batch_size, self.config["hidden_dim"])
 
     def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         """See `CausalModel.next_hidden`."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..gru import GRU
+from .answering import zeros_for
 from .causal import CausalModel
 from .checks import check_share, check_sizes, configured, recurrent_sizes, size
 from .recurrence import last_valid, states_of, widening_head
@@ -119,8 +120,7 @@ class HierarchicalGRU(CausalModel):
 
     def start_steps(self, batch_size: int) -> Place:
         """At the first vector of the first chunk."""
-        gru = self.global_encoder.gru
-        zeros = self.residual_proj.weight.new_zeros(gru.num_layers, batch_size, gru.hidden_size)
+        zeros = zeros_for(self, self.config["num_layers"], batch_size, self.config["hidden_dim"])
         return Place(zeros, zeros, 0)
 
     def next_hidden(self, state: Place, vector: Tensor) -> tuple[Tensor, Place]:

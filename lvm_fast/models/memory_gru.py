@@ -149,7 +149,7 @@ class MemoryGRU(CausalModel):
     def start_steps(self, batch_size: int) -> MemoryState:
         """The first memory read, and states of zeros."""
         content = self.memory.read_at_zero()  # (D,)
-        states = content.new_zeros(self.gru.num_layers, batch_size, self.gru.hidden_size)
+        states = content.new_zeros(self.config["num_layers"], batch_size, self.config["hidden_dim"])
         return MemoryState(content.expand(batch_size, -1), states)
 
     def next_hidden(self, state: MemoryState, vector: Tensor) -> tuple[Tensor, MemoryState]:

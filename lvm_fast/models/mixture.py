@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..grouped_ops import grouped_linear
+from .answering import place_of
 from .causal import CausalModel
 from .checks import configured, size, tensor_of
 
@@ -123,7 +124,7 @@ class MixtureOfExperts(CausalModel):
 
     def _scores(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):  # a rounded score may be another expert's
-            scores: Tensor = self.gate(hidden.to(self.gate.weight.dtype))
+            scores: Tensor = self.gate(hidden.to(place_of(self.gate)[1]))
         return scores
 
     def _chosen(self, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..gru import GRU
+from .answering import zeros_for
 from .checks import check_share, check_sizes, recurrent_sizes
 from .mixture import MixtureOfExperts
 from .recurrence import last_state_of, states_of
@@ -69,7 +70,7 @@ class SpecialistGRU(MixtureOfExperts):
 
     def start_steps(self, batch_size: int) -> Tensor:
         """The state of every layer, (L, B, H)."""
-        return self.gate.weight.new_zeros(self.gru.num_layers, batch_size, self.gru.hidden_size)
+        return zeros_for(self, self.config["num_layers"], batch_size, self.config["hidden_dim"])
 
     def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         """See `CausalModel.next_hidden`."""

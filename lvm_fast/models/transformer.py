@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from .answering import zeros_for
 from .cache import Cache
 from .causal import CausalModel
 from .checks import check_share, check_sizes, numbered, tensor_of
@@ -132,10 +133,10 @@ class TransformerModel(CausalModel):
 
     def start_steps(self, batch_size: int) -> list[tuple[Seen, Seen]]:
         """What each layer's two attentions have seen: nothing."""
-        weight, heads, width = self.input_proj.weight, self.config["num_heads"], self.config["hidden_dim"]
+        like, heads, width = zeros_for(self, 0), self.config["num_heads"], self.config["hidden_dim"]
 
         def nothing() -> Seen:
-            return Seen(*(Cache.like(weight, batch_size, heads, width // heads) for _ in range(2)))
+            return Seen(*(Cache.like(like, batch_size, heads, width // heads) for _ in range(2)))
 
         return [(nothing(), nothing()) for _ in self.transformer_decoder.layers]
 

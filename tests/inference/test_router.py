@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -227,6 +229,72 @@ def test_contexts_that_do_not_fit_are_refused(arms, context, lengths, message):
 def test_unknown_weights_are_refused(arms):
     with pytest.raises(ValueError, match="weights = 'int4'"):
         lf.Router(arms).predict(contexts(1, 3), weights="int4")
+
+
+def test_one_context_alone_gives_one_vector(arms, bank):
+    router, rows = lf.Router(arms, bank=bank, threshold=0.05), contexts(12)
+    expected = router.predict(rows[None])[0]
+    np.testing.assert_array_equal(router.predict(rows), expected)
+    assert torch.equal(router.predict(torch.from_numpy(rows)), torch.from_numpy(expected))
+    np.testing.assert_allclose(router.predict(rows, np.int64(3)), router.predict(rows[:3]), atol=2e-6)
+    with pytest.raises(ValueError, match=r"router: context has shape \(12, 8\); expected \(B, N, 16\), or \(N, 16\)"):
+        router.predict(rows[:, :8])
+
+
+def test_numbers_of_numpy_and_torch_are_plain_and_can_be_saved(arms, bank, tmp_path):
+    limits = [np.int64(4), np.uint8(9), torch.tensor(20)]
+    given = dict(zip(limits, (arms[4], arms[9], arms[20]), strict=True))
+    router = lf.Router(given, np.str_("vectors"), bank=bank, threshold=np.float32(0.5))
+    router.metrics = {"hit5": np.float32(12.5), "pool": np.int64(50)}
+    assert (router.limits, router.threshold, router.unit) == ([4, 9, 20], 0.5, "vectors")
+    assert [type(number) for number in (*router.limits, *router.arms, router.threshold)] == [int] * 6 + [float]
+    router.save_pretrained(tmp_path / "r")
+    loaded = lf.load_model(tmp_path / "r")
+    assert (loaded.limits, loaded.threshold, loaded.metrics) == ([4, 9, 20], 0.5, {"hit5": 12.5, "pool": 50})
+
+
+@pytest.mark.parametrize("form", [copy.deepcopy, lambda router: pickle.loads(pickle.dumps(router))])
+def test_a_router_is_copied_and_pickled_with_its_models(arms, form):
+    router, rows, lengths = lf.Router(arms), contexts(6, 25), [3, 8, 12, 25, 9, 14]
+    expected = router.predict(rows, lengths)
+    copied = form(router)
+    np.testing.assert_array_equal(copied.predict(rows, lengths), expected)
+    assert (copied.limits, copied.unit, list(copied.arms)) == (router.limits, router.unit, list(router.arms))
+    copied.arms[9].output_proj[3].bias.data.add_(1.0)
+    assert not np.array_equal(copied.predict(rows, lengths), expected)
+    np.testing.assert_array_equal(router.predict(rows, lengths), expected)
+
+
+@pytest.mark.parametrize("change", ["weights", "an arm", "its modules"])
+def test_changes_of_an_arm_reach_predictions(arms, change):
+    router, rows = lf.Router(arms), contexts(1, 8)
+    before = router.predict(rows)
+    if change == "weights":
+        arms[9].output_proj[3].bias.data.add_(1.0)
+    elif change == "an arm":
+        router.arm_9 = model(7)
+    else:
+        arms[9].output_proj.append(torch.nn.Hardtanh(-0.01, 0.01))
+    assert not np.allclose(router.predict(rows), before)
+    np.testing.assert_array_equal(router.predict(rows), router.arms[9].predict(rows))
+
+
+def test_arms_of_several_dtypes_answer_close_to_float32(arms):
+    rows, lengths = torch.from_numpy(contexts(6, 25)), torch.tensor([3, 8, 12, 25, 9, 14])
+    router = lf.Router(arms)
+    expected = router.predict(rows, lengths)
+    with torch.no_grad():
+        deltas = router(rows, lengths)
+    for arm, dtype in zip(arms.values(), (torch.bfloat16, torch.float64, torch.float16), strict=True):
+        arm.to(dtype)
+    got = router.predict(rows, lengths)
+    assert got.dtype == torch.float32
+    assert float((got - expected).norm(dim=1).max()) < 2e-2
+    for dtype in (torch.float32, torch.float64):
+        with torch.no_grad():
+            close = router(rows.to(dtype), lengths)
+        assert close.dtype == dtype
+        torch.testing.assert_close(close.float(), deltas, atol=3e-2, rtol=0)
 
 
 def test_a_saved_router_predicts_the_same(arms, bank, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +163,102 @@ def test_a_class_that_changes_the_pass_has_no_steps_unless_it_brings_them(name):
     for t in range(3):
         got = stream.push(context[:, t])
     torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.bfloat16, 3e-2), (torch.float16, 4e-3)])
+def test_models_in_half_precision_stream_close_to_float32(name, dtype, largest):
+    model = create_model(name, **{**SMALL[name], **({"max_positions": 300} if name == "transformer" else {})})
+    context = torch.nn.functional.normalize(contexts(2, 300) + 0.5, dim=2)
+    expected, stream = model.predict(context), model.to(dtype).stream(2)
+    for t in range(300):  # more than a half-precision sum of ones can count
+        got = stream.push(context[:, t])
+    assert got.dtype == torch.float32
+    assert float((got - expected).norm(dim=1).max()) < largest
+    assert float((model.predict(context) - expected).norm(dim=1).max()) < largest
+
+
+def scaled(module, given, out):
+    return (1.5 * out[0], *out[1:]) if isinstance(out, tuple) else 1.5 * out
+
+
+def test_a_hook_on_any_module_is_heard_by_streams_or_they_are_refused(name):
+    context, refused = contexts(2, 12), set()
+    for path, _ in create_model(name, **SMALL[name]).named_modules():
+        torch.manual_seed(0)
+        model = create_model(name, **SMALL[name], normalize_delta=False)
+        model.get_submodule(path).register_forward_hook(scaled)
+        try:
+            stream = model.stream(2)
+        except ValueError as error:
+            refused.add((path, "has forward hooks, which the steps of a" in str(error)))
+            continue
+        for t in range(12):
+            pushed = stream.push(context[:, t])
+            torch.testing.assert_close(pushed, model.predict(context[:, : t + 1]), atol=1e-6, rtol=0, msg=path)
+    assert ("", True) in refused
+    assert (("lstm", True) in refused) == (name == "lstm")
+    assert all(is_told for _, is_told in refused)
+
+
+def test_modules_that_steps_call_may_be_others(name):
+    model, context = create_model(name, **SMALL[name], normalize_delta=False), contexts(2, 12)
+    path = [path for path, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
+    model.set_submodule(path, torch.nn.Sequential(model.get_submodule(path), torch.nn.Tanh()))
+    stream = model.stream(2)
+    for t in range(12):
+        pushed = stream.push(context[:, t])
+        torch.testing.assert_close(pushed, model.predict(context[:, : t + 1]), atol=1e-6, rtol=0)
+
+
+def test_changed_parts_that_steps_run_by_hand_are_refused():
+    changes = {
+        "transformer": lambda m: setattr(m.transformer_decoder, "norm", torch.nn.LayerNorm(24)),
+        "gru": lambda m: setattr(m.blocks[0], "forward", lambda states, lengths: states),
+        "hierarchical_gru": lambda m: setattr(m.local_encoder, "more", torch.nn.Identity()),
+        "lstm": lambda m: torch.nn.utils.parametrizations.orthogonal(m.lstm, "weight_hh_l0"),
+    }
+    for name, change in changes.items():
+        model = create_model(name, **SMALL[name])
+        change(model)
+        with pytest.raises(ValueError, match=r"stream: .*, which the steps of an? .* pass by; "):
+            model.stream()
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+def test_a_copy_goes_on_by_itself(model, how):
+    context, other = contexts(2, 30), contexts(2, 30).flip(0)
+    for weights in ("float32", "int8") if model.model_type == "memory_gru" else ("float32",):
+        stream = model.stream(2, weights)
+        for t in range(17):  # past what caches have room for at first
+            stream.push(context[:, t])
+        copied = how(stream)
+        for t in range(17, 30):
+            first, second = stream.push(context[:, t]), copied.push(other[:, t])
+        copied.reset()
+        third = copied.push(context[:, 0])
+        turned = torch.cat((context[:, :17], other[:, 17:]), dim=1)
+        for got, whole in ((first, context), (second, turned), (third, context[:, :1])):
+            torch.testing.assert_close(got, model.predict(whole, weights=weights), atol=1e-6, rtol=0)
+
+
+def test_a_stream_is_not_pickled_but_its_model_is(model):
+    context = contexts(2, 5)
+    stream = model.stream(2)
+    stream.push(context[:, 0])
+    with pytest.raises(TypeError, match="a Stream cannot be pickled: pickle the model, make a stream of it there"):
+        pickle.dumps(stream)
+    sent = pickle.loads(pickle.dumps(model)).stream(2)
+    for t in range(5):
+        got = sent.push(context[:, t])
+    torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
+
+
+def test_vectors_that_hide_numbers_are_refused(model):
+    stream, vector = model.stream(), np.ones((1, 16), np.float32)
+    with pytest.raises(ValueError, match="push: vector is a masked array; expected a plain one"):
+        stream.push(np.ma.masked_less(vector, 2.0))
+    with pytest.raises(ValueError, match="push: vector is a sparse_coo tensor; expected a dense one"):
+        stream.push(torch.from_numpy(vector).to_sparse())
+    with pytest.raises(ValueError, match=r"push: vector\[0\] holds NaN or Inf"):
+        stream.push(np.full((1, 16), 1e300))
+    assert np.isfinite(stream.push(vector)).all()

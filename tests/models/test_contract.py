@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -237,6 +238,76 @@ def test_predict_takes_any_numpy_layout_and_gives_numpy_back(name, dtype):
     np.testing.assert_array_equal(predicted, exact.numpy())
 
 
+@pytest.mark.parametrize("steps", [1, 9])
+def test_predict_takes_one_context_alone_and_gives_one_vector(name, steps):
+    model, context = small(name), torch.randn(steps, 16)
+    expected = model.predict(context[None])[0]
+    alone = model.predict(context)
+    assert alone.shape == (16,)
+    assert torch.equal(alone, expected)
+    array = model.predict(context.numpy().astype(np.float64))
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array, expected.numpy())
+    short = model.predict(context[:1])
+    for one in (1, np.int64(1), torch.tensor(1), [1], np.array([1], np.uint8)):
+        torch.testing.assert_close(model.predict(context, one), short, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match=r"context has shape \(9, 15\); expected \(B, N, 16\), or \(N, 16\) for one"):
+        model.predict(np.zeros((9, 15), np.float32))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.uint64, torch.int16, torch.uint8, list])
+def test_predict_takes_lengths_of_any_integer_dtype(name, kind):
+    model, context = small(name), torch.randn(5, 9, 16)
+    lengths = torch.tensor([9, 3, 1, 9, 4])
+    if isinstance(kind, torch.dtype):
+        given = lengths.to(kind)
+    else:
+        given = [np.int64(length) for length in lengths.tolist()] if kind is list else lengths.numpy().astype(kind)
+    assert torch.equal(model.predict(context, given), model.predict(context, lengths))
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float64, 2e-6), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)])
+@pytest.mark.parametrize("batch", [2, 6])
+def test_models_of_every_dtype_predict_close_to_float32(name, dtype, largest, batch):
+    model, context = small(name), torch.nn.functional.normalize(torch.randn(batch, 23, 16), dim=2)
+    expected = model.predict(context)
+    predicted = model.to(dtype).predict(context)
+    assert predicted.dtype == torch.float32
+    assert float((predicted - expected).norm(dim=1).max()) < largest
+    torch.testing.assert_close(predicted.norm(dim=1), torch.ones(batch), atol=1e-5, rtol=0)
+
+
+def test_sizes_and_shares_of_numpy_and_torch_become_plain(name, tmp_path):
+    kinds = {int: np.int64, float: np.float32, bool: np.bool_}
+    plain = small(name).config
+    given = {key: kinds.get(type(value), lambda same: same)(value) for key, value in plain.items()}
+    given |= {"hidden_dim": torch.tensor(plain["hidden_dim"])}
+    if name == "champion":
+        given["decays"] = np.array(plain["decays"])
+    model = create_model(name, **given)
+    for key, value in plain.items():
+        assert type(model.config[key]) is type(value), key
+        assert model.config[key] == pytest.approx(value), key
+    model.metrics = {"hit5": np.float32(50.0), "pool": np.int64(7), "baselines": {"copy_last": {"hit5": np.float16(2)}}}
+    model.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert loaded.config == model.config
+    assert loaded.metrics == {"hit5": 50.0, "pool": 7, "baselines": {"copy_last": {"hit5": 2.0}}}
+
+
+def test_a_model_is_pickled_and_copied_with_all_that_it_keeps(name):
+    model, context = small(name), torch.randn(2, 9, 16)
+    expected = model.predict(context)
+    model.stream().push(context[:1, 0])
+    for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert torch.equal(copied.predict(context), expected)
+        with torch.no_grad():
+            for parameter in copied.parameters():
+                parameter.mul_(3.0)
+        assert not torch.equal(copied.predict(context), expected)
+        assert torch.equal(model.predict(context), expected)
+
+
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),
     [
@@ -271,6 +342,27 @@ def test_predict_refuses_what_it_cannot_use(name):
         model.predict(np.zeros((2, 3, 16), np.int64))
     with pytest.raises(ValueError, match=r"dtype torch.int64; expected a float dtype"):
         model.predict(torch.zeros(2, 3, 16, dtype=torch.int64))
+    with pytest.raises(ValueError, match="predict: context is a masked array; expected a plain one"):
+        model.predict(np.ma.masked_less(np.ones((2, 3, 16), np.float32), 2.0))
+    with pytest.raises(ValueError, match="predict: context is a sparse_coo tensor; expected a dense one"):
+        model.predict(torch.ones(2, 3, 16).to_sparse())
+    with pytest.raises(ValueError, match="predict: context is a nested tensor; expected a dense one"):
+        model.predict(torch.nested.nested_tensor([torch.ones(2, 16), torch.ones(3, 16)], layout=torch.jagged))
+    for wrong in ("abc", [[1, 2], [3]], {"a": 1}):
+        with pytest.raises(ValueError, match=rf"{name}: lengths are a {type(wrong).__name__}; expected integers"):
+            model.predict(np.zeros((2, 3, 16), np.float32), wrong)
+    with pytest.raises(ValueError, match=rf"{name}: lengths are masked or sparse; expected plain integers"):
+        model.predict(np.zeros((2, 3, 16), np.float32), np.ma.masked_less(np.array([1, 3]), 2))
+    for batch in (2, 6):  # more than float32 can hold
+        for huge in (np.full((batch, 3, 16), 1e300), torch.full((batch, 3, 16), 1e300, dtype=torch.float64)):
+            with pytest.raises(ValueError, match=r"context\[0, 0\] holds NaN or Inf"):
+                model.predict(huge)
+        with torch.no_grad():
+            broken = small(name)
+            last = {"specialist_gru": "narrow.bias"}.get(name) or [key for key, _ in broken.named_parameters()][-1]
+            broken.get_parameter(last).fill_(torch.nan)
+        with pytest.raises(ValueError, match="predict: a prediction is NaN or infinite; expected finite weights"):
+            broken.predict(torch.randn(batch, 3, 16))
     with pytest.raises(ValueError, match="predict: context is a list; expected a tensor or a numpy array"):
         model.predict([[[0.5] * 16]])
     with pytest.raises(ValueError, match="weights = 'int3'; expected 'float32'"):
