@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from lvm_fast.data.windows import Windows
+from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.predictions import predict_windows
+from lvm_fast.models.registry import create_model, model_names
 
 
 def test_batches_sorted_by_length_come_back_in_window_order(store, momentum):
@@ -58,6 +60,26 @@ def test_the_mode_comes_back_after_a_failure_too(store):
     with pytest.raises(RuntimeError, match="broken"):
         predict_windows(model, Windows(store, 10))
     assert model.training
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float64, 2e-6), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)])
+@pytest.mark.parametrize("name", model_names())
+def test_models_of_every_dtype_are_scored_close_to_float32(store, name, dtype, largest):
+    torch.manual_seed(0)
+    sizes = {"hidden_dim": 8} if name != "transformer" else {"hidden_dim": 8, "feedforward_dim": 8}
+    model, windows = create_model(name, input_dim=store.dim, **sizes), Windows(store, 10)
+    exact, report = predict_windows(model, windows), evaluate(model, store, 10, bootstrap=5, curve=False)
+    model.to(dtype)
+    predicted = predict_windows(model, windows)
+    assert predicted.dtype == np.float32
+    assert np.linalg.norm(predicted - exact, axis=1).max() < largest
+    rounded = evaluate(model, store, 10, bootstrap=5, curve=False)
+    assert rounded.mean_cosine == pytest.approx(report.mean_cosine, abs=largest)
+    assert rounded.mrr == pytest.approx(report.mrr, abs=0.05)
+    if name == "specialist_gru":
+        assert [expert.at_all for expert in rounded.experts] == pytest.approx(
+            [expert.at_all for expert in report.experts], abs=0.1
+        )
 
 
 def test_nan_is_an_error_that_names_the_window(store):

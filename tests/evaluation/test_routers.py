@@ -98,6 +98,32 @@ def test_queries_may_share_a_target(arms, store):
     assert sized.hits["hit@1"] == 1
 
 
+def test_arms_of_every_dtype_are_scored_and_calibrated_close_to_float32(store, bank):
+    def made():
+        torch.manual_seed(0)
+        return lf.Router({6: MemoryGRU(**SIZES), 40: MemoryGRU(**SIZES)})
+
+    def measured(router):
+        found = lf.calibrate_router(router, store, bank, stride=3, tolerance=0.1)
+        return found, lf.evaluate_router(router, store, stride=3, bootstrap=20, timed=1, curve=False)
+
+    found, report = measured(made())
+    router = made()
+    router.arm_6.double(), router.arm_40.bfloat16()
+    again, rounded = measured(router)
+    assert again.threshold == pytest.approx(found.threshold, abs=1e-2)
+    for name in ("model", "arm 6", "arm 40"):
+        assert rounded.scores[name]["mean_cosine"] == pytest.approx(report.scores[name]["mean_cosine"], abs=1e-3)
+
+
+def test_measuring_leaves_the_mode_of_arms_as_it_was(arms, store, bank):
+    router = lf.Router(arms)
+    arms[20].train()
+    lf.calibrate_router(router, store, bank, stride=3)
+    lf.evaluate_router(router, store, stride=3, bootstrap=20, timed=1, curve=False)
+    assert [any(module.training for module in arm.modules()) for arm in arms.values()] == [False, True, False]
+
+
 def brute_force(router, windows, bank, tolerance):
     """The least lead, of all that occur, from which the first arm may answer."""
     router.trust(bank, None)

@@ -104,18 +104,3 @@ def test_answers_of_a_router_in_training_too(store):
         *map(trained, arms.values()),
     )
     assert all(module.training for module in router.modules())
-
-
-def test_predictions_of_a_learner_leave_its_model_in_training(store, tmp_path):
-    from lvm_fast.training.learner import Learner
-    from lvm_fast.training.recipe import Recipe
-
-    torch.manual_seed(0)
-    model = create_model("champion", **SMALL["champion"], dropout=0.5).train()
-    windows = lf.Windows(store, 8)
-    recipe = Recipe(data=tmp_path / "none", model_type="champion", objective="last_position", output_dir=tmp_path)
-    learner = Learner(model, recipe, torch.device("cpu"))
-    chosen = np.arange(3)
-    quiet = Learner(copy.deepcopy(model).eval(), recipe, torch.device("cpu")).predict(windows, chosen)
-    np.testing.assert_array_equal(learner.predict(windows, chosen), quiet)
-    assert all(module.training for module in model.modules())

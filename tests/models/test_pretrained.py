@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +147,11 @@ def test_a_tensor_that_does_not_fit_the_others_is_named(model, tmp_path):
         (lambda c: c.update(model_type="memory_gro"), "did you mean 'memory_gru'"),
         (lambda c: c.update(model_type=["memory_gru"]), "unknown model"),
         (lambda c: c.update(model_state_dict=[1]), "no dict of tensors"),
-        (lambda c: c.update(model_state_dict={"memory.memory": 3}), "no dict of tensors"),
+        (lambda c: c.update(model_state_dict={"memory.memory": 3}), "no dict of tensors: 'memory.memory' is a .*int"),
+        (
+            lambda c: c.update(model_state_dict={k: t.numpy() for k, t in c["model_state_dict"].items()}),
+            r"no dict of tensors: 'gru\.weight_ih_l0' is a numpy\.ndarray",
+        ),
         (lambda c: c["model_state_dict"].pop("memory.memory"), "no tensor 'memory.memory'"),
         (lambda c: c["model_state_dict"].pop("input_norm.bias"), "Missing key.*input_norm.bias"),
         (lambda c: c["model_state_dict"].update({"memory.memory": torch.zeros(3)}), r"shape \(3,\); expected 2 dim"),
@@ -171,6 +178,85 @@ def test_a_checkpoint_never_runs_code(model, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"trap\.pt: not a readable checkpoint"):
         load_model("trap.pt")
     assert not Path("trapped").exists()
+
+
+class Settings:
+    """What a trainer may have pickled beside the weights."""
+
+    def __init__(self) -> None:
+        self.lr = 1.0
+
+
+FOREIGN = {
+    "args.nested.1": ({"args": {"nested": [0, Settings()]}}, r"test_pretrained\.Settings, a class or function that"),
+    "args": ({"args": argparse.Namespace(lr=1.0)}, r"argparse\.Namespace, a class or function that could run code"),
+    "args.when": ({"args": {"when": datetime.datetime(2020, 1, 1)}}, r"datetime\.datetime, a class or function"),
+    "args.deep.trap": ({"args": {"deep": {"trap": Trap()}}}, r"\w+\.mkdir, a class or function"),
+    "kind": ({"kind": Settings}, r"test_pretrained\.Settings, a class or function"),
+    "optimizer": ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, r"torch\.optim\.sgd\.SGD, a class or function"),
+    "val_results.texts": ({"val_results": {"texts": np.array(["a", None], object)}}, "numpy data of dtype 'O8'"),
+    "val_results.day": ({"val_results": {"day": np.datetime64("2020-01-01")}}, "numpy data of dtype 'M8'"),
+}
+
+
+@pytest.mark.parametrize("key", FOREIGN)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_cannot_be_read_safely_is_named_with_the_key_that_holds_it(model, tmp_path, monkeypatch, key, zipped):
+    monkeypatch.chdir(tmp_path)
+    more, what = FOREIGN[key]
+    torch.save(checkpoint_of(model, **more), "c.pt", _use_new_zipfile_serialization=zipped)
+    named = rf"c\.pt: not a readable checkpoint: the key '{re.escape(key)}' holds \S*{what}.*; expected numbers, text"
+    with pytest.raises(ValueError, match=named):
+        load_model("c.pt")
+    assert os.listdir() == ["c.pt"]
+
+
+@pytest.mark.parametrize("kind", "?bhilqBHILQefd")
+def test_numpy_numbers_and_arrays_of_every_dtype_are_read(model, tmp_path, kind):
+    array = np.arange(3).astype(kind)
+    results = {"hit5": array[1], "ranks": array, "mean": torch.tensor([0.5, 1.5]), "note": np.str_("ok")}
+    torch.save(checkpoint_of(model, val_results=results, args={"sizes": array}), tmp_path / "c.pt")
+    loaded = load_model(tmp_path / "c.pt")
+    assert loaded.metrics == {"hit5": array[1].item(), "ranks": array.tolist(), "mean": [0.5, 1.5], "note": "ok"}
+    loaded.save_pretrained(tmp_path / "saved")
+    assert load_model(tmp_path / "saved").metrics == loaded.metrics
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["checkpoint", "folder"])
+def test_the_dtype_of_a_loaded_model_is_not_the_default_one(model, tmp_path, default, dtype, form):
+    context, stored = torch.randn(2, 5, 16), model.to(dtype)
+    if form == "checkpoint":
+        torch.save(checkpoint_of(stored), tmp_path / "best_val_hit5.pt")
+    else:
+        stored.save_pretrained(tmp_path)
+    torch.set_default_dtype(default)
+    try:
+        loaded = load_model(tmp_path)
+        predicted = loaded.predict(context)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = torch.float64 if dtype == torch.float64 else torch.float32
+    assert {tensor.dtype for tensor in (*loaded.parameters(), *loaded.buffers())} == {expected}
+    for name, tensor in stored.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.to(expected))
+    torch.testing.assert_close(predicted, stored.to(expected).predict(context), atol=1e-6, rtol=0)
+
+
+def test_metrics_that_are_no_json_are_named(model, tmp_path):
+    for wrong in (float("nan"), object()):
+        model.metrics = {"hit5": wrong}
+        with pytest.raises(ValueError, match=r"save_pretrained: metrics = \{'hit5': .*\}: "):
+            model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_tied_weights_are_saved(model, tmp_path):
+    model.memory.query_proj.bias = model.input_norm.bias
+    model.save_pretrained(tmp_path)
+    context = torch.randn(2, 5, 16)
+    assert torch.equal(load_model(tmp_path).predict(context), model.predict(context))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, I am a text", b"PK\x03\x04 half a zip"])

@@ -33,6 +33,15 @@ def taught(model, recipe, windows, group, lr=1e-2):
     return step, pupil.model.state_dict()
 
 
+def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_in_training(recipe, windows):
+    torch.manual_seed(3)
+    model = create_model("champion", input_dim=16, hidden_dim=12, dropout=0.5).train()
+    chosen = np.arange(5)
+    quiet = Learner(copy.deepcopy(model).eval(), recipe(), CPU).predict(windows, chosen)
+    np.testing.assert_array_equal(Learner(model, recipe(), CPU).predict(windows, chosen), quiet)
+    assert all(module.training for module in model.modules())
+
+
 def test_accumulation_is_the_mean_over_the_whole_group(model, recipe, windows):
     group = np.arange(21)  # micro-batches of 8, 8 and 5
     settings = {"alpha_infonce": 0.0, "accumulation_steps": 3}  # InfoNCE depends on the micro-batch
