@@ -35,7 +35,7 @@ void stir_all(const uint8_t* data, int64_t bytes, uint32_t* stirred, std::index_
         (stir(states[v], sums[v], rest + v * sizeof(Words)), ...);
     }
     std::memcpy(stirred, states, sizeof(states));
-    std::memcpy(stirred + sizeof(states) / sizeof(*stirred), sums, sizeof(sums));
+    std::memcpy(stirred + kStirred * kLanes, sums, sizeof(sums));
 }
 
 void stir_piece(const uint8_t* data, int64_t bytes, uint32_t* stirred) {

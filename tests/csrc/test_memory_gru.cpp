@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "check.h"
+#include "recurrent/fingerprint.h"
 #include "recurrent/memory_gru.h"
 #include "recurrent/stages.h"
 #include "simd/thread_pool.h"
@@ -301,6 +302,25 @@ void check_concurrent_callers() {
     for (std::thread& caller : callers) caller.join();
 }
 
+// Every bit counts, and nothing beyond the memory is read.
+void check_fingerprint() {
+    for (int64_t size : {1, 3, 4, 63, 64, 129, 1000, (128 << 10) + 1}) {
+        std::vector<uint8_t> data(static_cast<size_t>(size));
+        const auto number = [&] { return fingerprint({{data.data(), size}}); };
+        const uint64_t before = number();
+        for (int64_t at = 0; at < size; at += 1 + size / 500) {
+            for (int bit = 0; bit < 8; ++bit) {
+                data[static_cast<size_t>(at)] ^= static_cast<uint8_t>(1 << bit);
+                CHECK(number() != before);
+                data[static_cast<size_t>(at)] ^= static_cast<uint8_t>(1 << bit);
+            }
+        }
+        CHECK(number() == before);
+        CHECK(fingerprint({{data.data(), size - 1}}) != before);
+        CHECK(fingerprint({{data.data(), size}, {data.data(), 0}}) != before);
+    }
+}
+
 }  // namespace
 }  // namespace lvm
 
@@ -326,6 +346,7 @@ int main() {
             }
         }
         check_faults();
+        check_fingerprint();
         check_concurrent_callers();
     });
 }
