@@ -20,6 +20,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.report import MODEL, Interval, Report
 from ..files import size_of
 from ..models.base import LatentVectorModel
+from .arms import check_as_built
 from .defaults import CONTEXTS, fitting_contexts
 from .findings import FunctionCheck
 
@@ -128,6 +129,7 @@ def compare_precisions(
         raise ValueError(
             f"compare_precisions: the store has {dim} dimensions; expected {model.input_dim}, as the model reads"
         )
+    check_as_built(model, "compare_precisions")
     check_weights(model, [model])
     if contexts is CONTEXTS:  # none were given
         contexts, _ = fitting_contexts(model, "ios18")
@@ -135,7 +137,7 @@ def compare_precisions(
     programs: dict[str, nn.Module] = {}
     with TemporaryDirectory() as folder:
         for name, (precision, compress) in VARIANTS.items():
-            asked = Options(contexts, streaming, precision, compress, "ios18", None)
+            asked = Options(tuple(contexts), streaming, precision, compress, "ios18", None)
             asked.check()
             package, started = Path(folder, f"{name}{SUFFIX}"), time.monotonic()
             program = write_program(model, package, asked)

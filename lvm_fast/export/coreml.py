@@ -74,21 +74,21 @@ def export_coreml(
         The path of the package.
 
     Raises:
-        ValueError: An argument does not fit, the model's type does not export, the model was changed since it was made
-            (a module swapped, added or parametrized, a hook), or a weight is NaN, infinite or beyond the precision.
+        ValueError: An argument does not fit, the model's type does not export, or a weight is NaN, infinite or beyond
+            the precision; or the model was changed since it was made (a module swapped, added or parametrized, a hook).
         FileExistsError: `path` exists and `overwrite` is False, or ``expected.safetensors`` is another kind of file.
         OSError: The package cannot be written.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
-    check_as_built(model, "export_coreml")
     package = Path(path)
     check_path(package, overwrite)
     candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
     if contexts is CONTEXTS:  # none were given
         contexts, _ = fitting_contexts(model, target, taken=streaming or flexible is not None or bank is not None)
-    options = Options(contexts, streaming, precision, compress, target, flexible, candidates)
+    options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
     options.check()
     check_lengths(model, options)
+    check_as_built(model, "export_coreml")
     check_weights(model, arms_of(model))
 
     write_program(model, package, options, author, overwrite)

@@ -7,11 +7,9 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from .._util.numbers import plain, truth_value, whole_number
 from ..files import check_folder_writable
 from ..models.base import LatentVectorModel
 from ..suggest import unknown_name
@@ -44,15 +42,6 @@ class Options:
     target: str
     flexible: int | None
     bank: Bank | None = None
-
-    def __post_init__(self) -> None:
-        contexts: Any = self.contexts
-        if isinstance(contexts, str) or not isinstance(contexts, Iterable):
-            expected = "lengths, such as (100, 500)"
-            raise ValueError(f"export_coreml: contexts = {plain(contexts)!r}; expected {expected}")
-        object.__setattr__(self, "contexts", tuple(map(_plain_length, contexts)))
-        object.__setattr__(self, "flexible", _plain_length(self.flexible))
-        object.__setattr__(self, "streaming", truth_value(self.streaming, "export_coreml: streaming"))
 
     def check(self) -> None:
         """Raise ValueError for the first option that does not fit, by itself or with the others."""
@@ -139,14 +128,6 @@ def _is_untrained(model: LatentVectorModel) -> bool:
         return all(bool((norm.weight == 1).all() and (norm.bias == 0).all()) for norm in norms)
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return all(bool((module.weight.abs() <= module.in_features**-0.5).all()) for module in linear)
-
-
-def _plain_length(value: Any) -> Any:
-    """A whole number as an int; what is none stays, for `check` to refuse."""
-    try:
-        return whole_number(value, "length")
-    except ValueError:
-        return plain(value)
 
 
 def _is_length(value: object) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._util.numbers import plain, whole_number
 from ..data.store import ChainStore
 from ..kernels import l2_normalize
 from ..scoring import VectorBank
@@ -61,11 +60,8 @@ def read_bank(bank: Any, dtype: str, k: int, dim: int, where: str) -> Bank:
     checked = VectorBank(vectors, normalize=True)
     if checked.dim != dim:
         raise ValueError(f"{where}: bank has {checked.dim} dimensions; expected {dim}, as the model has")
-    try:
-        k = whole_number(k, "topk", 1, len(checked))
-    except ValueError:
-        expected = f"1 to {len(checked):,}, the vectors of the bank"
-        raise ValueError(f"{where}: topk = {plain(k)!r}; expected {expected}") from None
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(checked):
+        raise ValueError(f"{where}: topk = {k!r}; expected 1 to {len(checked):,}, the vectors of the bank")
     return Bank(l2_normalize(np.asarray(vectors, np.float32)), dtype, k)
 
 

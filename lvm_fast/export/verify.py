@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._util.numbers import whole_number
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for, check_as_built
 from .compression import LEAST_COSINES
@@ -63,10 +62,9 @@ def verify_coreml(
     """
     from .mil_interpreter import SavedProgram
 
-    check_as_built(model, "verify_coreml")
-    contexts = whole_number(contexts, "verify_coreml: contexts", least=1)
     facts = read_facts(path)
     _check_kind(path, facts, model)
+    check_as_built(model, "verify_coreml")
     saved = SavedProgram(path)
     _check_functions(path, facts, saved)
     if bank is not None and facts.bank is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from lvm_fast.models.memory_gru import MemoryGRU
 from lvm_fast.models.registry import model_names
 
 pytest.importorskip("coremltools")
+
+from lvm_fast.export.package import read_description
 
 from .test_model_types import exported, model_of
 
@@ -74,29 +76,8 @@ def test_a_subclass_with_a_pass_of_its_own_and_a_routers_parts_are_refused(tmp_p
         lf.export_coreml(router, tmp_path / "r.mlpackage", streaming=False)
 
 
-def test_numbers_of_numpy_and_torch_are_plain(tmp_path: Path):
+def test_metrics_of_numpy_are_written_into_the_package(tmp_path):
     model = model_of("memory_gru")
     model.metrics = {"hit5": np.float32(50.0), "pool": np.int64(9)}
-    bank = np.random.default_rng(0).standard_normal((9, 16)).astype(np.float32)
-    package = lf.export_coreml(
-        model,
-        tmp_path / "m.mlpackage",
-        contexts=np.array([3, 5]),
-        flexible=torch.tensor(8),
-        streaming=np.bool_(True),
-        bank=bank,
-        topk=np.int64(4),
-        precision="float32",
-    )
-    found = lf.verify_coreml(package, model, contexts=np.int64(2), bank=bank)
-    assert found.passed
-    assert [check.name for check in found.functions] == ["predict_3", "predict_5", "predict", "step", "topk"]
-    for wrong, message in (
-        ({"contexts": np.array([3.5])}, r"contexts\[0\] = 3\.5; expected different whole numbers"),
-        ({"contexts": 5}, r"contexts = 5; expected lengths, such as \(100, 500\)"),
-        ({"flexible": np.float32(8)}, r"flexible = 8\.0; expected the largest number"),
-        ({"streaming": "no"}, "streaming: expected True or False, got 'no'"),
-        ({"bank": bank, "topk": np.float32(4)}, r"topk = 4\.0; expected 1 to 9, the vectors of the bank"),
-    ):
-        with pytest.raises(ValueError, match=f"export_coreml: {message}"):
-            lf.export_coreml(model, tmp_path / "n.mlpackage", **wrong)
+    said = read_description(exported(model, tmp_path)).metadata.userDefined["lvm_fast.metrics"]
+    assert json.loads(said) == {"hit5": 50.0, "pool": 9}
