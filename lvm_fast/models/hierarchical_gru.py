@@ -13,7 +13,7 @@ from ..gru import GRU
 from .answering import zeros_for
 from .causal import CausalModel
 from .checks import check_share, check_sizes, configured, recurrent_sizes, size
-from .recurrence import last_valid, states_of, widening_head
+from .recurrence import between_layers, last_valid, states_of, widening_head
 
 
 class Encoder(nn.Module):
@@ -21,7 +21,8 @@ class Encoder(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> None:
         super().__init__()
-        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+        between = between_layers(dropout, num_layers)
+        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
         self.norm = nn.LayerNorm(hidden_dim)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -39,6 +39,11 @@ def last_state_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None)
     return last_valid(gru(inputs)[0], lengths)
 
 
+def between_layers(dropout: float, num_layers: int) -> float:
+    """The dropout of a GRU of so many layers; torch warns of one that has nothing to drop."""
+    return dropout if num_layers > 1 else 0.0
+
+
 def widening_head(hidden_dim: int, input_dim: int, dropout: float) -> nn.Sequential:
     """States (..., H) -> raw deltas (..., D), by way of 2H."""
     return nn.Sequential(

@@ -11,7 +11,7 @@ from ..gru import GRU
 from .answering import zeros_for
 from .checks import check_share, check_sizes, recurrent_sizes
 from .mixture import MixtureOfExperts
-from .recurrence import last_state_of, states_of
+from .recurrence import between_layers, last_state_of, states_of
 
 
 class SpecialistGRU(MixtureOfExperts):
@@ -58,7 +58,8 @@ class SpecialistGRU(MixtureOfExperts):
         super().__init__(sizes, domains, normalize_delta, dropout)
         input_dim, hidden_dim, num_layers, *_ = sizes.values()
         self.input_norm = nn.LayerNorm(input_dim)
-        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+        between = between_layers(dropout, num_layers)
+        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""

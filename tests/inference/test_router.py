@@ -265,6 +265,20 @@ def test_a_router_is_copied_and_pickled_with_its_models(arms, form):
     np.testing.assert_array_equal(router.predict(rows, lengths), expected)
 
 
+@pytest.mark.skipif(not hasattr(lf.VectorBank, "__deepcopy__"), reason="banks cannot be copied")
+@pytest.mark.parametrize("form", [copy.deepcopy, lambda router: pickle.loads(pickle.dumps(router))])
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_router_is_copied_and_pickled_with_its_bank(arms, bank, tmp_path, form, opened):
+    router, rows, lengths = lf.Router(arms, bank=bank, threshold=0.05), contexts(6, 25), [3, 8, 12, 25, 9, 14]
+    expected = router.predict(rows, lengths)
+    if opened:
+        router.save_pretrained(tmp_path / "r")
+        router = lf.load_model(tmp_path / "r")
+    copied = form(router)
+    np.testing.assert_array_equal(copied.predict(rows, lengths), expected)
+    assert (copied.threshold, len(copied.bank)) == (0.05, 50)
+
+
 @pytest.mark.parametrize("change", ["weights", "an arm", "its modules"])
 def test_changes_of_an_arm_reach_predictions(arms, change):
     router, rows = lf.Router(arms), contexts(1, 8)
