@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -40,6 +41,12 @@ def shallow_copy(module: Module) -> Module:
 def compiled_from(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` made this one of; the module itself where it is none of these."""
     return module.get_submodule("_orig_mod") if "dynamo_ctx" in module.__dict__ else module
+
+
+def function_compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The function that `torch.compile` made this one of; None where it is none of these."""
+    original: Callable[..., Any] | None = getattr(function, "_torchdynamo_orig_callable", None)
+    return original
 
 
 def own_tensors(module: nn.Module) -> dict[str, Any]:

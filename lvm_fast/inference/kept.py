@@ -30,7 +30,7 @@ def content_of(tensors: Iterable[Tensor]) -> Hashable:
 
     All bytes are read: nothing else notices what is written through ``.data``, a numpy view or shared memory.
     """
-    whole = [tensor if tensor.is_contiguous() else tensor.detach().contiguous() for tensor in tensors]
+    whole = [tensor.detach().contiguous() for tensor in tensors]  # which hold the memory while another thread lets go
     number = fingerprint([(tensor.data_ptr(), tensor.nbytes) for tensor in whole])
     return simd_level(), number, tuple(tensor.dtype for tensor in whole), tuple(tensor.shape for tensor in whole)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .._util.torch_compat import compiled_from, own_modules, shallow_copy
+from .._util.torch_compat import compiled_from, function_compiled, own_modules, shallow_copy
 
 Module = TypeVar("Module", bound=nn.Module)
 CopyTensor = Callable[[Tensor], Tensor]
@@ -29,7 +29,7 @@ def answering(model: Module) -> Module:
     """Make a stand-in for a module: in evaluation mode, with the same tensors, submodules' stand-ins and attributes.
 
     What its `forward` sets on itself is lost with it; a tensor that it changes in place is changed. Methods bound to
-    the module or a submodule, and functions that refer to one, are bound to the stand-ins.
+    the module or a submodule, and functions that refer to one, are bound to the stand-ins; what was compiled is eager.
     """
     stand_in: Module = _StandIns(model, None).of_model()
     return stand_in
@@ -130,9 +130,13 @@ class _StandIns:
             self._found[id(value)] = kind(zip(value, mapped, strict=True)) if kind in _DICTS else kind(mapped)
         return self._found[id(value)]
 
-    def _of_function(self, function: FunctionType) -> FunctionType:
+    def _of_function(self, function: FunctionType) -> Any:
         """A function that refers to the stand-ins where it referred to modules: by its closure, or by global names."""
         self._found[id(function)] = function  # one that refers to itself
+        original = function_compiled(function)
+        if original is not None:  # it would be compiled anew for every stand-in
+            self._found[id(function)] = self._of(original)
+            return self._found[id(function)]
         cells = function.__closure__ or ()
         contents = [_content(cell) for cell in cells]
         mapped = [self._of(content) for content in contents]

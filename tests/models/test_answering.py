@@ -140,6 +140,9 @@ def test_compiled_and_scripted_modules_answer_too():
     for module in (torch.compile(Dropping()), torch.jit.script(Dropping())):
         assert torch.equal(answering(module.train())(ones), ones)
         assert module.training
+    by_forward = Dropping().train()
+    by_forward.forward = torch.compile(by_forward.forward, backend=lambda graph, inputs: pytest.fail("compiled"))
+    assert torch.equal(answering(by_forward)(ones), ones)
     in_place = Dropping().train()
     in_place.compile()
     assert torch.equal(answering(in_place)(ones), ones)
