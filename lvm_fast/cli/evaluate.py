@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import scoring
+
+if TYPE_CHECKING:
+    from ..evaluation.report import Report
+    from ..training.recipe import Recipe
+    from ..training.runs import Run
 
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
@@ -20,33 +25,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-dir",
         type=Path,
-        help="where report.json, .md and .png go, or report-pool-N.* for another pool (default: beside the model)",
+        help="where report.json, .md and .png go (default: beside the model); the name tells what is not the run's "
+        "own, such as report-DATA-pool-N.*",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     import sys
+    from dataclasses import replace
 
+    from .._util.terminal import is_terminal
     from ..data.windows import Windows
     from ..device import choose_device
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.questions import question_windows
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
-    from ..training.overlap import seen_in_training
+    from ..training.overlap import Asked
     from ..training.runs import open_run
-    from .warn import plain_warnings
 
     device = choose_device(args.device)
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
     recipe = scoring.scoring_recipe(args, opened, "evaluate")
-    with plain_warnings():
-        scored, others = scoring.scored_chains(recipe, args.split, "evaluate")
-        if not isinstance(scored, Windows):
-            scored = Windows(scored, recipe.context_length, recipe.val_stride, recipe.min_length)
-        for seen in seen_in_training(opened.recipe, recipe if args.split == "val" else None, scored):
-            warnings.warn(f"evaluate: {seen.words}", stacklevel=2)
+    chains, others, digest = scoring.scored_chains(recipe, args.split, "evaluate")
+    windows = chains
+    if not isinstance(windows, Windows):
+        windows = question_windows(windows, recipe.context_length, recipe.val_stride, recipe.min_length)
+    asked = Asked(windows, replace(recipe, data_digest=digest), args.split == "val")
+    seen = scoring.leaks(opened, "evaluate", asked, args.allow_leaks, "the chains that its training held out")
     options = {
         "pool": args.pool,
         "seed": recipe.seed,
@@ -55,16 +63,69 @@ def run(args: argparse.Namespace) -> int:
         "device": device,
         "distractors": others,
         "data_name": scoring.name_of_data(recipe, args.split),
-        "progress": sys.stderr.isatty(),
+        "notes": [f"{words[0].upper()}{words[1:]}." for words in seen],
+        "progress": is_terminal(sys.stderr),
     }
     score: Any = evaluate_router if isinstance(model, Router) else evaluate
-    report = score(model, scored, **options)
-    name = "report" if args.pool == "targets" else f"report-pool-{args.pool}"
-    written = report.save(args.output_dir or opened.folder, opened.history, name)
+    report = score(model, windows, **options)
+    report = replace(report, data={**report.data, "digest": digest})
+    for note in report.warnings[len(seen) :]:
+        warnings.warn(f"evaluate: {note}", stacklevel=1)
     print(summary(report))
     if isinstance(report, RouterReport):
         print(f"\n{arms_in_words(report)}")
     if report.experts:
         print(f"\n{experts_in_words(report)}")
+    sys.stdout.flush()  # before anything is saved: the folder may be read-only
+    folder = args.output_dir or opened.folder
+    written = report.save(folder, opened.history, _name(args, opened, recipe, report, folder))
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
+
+
+def _name(args: argparse.Namespace, opened: Run, recipe: Recipe, report: Report, folder: Path) -> str:
+    """What the report is called, so that it replaces an earlier answer to the same question only.
+
+    "report" is a run's own: on its validation chains, by its settings. What is asked otherwise is in the name.
+    """
+    whole = _whole_name(args, opened, recipe)
+    names = [whole] if opened.recipe is not None else ["report", whole]
+    taken = (name for name in names if _is_free(folder / f"{name}.json", report))
+    digest: str = report.data["digest"]
+    return "report" if whole == "report" else next(taken, f"{whole}-{digest[:8]}")
+
+
+def _whole_name(args: argparse.Namespace, opened: Run, recipe: Recipe) -> str:
+    """The word "report", and after it all that is not the run's own or not usual."""
+    import re
+
+    from ..models.pretrained import BEST_CHECKPOINT
+    from ..training.recipe import Recipe
+
+    own = opened.recipe
+    parts = [opened.path.stem] if opened.path.is_file() and opened.path.name != BEST_CHECKPOINT else []
+    if own is None or (recipe.data, recipe.validation_data) != (own.data, own.validation_data):
+        parts.append(Path(recipe.data).stem)
+    parts += ["all"] if args.split == "all" else []
+    settings = {"context_length": "context", "val_stride": "stride", "val_fraction": "val", "seed": "seed"}
+    for name, word in settings.items():
+        if getattr(recipe, name) != getattr(own or Recipe(), name):
+            parts.append(f"{word}-{getattr(recipe, name)}")
+    parts += [] if args.pool == "targets" else [f"pool-{args.pool}"]
+    return "-".join(["report", *(re.sub(r"[^\w.-]+", "_", part) for part in parts)])
+
+
+def _is_free(path: Path, report: Report) -> bool:
+    """Whether a report's file is not there, or holds an answer to the same question."""
+    import json
+
+    try:
+        before, now = json.loads(path.read_text(encoding="utf-8")), report.to_dict()
+        same = ("context_length", "stride", "pool", "seed")
+        return all(before[key] == now[key] for key in same) and all(
+            before["data"].get(key) == now["data"].get(key) for key in ("digest", "split")
+        )
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

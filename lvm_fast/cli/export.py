@@ -147,7 +147,7 @@ def _compare(args: argparse.Namespace) -> int:
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
     functions, left_out = _functions(args, opened)
     recipe = scoring.scoring_recipe(args, opened, "export")
-    scored, others = scoring.scored_chains(recipe, args.split, "export")
+    scored, others, _ = scoring.scored_chains(recipe, args.split, "export")
     comparison = compare_precisions(
         opened.model,
         scored,

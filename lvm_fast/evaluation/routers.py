@@ -13,6 +13,7 @@ from ..data.windows import Windows
 from ..inference.router import Router
 from .evaluate import evaluate
 from .latency import Latency, latencies
+from .questions import question_windows
 from .report import MODEL, Report
 from .tables import cell, heading, table
 from .words import headline_metric
@@ -92,7 +93,7 @@ def evaluate_router(
     windows = store
     if not isinstance(windows, Windows):
         length = max(router.arms) if context_length is None else context_length
-        windows = Windows(windows, length, stride, min_length, min_coherence)
+        windows = question_windows(windows, length, stride, min_length, min_coherence)
     alone = {f"arm {longest}": Router({longest: arm}) for longest, arm in router.arms.items()}
     watched = _Watched(router)
     report = evaluate(watched, windows, rivals={**alone, **(rivals or {})}, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from ..files import atomic_path, atomic_write_text
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, read_checkpoint
 from .learner import Learner
-from .recipe import Recipe
+from .recipe import Recipe, setting
 
 LAST_CHECKPOINT = "last.pt"
 HISTORY = "training_history.json"
@@ -38,8 +40,8 @@ class Progress:
 
     Attributes:
         step: Optimiser steps done.
-        best_hit5: Best validation Hit@5, percent; -inf before the first epoch.
-        best_epoch: The epoch that reached it, counted from 1; 0 before the first epoch.
+        best_hit5: Validation Hit@5 of the best epoch, percent; -inf before the first epoch.
+        best_epoch: The best epoch, counted from 1; 0 before the first epoch.
         untrained: Scores before the first step, percent.
         history: A row an epoch.
     """
@@ -60,10 +62,18 @@ class Progress:
         """Epochs since the best one."""
         return self.epoch - self.best_epoch
 
-    def add(self, row: dict[str, Any], min_improvement: float) -> bool:
-        """Append the row of an epoch; return whether its Hit@5 is better by more than `min_improvement`, a fraction."""
+    def add(self, row: dict[str, Any], min_improvement: float, decides: str = "hit5") -> bool:
+        """Append the row of an epoch; return whether it is the best so far.
+
+        Args:
+            row: The epoch's scores and figures.
+            min_improvement: How much better it has to be, as a fraction.
+            decides: By which score: "hit5" or "mrr", in percent, or "mean_cosine".
+        """
+        best = self.history[self.best_epoch - 1] if self.best_epoch else {}
         self.history.append(row)
-        is_best = bool(row["hit5"] > self.best_hit5 + 100.0 * min_improvement)
+        scale = 1.0 if decides == "mean_cosine" else 100.0
+        is_best = bool(row[decides] > best.get(decides, -math.inf) + scale * min_improvement)
         if is_best:
             self.best_hit5, self.best_epoch = row["hit5"], row["epoch"]
         return is_best
@@ -139,10 +149,18 @@ def load_last(folder: Path, learner: Learner) -> Progress:
 
 def _check_same_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     before = {**Recipe().to_dict(), **before}  # settings that an older run did not know
-    changed = [key for key in now if key not in _MAY_CHANGE and before[key] != now[key]]
+    before["data_digest"] = before["data_digest"] or now["data_digest"]
+    changed = [key for key in now if key not in _MAY_CHANGE and not _same(key, before[key], now[key])]
     if changed:
         details = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
         raise ValueError(f"{path}: cannot resume with other settings: {details}")
+
+
+def _same(key: str, before: Any, now: Any) -> bool:
+    """Whether a setting is as it was; an older run may have kept a path as it was given."""
+    if before == now or not (setting(key)[0].is_path and isinstance(before, str) and isinstance(now, str)):
+        return bool(before == now)
+    return os.path.abspath(before) == os.path.abspath(now)
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
