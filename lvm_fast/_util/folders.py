@@ -15,7 +15,7 @@ _HELD_ELSEWHERE = (errno.EWOULDBLOCK, errno.EACCES)
 
 @contextmanager
 def locked_folder(folder: str | os.PathLike[str], *, wait: bool) -> Iterator[None]:
-    """Hold a folder while the block runs: a lock on the folder itself, so no file is left and a killed process frees it.
+    """Hold a folder while the block runs: by a lock on itself, so no file is left, and a killed process frees it.
 
     A file system without such locks (some network ones) lets everybody in.
 

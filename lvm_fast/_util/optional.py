@@ -20,7 +20,7 @@ def optional_module(name: str, extra: str, purpose: str = "") -> ModuleType:
     """
     package = name.partition(".")[0]
     install = f"pip install 'lvm_fast[{extra}]'"
-    needs = f"{purpose} needs {package}: " if purpose else ""
+    needs = f"{purpose}: " if purpose else ""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

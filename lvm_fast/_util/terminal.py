@@ -16,13 +16,14 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
-def progress_bar(total: int, unit: str, shown: bool = True, **options: Any) -> tqdm[Any]:
+def progress_bar(total: int, unit: str, shown: bool | None = None, **options: Any) -> tqdm[Any]:
     """A tqdm bar on standard error.
 
     Args:
         total: Units of the whole work.
         unit: What they are called.
-        shown: False leaves the bar out even on a terminal.
+        shown: Whether to show it; where a terminal is, unless given.
         **options: What else tqdm takes, such as `initial` or `desc`.
     """
-    return tqdm(total=total, unit=unit, disable=not (shown and is_terminal(sys.stderr)), **options)
+    shown = is_terminal(sys.stderr) if shown is None else shown and sys.stderr is not None
+    return tqdm(total=total, unit=unit, disable=not shown, **options)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -32,7 +32,7 @@ def read_yaml(text: str) -> Any:
             line.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
@@ -77,8 +77,8 @@ def _to_float(text: str) -> float:
 class _Loader(yaml.SafeLoader):
     """Only plain values: no dates, no sets, no merging, no keys that stand twice, nothing that holds itself."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
-    yaml_constructors: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 
     def read_mapping(self, node: Node) -> dict[Any, Any]:
         _expect(node, MappingNode, "a mapping")

@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from ..suggest import unknown_name
 from .errors import BUG, mistake_in_words, print_bug
-from .paths import expand_paths
+from .flags import expand_paths
 from .streams import exit_code, standard_streams
 from .warn import plain_warnings
 
@@ -29,11 +30,18 @@ COMMANDS = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; its usage would be a screen of flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help tells more)\n")
+
+
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of these commands: each brings its module, so one alone is quicker."""
     from .. import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lvm-fast",
         description="Train, score and export Latent Vector Models: fast, exact, honest.",
         epilog="Exit codes: 0 done, 1 done and found unequal (verify, demo, export --compare), 2 a mistake in what was "
@@ -58,7 +66,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     command: argparse.ArgumentParser = args.parser
     flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
     if flags:
-        known = [flag for flag in command._option_string_actions if flag.startswith("--")]
+        shown = [action for action in command._actions if action.help != argparse.SUPPRESS]
+        known = [flag for action in shown for flag in action.option_strings if flag.startswith("--")]
         command.error(unknown_name("flag", flags[0], known))
     if unknown:
         command.error(f"unexpected {' '.join(map(repr, unknown))}")

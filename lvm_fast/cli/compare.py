@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HELP = "score several models on the same queries and candidates, beside baselines and each other"
 
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models", type=Path, nargs="+", help="training runs, checkpoints (.pt), folders of saved models or routers"
@@ -106,9 +107,7 @@ def _contenders(runs: Sequence[Run]) -> list[Contender]:
     ]
 
 
-def _windows(
-    args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], chains: ChainStore | Windows
-) -> Windows:
+def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], chains: ChainStore | Windows) -> Windows:
     """The queries: targets as far apart as the reference has them, contexts as long as any run can use."""
     from ..data.windows import Windows
     from ..evaluation.questions import question_windows

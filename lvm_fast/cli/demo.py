@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..process import prepare_for_training
+from .flags import add_device
 
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
@@ -17,7 +18,7 @@ HELP = "train, score and export memory_gru on the bundled sample: the whole way 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the sample (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+    add_device(parser)
     parser.add_argument("--resume", action="store_true", help="continue the demo in --output-dir, or export it again")
 
 

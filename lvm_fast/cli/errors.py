@@ -1,4 +1,4 @@
-"""What went wrong, for whoever ran a command: a mistake in what was asked in one line, a bug with where to report it."""
+"""What went wrong, for whoever ran a command: a mistake in one line, a bug with where to report it."""
 
 from __future__ import annotations
 

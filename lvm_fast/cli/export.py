@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import scoring
+from .flags import source
 
 if TYPE_CHECKING:
     from ..training.runs import Run
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flexible", type=int, metavar="N", help="add a predict function for any number of vectors from 1 to N"
     )
     parser.add_argument(
-        "--bank", metavar="DATA", help="add a topk function over this chain store's vectors, or 'sample'"
+        "--bank", type=source, metavar="DATA", help="add a topk function over this chain store's vectors, or 'sample'"
     )
     parser.add_argument("--bank-dtype", default="float16", help="how to store them: float16 (default) or int8")
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="how many of them to find (default: 10)")
@@ -138,6 +139,7 @@ def _numbers(words: list[str]) -> list[int]:
 def _compare(args: argparse.Namespace) -> int:
     import sys
 
+    from .._util.terminal import is_terminal
     from ..export.compare import compare_precisions
     from ..inference.router import Router
     from ..training.runs import open_run
@@ -160,7 +162,7 @@ def _compare(args: argparse.Namespace) -> int:
         min_length=recipe.min_length,
         distractors=others,
         data_name=scoring.name_of_data(recipe, args.split),
-        progress=sys.stderr.isatty(),
+        progress=is_terminal(sys.stderr),
     )
     print(comparison.to_text())
     print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .paths import source
+from .flags import add_device, source
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -29,16 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     add_device(parser)
 
 
-def add_device(parser: argparse.ArgumentParser, purpose: str = "") -> None:
-    """Add ``--device``; `purpose` is what it is for, such as "for --text: "."""
-    parser.add_argument(
-        "--device", default="auto", metavar="auto|cpu|mps|cuda", help=f"{purpose}where to compute (default: auto)"
-    )
-
-
 def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
     """Add the flags that say what is asked, and among which candidates; `whose` as for `add_arguments`."""
-    parser.add_argument("--data", type=source, metavar="PATH|sample", help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)")
+    parser.add_argument(
+        "--data",
+        type=source,
+        metavar="PATH|sample",
+        help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)",
+    )
     parser.add_argument("--split", choices=("val", "all"), default="val", help="which chains to score (default: val)")
     parser.add_argument(
         "--allow-leaks", action="store_true", help="also score a model that was trained on what is to be predicted"
@@ -53,7 +51,10 @@ def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     run = f"(default: {whose}, else"
     parser.add_argument("--context-length", type=int, metavar="N", help=f"most vectors a context holds {run} 100)")
     parser.add_argument(
-        "--stride", type=int, metavar="N", help=f"vectors between targets {run} half the context length, or less until there are 200)"
+        "--stride",
+        type=int,
+        metavar="N",
+        help=f"vectors between targets {run} half the context length, or less until there are 200 targets)",
     )
     parser.add_argument("--val-fraction", type=float, metavar="F", help=f"share held out, by chain {run} 0.1)")
     parser.add_argument("--seed", type=int, metavar="N", help=f"seed of split, pool and intervals {run} 42)")

@@ -72,9 +72,9 @@ def standard_streams() -> Iterator[Output]:
             if getattr(sys, name) is None:
                 _occupy(number)
                 mode = "w" if number else "r"
-                setattr(sys, name, opened.enter_context(open(os.devnull, mode, encoding="utf-8")))  # noqa: PTH123
+                setattr(sys, name, opened.enter_context(open(os.devnull, mode, encoding="utf-8")))
         output = Output(sys.stdout)
-        sys.stdout, sys.stderr = output, Output(sys.stderr)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = output, Output(sys.stderr)
         try:
             yield output
         finally:

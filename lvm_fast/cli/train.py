@@ -10,7 +10,7 @@ from typing import Any
 from ..process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
 from ..training.recipes import packaged_recipes
-from .paths import source
+from .flags import source
 
 HELP = "train a model on a chain store"
 
@@ -58,8 +58,11 @@ def _in_print(recipe: Recipe) -> str:
     for check in (fit_windows, check_model):
         with suppress(FileNotFoundError):  # data and warm start may yet have to be made
             check(recipe)
-    kinds: dict[str, type[Windows]] = {"stride": kind_of_windows(recipe), "val_stride": Windows}
-    comments = {f"{name}: null": f"  # {kind.usual_stride(recipe.context_length)}" for name, kind in kinds.items()}
+    most = Windows.usual_stride(recipe.context_length)
+    comments = {
+        "stride: null": f"  # {kind_of_windows(recipe).usual_stride(recipe.context_length)}",
+        "val_stride: null": f"  # {most}, or less until there are 200 targets",
+    }
     lines = recipe.to_yaml().splitlines()
     if is_sequence_file(recipe.data):  # whose windows are where they are
         comments = {}
@@ -89,14 +92,16 @@ def _flag(name: str) -> str:
 
 
 def _form(name: str) -> dict[str, Any]:
-    kinds = setting(name)[1]
+    about, kinds = setting(name)
     if bool in kinds:
         return {"action": argparse.BooleanOptionalAction}
     if list in kinds:
         return {"nargs": 2, "metavar": ("LOW", "HIGH")}
     if dict in kinds:
         return {"action": _Pairs, "nargs": "+", "metavar": "KEY=VALUE"}
-    return {"metavar": "VALUE"}
+    value = "PATH" if about.is_path else "N" if int in kinds else "VALUE"
+    only = about.choices and not about.is_path and int not in kinds
+    return {"metavar": "|".join([*about.choices, *([] if only else [value])])}
 
 
 class _Pairs(argparse.Action):

@@ -56,8 +56,8 @@ def what_cannot_be_told(questions: int, pool: int, ks: Sequence[int] = (5,)) -> 
     """
     notes = []
     if questions < FEW_QUESTIONS:
-        one = f"Only {questions:,} question{'s' * (questions != 1)}"
-        notes.append(f"{one}: a single answer moves a Hit@K by {100 / questions:.0f} points; more held-out text asks more.")
+        only = f"Only {questions:,} question{'s' * (questions != 1)}"
+        notes.append(f"{only}: a single answer moves a Hit@K by {100 / questions:.0f} points.")
     certain = [f"Hit@{k}" for k in ks if k >= pool]
     if certain:
         notes.append(f"In a pool of {pool} every prediction reaches {' and '.join(certain)}: that says nothing.")

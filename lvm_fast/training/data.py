@@ -86,9 +86,9 @@ def checked_digest(whole: ChainStore, recipe: Recipe, where: str) -> str:
     digest = whole.fingerprint()
     if recipe.data_digest not in (None, digest):
         raise ValueError(
-            f"{where}: data = {str(recipe.data)!r} is not the data that this recipe has been trained on, or has changed: "
-            f"its digest is {digest[:12]}..., data_digest is {str(recipe.data_digest)[:12]}...; expected the same data, "
-            "or no data_digest"
+            f"{where}: data = {str(recipe.data)!r} is other data than this recipe was trained on, or has changed: its "
+            f"digest is {digest[:12]}..., data_digest {str(recipe.data_digest)[:12]}...; expected the same data, or no "
+            "data_digest"
         )
     return digest
 

@@ -105,7 +105,7 @@ def _is_same_data(trained: Recipe, asked: Recipe) -> bool:
     """By digest, wherever it lies; for an older run, which has none, by where its path leads."""
     if trained.data_digest is not None:
         return trained.data_digest == asked.data_digest
-    return _place(trained.data) == _place(asked.data)
+    return bool(_place(trained.data) == _place(asked.data))
 
 
 def _place(data: Any) -> Any:

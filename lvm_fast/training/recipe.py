@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from ..models.registry import check_arguments, model_names
 from ..suggest import unknown_name
 from .negatives import own_source
 from .recipes import packaged_recipe
@@ -39,7 +40,9 @@ _POOL = Setting(
 _PRECISION = one_of(
     "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
 )
+_DEVICE = Setting("where to train; cuda:N is the GPU of that number", choices=("auto", "cpu", "cuda", "mps"))
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
+_VAL_STRIDE = "vectors between validation targets; half the context unless given, or less until there are 200 targets"
 _DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
 _OBJECTIVE = one_of(
     "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
@@ -62,9 +65,7 @@ _DOMAINS = (
     "metadata, the data's own; or a file of one domain a chain, .json, .jsonl or .csv"
 )
 _VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
-_DATA_DIGEST = (
-    "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
-)
+_DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
 _WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
 
 
@@ -79,7 +80,7 @@ class Recipe:
     data: Annotated[Any, path_of(_DATA, "sample")] = "sample"
     data_digest: Annotated[str | None, Setting(_DATA_DIGEST)] = None
     validation_data: Annotated[Any, path_of(_VALIDATION_DATA, "sample")] = None
-    model_type: Annotated[str, Setting("type of the model; `lvm-fast info` lists them")] = "memory_gru"
+    model_type: Annotated[str, Setting("type of the model", choices=tuple(model_names()))] = "memory_gru"
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict
     )
@@ -87,7 +88,7 @@ class Recipe:
     context_length: Annotated[int, count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
     stride: Annotated[int | None, count(_STRIDE)] = None
-    val_stride: Annotated[int | None, count("vectors between validation targets; half the context unless given")] = None
+    val_stride: Annotated[int | None, count(_VAL_STRIDE)] = None
     min_length: Annotated[int, count("fewest vectors of context and target together", 2)] = 7
     min_coherence: Annotated[float, within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
     cross_chains: Annotated[bool, Setting("let training windows cross chain boundaries, as the reference did")] = False
@@ -126,7 +127,7 @@ class Recipe:
     patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
     min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
     seed: Annotated[int, seed_of("seed of the split, the weights, the order and dropout")] = 42
-    device: Annotated[str, Setting("auto, cpu, cuda or mps")] = "auto"
+    device: Annotated[str, _DEVICE] = "auto"
     precision: Annotated[str, _PRECISION] = "float32"
     recompute: Annotated[
         bool, Setting("keep only each GRU layer's states (CPU, CUDA), and compute its gates again going back")
@@ -148,9 +149,10 @@ class Recipe:
         """
         for name in setting_names():
             setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
-        if (self.model_type, self.model) != (Recipe.model_type, {}):  # the registry of the models imports torch
-            from ..models.registry import check_arguments
-
+        if (self.model_type, self.model) != (
+            Recipe.model_type,
+            {},
+        ):  # to know arguments takes torch
             check_arguments(self.model_type, self.model)
         self._check_negatives()
         if self.domains is not None:
@@ -222,7 +224,7 @@ class Recipe:
 
     def with_absolute_paths(self) -> Recipe:
         """Return a copy whose paths lead to the same files from every folder; `output_dir` stays as it is."""
-        located = {}
+        located: dict[str, Any] = {}
         for name in setting_names():
             value, about = getattr(self, name), setting(name)[0]
             if about.is_path and isinstance(value, str) and value not in about.choices and name != "output_dir":

@@ -18,8 +18,8 @@ RECIPE = "recipe.yaml"
 def claimed_folder(recipe: Recipe) -> Iterator[Path]:
     """Hold the run's folder while the block runs, so that no other training works in it; make it where it is not there.
 
-    Without `recipe.output_dir` it is the first of ``runs/MODEL-LENGTH``, ``-2``, ``-3``, ... that is made here. When the
-    block raises, what was made here and is still empty goes again.
+    Without `recipe.output_dir` it is the first of ``runs/MODEL-LENGTH``, ``-2``, ``-3``, ... that is not there. When
+    the block raises, what was made here and is still empty goes again.
 
     Raises:
         OSError: The folder cannot be made, is another training's, or holds another run, or none to resume.

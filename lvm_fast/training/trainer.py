@@ -42,7 +42,7 @@ class TrainResult:
         best_epoch: That epoch, counted from 1: the one of the best Hit@5; in a pool of 5 or fewer, where every Hit@5 is
             100, of the best MRR, and in a pool of one of the best mean_cosine.
         pool: Validation candidates.
-        baselines: hit1, hit5, hit10, mrr and mean_cosine of "copy_last" and "recency_mean" on the same queries and pool.
+        baselines: hit1, hit5, hit10, mrr and mean_cosine of "copy_last" and "recency_mean", same queries and pool.
         untrained: The same scores of the model before its first step.
         history: A row an epoch: epoch, step, train_loss, the same scores, pool, lr, seconds, vectors_per_second.
         steps: Optimiser steps made.

@@ -69,7 +69,11 @@ class Validation:
     def _scores(self, predictions: dict[str, NDArray[np.float32]]) -> dict[str, dict[str, float]]:
         ranks = self._candidates.ranks(predictions)
         found = query_scores(predictions, ranks, self.windows, self._candidates.queries, _KS)
-        told = {**{f"hit{k}": (f"hit@{k}", 100.0) for k in _KS}, "mrr": ("mrr", 100.0), "mean_cosine": ("mean_cosine", 1.0)}
+        told = {
+            **{f"hit{k}": (f"hit@{k}", 100.0) for k in _KS},
+            "mrr": ("mrr", 100.0),
+            "mean_cosine": ("mean_cosine", 1.0),
+        }
         return {
             name: {own: scale * float(scores[metric].mean()) for own, (metric, scale) in told.items()}
             for name, scores in found.items()

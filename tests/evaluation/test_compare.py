@@ -229,6 +229,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def change_recipe(run, **changes):
     path = run / "recipe.yaml"
+    changes = {"data_digest": None, **changes} if "data" in changes else changes
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
 
 
@@ -319,11 +320,14 @@ def test_the_recipe_of_a_lone_checkpoint_is_in_it(runs, warm_runs, capsys):
 
 def test_evaluate_tells_what_a_warm_start_saw(warm_runs, capsys):
     for phase, count in {"phase1": 0, "phase2": 1, "phase3": 1}.items():
-        assert main(["evaluate", str(warm_runs / phase), "--bootstrap", "5"]) == 0
-        told = re.findall(
-            r"^lvm-fast: warning: evaluate: the training of its warm start .* saw", capsys.readouterr().err
-        )
-        assert len(told) == count
+        words = ["evaluate", str(warm_runs / phase), "--bootstrap", "5"]
+        assert main(words) == (2 if count else 0)
+        said = r"evaluate: the training of its warm start .* saw \d+\.\d% of the chunks to predict"
+        assert len(re.findall(f"lvm-fast: error: {said}; expected .* --allow-leaks", capsys.readouterr().err)) == count
+        assert main([*words, "--allow-leaks"]) == 0
+        assert len(re.findall(f"lvm-fast: warning: {said}", capsys.readouterr().err)) == count
+        notes = json.loads((warm_runs / phase / "report.json").read_text())["notes"]
+        assert len([note for note in notes if note.startswith("The training of its warm start ")]) == count
 
 
 def test_what_is_no_run_is_named(runs, tmp_path, capsys):
