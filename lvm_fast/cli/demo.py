@@ -90,11 +90,11 @@ def walk(recipe: Recipe, contexts: tuple[int, ...]) -> bool:
         rivals={"untrained": untrained},
         data_name="the bundled sample",
     )
+    print(f"\n{summary(report)}\n", flush=True)  # before anything is saved
     written = report.save(result.output_dir, result.history)
     place = result.output_dir / f"{recipe.model_type}{SUFFIX}"
     package = export_coreml(result.model, place, contexts, overwrite=True)
     verification = verify_coreml(package, result.model, contexts=1)
-    print(f"\n{summary(report)}\n")
     print(f"{result.steps} optimiser steps; everything took {time.monotonic() - started:.0f} s")
     print(f"Checkpoint: {result.checkpoint}")
     print(f"Report: {', '.join(str(path) for path in written)}")
