@@ -29,8 +29,9 @@ def test_threads_that_ask_at_once_get_folders_of_their_own(tmp_path):
 
 def test_a_held_folder_is_refused_and_leaves_no_trace(tmp_path):
     with locked_folder(tmp_path, wait=False):
-        with pytest.raises(BlockingIOError, match="another process works in this folder"), locked_folder(
-            tmp_path, wait=False
+        with (
+            pytest.raises(BlockingIOError, match="another process works in this folder"),
+            locked_folder(tmp_path, wait=False),
         ):
             pass
         assert not list(tmp_path.iterdir())

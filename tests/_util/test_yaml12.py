@@ -76,8 +76,27 @@ def test_what_is_no_recipe_of_plain_values_is_refused_by_its_line(text, message)
 
 def test_what_is_written_is_read_back_by_readers_of_either_version():
     values = {
-        **{"a": "1e5", "b": "010", "c": "yes", "d": "1:30", "e": 1e-5, "f": "0o17", "g": None, "h": "", "i": [0.6, 0.8]},
-        **{"j": {"k": 1}, "l": "~", "m": "null", "n": "é\udc80", "o": True, "p": "2001-01-01", "q": "1e-4", "r": 10**18},
+        **{
+            "a": "1e5",
+            "b": "010",
+            "c": "yes",
+            "d": "1:30",
+            "e": 1e-5,
+            "f": "0o17",
+            "g": None,
+            "h": "",
+            "i": [0.6, 0.8],
+        },
+        **{
+            "j": {"k": 1},
+            "l": "~",
+            "m": "null",
+            "n": "é\udc80",
+            "o": True,
+            "p": "2001-01-01",
+            "q": "1e-4",
+            "r": 10**18,
+        },
     }
     assert read_yaml(write_yaml(values)) == yaml.safe_load(write_yaml(values)) == values
     assert list(read_yaml(write_yaml(values))) == list(values)

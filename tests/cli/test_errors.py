@@ -100,7 +100,10 @@ def test_an_interrupt_while_the_command_line_is_read_is_one_too(monkeypatch, cap
         (["train", "--epochs", HUGE], f"--epochs = {HUGE}; expected at most "),
         (["train", "--context-length", HUGE], f"--context-length = {HUGE}; expected at most "),
         (["train", "--soft-negative-cosine-range", HUGE, "1"], "expected two cosines from -1 to 1"),
-        (["evaluate", "run", "--bootstrap", "1000000000000"], "bootstrap = 1000000000000: expected a whole number from"),
+        (
+            ["evaluate", "run", "--bootstrap", "1000000000000"],
+            "bootstrap = 1000000000000: expected a whole number from",
+        ),
         (["evaluate", "run", "--bootstrap", HUGE], f"bootstrap = {HUGE}: expected a whole number from 1 to 100000"),
         (["evaluate", "run", "--seed", "18446744073709551616"], "--seed = 18446744073709551616; expected at most "),
         (["evaluate", "run", "--stride", HUGE], f"--stride = {HUGE}; expected at most "),

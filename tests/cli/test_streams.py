@@ -165,7 +165,7 @@ def test_streams_are_put_back(monkeypatch):
 
 def shell(line, place):
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; lvm() {{ {sys.executable} -m lvm_fast \"$@\"; }}; {line}"],
+        ["bash", "-c", f'set -o pipefail; lvm() {{ {sys.executable} -m lvm_fast "$@"; }}; {line}'],
         capture_output=True,
         text=True,
         cwd=place,
