@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,13 @@ from ..files import atomic_path, atomic_write_text
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, read_checkpoint
 from .learner import Learner
-from .recipe import Recipe, setting
+from .recipe import Recipe, same_setting
+from .validation import SMALL_POOL
 
 LAST_CHECKPOINT = "last.pt"
 HISTORY = "training_history.json"
+
+_SCORES = {"hit5": 100.0, "mrr": 100.0, "mean_cosine": 1.0}  # what may decide, and the highest it can be
 
 # settings that a continued run may have otherwise
 _MAY_CHANGE = {
@@ -62,21 +64,29 @@ class Progress:
         """Epochs since the best one."""
         return self.epoch - self.best_epoch
 
-    def add(self, row: dict[str, Any], min_improvement: float, decides: str = "hit5") -> bool:
-        """Append the row of an epoch; return whether it is the best so far.
+    def add(self, row: dict[str, Any], min_improvement: float) -> bool:
+        """Append the row of an epoch; return whether it is the best so far, by more than `min_improvement`, a fraction.
 
-        Args:
-            row: The epoch's scores and figures.
-            min_improvement: How much better it has to be, as a fraction.
-            decides: By which score: "hit5" or "mrr", in percent, or "mean_cosine".
+        Hit@5 decides; in a pool of 5 or fewer, where it is always 100, MRR does, and where that cannot rise any more,
+        the mean cosine with the right answers.
         """
         best = self.history[self.best_epoch - 1] if self.best_epoch else {}
         self.history.append(row)
-        scale = 1.0 if decides == "mean_cosine" else 100.0
-        is_best = bool(row[decides] > best.get(decides, -math.inf) + scale * min_improvement)
+        is_best = _is_better(row, best, min_improvement)
         if is_best:
             self.best_hit5, self.best_epoch = row["hit5"], row["epoch"]
         return is_best
+
+
+def _is_better(row: dict[str, Any], best: dict[str, Any], min_improvement: float) -> bool:
+    """Whether an epoch beats the best one before it; an older run's rows have hits alone."""
+    for name, highest in _SCORES.items():
+        if (name == "hit5") == (row["pool"] <= SMALL_POOL):
+            continue
+        before, now = best.get(name, -math.inf), row.get(name, -math.inf)
+        if not (before == now == highest):
+            return bool(now > before + highest * min_improvement)
+    return False
 
 
 def save_best(
@@ -150,17 +160,10 @@ def load_last(folder: Path, learner: Learner) -> Progress:
 def _check_same_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     before = {**Recipe().to_dict(), **before}  # settings that an older run did not know
     before["data_digest"] = before["data_digest"] or now["data_digest"]
-    changed = [key for key in now if key not in _MAY_CHANGE and not _same(key, before[key], now[key])]
+    changed = [key for key in now if key not in _MAY_CHANGE and not same_setting(key, before[key], now[key])]
     if changed:
         details = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
         raise ValueError(f"{path}: cannot resume with other settings: {details}")
-
-
-def _same(key: str, before: Any, now: Any) -> bool:
-    """Whether a setting is as it was; an older run may have kept a path as it was given."""
-    if before == now or not (setting(key)[0].is_path and isinstance(before, str) and isinstance(now, str)):
-        return bool(before == now)
-    return os.path.abspath(before) == os.path.abspath(now)
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:

@@ -271,6 +271,13 @@ def read_setting(name: str, value: Any, called: str = "") -> Any:
     return checked(value, about, kinds, called)
 
 
+def same_setting(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of a setting mean the same: two paths may, one of them relative, as older runs kept it."""
+    if setting(name)[0].is_path and isinstance(one, str) and isinstance(other, str):
+        return os.path.abspath(one) == os.path.abspath(other)
+    return bool(one == other)
+
+
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | dict | list)
 

@@ -39,8 +39,8 @@ class TrainResult:
     Attributes:
         model: The best weights, on the CPU, in evaluation mode.
         best_hit5: Validation Hit@5 of the best epoch.
-        best_epoch: That epoch, counted from 1: the one of the best Hit@5; in a pool of 5 or fewer, where every Hit@5 is
-            100, of the best MRR, and in a pool of one of the best mean_cosine.
+        best_epoch: That epoch, counted from 1: the one of the best Hit@5; in a pool of 5 or fewer, where that is always
+            100, of the best MRR, and of those where that is 100 too, of the best mean_cosine.
         pool: Validation candidates.
         baselines: hit1, hit5, hit10, mrr and mean_cosine of "copy_last" and "recency_mean", same queries and pool.
         untrained: The same scores of the model before its first step.
@@ -92,6 +92,7 @@ def train(recipe: Recipe) -> TrainResult:
 def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     check_model(recipe)  # now: the data may take minutes
     data = load_data(recipe)
+    recipe = replace(recipe, data_digest=data.digest)
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
     own = own_negatives(recipe, data)
@@ -99,7 +100,7 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     goes_on = own_run is not None
     initial, origin = initial_model(recipe, data.training.store.dim, own_run)
     domains = assign_domains(recipe, data, initial, processes, own_run)
-    recipe = replace(recipe.with_absolute_paths(), data_digest=data.digest)  # what the run's files keep
+    recipe = recipe.with_absolute_paths()  # as the run's files keep them
     model = initial.to(processes.device)
     learner = Learner(model, recipe, processes.device, processes, own, domains and domains.numbers)
 
@@ -125,7 +126,7 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
         if own is not None:
             own.prepare(folder, processes)
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
-            log.say(f"{name} {_hits_words(scores, validation.pool)}")
+            log.say(f"{name} {validation.words(scores)}")
         try:
             while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
                 if own is not None and own.start_epoch(learner, data.training, progress.epoch + 1):
@@ -133,7 +134,7 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
                     processes.on_first(own.warn_of_none)
                 row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
                 row |= {**_validate(validation, model, row), "pool": validation.pool}
-                is_best = progress.add(row, recipe.min_improvement, validation.decides)
+                is_best = progress.add(row, recipe.min_improvement)
                 processes.on_first(_save, folder, learner, progress, validation, is_best)
                 log.record("epoch", row)
                 log.say(_epoch_words(row, recipe.epochs, validation))
@@ -209,14 +210,9 @@ def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, A
         raise ValueError(f"train: {place}: {error}") from error
 
 
-def _hits_words(scores: dict[str, float], pool: int) -> str:
-    return " ".join(f"Hit@{k}={scores[f'hit{k}']:.2f}" for k in (1, 5, 10)) + f" pool={pool}"
-
-
 def _epoch_words(row: dict[str, Any], epochs: int, validation: Validation) -> str:
     return (
-        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {_hits_words(row, validation.pool)} "
-        f"{validation.deciding_score(row)}"
+        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {validation.words(row)} "
         f"copy_last_Hit@5={validation.baselines['copy_last']['hit5']:.2f} "
         f"lr={row['lr']:.2g} vectors/s={row['vectors_per_second']:.0f}"
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .distributed import Processes
 
 _KS = (1, 5, 10)
-_SPOKEN = {"hit5": "Hit@5", "mrr": "MRR", "mean_cosine": "cos(predicted, next)"}
+SMALL_POOL = 5  # candidates up to which every prediction reaches Hit@5
 
 
 class Validation:
@@ -32,8 +32,6 @@ class Validation:
     Attributes:
         pool: How many candidates there are.
         baselines: Scores of "copy_last" and "recency_mean", as `score` gives them.
-        decides: The score that the best epoch is chosen by: "hit5"; "mrr" in a pool of 5 or fewer, where every Hit@5
-            is 100; "mean_cosine" in a pool of one, where every MRR is.
     """
 
     def __init__(self, windows: Windows, pool: int | str, seed: int, batch_size: int, processes: Processes) -> None:
@@ -42,7 +40,6 @@ class Validation:
         self._candidates = _candidates(windows, pool, seed)
         self._batch_size = batch_size
         self.pool = len(self._candidates)
-        self.decides = "hit5" if self.pool > 5 else "mrr" if self.pool > 1 else "mean_cosine"
         self.baselines = self._scores({"copy_last": copy_last(windows), "recency_mean": recency_mean(windows)})
 
     def score(self, model: torch.nn.Module) -> dict[str, float]:
@@ -58,13 +55,16 @@ class Validation:
         chains = len(np.unique(clusters_of(self.windows.store.ids, self.windows.chains[asked])))
         if chains < FEW_CHAINS:
             notes.append(f"Only {chains} validation chain{'s' * (chains != 1)}: others may differ much from them.")
-        if self.decides != "hit5":
-            notes.append(f"The best epoch is chosen by {_SPOKEN[self.decides]} instead of Hit@5.")
+        if self.pool <= SMALL_POOL:
+            notes.append("The best epoch is chosen by MRR, and where that is 100, by cos(predicted, next).")
         return notes
 
-    def deciding_score(self, scores: dict[str, float]) -> str:
-        """Words for the score that decides, where it is not among those that are told anyway."""
-        return "" if self.decides == "hit5" else f"{_SPOKEN[self.decides]}={scores[self.decides]:.4g} "
+    def words(self, scores: dict[str, float]) -> str:
+        """The scores of an epoch: the hits, and in a pool in which Hit@5 says nothing what decides instead."""
+        hits = " ".join(f"Hit@{k}={scores[f'hit{k}']:.2f}" for k in _KS) + f" pool={self.pool}"
+        if self.pool > SMALL_POOL or "mrr" not in scores:  # which an older run did not keep of its start
+            return hits
+        return f"{hits} MRR={scores['mrr']:.2f} cos={scores['mean_cosine']:.4f}"
 
     def _scores(self, predictions: dict[str, NDArray[np.float32]]) -> dict[str, dict[str, float]]:
         ranks = self._candidates.ranks(predictions)

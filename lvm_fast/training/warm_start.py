@@ -14,7 +14,7 @@ from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, load_model, read_checkpoint
 from ..models.registry import create_model
-from .recipe import Recipe
+from .recipe import Recipe, same_setting
 from .run_folder import run_to_continue
 
 _SPLIT = ("data", "validation_data", "val_fraction", "seed")  # the settings that decide which chains are held out
@@ -141,7 +141,9 @@ def _other_split(recipe: Recipe) -> str:
     if not isinstance(before, dict):
         return ""
     now = recipe.to_dict()
-    changed = [f"{key} {before[key]!r}" for key in _SPLIT if key in before and before[key] != now[key]]
+    changed = [key for key in _SPLIT if key in before and not same_setting(key, before[key], now[key])]
+    if "data" in changed and before.get("data_digest") == recipe.data_digest is not None:
+        changed.remove("data")  # the same, in another place
     if not changed:
         return ""
-    return f", trained with {', '.join(changed)}: it may have learned from chains that are held out here"
+    return f", trained with {', '.join(f'{key} {before[key]!r}' for key in changed)}: it may have learned from chains that are held out here"

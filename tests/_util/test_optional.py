@@ -34,7 +34,7 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it():
 )
 def test_what_is_there_and_broken_is_an_import_error_too(tmp_path, monkeypatch, text, reason):
     put(tmp_path, monkeypatch, "broken_package", text)
-    with pytest.raises(ImportError, match="^broken_package is installed, but does not work here: ") as refused:
+    with pytest.raises(ImportError, match=r"^broken_package is installed, but does not work here: ") as refused:
         optional_module("broken_package", "plot")
     assert str(refused.value).endswith(reason)
     assert not isinstance(refused.value, ModuleNotFoundError)

@@ -68,7 +68,7 @@ def test_plain_values():
     ],
 )
 def test_what_is_no_recipe_of_plain_values_is_refused_by_its_line(text, message):
-    with pytest.raises(ValueError, match="^not a YAML file: ") as refused:
+    with pytest.raises(ValueError, match=r"^not a YAML file: ") as refused:
         read_yaml(text)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)

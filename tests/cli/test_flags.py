@@ -219,7 +219,7 @@ def test_sizes_may_come_in_several_flags_but_each_once(capsys):
 def test_what_training_goes_on_from_is_no_model_and_says_what_is(place, capsys):
     assert cli.main(["evaluate", "run/last.pt"]) == 2
     assert "last.pt: the state that a training goes on from, no model; use best_val_hit5.pt" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="use best_val_hit5.pt beside it"):
+    with pytest.raises(ValueError, match=r"use best_val_hit5\.pt beside it"):
         lf.load_model("run/last.pt")
 
 
