@@ -142,8 +142,7 @@ def _other_split(recipe: Recipe) -> str:
         return ""
     now = recipe.to_dict()
     changed = [key for key in _SPLIT if key in before and not same_setting(key, before[key], now[key])]
-    if "data" in changed and before.get("data_digest") == recipe.data_digest is not None:
-        changed.remove("data")  # the same, in another place
     if not changed:
         return ""
-    return f", trained with {', '.join(f'{key} {before[key]!r}' for key in changed)}: it may have learned from chains that are held out here"
+    were = ", ".join(f"{key} {before[key]!r}" for key in changed)
+    return f", trained with {were}: it may have learned from chains that are held out here"
