@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from . import scoring
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
     from ..data.windows import Windows
     from ..evaluation.compare import Contender
-    from ..training.overlap import Asked
     from ..training.recipe import Recipe
     from ..training.runs import Run
+    from .scoring import Scored
 
 HELP = "score several models on the same queries and candidates, beside baselines and each other"
 
@@ -44,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
     from ..device import choose_device
     from ..evaluation.compare import check_contenders, compare
     from ..evaluation.compare_words import comparison_summary
-    from ..training.overlap import Asked
     from ..training.runs import open_run
 
     _check_output(args)
@@ -55,15 +53,13 @@ def run(args: argparse.Namespace) -> int:
     base = runs[reference.absolute()]
     recipe = scoring.scoring_recipe(args, base, "compare")
     contenders = _contenders(list(runs.values()))
-    chains, others, digest = scoring.scored_chains(recipe, args.split, "compare")
-    windows = _windows(args, recipe, list(runs.values()), chains)
+    scored = scoring.scored_chains(recipe, args.split, "compare")
+    windows = _windows(args, recipe, list(runs.values()), scored)
     check_contenders(contenders, windows)
-    asked = Asked(windows, replace(recipe, data_digest=digest), args.split == "val")
-    contenders = [
-        replace(contender, note=_leak(opened, contender.name, asked, args.allow_leaks))
-        for opened, contender in zip(runs.values(), contenders, strict=True)
-    ]
-    for contender in contenders:
+    for place, (opened, contender) in enumerate(zip(runs.values(), contenders, strict=True)):
+        called, expected = f"compare: {contender.name}", "runs of one split by chain"
+        seen = scoring.check_leaks(args, opened, recipe, scored, called, windows, expected)
+        contenders[place] = replace(contender, note="; ".join(seen) or None)
         contender.model.to(device)
     comparison = compare(
         contenders,
@@ -74,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         bootstrap=args.bootstrap,
         batch_size=args.batch_size,
         device=device,
-        distractors=others,
+        distractors=scored.others,
         data_name=scoring.name_of_data(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
@@ -107,21 +103,13 @@ def _contenders(runs: Sequence[Run]) -> list[Contender]:
     ]
 
 
-def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], chains: ChainStore | Windows) -> Windows:
+def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], scored: Scored) -> Windows:
     """The queries: targets as far apart as the reference has them, contexts as long as any run can use."""
+    from ..data.given_windows import GivenWindows
     from ..data.windows import Windows
-    from ..evaluation.questions import question_windows
 
-    if isinstance(chains, Windows):
-        return chains
-    own = question_windows(chains, recipe.context_length, recipe.val_stride, recipe.min_length)
+    own = scoring.questions(scored, recipe)
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
-    if args.context_length or longest == recipe.context_length:
+    if isinstance(own, GivenWindows) or args.context_length or longest == recipe.context_length:
         return own
-    return Windows(chains, longest, own.stride, recipe.min_length)
-
-
-def _leak(run: Run, name: str, asked: Asked, allowed: bool) -> str | None:
-    """What a reader has to know of a run's training data. Raises ValueError as `scoring.leaks`."""
-    found = scoring.leaks(run, f"compare: {name}", asked, allowed, "runs of one split by chain")
-    return "; ".join(found) or None
+    return Windows(own.store, longest, own.stride, recipe.min_length)

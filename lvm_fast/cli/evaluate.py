@@ -35,40 +35,34 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from .._util.terminal import is_terminal
-    from ..data.windows import Windows
     from ..device import choose_device
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.questions import question_windows
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
-    from ..training.overlap import Asked
     from ..training.runs import open_run
 
     device = choose_device(args.device)
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
     recipe = scoring.scoring_recipe(args, opened, "evaluate")
-    chains, others, digest = scoring.scored_chains(recipe, args.split, "evaluate")
-    windows = chains
-    if not isinstance(windows, Windows):
-        windows = question_windows(windows, recipe.context_length, recipe.val_stride, recipe.min_length)
-    asked = Asked(windows, replace(recipe, data_digest=digest), args.split == "val")
-    seen = scoring.leaks(opened, "evaluate", asked, args.allow_leaks, "the chains that its training held out")
+    scored = scoring.scored_chains(recipe, args.split, "evaluate")
+    windows = scoring.questions(scored, recipe)
+    seen = scoring.check_leaks(args, opened, recipe, scored, "evaluate", windows)
     options = {
         "pool": args.pool,
         "seed": recipe.seed,
         "bootstrap": args.bootstrap,
         "batch_size": args.batch_size,
         "device": device,
-        "distractors": others,
+        "distractors": scored.others,
         "data_name": scoring.name_of_data(recipe, args.split),
         "notes": [f"{words[0].upper()}{words[1:]}." for words in seen],
         "progress": is_terminal(sys.stderr),
     }
     score: Any = evaluate_router if isinstance(model, Router) else evaluate
     report = score(model, windows, **options)
-    report = replace(report, data={**report.data, "digest": digest})
+    report = replace(report, data={**report.data, "digest": scored.digest})
     for note in report.warnings[len(seen) :]:
         warnings.warn(f"evaluate: {note}", stacklevel=1)
     print(summary(report))

@@ -16,7 +16,7 @@ HELP = "write a trained model as a Core ML package (.mlpackage)"
 
 _OF_PACKAGE = ("precision", "compress", "flexible", "bank", "target", "author", "overwrite")  # options of one package
 _OF_BANK = ("bank_dtype", "topk")
-_OF_COMPARE = ("data", "split", "pool", "context_length", "stride", "val_fraction", "seed", "bootstrap")
+_OF_COMPARE = ("data", "split", "pool", "context_length", "stride", "val_fraction", "seed", "bootstrap", "allow_leaks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,10 +149,11 @@ def _compare(args: argparse.Namespace) -> int:
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
     functions, left_out = _functions(args, opened)
     recipe = scoring.scoring_recipe(args, opened, "export")
-    scored, others, _ = scoring.scored_chains(recipe, args.split, "export")
+    scored = scoring.scored_chains(recipe, args.split, "export")
+    scoring.check_leaks(args, opened, recipe, scored, "export")
     comparison = compare_precisions(
         opened.model,
-        scored,
+        scored.chains,
         recipe.context_length,
         **functions,
         pool=args.pool,
@@ -160,7 +161,7 @@ def _compare(args: argparse.Namespace) -> int:
         seed=recipe.seed,
         bootstrap=args.bootstrap,
         min_length=recipe.min_length,
-        distractors=others,
+        distractors=scored.others,
         data_name=scoring.name_of_data(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )

@@ -11,7 +11,6 @@ from .flags import add_device, source
 if TYPE_CHECKING:
     from ..data.store import ChainStore
     from ..data.windows import Windows
-    from ..training.overlap import Asked
     from ..training.recipe import Recipe
     from ..training.runs import Run
 
@@ -133,30 +132,53 @@ def scored_chains(recipe: Recipe, split: str, where: str) -> Scored:
     return Scored(data.validation.store, data.training.store, data.digest)
 
 
-def leaks(run: Run, called: str, asked: Asked, allowed: bool, expected: str) -> list[str]:
+def check_leaks(
+    args: argparse.Namespace,
+    run: Run,
+    recipe: Recipe,
+    scored: Scored,
+    called: str,
+    windows: Windows | None = None,
+    expected: str = "chains that its training held out",
+) -> list[str]:
     """What a reader has to know of what a model's training saw; a warning says it too.
 
     Args:
+        args: Which chains are scored, and whether a model that has seen the answers may be.
         run: The model.
+        recipe: Which data is scored, and how it was split.
+        scored: What that gave.
         called: What messages begin with, such as "evaluate".
-        asked: What it is asked.
-        allowed: Whether a model that has seen the answers may be scored.
+        windows: The questions; those of the recipe unless given.
         expected: What would be fair, for the message.
 
     Raises:
         ValueError: It was trained on what is to be predicted, and that is not allowed.
     """
     import warnings
+    from dataclasses import replace
 
-    from ..training.overlap import seen_in_training
+    from ..training.overlap import Asked, seen_in_training
 
+    recipe = replace(recipe, data_digest=scored.digest)
+    asked = Asked(windows or questions(scored, recipe), recipe, args.split == "val")
     found = seen_in_training(run.recipe, asked)
-    if not allowed and any(seen.share is not None and seen.share > _MANY for seen in found):
-        words = "; ".join(seen.words for seen in found)
-        raise ValueError(f"{called}: {words}; expected {expected}, or --allow-leaks")
-    for seen in found:
-        warnings.warn(f"{called}: {seen.words}", stacklevel=2)
-    return [seen.words for seen in found]
+    words = [seen.words for seen in found]
+    if not args.allow_leaks and any(seen.share is not None and seen.share > _MANY for seen in found):
+        raise ValueError(f"{called}: {'; '.join(words)}; expected {expected}, or --allow-leaks")
+    for said in words:
+        warnings.warn(f"{called}: {said}", stacklevel=2)
+    return words
+
+
+def questions(scored: Scored, recipe: Recipe) -> Windows:
+    """The windows to score, laid out as the recipe says; of a sequence file, as they are."""
+    from ..data.windows import Windows
+    from ..evaluation.questions import question_windows
+
+    if isinstance(scored.chains, Windows):
+        return scored.chains
+    return question_windows(scored.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
 def name_of_data(recipe: Recipe, split: str) -> str:

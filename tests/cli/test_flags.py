@@ -227,3 +227,12 @@ def test_a_single_command_is_parsed_without_the_others():
     parser = cli.build_parser(["info"])
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     assert list(commands.choices) == ["info"]
+
+
+def test_export_compares_no_answers_that_training_has_seen(place, capsys):
+    pytest.importorskip("coremltools")
+    assert cli.main(["export", "run", "--compare", "--seed", "7"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"^lvm-fast: error: export: its training \(.*\) saw .*, or --allow-leaks$", error)
+    assert cli.main(["export", "run", "--output", "m.mlpackage", "--allow-leaks"]) == 2
+    assert "--allow-leaks is used with --compare only" in capsys.readouterr().err

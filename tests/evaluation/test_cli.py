@@ -172,7 +172,7 @@ def test_what_training_has_seen_is_refused_and_with_leave_told_everywhere(traine
     said = (
         r"its training \(data '.*chains.safetensors', seed 5, val_fraction 0.3\) saw \d+\.\d% of the chunks to predict"
     )
-    assert re.search(rf"^lvm-fast: error: evaluate: {said}; expected the chains that its training held out, or", error)
+    assert re.search(rf"^lvm-fast: error: evaluate: {said}; expected chains that its training held out, or", error)
     assert error.count("\n") == 1
     assert reports(run) == []
     evaluate_into(run, "--seed", "7", "--allow-leaks")
