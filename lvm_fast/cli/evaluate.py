@@ -94,11 +94,12 @@ def _whole_name(args: argparse.Namespace, opened: Run, recipe: Recipe) -> str:
     import re
 
     from ..models.pretrained import BEST_CHECKPOINT
-    from ..training.recipe import Recipe
+    from ..training.recipe import Recipe, same_setting
 
     own = opened.recipe
     parts = [opened.path.stem] if opened.path.is_file() and opened.path.name != BEST_CHECKPOINT else []
-    if own is None or (recipe.data, recipe.validation_data) != (own.data, own.validation_data):
+    data = ("data", "validation_data")
+    if own is None or not all(same_setting(name, getattr(recipe, name), getattr(own, name)) for name in data):
         parts.append(Path(recipe.data).stem)
     parts += ["all"] if args.split == "all" else []
     settings = {"context_length": "context", "val_stride": "stride", "val_fraction": "val", "seed": "seed"}
