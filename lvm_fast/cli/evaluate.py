@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import scoring
-
-if TYPE_CHECKING:
-    from ..evaluation.report import Report
-    from ..training.recipe import Recipe
-    from ..training.runs import Run
+from .report_name import path_of, report_name
 
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
@@ -62,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     }
     score: Any = evaluate_router if isinstance(model, Router) else evaluate
     report = score(model, windows, **options)
-    report = replace(report, data={**report.data, "digest": scored.digest})
+    report = replace(report, data={**report.data, "digest": scored.digest, "model": path_of(opened)})
     for note in report.warnings[len(seen) :]:
         warnings.warn(f"evaluate: {note}", stacklevel=1)
     print(summary(report))
@@ -72,55 +68,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{experts_in_words(report)}")
     sys.stdout.flush()  # before anything is saved: the folder may be read-only
     folder = args.output_dir or opened.folder
-    written = report.save(folder, opened.history, _name(args, opened, recipe, report, folder))
+    written = report.save(folder, opened.history, report_name(args, opened, recipe, report))
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
-
-
-def _name(args: argparse.Namespace, opened: Run, recipe: Recipe, report: Report, folder: Path) -> str:
-    """What the report is called, so that it replaces an earlier answer to the same question only.
-
-    "report" is a run's own: on its validation chains, by its settings. What is asked otherwise is in the name.
-    """
-    whole = _whole_name(args, opened, recipe)
-    names = [whole] if opened.recipe is not None else ["report", whole]
-    taken = (name for name in names if _is_free(folder / f"{name}.json", report))
-    digest: str = report.data["digest"]
-    return "report" if whole == "report" else next(taken, f"{whole}-{digest[:8]}")
-
-
-def _whole_name(args: argparse.Namespace, opened: Run, recipe: Recipe) -> str:
-    """The word "report", and after it all that is not the run's own or not usual."""
-    import re
-
-    from ..models.pretrained import BEST_CHECKPOINT
-    from ..training.recipe import Recipe, same_setting
-
-    own = opened.recipe
-    parts = [opened.path.stem] if opened.path.is_file() and opened.path.name != BEST_CHECKPOINT else []
-    data = ("data", "validation_data")
-    if own is None or not all(same_setting(name, getattr(recipe, name), getattr(own, name)) for name in data):
-        parts.append(Path(recipe.data).stem)
-    parts += ["all"] if args.split == "all" else []
-    settings = {"context_length": "context", "val_stride": "stride", "val_fraction": "val", "seed": "seed"}
-    for name, word in settings.items():
-        if getattr(recipe, name) != getattr(own or Recipe(), name):
-            parts.append(f"{word}-{getattr(recipe, name)}")
-    parts += [] if args.pool == "targets" else [f"pool-{args.pool}"]
-    return "-".join(["report", *(re.sub(r"[^\w.-]+", "_", part) for part in parts)])
-
-
-def _is_free(path: Path, report: Report) -> bool:
-    """Whether a report's file is not there, or holds an answer to the same question."""
-    import json
-
-    try:
-        before, now = json.loads(path.read_text(encoding="utf-8")), report.to_dict()
-        same = ("context_length", "stride", "pool", "seed")
-        return all(before[key] == now[key] for key in same) and all(
-            before["data"].get(key) == now["data"].get(key) for key in ("digest", "split")
-        )
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False

@@ -222,7 +222,7 @@ def test_data_of_one_name_and_another_content_gets_a_report_of_its_own(trained_r
         store.save(tmp_path / folder / "other.safetensors")
         digests.append(store.fingerprint())
         evaluate_into(run, "--data", tmp_path / folder / "other.safetensors")
-    assert reports(run) == ["report-other", f"report-other-{digests[1][:8]}"]
+    assert reports(run) == ["report-other", f"report-other-run-{digests[1][:8]}"]
     assert json.loads((run / "report-other.json").read_text())["data"]["digest"] == digests[0]
 
 
@@ -232,6 +232,18 @@ def test_another_checkpoint_of_a_run_gets_a_report_of_its_own(trained_run, tmp_p
     evaluate_into(run / "early.pt")
     evaluate_into(run)
     assert reports(run) == ["report", "report-early"]
+
+
+def test_reports_of_several_runs_in_one_folder_do_not_replace_each_other(trained_run, tmp_path):
+    for name in ("a", "b", "a"):
+        if not (tmp_path / name).exists():
+            shutil.copytree(trained_run, tmp_path / name)
+        evaluate_into(tmp_path / name, "--output-dir", tmp_path / "out")
+    assert reports(tmp_path / "out") == ["report", "report-b"]
+    models = [
+        json.loads((tmp_path / "out" / f"{name}.json").read_text())["data"]["model"] for name in ("report", "report-b")
+    ]
+    assert models == [str(tmp_path / "a"), str(tmp_path / "b")]
 
 
 def test_a_saved_model_s_reports_do_not_replace_each_other(trained_run, tmp_path):
