@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     windows = _windows(args, recipe, list(runs.values()), scored)
     check_contenders(contenders, windows)
     for place, (opened, contender) in enumerate(zip(runs.values(), contenders, strict=True)):
-        called, expected = f"compare: {contender.name}", "runs of one split by chain"
-        seen = scoring.check_leaks(args, opened, recipe, scored, called, windows, expected)
+        called, fair = f"compare: {contender.name}", "runs of one split by chain"
+        seen = scoring.check_leaks(args, opened, recipe, scored, called, windows, fair)
         contenders[place] = replace(contender, note="; ".join(seen) or None)
         contender.model.to(device)
     comparison = compare(

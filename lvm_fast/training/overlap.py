@@ -69,6 +69,13 @@ def seen_in_training(trained: Recipe | None, asked: Asked) -> list[Seen]:
     return found
 
 
+def is_own_validation(trained: Recipe | None, asked: Asked) -> bool:
+    """Whether a training is asked what it was validated on itself; whatever leaks there it has warned of."""
+    if trained is None or not asked.is_held_out or not _is_same_data(trained, asked.recipe):
+        return False
+    return _split_of(trained) == _split_of(asked.recipe)
+
+
 def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
     """The trainings of a model in words and recipes, the last one first; None where a recipe is gone."""
     whose, places = "its training", set()
@@ -83,10 +90,9 @@ def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
 
 def _share(trained: Recipe, asked: Asked) -> float | None:
     """The share of the targets that a training's windows hold; where it has split the same chains alike, none is."""
-    same_data = _is_same_data(trained, asked.recipe)
-    if same_data and asked.is_held_out and _split_by_chain(trained) and _split_of(trained) == _split_of(asked.recipe):
+    if is_own_validation(trained, asked) and _split_by_chain(trained):
         return 0.0
-    if same_data:
+    if _is_same_data(trained, asked.recipe):
         trained = replace(trained, data=asked.recipe.data)  # its own path may lead nowhere by now
     try:
         with warnings.catch_warnings():
