@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
         data_name=scoring.name_of_data(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
-    for note in comparison.report.warnings:
-        warnings.warn(f"compare: {note}", stacklevel=1)
     print(comparison_summary(comparison))
     sys.stdout.flush()  # before anything is saved: there may be no place for it
     written = comparison.save(args.output_dir or new_folder("comparison"))
