@@ -178,7 +178,7 @@ def shell(line, place):
     ("line", "code"),
     [
         ("lvm info | true", 141),
-        ("lvm search --data chains.safetensors --chunk 3 -k 400 --json | head -1", 141),
+        ("lvm search --data chains.safetensors --vectors v.npy -k 400 --json | head -1", 141),
         ("lvm --help | true", 0),
         ("lvm evaluate nowhere 2>&-", 2),
         ("lvm info >&- 2>&- <&-", 0),
