@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = lf.evaluate(result.model, result.validation, args.context_length, stride=stride, data_name=place.name)
     report.save(result.output_dir, result.history)
     print(summary(report))
+    print(*report.warnings, sep="\n")
 
     print("4. Predict: what may come after the first half of a document that was held out")
     show_prediction(result.model, held_out(documents, result.validation), encoder, store, place, args.context_length)

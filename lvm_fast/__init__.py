@@ -84,10 +84,15 @@ def _load(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != f"{__name__}._core":
             raise
-        raise ImportError(
-            f"lvm_fast was found in its source folder ({__path__[0]}), which has no compiled core; "
-            "start Python in another folder, or install with `pip install -e .`"
-        ) from error
+        raise ImportError(missing_core()) from error
+
+
+def missing_core() -> str:
+    """What to say where the package has been found without its compiled core."""
+    return (
+        f"lvm_fast was found in its source folder ({__path__[0]}), which has no compiled core; "
+        "start Python in another folder, or install with `pip install -e .`"
+    )
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from ..suggest import unknown_name
+from .errors import BUG, mistake_in_words, print_bug
+from .flags import expand_paths
+from .streams import exit_code, standard_streams
+from .warn import plain_warnings
 
 COMMANDS = (
     "demo",
@@ -25,15 +30,26 @@ COMMANDS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; its usage would be a screen of flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help tells more)\n")
+
+
+def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of these commands: each brings its module, so one alone is quicker."""
     from .. import __version__
 
-    parser = argparse.ArgumentParser(
-        prog="lvm-fast", description="Train, score and export Latent Vector Models: fast, exact, honest."
+    parser = _Parser(
+        prog="lvm-fast",
+        description="Train, score and export Latent Vector Models: fast, exact, honest.",
+        epilog="Exit codes: 0 done, 1 done and found unequal (verify, demo, export --compare), 2 a mistake in what was "
+        "asked, 70 a bug, 130 interrupted, 141 nobody reads the output.",
     )
     parser.add_argument("--version", action="version", version=f"lvm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in names:
         module = import_module(f".{name}", __name__)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
@@ -43,28 +59,47 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; an unknown command or flag is an error that offers the nearest known one."""
-    parser = build_parser()
+    parser = build_parser(words[:1] if words and words[0] in COMMANDS else COMMANDS)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         parser.error(unknown_name("command", words[0], COMMANDS))
     args, unknown = parser.parse_known_args(words)
     command: argparse.ArgumentParser = args.parser
     flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
     if flags:
-        known = [flag for flag in command._option_string_actions if flag.startswith("--")]
+        shown = [action for action in command._actions if action.help != argparse.SUPPRESS]
+        known = [flag for action in shown for flag in action.option_strings if flag.startswith("--")]
         command.error(unknown_name("flag", flags[0], known))
     if unknown:
         command.error(f"unexpected {' '.join(map(repr, unknown))}")
+    expand_paths(args)
     return args
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code; bad input is one line on standard error and exit code 2."""
-    args = _parse(sys.argv[1:] if arguments is None else arguments)
+    """Run one command.
+
+    Returns:
+        Its exit code. A mistake in what was asked is one line on standard error and exit code 2; a bug prints its
+        traceback and where to report it, exit code 70.
+
+    Raises:
+        SystemExit: The command line is not understood (2), or asks for help (0).
+    """
+    with standard_streams() as output, plain_warnings():
+        return exit_code(_run(sys.argv[1:] if arguments is None else arguments), output)
+
+
+def _run(words: Sequence[str]) -> int:
     try:
+        args = _parse(words)
         return int(args.run(args))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"lvm-fast: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("lvm-fast: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        mistake = mistake_in_words(error)
+        if mistake is None:
+            print_bug()
+            return BUG
+        print(f"lvm-fast: error: {mistake}", file=sys.stderr)
+        return 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING
 from . import scoring
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
     from ..data.windows import Windows
     from ..evaluation.compare import Contender
     from ..training.recipe import Recipe
     from ..training.runs import Run
+    from .scoring import Scored
 
 HELP = "score several models on the same queries and candidates, beside baselines and each other"
-
-_MANY = 0.01  # of the targets: some phrases stand in every collection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,25 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", type=Path, help="the model the others are compared with (default: the first)")
     scoring.add_arguments(parser, "that run's")
     parser.add_argument(
-        "--allow-leaks", action="store_true", help="also compare models that were trained on what is to be predicted"
-    )
-    parser.add_argument(
         "--output-dir",
         type=Path,
-        default=Path("comparison"),
-        help="where comparison.json, .md and .png go (default: %(default)s)",
+        help="where comparison.json, .md and .png go (default: a new folder, comparison or comparison-N)",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the comparison in --output-dir")
 
 
 def run(args: argparse.Namespace) -> int:
     import sys
 
+    from .._util.folders import new_folder
+    from .._util.terminal import is_terminal
     from ..device import choose_device
     from ..evaluation.compare import check_contenders, compare
     from ..evaluation.compare_words import comparison_summary
     from ..training.runs import open_run
-    from .warn import plain_warnings
 
+    _check_output(args)
     device = choose_device(args.device)
     reference = args.against or args.models[0]
     paths = {path.absolute(): path for path in (*args.models, reference)}
@@ -56,15 +52,13 @@ def run(args: argparse.Namespace) -> int:
     base = runs[reference.absolute()]
     recipe = scoring.scoring_recipe(args, base, "compare")
     contenders = _contenders(list(runs.values()))
-    with plain_warnings():
-        windows, others = _windows(args, recipe, list(runs.values()))
-        check_contenders(contenders, windows)
-        held_out = recipe if args.split == "val" else None
-        contenders = [
-            replace(contender, note=_leak(opened, contender.name, held_out, windows, args.allow_leaks))
-            for opened, contender in zip(runs.values(), contenders, strict=True)
-        ]
-    for contender in contenders:
+    scored = scoring.scored_chains(recipe, args.split, "compare")
+    windows = _windows(args, recipe, list(runs.values()), scored)
+    check_contenders(contenders, windows)
+    for place, (opened, contender) in enumerate(zip(runs.values(), contenders, strict=True)):
+        called, fair = f"compare: {contender.name}", "runs of one split by chain"
+        seen = scoring.check_leaks(args, opened, recipe, scored, called, windows, fair)
+        contenders[place] = replace(contender, note="; ".join(seen) or None)
         contender.model.to(device)
     comparison = compare(
         contenders,
@@ -75,14 +69,23 @@ def run(args: argparse.Namespace) -> int:
         bootstrap=args.bootstrap,
         batch_size=args.batch_size,
         device=device,
-        distractors=others,
+        distractors=scored.others,
         data_name=scoring.name_of_data(recipe, args.split),
-        progress=sys.stderr.isatty(),
+        progress=is_terminal(sys.stderr),
     )
-    written = comparison.save(args.output_dir)
     print(comparison_summary(comparison))
+    sys.stdout.flush()  # before anything is saved: there may be no place for it
+    written = comparison.save(args.output_dir or new_folder("comparison"))
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Refuse a folder that holds a comparison already, before the work."""
+    if args.output_dir is None or args.overwrite:
+        return
+    if (args.output_dir / "comparison.json").exists():
+        raise FileExistsError(f"compare: {args.output_dir} holds a comparison; choose another folder, or --overwrite")
 
 
 def _contenders(runs: Sequence[Run]) -> list[Contender]:
@@ -97,31 +100,13 @@ def _contenders(runs: Sequence[Run]) -> list[Contender]:
     ]
 
 
-def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run]) -> tuple[Windows, ChainStore | None]:
+def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], scored: Scored) -> Windows:
     """The queries: targets as far apart as the reference has them, contexts as long as any run can use."""
+    from ..data.given_windows import GivenWindows
     from ..data.windows import Windows
 
-    scored, others = scoring.scored_chains(recipe, args.split, "compare")
-    if isinstance(scored, Windows):
-        return scored, others
+    own = scoring.questions(scored, recipe)
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
-    length = recipe.context_length if args.context_length else longest
-    stride = recipe.val_stride or Windows.usual_stride(recipe.context_length)
-    return Windows(scored, length, stride, recipe.min_length), others
-
-
-def _leak(run: Run, name: str, scored: Recipe | None, windows: Windows, allowed: bool) -> str | None:
-    """What a reader has to know of a run's training data; a warning says it too.
-
-    Raises:
-        ValueError: The run was trained on what is to be predicted, and that is not allowed.
-    """
-    from ..training.overlap import seen_in_training
-
-    found = seen_in_training(run.recipe, scored, windows)
-    note = "; ".join(seen.words for seen in found)
-    if not allowed and any(seen.share is not None and seen.share > _MANY for seen in found):
-        raise ValueError(f"compare: {name}: {note}; expected runs of one split by chain, or --allow-leaks")
-    if found:
-        warnings.warn(f"compare: {name}: {note}", stacklevel=2)
-    return note or None
+    if isinstance(own, GivenWindows) or args.context_length or longest == recipe.context_length:
+        return own
+    return Windows(own.store, longest, own.stride, recipe.min_length)

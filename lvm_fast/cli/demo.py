@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..process import prepare_for_training
+from .flags import add_device
 
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
@@ -17,7 +18,7 @@ HELP = "train, score and export memory_gru on the bundled sample: the whole way 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the sample (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+    add_device(parser)
     parser.add_argument("--resume", action="store_true", help="continue the demo in --output-dir, or export it again")
 
 
@@ -89,11 +90,11 @@ def walk(recipe: Recipe, contexts: tuple[int, ...]) -> bool:
         rivals={"untrained": untrained},
         data_name="the bundled sample",
     )
+    print(f"\n{summary(report)}\n", flush=True)  # before anything is saved
     written = report.save(result.output_dir, result.history)
     place = result.output_dir / f"{recipe.model_type}{SUFFIX}"
     package = export_coreml(result.model, place, contexts, overwrite=True)
     verification = verify_coreml(package, result.model, contexts=1)
-    print(f"\n{summary(report)}\n")
     print(f"{result.steps} optimiser steps; everything took {time.monotonic() - started:.0f} s")
     print(f"Checkpoint: {result.checkpoint}")
     print(f"Report: {', '.join(str(path) for path in written)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .flags import add_device, add_encoder
+
 HELP = "turn text files or JSON lines into a chain store"
 
 
@@ -13,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=Path, metavar="INPUT", help=".txt or .md files, folders of them, or .jsonl (id, text)"
     )
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
-    parser.add_argument(
-        "--model",
-        default="sentence-transformers/all-mpnet-base-v2",
-        help="a sentence-transformers model, by name or folder (default: %(default)s)",
+    add_encoder(
+        parser,
+        "a sentence-transformers model, by name or folder (default: %(default)s)",
+        "sentence-transformers/all-mpnet-base-v2",
     )
     parser.add_argument("--chunk-tokens", type=int, default=20, help="tokens in a chunk, about (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="chunks encoded at once (default: %(default)s)")
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "float16", "bfloat16", "int8"),
         help="how to store the numbers (default: %(default)s)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     check_store_path(args.output, "encode: output", args.inputs)
     with plain_warnings():
         documents = read_documents(args.inputs)
-    encoder = SentenceEncoder(args.model, str(choose_device(args.device)), args.batch_size)
+    encoder = SentenceEncoder(args.encoder, str(choose_device(args.device)), args.batch_size)
     store = encode_documents(
         documents,
         encoder,

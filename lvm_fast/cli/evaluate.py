@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import scoring
+from .report_name import path_of, report_name
 
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
@@ -20,51 +21,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-dir",
         type=Path,
-        help="where report.json, .md and .png go, or report-pool-N.* for another pool (default: beside the model)",
+        help="where report.json, .md and .png go (default: beside the model); the name tells what is not the run's "
+        "own, such as report-DATA-pool-N.*",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     import sys
+    from dataclasses import replace
 
-    from ..data.windows import Windows
+    from .._util.terminal import is_terminal
     from ..device import choose_device
     from ..evaluation.evaluate import evaluate
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
-    from ..training.overlap import seen_in_training
     from ..training.runs import open_run
-    from .warn import plain_warnings
 
     device = choose_device(args.device)
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
     recipe = scoring.scoring_recipe(args, opened, "evaluate")
-    with plain_warnings():
-        scored, others = scoring.scored_chains(recipe, args.split, "evaluate")
-        if not isinstance(scored, Windows):
-            scored = Windows(scored, recipe.context_length, recipe.val_stride, recipe.min_length)
-        for seen in seen_in_training(opened.recipe, recipe if args.split == "val" else None, scored):
-            warnings.warn(f"evaluate: {seen.words}", stacklevel=2)
+    scored = scoring.scored_chains(recipe, args.split, "evaluate")
+    windows = scoring.questions(scored, recipe)
+    seen = scoring.check_leaks(args, opened, recipe, scored, "evaluate", windows)
     options = {
         "pool": args.pool,
         "seed": recipe.seed,
         "bootstrap": args.bootstrap,
         "batch_size": args.batch_size,
         "device": device,
-        "distractors": others,
+        "distractors": scored.others,
         "data_name": scoring.name_of_data(recipe, args.split),
-        "progress": sys.stderr.isatty(),
+        "notes": [f"{words[0].upper()}{words[1:]}." for words in seen],
+        "progress": is_terminal(sys.stderr),
     }
     score: Any = evaluate_router if isinstance(model, Router) else evaluate
-    report = score(model, scored, **options)
-    name = "report" if args.pool == "targets" else f"report-pool-{args.pool}"
-    written = report.save(args.output_dir or opened.folder, opened.history, name)
+    report = score(model, windows, **options)
+    report = replace(report, data={**report.data, "digest": scored.digest, "model": path_of(opened)})
+    for note in report.warnings[len(seen) :]:
+        warnings.warn(f"evaluate: {note}", stacklevel=1)
     print(summary(report))
     if isinstance(report, RouterReport):
         print(f"\n{arms_in_words(report)}")
     if report.experts:
         print(f"\n{experts_in_words(report)}")
+    sys.stdout.flush()  # before anything is saved: the folder may be read-only
+    folder = args.output_dir or opened.folder
+    written = report.save(folder, opened.history, report_name(args, opened, recipe, report))
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import scoring
+from .flags import source
 
 if TYPE_CHECKING:
     from ..training.runs import Run
@@ -15,7 +16,7 @@ HELP = "write a trained model as a Core ML package (.mlpackage)"
 
 _OF_PACKAGE = ("precision", "compress", "flexible", "bank", "target", "author", "overwrite")  # options of one package
 _OF_BANK = ("bank_dtype", "topk")
-_OF_COMPARE = ("data", "split", "pool", "context_length", "stride", "val_fraction", "seed", "bootstrap")
+_OF_COMPARE = ("data", "split", "pool", "context_length", "stride", "val_fraction", "seed", "bootstrap", "allow_leaks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flexible", type=int, metavar="N", help="add a predict function for any number of vectors from 1 to N"
     )
     parser.add_argument(
-        "--bank", metavar="DATA", help="add a topk function over this chain store's vectors, or 'sample'"
+        "--bank", type=source, metavar="DATA", help="add a topk function over this chain store's vectors, or 'sample'"
     )
     parser.add_argument("--bank-dtype", default="float16", help="how to store them: float16 (default) or int8")
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="how many of them to find (default: 10)")
@@ -138,6 +139,7 @@ def _numbers(words: list[str]) -> list[int]:
 def _compare(args: argparse.Namespace) -> int:
     import sys
 
+    from .._util.terminal import is_terminal
     from ..export.compare import compare_precisions
     from ..inference.router import Router
     from ..training.runs import open_run
@@ -147,10 +149,11 @@ def _compare(args: argparse.Namespace) -> int:
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
     functions, left_out = _functions(args, opened)
     recipe = scoring.scoring_recipe(args, opened, "export")
-    scored, others = scoring.scored_chains(recipe, args.split, "export")
+    scored = scoring.scored_chains(recipe, args.split, "export")
+    scoring.check_leaks(args, opened, recipe, scored, "export")
     comparison = compare_precisions(
         opened.model,
-        scored,
+        scored.chains,
         recipe.context_length,
         **functions,
         pool=args.pool,
@@ -158,9 +161,9 @@ def _compare(args: argparse.Namespace) -> int:
         seed=recipe.seed,
         bootstrap=args.bootstrap,
         min_length=recipe.min_length,
-        distractors=others,
+        distractors=scored.others,
         data_name=scoring.name_of_data(recipe, args.split),
-        progress=sys.stderr.isatty(),
+        progress=is_terminal(sys.stderr),
     )
     print(comparison.to_text())
     print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .flags import add_device, add_encoder, source
+
 if TYPE_CHECKING:
     from ..data.search import ChunkTexts, Hit
     from ..data.sentence_encoder import SentenceEncoder
@@ -14,8 +16,16 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, help="the chain store, or 'sample' for the bundled one")
+def add_arguments(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
+    """Add the flags; with `of_run` the data is a training run's own unless given."""
+    default = " (default: the run's own)" if of_run else ""
+    parser.add_argument(
+        "--data",
+        type=source,
+        required=not of_run,
+        metavar="PATH|sample",
+        help=f"the chain store, or 'sample' for the bundled one{default}",
+    )
     parser.add_argument("-k", type=int, default=10, metavar="N", help="how many chunks (default: %(default)s)")
     parser.add_argument(
         "--text-of",
@@ -24,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the chunks\' texts, JSON lines {"id", "chunks"} (default: what `lvm-fast encode` wrote beside the store)',
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_encoder(parser, "for --text: a sentence-transformers model (default: the one that the store was encoded with)")
+    add_device(parser)
 
 
 def texts_of(args: argparse.Namespace) -> ChunkTexts | None:
@@ -51,20 +63,20 @@ def read_rows(path: Path, dim: int, where: str) -> Any:
         return np.atleast_2d(vectors.astype(np.float32))
 
 
-def encoder_for(store: ChainStore, asked: str | None, device: str, flag: str, where: str) -> SentenceEncoder:
-    """The encoder that was asked for, or the one that the store was encoded with.
-
-    Args:
-        flag: What asks for one, for the message that the store does not say.
-        where: What messages begin with.
-    """
+def encoder_for(store: ChainStore, args: argparse.Namespace, where: str) -> SentenceEncoder:
+    """The encoder that was asked for, or the one that the store was encoded with; messages begin with `where`."""
     from ..data.sentence_encoder import SentenceEncoder
-    from ..device import choose_device
 
-    name = asked or store.metadata.get("encoder")
+    name = args.encoder or store.metadata.get("encoder")
     if not isinstance(name, str):
-        raise ValueError(f"{where}: --text: the store does not say what it was encoded with; name it with {flag}")
-    return SentenceEncoder(name, str(choose_device(device)))
+        raise ValueError(f"{where}: --text: the store does not say what it was encoded with; name it with --encoder")
+    return SentenceEncoder(name, args.device)
+
+
+def check_encoder(args: argparse.Namespace, where: str) -> None:
+    """Raise ValueError for an encoder that would do nothing."""
+    if args.encoder and args.text is None:
+        raise ValueError(f"{where}: --encoder encodes a --text; there is none")
 
 
 def check_width(rows: Any, encoder: SentenceEncoder, store: ChainStore, where: str) -> None:
@@ -81,9 +93,11 @@ def in_print(found: list[list[Hit]], as_json: bool) -> str:
 
 def _as_json(found: list[list[Hit]]) -> str:
     import json
+    import sys
     from dataclasses import asdict
 
-    return json.dumps([[asdict(hit) for hit in hits] for hits in found], ensure_ascii=False, indent=1)
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    return json.dumps([[asdict(hit) for hit in hits] for hits in found], ensure_ascii=not is_unicode, indent=1)
 
 
 def _as_tables(found: list[list[Hit]]) -> str:

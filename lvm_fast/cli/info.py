@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
 HELP = "print versions, instruction set, threads, devices and model types"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
+    parser.add_argument("--devices", action="store_true", help="also ask torch which devices it finds (takes seconds)")
 
 
 def run(args: argparse.Namespace) -> int:
-    del args
-    for name, value in facts().items():
+    for name, value in facts(args.devices).items():
         print(f"{name:<12} {value}")
     return 0
 
 
-def facts() -> dict[str, str]:
-    """What a bug report or a benchmark should state, in the order to print it."""
+def facts(ask_torch: bool = False) -> dict[str, str]:
+    """What a bug report or a benchmark should state, in the order to print it; devices only where torch is asked."""
     import platform
 
-    import torch
-
     from .. import __version__, kernels
-    from ..device import available_devices
     from ..models.registry import model_names
 
     return {
@@ -35,12 +32,18 @@ def facts() -> dict[str, str]:
         "cpu": cpu_name(),
         "simd": f"{kernels.simd_level()} (of {', '.join(kernels.simd_levels())})",
         "threads": str(kernels.num_threads()),
-        "devices": ", ".join(available_devices()),
-        "torch": torch.__version__,
-        **{name: installed_version(name) for name in ("numpy", "safetensors", "coremltools", "matplotlib")},
+        "devices": devices() if ask_torch else "cpu (`lvm-fast info --devices` asks torch for more)",
+        **{name: installed_version(name) for name in ("torch", "numpy", "safetensors", "coremltools", "matplotlib")},
         "encoders": installed_version("sentence-transformers"),
         "models": ", ".join(model_names()),
     }
+
+
+def devices() -> str:
+    """The devices that torch finds, the most wanted last."""
+    from ..device import available_devices
+
+    return ", ".join(available_devices())
 
 
 def cpu_name() -> str:
@@ -48,8 +51,8 @@ def cpu_name() -> str:
     from pathlib import Path
 
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+    with suppress(OSError):  # not Linux
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown"
@@ -59,6 +62,8 @@ def installed_version(package: str) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version(package)
+        return str(version(package))
     except PackageNotFoundError:
         return "not installed"
+    except Exception:  # a damaged installation
+        return "unknown"

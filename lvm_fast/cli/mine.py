@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .flags import source
+
 HELP = "find hard negatives for every chunk of a chain store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, help="the chain store, or 'sample' for the bundled one")
+    parser.add_argument("--data", type=source, required=True, help="the chain store, or 'sample' for the bundled one")
     parser.add_argument(
         "--output",
         type=Path,

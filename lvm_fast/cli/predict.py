@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import found
+from .flags import TEXT, read_text
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
+    from ..training.runs import Run
 
 HELP = "predict what comes after a text, and show the nearest chunks of a chain store"
 
@@ -19,21 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", type=Path, help="a training run, a checkpoint (.pt), or the folder of a saved model or a router"
     )
     context = parser.add_mutually_exclusive_group(required=True)
-    context.add_argument("--text", type=Path, metavar="FILE", help="the text so far: a .txt or .md file")
+    context.add_argument("--text", metavar=TEXT, help="the text so far, or @ and the file it is in")
     context.add_argument(
         "--vectors", type=Path, metavar="FILE", help="the vectors so far: a .npy, (N, D), oldest first"
     )
-    found.add_arguments(parser)
-    parser.add_argument(
-        "--encoder", help="for --text: a sentence-transformers model (default: the one the store was encoded with)"
-    )
+    found.add_arguments(parser, of_run=True)
     parser.add_argument(
         "--context-length", type=int, metavar="N", help="most vectors the model sees (default: as trained, else 100)"
     )
     parser.add_argument(
-        "--weights", default="float32", help="float32 (default), or for a memory_gru on the CPU bfloat16 or int8"
+        "--weights",
+        default="float32",
+        metavar="float32|bfloat16|int8",
+        help="precision of the weights; the last two are for a memory_gru on the CPU (default: %(default)s)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
     from ..device import choose_device
     from ..training.runs import open_run
 
-    if args.encoder and args.text is None:
-        raise ValueError("predict: --encoder encodes a --text; there is none")
+    found.check_encoder(args, "predict")
     if args.context_length is not None and args.context_length < 1:
         raise ValueError(f"predict: --context-length = {args.context_length}; expected at least 1")
     opened = open_run(args.model, "predict")
     model = opened.model.to(choose_device(args.device))
+    args.data = args.data or _data_of(opened)
     store = open_source(args.data, "predict: data")
     if store.dim != model.input_dim:
         raise ValueError(
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows)
     if not args.json:
         whole = "" if held == len(rows) else f"the last {len(rows):,} of "
-        print(f"{model.model_type} read {whole}{held:,} chunks of {args.text or args.vectors}; next may come:\n")
+        print(f"{model.model_type} read {whole}{held:,} chunks of {_name(args)}; next may come:\n")
     print(found.in_print(hits, args.json))
     return 0
 
@@ -70,14 +71,26 @@ def _context(args: argparse.Namespace, store: ChainStore, most: int) -> tuple[An
     if args.vectors:
         rows = found.read_rows(args.vectors, store.dim, "predict")
         return rows[-most:], len(rows)
-    from ..data.documents import read_documents
     from ..data.encode import encode_context
 
-    encoder = found.encoder_for(store, args.encoder, args.device, "--encoder", "predict")
-    documents = read_documents([args.text])
-    if len(documents) != 1:
-        raise ValueError(f"predict: --text: {args.text} holds {len(documents)} documents; expected one")
+    document = read_text(args.text, "predict")
+    encoder = found.encoder_for(store, args, "predict")
     tokens = store.metadata.get("chunk_tokens")
-    rows, held = encode_context(documents[0], encoder, most, tokens if isinstance(tokens, int) else 20)
+    rows, held = encode_context(document, encoder, most, tokens if isinstance(tokens, int) else 20)
     found.check_width(rows, encoder, store, "predict")
     return rows, held
+
+
+def _data_of(run: Run) -> str:
+    """The data that a run was trained on. Raises ValueError where none is known."""
+    if run.recipe is None:
+        raise ValueError(f"predict: {run.path} is no training run, so --data has to say which chain store to search")
+    return str(run.recipe.data)
+
+
+def _name(args: argparse.Namespace) -> str:
+    """What the context came from."""
+    if args.vectors:
+        return str(args.vectors)
+    is_file = args.text.startswith("@") and not args.text.startswith("@@")
+    return str(args.text[1:]) if is_file else "the text"

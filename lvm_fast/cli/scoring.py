@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from .flags import add_device, source
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
     from ..data.windows import Windows
     from ..training.recipe import Recipe
     from ..training.runs import Run
+
+_MANY = 0.01  # of the targets: some phrases stand in every collection
 
 
 def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
@@ -21,13 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     """
     add_query_arguments(parser, whose)
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, mps or cuda (default: %(default)s)")
+    add_device(parser)
 
 
 def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
     """Add the flags that say what is asked, and among which candidates; `whose` as for `add_arguments`."""
-    parser.add_argument("--data", help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)")
+    parser.add_argument(
+        "--data",
+        type=source,
+        metavar="PATH|sample",
+        help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)",
+    )
     parser.add_argument("--split", choices=("val", "all"), default="val", help="which chains to score (default: val)")
+    parser.add_argument(
+        "--allow-leaks", action="store_true", help="also score a model that was trained on what is to be predicted"
+    )
     parser.add_argument(
         "--pool",
         type=_pool,
@@ -38,7 +50,10 @@ def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     run = f"(default: {whose}, else"
     parser.add_argument("--context-length", type=int, metavar="N", help=f"most vectors a context holds {run} 100)")
     parser.add_argument(
-        "--stride", type=int, metavar="N", help=f"vectors between targets {run} half the context length)"
+        "--stride",
+        type=int,
+        metavar="N",
+        help=f"vectors between targets {run} half the context length, or less until there are 200 targets)",
     )
     parser.add_argument("--val-fraction", type=float, metavar="F", help=f"share held out, by chain {run} 0.1)")
     parser.add_argument("--seed", type=int, metavar="N", help=f"seed of split, pool and intervals {run} 42)")
@@ -69,7 +84,7 @@ def scoring_recipe(args: argparse.Namespace, run: Run, where: str) -> Recipe:
     }
     given = {name: read_setting(name, value, flag) for name, (flag, value) in flags.items() if value is not None}
     if args.data:
-        given |= {"data": args.data, "validation_data": None}
+        given |= {"data": args.data, "validation_data": None, "data_digest": None}
     if run.recipe is not None:
         return Recipe.from_dict({**vars(run.recipe), **given})
     if not args.data:
@@ -78,8 +93,22 @@ def scoring_recipe(args: argparse.Namespace, run: Run, where: str) -> Recipe:
     return Recipe.from_dict({**known, **given})
 
 
-def scored_chains(recipe: Recipe, split: str, where: str) -> tuple[ChainStore | Windows, ChainStore | None]:
-    """The chains, or of a sequence file the windows, to score, and chains that only lend their chunks to larger pools.
+class Scored(NamedTuple):
+    """What is scored.
+
+    Attributes:
+        chains: The chains, or of a sequence file the windows.
+        others: Chains that only lend their chunks to larger pools.
+        digest: `ChainStore.fingerprint` of the data before it was split.
+    """
+
+    chains: ChainStore | Windows
+    others: ChainStore | None
+    digest: str
+
+
+def scored_chains(recipe: Recipe, split: str, where: str) -> Scored:
+    """Open what the recipe says, and take the part that is asked for.
 
     Raises:
         OSError: The data cannot be opened.
@@ -87,18 +116,72 @@ def scored_chains(recipe: Recipe, split: str, where: str) -> tuple[ChainStore | 
     """
     from ..data.given_windows import GivenWindows
     from ..data.source import is_sequence_file, open_source
-    from ..training.data import load_data
+    from ..training.data import checked_digest, load_data
 
     if recipe.data != "sample" and not Path(recipe.data).exists():
         raise FileNotFoundError(f"{where}: no chain store at {recipe.data!r}; say with --data where it is")
     if split == "all":
         if is_sequence_file(recipe.data):
-            return GivenWindows.of_sequences(recipe.data), None
-        return open_source(recipe.data, f"{where}: data"), None
+            windows = GivenWindows.of_sequences(recipe.data)
+            return Scored(windows, None, checked_digest(windows.store, recipe, where))
+        store = open_source(recipe.data, f"{where}: data")
+        return Scored(store, None, checked_digest(store, recipe, where))
     data = load_data(recipe, where)
     if isinstance(data.validation, GivenWindows):
-        return data.validation, None
-    return data.validation.store, data.training.store
+        return Scored(data.validation, None, data.digest)
+    return Scored(data.validation.store, data.training.store, data.digest)
+
+
+def check_leaks(
+    args: argparse.Namespace,
+    run: Run,
+    recipe: Recipe,
+    scored: Scored,
+    called: str,
+    windows: Windows | None = None,
+    fair: str | None = None,
+) -> list[str]:
+    """What a reader has to know of what a model's training saw; a warning says it too.
+
+    Args:
+        args: Which chains are scored, and whether a model that has seen the answers may be.
+        run: The model.
+        recipe: Which data is scored, and how it was split.
+        scored: What that gave.
+        called: What messages begin with, such as "evaluate".
+        windows: The questions; those of the recipe unless given.
+        fair: What should be asked instead. Unless given, a run may be asked what it was validated on, even where its
+            windows overlap or its warm start has seen some of it: there is nothing else of its own to ask.
+
+    Raises:
+        ValueError: It was trained on what is to be predicted, and that is not allowed.
+    """
+    import warnings
+    from dataclasses import replace
+
+    from ..training.overlap import Asked, is_own_validation, seen_in_training
+
+    recipe = replace(recipe, data_digest=scored.digest)
+    asked = Asked(windows or questions(scored, recipe), recipe, args.split == "val")
+    found = seen_in_training(run.recipe, asked)
+    words = [seen.words for seen in found]
+    is_allowed = args.allow_leaks or (fair is None and is_own_validation(run.recipe, asked))
+    if not is_allowed and any(seen.share is not None and seen.share > _MANY for seen in found):
+        expected = fair or "chains that its training held out"
+        raise ValueError(f"{called}: {'; '.join(words)}; expected {expected}, or --allow-leaks")
+    for said in words:
+        warnings.warn(f"{called}: {said}", stacklevel=2)
+    return words
+
+
+def questions(scored: Scored, recipe: Recipe) -> Windows:
+    """The windows to score, laid out as the recipe says; of a sequence file, as they are."""
+    from ..data.windows import Windows
+    from ..evaluation.questions import question_windows
+
+    if isinstance(scored.chains, Windows):
+        return scored.chains
+    return question_windows(scored.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
 def name_of_data(recipe: Recipe, split: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import found
+from .flags import TEXT, read_text
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -17,21 +18,16 @@ HELP = "show the chunks of a chain store nearest to a text, vectors or a chunk"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     found.add_arguments(parser)
     query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument("--text", help="a text to encode and look for")
+    query.add_argument("--text", metavar=TEXT, help="a text to encode and look for, or @ and the file it is in")
     query.add_argument("--vectors", type=Path, metavar="FILE", help="a .npy of vectors to look for, (B, D) or (D,)")
     query.add_argument("--chunk", type=int, metavar="ROW", help="a chunk of the store, by its row; itself left out")
-    parser.add_argument(
-        "--model", help="for --text: a sentence-transformers model (default: the one the store was encoded with)"
-    )
-    parser.add_argument("--device", default="auto", help="for --text: auto, cpu, mps or cuda (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..data.search import search
     from ..data.source import open_source
 
-    if args.model and args.text is None:
-        raise ValueError("search: --model encodes a --text; there is none")
+    found.check_encoder(args, "search")
     store = open_source(args.data, "search: data")
     texts = found.texts_of(args)
     hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk)
@@ -53,9 +49,8 @@ def _queries(args: argparse.Namespace, store: ChainStore) -> Any:
 def _encoded(args: argparse.Namespace, store: ChainStore) -> Any:
     import numpy as np
 
-    if not args.text.strip():
-        raise ValueError("search: --text: expected words, got an empty text")
-    encoder = found.encoder_for(store, args.model, args.device, "--model", "search")
-    rows = np.asarray(encoder.encode([args.text]), np.float32)
+    document = read_text(args.text, "search")
+    encoder = found.encoder_for(store, args, "search")
+    rows = np.asarray(encoder.encode([document.text or " ".join(document.chunks)]), np.float32)
     found.check_width(rows, encoder, store, "search")
     return rows

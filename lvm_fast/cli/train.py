@@ -10,6 +10,7 @@ from typing import Any
 from ..process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
 from ..training.recipes import packaged_recipes
+from .flags import source
 
 HELP = "train a model on a chain store"
 
@@ -18,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting of `Recipe`, and two for whole recipes."""
     names = ", ".join(packaged_recipes())
     parser.add_argument(
-        "--recipe", metavar="NAME", help=f"a recipe to start from, {names} or a YAML file; the flags win over it"
+        "--recipe",
+        type=source,
+        metavar="NAME",
+        help=f"a recipe to start from, {names} or a YAML file; the flags win over it",
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved recipe and stop")
     usual = Recipe().to_dict()
@@ -38,10 +42,8 @@ def run(args: argparse.Namespace) -> int:
         print(_in_print(recipe), end="")
         return 0
     from ..training.trainer import train
-    from .warn import plain_warnings
 
-    with plain_warnings():
-        train(recipe)
+    train(recipe)
     return 0
 
 
@@ -56,8 +58,11 @@ def _in_print(recipe: Recipe) -> str:
     for check in (fit_windows, check_model):
         with suppress(FileNotFoundError):  # data and warm start may yet have to be made
             check(recipe)
-    kinds: dict[str, type[Windows]] = {"stride": kind_of_windows(recipe), "val_stride": Windows}
-    comments = {f"{name}: null": f"  # {kind.usual_stride(recipe.context_length)}" for name, kind in kinds.items()}
+    most = Windows.usual_stride(recipe.context_length)
+    comments = {
+        "stride: null": f"  # {kind_of_windows(recipe).usual_stride(recipe.context_length)}",
+        "val_stride: null": f"  # {most}, or less until there are 200 targets",
+    }
     lines = recipe.to_yaml().splitlines()
     if is_sequence_file(recipe.data):  # whose windows are where they are
         comments = {}
@@ -87,28 +92,35 @@ def _flag(name: str) -> str:
 
 
 def _form(name: str) -> dict[str, Any]:
-    kinds = setting(name)[1]
+    about, kinds = setting(name)
     if bool in kinds:
         return {"action": argparse.BooleanOptionalAction}
     if list in kinds:
         return {"nargs": 2, "metavar": ("LOW", "HIGH")}
     if dict in kinds:
         return {"action": _Pairs, "nargs": "+", "metavar": "KEY=VALUE"}
-    return {"metavar": "VALUE"}
+    value = "PATH" if about.is_path else "N" if int in kinds else "VALUE"
+    only = about.choices and not about.is_path and int not in kinds
+    return {"metavar": "|".join([*about.choices, *([] if only else [value])])}
 
 
 class _Pairs(argparse.Action):
-    """Collect ``key=value`` words into a dict, each value read as YAML."""
+    """Collect ``key=value`` words into a dict, each value read as YAML; the flag may be given several times."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: Any = None
     ) -> None:
-        import yaml
+        from .._util.yaml12 import read_yaml
 
-        pairs = {}
+        pairs = dict(getattr(namespace, self.dest, {}))
         for word in values:
-            key, equals, value = word.partition("=")
-            if not (key and equals):
-                parser.error(f"{self.option_strings[0]}: {word!r}; expected KEY=VALUE, such as hidden_dim=256")
-            pairs[key] = yaml.safe_load(value)
+            key, _, value = word.partition("=")
+            if not (key and value):
+                raise argparse.ArgumentError(self, f"{word!r}; expected KEY=VALUE, such as hidden_dim=256")
+            if key in pairs:
+                raise argparse.ArgumentError(self, f"{key!r} is given twice")
+            try:
+                pairs[key] = read_yaml(value)
+            except ValueError as error:
+                raise argparse.ArgumentError(self, f"{word!r}: {error}") from error
         setattr(namespace, self.dest, pairs)

@@ -140,14 +140,13 @@ def _encode_missing(
     progress: bool,
 ) -> None:
     """Encode the documents whose file is not there yet, many short ones at once, each saved when it is whole."""
-    from tqdm.auto import tqdm
+    from .._util.terminal import progress_bar
 
     waiting = deque(index for index, path in enumerate(kept) if not path.exists())
     texts = [text for index in waiting for text in chunks[index]]
     total = sum(map(len, chunks))
     held = None
-    # disable=None: no bar where the output is not a terminal
-    with tqdm(total=total, initial=total - len(texts), unit="chunk", disable=None if progress else True) as bar:
+    with progress_bar(total, "chunk", None if progress else False, initial=total - len(texts)) as bar:
         for first in range(0, len(texts), _GROUP):
             group = texts[first : first + _GROUP]
             rows = _unit_rows(encoder.encode(group), len(group), encoder.name)

@@ -128,7 +128,7 @@ def _block_rows(store: ChainStore, settings: _Settings) -> int:
 
 def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path], block: int, progress: bool) -> None:
     """Mine the blocks whose file is not there yet, each saved when it is whole."""
-    from tqdm.auto import tqdm
+    from .._util.terminal import progress_bar
 
     total = len(store.vectors)
     missing = [first for first, path in kept.items() if not path.exists()]
@@ -138,8 +138,7 @@ def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path],
     if not missing:
         return
     bank = VectorBank(store.vectors, normalize=True)
-    # disable=None: no bar where the output is not a terminal
-    with tqdm(total=total, initial=total - left, unit="chunk", disable=None if progress else True) as bar:
+    with progress_bar(total, "chunk", None if progress else False, initial=total - left) as bar:
         for first in missing:
             rows = np.arange(first, min(first + block, total))
             found = _mine_block(store, bank, rows, settings)

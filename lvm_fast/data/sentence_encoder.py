@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .._util.optional import optional_module
+from .._util.terminal import is_terminal
+
 
 class SentenceEncoder:
     """A sentence-transformers model: encodes texts and counts tokens with its own tokenizer."""
@@ -13,18 +16,20 @@ class SentenceEncoder:
     def __init__(self, name: str, device: str = "cpu", batch_size: int = 32) -> None:
         """Load a model from a folder, or by name: from the cache of the Hugging Face hub, else from the hub itself.
 
+        `device` is what `choose_device` takes, "auto" too.
+
         Raises:
             ImportError: sentence-transformers is not installed.
-            ValueError: the model cannot be loaded, or `batch_size` is below 1.
+            ValueError: the model cannot be loaded, there is no such device, or `batch_size` is below 1.
         """
-        try:
-            import sentence_transformers  # noqa: F401 - is it there?
-        except ImportError as error:
-            raise ImportError("encoding text needs sentence-transformers: pip install 'lvm_fast[encode]'") from error
+        optional_module("sentence_transformers", "encode", "encoding text")
         if batch_size < 1:
             raise ValueError(f"SentenceEncoder: batch_size = {batch_size}; expected at least 1")
+        from ..device import choose_device
+
+        place = str(choose_device(device))
         try:
-            self._model = _load(name, device)
+            self._model = _load(name, place)
         except Exception as error:  # the library raises whatever its back ends do
             raise ValueError(f"SentenceEncoder: model {name!r} cannot be loaded: {error}") from error
         self._batch_size = batch_size
@@ -48,7 +53,7 @@ def _load(name: str, device: str) -> Any:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         disable_progress_bar()
     if Path(name).exists():
         return SentenceTransformer(name, device=device)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from .._util.numbers import real_number, whole_number
 from ..data.windows import Windows
 from ..inference.router import Router
 from ..models.answering import answering
 from .pools import Candidates
 from .predictions import predict_windows
+from .questions import question_windows
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -60,7 +62,7 @@ def calibrate_router(
         store: Held-out chains, or windows over them.
         bank: The candidates that leads are measured against.
         context_length: Most context vectors a window has; the largest limit of the router unless given.
-        stride: Rows between the targets of a chain; half the context unless given.
+        stride: Rows between the targets of a chain; as `evaluate` chooses it unless given.
         tolerance: The loss of Hit@K to accept, a fraction.
         k: The K of Hit@K.
         batch_size: Windows a forward pass.
@@ -68,11 +70,11 @@ def calibrate_router(
     Raises:
         ValueError: An argument does not fit, there is no window, or none exceeds the first arm's limit.
     """
-    if not tolerance >= 0 or k < 1:
-        raise ValueError(f"calibrate_router: tolerance = {tolerance}, k = {k}; expected at least 0, and at least 1")
+    tolerance = real_number(tolerance, f"calibrate_router: tolerance = {tolerance}", 0)
+    k = whole_number(k, f"calibrate_router: k = {k}", 1)
     windows = store
     if not isinstance(windows, Windows):
-        windows = Windows(windows, max(router.arms) if context_length is None else context_length, stride)
+        windows = question_windows(windows, max(router.arms) if context_length is None else context_length, stride)
     longer = np.flatnonzero(router.route(windows.lengths))
     if not len(longer):
         raise ValueError(

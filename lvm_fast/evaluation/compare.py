@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._util.numbers import plain, whole_number
 from ..data.windows import Windows
 from ..inference.router import Router, reach_of
 from ..suggest import unknown_name
 from .documents import save_documents
 from .evaluate import evaluate
 from .latency import Latency, latencies
+from .questions import question_windows
 from .report import MODEL, Interval, Report
 
 if TYPE_CHECKING:
@@ -168,7 +170,8 @@ def compare(
     windows = store
     if not isinstance(windows, Windows):
         longest = max((length for contender in contenders if (length := _reach(contender))), default=100)
-        windows = Windows(windows, longest if context_length is None else context_length, stride, min_length)
+        longest = longest if context_length is None else context_length
+        windows = question_windows(windows, longest, stride, min_length)
     check_contenders(contenders, windows)
     models = {contender.name: _limited(contender, windows.context_length) for contender in contenders}
     rivals = {_RIVAL + name: model for name, model in models.items() if name != reference}
@@ -180,8 +183,8 @@ def compare(
             model_type=contender.model.model_type,
             parameters=sum(parameter.numel() for parameter in contender.model.parameters()),
             context_length=min(_reach(contender) or windows.context_length, windows.context_length),
-            training_seconds=contender.training_seconds,
-            package_bytes=contender.package_bytes,
+            training_seconds=plain(contender.training_seconds),
+            package_bytes=plain(contender.package_bytes),
             note=contender.note,
             latency=times[contender.name],
             figures=_figures(report, MODEL if contender.name == reference else _RIVAL + contender.name),
@@ -202,7 +205,8 @@ def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
 
 def _reach(contender: Contender) -> int | None:
     """The most vectors a contender sees, as far as that is known."""
-    return reach_of(contender.model) if contender.context_length is None else contender.context_length
+    given = contender.context_length
+    return reach_of(contender.model) if given is None else whole_number(given, f"compare: {contender.name}", 1)
 
 
 def _limited(contender: Contender, longest: int) -> LatentVectorModel | Router:

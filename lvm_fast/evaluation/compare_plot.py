@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .compare_words import comparison_headline
-from .drawing import COLOURS, INK, MUTED, drawn, head, panel_title
+from .drawing import COLOURS, INK, MUTED, NOTE_HEIGHT, drawn, head, panel_title, wrapped, write_notes
 from .report import MODEL
 from .tables import heading
 from .words import headline_metric, spoken
@@ -25,12 +25,20 @@ _LONGEST = 28  # characters of a name
 def save_comparison(comparison: Comparison, path: Path) -> bool:
     """Draw the comparison to a PNG file, atomically. Raises ImportError where matplotlib is missing."""
     rows = len(comparison.entries) + len(comparison.baselines)
-    with drawn(path, (12.5, 1.9 + 0.42 * rows)) as figure:
-        _draw(comparison, figure)
+    notes = wrapped(_notes(comparison), 12.0)
+    with drawn(path, (12.5, 1.9 + 0.42 * rows + NOTE_HEIGHT * len(notes))) as figure:
+        _draw(comparison, figure, notes)
     return True
 
 
-def _draw(comparison: Comparison, figure: Figure) -> None:
+def _notes(comparison: Comparison) -> list[str]:
+    return [
+        *(f"{_short(entry.name)}: {entry.note}." for entry in comparison.entries if entry.note),
+        *comparison.report.notes,
+    ]
+
+
+def _draw(comparison: Comparison, figure: Figure, notes: Sequence[str]) -> None:
     width, height = figure.get_figwidth(), figure.get_figheight()
     report, metric = comparison.report, headline_metric(comparison.report)
     names = [entry.name for entry in comparison.entries]
@@ -39,7 +47,9 @@ def _draw(comparison: Comparison, figure: Figure) -> None:
     colours += [COLOURS[name] for name in comparison.baselines]
     left = (0.5 + 0.085 * min(_LONGEST, max(map(len, [*names, "recency mean"])))) / width
     head(figure, 0.3 / width, comparison_headline(comparison), _subtitle(comparison))
-    grid = figure.add_gridspec(1, 2, left=left, right=0.985, top=1 - 1.3 / height, bottom=0.4 / height, wspace=0.06)
+    write_notes(figure, 0.3 / width, notes)
+    bottom = (0.4 + NOTE_HEIGHT * len(notes)) / height
+    grid = figure.add_gridspec(1, 2, left=left, right=0.985, top=1 - 1.3 / height, bottom=bottom, wspace=0.06)
     scores, apart = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     panel_title(scores, f"{heading(metric)}, pool of {report.pool:,}", "%, 95% intervals over chains")
     _draw_rows(scores, [own.scores[metric] for own in figures], [own.intervals.get(metric) for own in figures], colours)

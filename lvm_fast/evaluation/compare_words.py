@@ -48,8 +48,7 @@ def comparison_in_words(comparison: Comparison, picture: str | None = None) -> s
         f"**{comparison_headline(comparison)}**",
         data_in_words(report),
         queries_in_words(report),
-        "\n".join(notes),
-        report.interval_note,
+        "\n".join([*notes, *(f"- **{note}**" for note in report.warnings)]),
         f"![{heading(metric)} of every run, and its distance from {comparison.against}]({picture})"
         if picture
         else None,

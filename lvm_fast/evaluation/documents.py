@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .._util.folders import locked_folder
 from ..files import atomic_write_text, made_folder
 
 
@@ -19,7 +21,9 @@ def save_documents(
 ) -> list[Path]:
     """Write ``NAME.json``, ``NAME.md`` and, with matplotlib, ``NAME.png``; each appears whole or not at all.
 
-    Without matplotlib the document says which extra brings it.
+    The numbers come first and the picture last: whatever fails in drawing, they are there. Without a picture the
+    document says why; where matplotlib is there and fails, a warning says so too. Two processes that write to one
+    folder take turns.
 
     Args:
         folder: Where; made if it is not there.
@@ -31,13 +35,29 @@ def save_documents(
     Returns:
         The files written.
     """
-    is_drawn, note = False, ""
-    with made_folder(folder) as place:
+    with made_folder(folder) as place, locked_folder(place, wait=True):
         data, document, picture = (place / f"{name}.{kind}" for kind in ("json", "md", "png"))
-        try:
-            is_drawn = draw(picture)
-        except ImportError as missing:
-            note = f"\nNo picture: {missing}.\n"
         atomic_write_text(data, json.dumps(numbers, indent=2) + "\n")
-        atomic_write_text(document, in_words(picture.name if is_drawn else None) + note)
+        atomic_write_text(document, _encodable(in_words(None)))
+        is_drawn, note = _drawn(draw, picture)
+        atomic_write_text(document, _encodable(in_words(picture.name if is_drawn else None) + note))
+        if not is_drawn:
+            picture.unlink(missing_ok=True)  # of the findings before
     return [data, document, *([picture] if is_drawn else [])]
+
+
+def _drawn(draw: Callable[[Path], bool], picture: Path) -> tuple[bool, str]:
+    """Whether the picture is there, and words for the document where it could not be drawn."""
+    try:
+        return draw(picture), ""
+    except ModuleNotFoundError as missing:
+        return False, f"\nNo picture: {missing}.\n"
+    except Exception as error:  # whatever a drawing library does, numbers and words are worth more
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warnings.warn(f"no picture {picture}: {reason}", stacklevel=3)
+        return False, f"\nNo picture: {reason}.\n"
+
+
+def _encodable(text: str) -> str:
+    """The text with escapes for what UTF-8 has no bytes for: parts of file names that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from .._util.optional import optional_module
 from ..files import atomic_path
 from .report import MODEL
 
@@ -15,8 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {MODEL: "#1f5fa8", "copy_last": "#d9662b", "recency_mean": "#2f9580", "chance": "#9a9a9a"}
-INK, MUTED, _GRID = "#222222", "#6b6b6b", "#e6e6e6"
+INK, MUTED, _GRID, _ALARM = "#222222", "#6b6b6b", "#e6e6e6", "#b3261e"
+NOTE_HEIGHT, _NOTE_CHARACTERS = 0.17, 14.5  # inches a line, characters an inch
 _STYLE: Any = {
+    "text.usetex": False,
+    "text.parse_math": False,
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "text.color": INK,
@@ -41,18 +48,45 @@ _STYLE: Any = {
 def drawn(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     """Give an empty figure of so many inches to draw on; it becomes a PNG file, atomically.
 
+    It looks the same everywhere: neither the user's matplotlibrc nor MPLBACKEND matters, and text is text, never TeX.
+
     Raises:
-        ImportError: If matplotlib is missing; says which extra brings it.
+        ImportError: matplotlib is missing (the message says which extra brings it), or does not work.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("matplotlib is missing; pip install 'lvm_fast[plot]' brings it") from error
-    with matplotlib.rc_context(_STYLE), atomic_path(path) as temporary:
+    matplotlib = _matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
+    with matplotlib.rc_context({**defaults, **_STYLE}), warnings.catch_warnings(), atomic_path(path) as temporary:
+        warnings.simplefilter("ignore")  # letters that the font lacks become boxes
         figure = Figure(figsize=size, dpi=160)
+        FigureCanvasAgg(figure)
         yield figure
         figure.savefig(temporary, format="png")
+
+
+def _matplotlib() -> Any:
+    """matplotlib, whose import would fail on a backend that MPLBACKEND misspells."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        return optional_module("matplotlib", "plot")
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def wrapped(notes: Sequence[str], width: float) -> list[str]:
+    """Notes in lines that fit a figure of so many inches."""
+    return wrap(" ".join(notes), int(width * _NOTE_CHARACTERS))
+
+
+def write_notes(figure: Figure, left: float, lines: Sequence[str]) -> None:
+    """Write lines at the foot of a figure, from `left` (a share of the width) on; each takes `NOTE_HEIGHT`."""
+    height = figure.get_figheight()
+    for row, line in enumerate(reversed(lines)):
+        place = (0.1 + NOTE_HEIGHT * row) / height
+        figure.text(left, place, line, fontsize=8.5, color=_ALARM, va="bottom")
 
 
 def head(figure: Figure, left: float, title: str, subtitle: str) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._util.numbers import plain, whole_number
 from ..data.windows import Windows
 from ..scoring import VectorBank
 from .baselines import chance, copy_last, recency_mean
 from .curve import hit_curve
 from .experts import Mixture, expert_scores, route_windows
-from .intervals import clusters_of
+from .intervals import MOST_RESAMPLES, clusters_of
 from .metrics import differences, intervals_of, query_scores
 from .pools import Candidates, Pool, pool_of_bank
 from .predictions import predict_windows
+from .questions import question_windows, what_cannot_be_told
 from .report import MODEL, CurvePoint, Report
 
 if TYPE_CHECKING:
@@ -45,7 +48,8 @@ def evaluate(
     pool_ids: NDArray[np.int64] | None = None,
     rivals: Mapping[str, torch.nn.Module] | None = None,
     curve: bool = True,
-    data_name: str | None = None,
+    data_name: str | os.PathLike[str] | None = None,
+    notes: Sequence[str] = (),
     progress: bool = False,
 ) -> Report:
     """Score a model on every window of a store, beside baselines that have not learned anything.
@@ -67,10 +71,11 @@ def evaluate(
             theirs, not what is given here.
         context_length: Most context vectors a window has.
         pool: The candidates, as above.
-        stride: Rows between the targets of a chain; half the context unless given.
+        stride: Rows between the targets of a chain; half the context unless given, or less, down to 2, until there are
+            200 questions.
         ks: The K of each Hit@K; one beyond the pool is always a hit, for chance too.
         seed: Seed of random pools and of the resamples.
-        bootstrap: Resamples of whole chains for the 95% intervals.
+        bootstrap: Resamples of whole chains for the 95% intervals, at most 100,000.
         batch_size: Windows a forward pass.
         device: Where the model runs; where its parameters are unless given.
         min_length: Shortest chain piece a window is made from, target included.
@@ -80,6 +85,7 @@ def evaluate(
         rivals: Other models by name, scored on the same queries and pool and compared in the same pairs.
         curve: Also work out Hit@5 against pool size, which ranks against every chunk there is.
         data_name: What the report calls the data, a file name for instance.
+        notes: What a reader of the report has to know, such as what the model's training has seen; a sentence each.
         progress: Show progress bars on stderr.
 
     Returns:
@@ -88,20 +94,21 @@ def evaluate(
     Raises:
         ValueError: If an argument does not fit, there is no window, or the model predicts NaN.
     """
+    seed = whole_number(seed, "evaluate: seed", 0)
+    bootstrap = whole_number(bootstrap, f"evaluate: bootstrap = {bootstrap}", 1, MOST_RESAMPLES)
+    batch_size = whole_number(batch_size, "evaluate: batch_size", 1)
+    if not len(ks):
+        raise ValueError("evaluate: ks = (); expected at least one number")
+    ks = sorted({whole_number(k, f"evaluate: ks = {tuple(ks)}", 1) for k in ks})
     windows = store
     if not isinstance(windows, Windows):
-        windows = Windows(windows, context_length, stride, min_length, min_coherence)
+        windows = question_windows(windows, context_length, stride, min_length, min_coherence)
     store = windows.store
     input_dim = getattr(model, "input_dim", store.dim)
     if input_dim != store.dim:
         raise ValueError(f"evaluate: the store has {store.dim} dimensions; expected {input_dim}, as the model reads")
     candidates = Candidates(windows, distractors)
     asked = _make_pool(candidates, pool, pool_ids, seed)
-    ks = sorted(set(ks))
-    if not ks or ks[0] < 1:
-        raise ValueError(f"evaluate: ks = {tuple(ks)}; expected numbers of at least 1")
-    if bootstrap < 1:
-        raise ValueError(f"evaluate: bootstrap = {bootstrap}; expected at least 1 resample")
 
     models = {MODEL: model, **_checked_rivals(rivals or {})}
     predictors = {name: predict_windows(m, windows, batch_size, device, progress) for name, m in models.items()}
@@ -112,16 +119,17 @@ def evaluate(
     scores = query_scores(predictors, ranks, windows, asked.queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
     mine = means.pop(MODEL)
+    origin = {key: store.metadata[key] for key in _ORIGIN if key in store.metadata}
     experts = []
     if isinstance(model, Mixture):
         shares = route_windows(model, windows, batch_size, device, progress)[asked.queries]
         experts = expert_scores(model.route_names, shares, scores, clusters[asked.queries], bootstrap, seed)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
-        data={"name": data_name, **{key: store.metadata[key] for key in _ORIGIN if key in store.metadata}},
-        context_length=windows.context_length,
+        data=plain({"name": data_name and os.fspath(data_name), **origin}),
+        context_length=plain(windows.context_length),
         median_context=int(np.median(windows.lengths[asked.queries])),
-        stride=windows.stride,
+        stride=plain(windows.stride),
         pool=len(asked),
         pool_words=asked.words,
         pool_holds_current=asked.holds_current,
@@ -137,6 +145,7 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
         experts=experts,
+        notes=[*notes, *what_cannot_be_told(len(asked.queries), len(asked), ks)],
     )
 
 
@@ -160,9 +169,12 @@ def _make_pool(
         return candidates.targets()
     if pool == "store":
         return candidates.all()
-    if isinstance(pool, str | bool):
-        raise ValueError(f"evaluate: pool = {pool!r}; expected 'targets', 'store', a size or a VectorBank")
-    return candidates.sized(int(pool), seed)
+    try:
+        size = whole_number(pool, "pool")
+    except ValueError:
+        expected = "expected 'targets', 'store', a size or a VectorBank"
+        raise ValueError(f"evaluate: pool = {pool!r}; {expected}") from None
+    return candidates.sized(size, seed)
 
 
 def _curve(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PIECE = re.compile(r"#\d+$")  # the suffix of the pieces of a chain that a split has cut
+MOST_RESAMPLES = 100_000  # more move the ends of an interval by less than the digits that are told
 _BLOCK = 1 << 22  # resample counts held at a time (32 MB)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._util.numbers import whole_number
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -62,6 +64,7 @@ def prediction_times(
     Raises:
         ValueError: `contexts` is below 1.
     """
+    contexts = whole_number(contexts, "latencies: contexts")
     if contexts < 1:
         raise ValueError(f"latencies: contexts = {contexts}; expected at least 1")
     by_length = np.argsort(windows.lengths, kind="stable")

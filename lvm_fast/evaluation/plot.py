@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .drawing import COLOURS, INK, drawn, head, panel_title
+from .drawing import COLOURS, INK, NOTE_HEIGHT, drawn, head, panel_title, wrapped, write_notes
 from .report import CURVE_K, MODEL, PRODUCTION_TARGETS
 from .words import headline, spoken
 
@@ -37,20 +37,23 @@ def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]
     """
     if not history and len(report.curve) < 2:
         return False
-    both = history and len(report.curve) > 1
-    with drawn(path, (12.5 if both else 8.2, 5.6)) as figure:
-        _draw(report, figure, history or ())
+    width = 12.5 if history and len(report.curve) > 1 else 8.2
+    notes = wrapped(report.notes, width - 1.0)
+    with drawn(path, (width, 5.6 + NOTE_HEIGHT * len(notes))) as figure:
+        _draw(report, figure, history or (), notes)
     return True
 
 
-def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
+def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> None:
     """Lay out the panels on an empty figure: training on the left, the curve on the right, as far as they are there."""
-    width = figure.get_figwidth()
+    width, height = figure.get_figwidth(), figure.get_figheight()
     left, right = 0.75 / width, 1 - 1.35 / width
+    top, bottom = 1 - 1.18 / height, (0.56 + NOTE_HEIGHT * len(notes)) / height
     head(figure, left, headline(report), _subtitle(report))
+    write_notes(figure, left, notes)
     columns = bool(history) + (len(report.curve) > 1)
     grid = figure.add_gridspec(
-        2, columns, left=left, right=right, top=0.79, bottom=0.1, height_ratios=(2.2, 1), hspace=0.32, wspace=0.34
+        2, columns, left=left, right=right, top=top, bottom=bottom, height_ratios=(2.2, 1), hspace=0.32, wspace=0.34
     )
     if len(report.curve) > 1:
         _draw_curve(figure.add_subplot(grid[:, -1]), report)
@@ -76,6 +79,7 @@ def _draw_curve(axes: Axes, report: Report) -> None:
     axes.set_xlim(pools[0], pools[-1])
     axes.set_xlabel("candidates in the pool")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.tick_params(axis="x", which="minor", bottom=False)
     _draw_goal(axes)
     ends = {}

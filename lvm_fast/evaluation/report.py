@@ -82,6 +82,8 @@ class Report:
         bootstrap: Resamples behind the intervals.
         seed: Seed of random pools and resamples.
         experts: How a mixture of experts shares the queries out; empty for a model in one piece.
+        notes: What a reader has to know: what training has seen of the answers, and what so few questions or
+            candidates cannot tell; a sentence each.
     """
 
     model_type: str
@@ -104,6 +106,7 @@ class Report:
     bootstrap: int
     seed: int
     experts: list[ExpertScores] = field(default_factory=list, kw_only=True)
+    notes: list[str] = field(default_factory=list, kw_only=True)
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -133,6 +136,11 @@ class Report:
         if self.chains < 10:
             return f"Only {self.chains} chains: read the intervals as rough, they tend to be too narrow."
         return None
+
+    @property
+    def warnings(self) -> list[str]:
+        """All that a reader has to know before the figures: the notes, and that on the intervals."""
+        return [*self.notes, *([self.interval_note] if self.interval_note else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""

@@ -14,6 +14,7 @@ from ..inference.router import Router
 from ..models.answering import answering
 from .evaluate import evaluate
 from .latency import Latency, latencies
+from .questions import question_windows
 from .report import MODEL, Report
 from .tables import cell, heading, table
 from .words import headline_metric
@@ -93,7 +94,7 @@ def evaluate_router(
     windows = store
     if not isinstance(windows, Windows):
         length = max(router.arms) if context_length is None else context_length
-        windows = Windows(windows, length, stride, min_length, min_coherence)
+        windows = question_windows(windows, length, stride, min_length, min_coherence)
     alone = {f"arm {longest}": Router({longest: answering(arm)}) for longest, arm in router.arms.items()}
     watched = _Watched(router)
     report = evaluate(watched, windows, rivals={**alone, **(rivals or {})}, **options)

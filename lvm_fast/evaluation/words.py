@@ -56,7 +56,7 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
         f"**{verdict(report)}**",
         data_in_words(report),
         queries_in_words(report),
-        report.interval_note,
+        "\n".join(f"- **{note}**" for note in report.warnings),
         f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
         "\n".join(["## Scores", "", *_score_table(report)]),
         "\n".join(["## Model minus the others", "", *_difference_table(report)]),

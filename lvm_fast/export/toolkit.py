@@ -12,7 +12,7 @@ _INSTALL = "pip install 'lvm_fast[coreml]'"
 
 try:
     import coremltools as ct
-except ImportError as error:
+except Exception as error:  # missing, or there and broken
     raise ImportError(f"Core ML export needs coremltools 9 ({error}): {_INSTALL}") from error
 if not ct.__version__.startswith("9."):  # its passes and loaders have changed with every major version
     raise ImportError(f"Core ML export needs coremltools 9, found {ct.__version__}: {_INSTALL}")

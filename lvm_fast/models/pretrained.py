@@ -94,6 +94,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _load_checkpoint(path: Path) -> LatentVectorModel:
     checkpoint = read_checkpoint(path)
+    if "optimizer_state_dict" in checkpoint and "config" not in checkpoint and "model_type" not in checkpoint:
+        raise ValueError(f"{path}: the state that a training goes on from, no model; use {BEST_CHECKPOINT} beside it")
     for key in ("model_type", "model_state_dict"):
         if key not in checkpoint:
             raise ValueError(f"{path}: the checkpoint has no {key!r}; it has {', '.join(map(str, checkpoint))}")

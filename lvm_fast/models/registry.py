@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .._util.numbers import plain
 from ..suggest import unknown_name
-from .amn import AMN
-from .base import LatentVectorModel
-from .champion import RecencyMixer
-from .gru import GRUModel
-from .hierarchical_gru import HierarchicalGRU
-from .lstm import LSTMModel
-from .memory_gru import MemoryGRU
-from .specialist_gru import SpecialistGRU
-from .transformer import TransformerModel
 
-_MODELS: dict[str, type[LatentVectorModel]] = {
-    MemoryGRU.model_type: MemoryGRU,
-    LSTMModel.model_type: LSTMModel,
-    GRUModel.model_type: GRUModel,
-    TransformerModel.model_type: TransformerModel,
-    AMN.model_type: AMN,
-    HierarchicalGRU.model_type: HierarchicalGRU,
-    RecencyMixer.model_type: RecencyMixer,
-    SpecialistGRU.model_type: SpecialistGRU,
+if TYPE_CHECKING:
+    from .base import LatentVectorModel
+
+# each name's module and class; a module is imported, and torch with it, when its model is asked for
+_MODELS = {
+    "memory_gru": ("memory_gru", "MemoryGRU"),
+    "lstm": ("lstm", "LSTMModel"),
+    "gru": ("gru", "GRUModel"),
+    "transformer": ("transformer", "TransformerModel"),
+    "amn": ("amn", "AMN"),
+    "hierarchical_gru": ("hierarchical_gru", "HierarchicalGRU"),
+    "champion": ("champion", "RecencyMixer"),
+    "specialist_gru": ("specialist_gru", "SpecialistGRU"),
 }
 
 
@@ -44,7 +40,9 @@ def model_class(name: str) -> type[LatentVectorModel]:
     """Return the class behind a name. Raises ValueError listing the names there are."""
     if not isinstance(name, str) or name not in _MODELS:
         raise ValueError(unknown_name("model", name, _MODELS))
-    return _MODELS[name]
+    module, kind = _MODELS[name]
+    found: type[LatentVectorModel] = getattr(import_module(f".{module}", __package__), kind)
+    return found
 
 
 def size_names(name: str) -> list[str]:
@@ -78,4 +76,4 @@ def create_model(name: str, **sizes: Any) -> LatentVectorModel:
             raise ValueError(
                 f"{name}: d_model = {d_model} and input_dim = {sizes['input_dim']} are the same size; give one"
             )
-    return _MODELS[name](**sizes)
+    return model_class(name)(**sizes)

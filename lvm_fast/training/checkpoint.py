@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from ..files import atomic_path, atomic_write_text
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, read_checkpoint
 from .learner import Learner
-from .recipe import Recipe
+from .recipe import Recipe, same_setting
+from .validation import SMALL_POOL
 
 LAST_CHECKPOINT = "last.pt"
 HISTORY = "training_history.json"
+
+_SCORES = {"hit5": 100.0, "mrr": 100.0, "mean_cosine": 1.0}  # what may decide, and the highest it can be
 
 # settings that a continued run may have otherwise
 _MAY_CHANGE = {
@@ -38,8 +42,8 @@ class Progress:
 
     Attributes:
         step: Optimiser steps done.
-        best_hit5: Best validation Hit@5, percent; -inf before the first epoch.
-        best_epoch: The epoch that reached it, counted from 1; 0 before the first epoch.
+        best_hit5: Validation Hit@5 of the best epoch, percent; -inf before the first epoch.
+        best_epoch: The best epoch, counted from 1; 0 before the first epoch.
         untrained: Scores before the first step, percent.
         history: A row an epoch.
     """
@@ -61,12 +65,28 @@ class Progress:
         return self.epoch - self.best_epoch
 
     def add(self, row: dict[str, Any], min_improvement: float) -> bool:
-        """Append the row of an epoch; return whether its Hit@5 is better by more than `min_improvement`, a fraction."""
+        """Append the row of an epoch; return whether it is the best so far, by more than `min_improvement`, a fraction.
+
+        Hit@5 decides; in a pool of 5 or fewer, where it is always 100, MRR does, and where that cannot rise any more,
+        the mean cosine with the right answers.
+        """
+        best = self.history[self.best_epoch - 1] if self.best_epoch else {}
         self.history.append(row)
-        is_best = bool(row["hit5"] > self.best_hit5 + 100.0 * min_improvement)
+        is_best = _is_better(row, best, min_improvement)
         if is_best:
             self.best_hit5, self.best_epoch = row["hit5"], row["epoch"]
         return is_best
+
+
+def _is_better(row: dict[str, Any], best: dict[str, Any], min_improvement: float) -> bool:
+    """Whether an epoch beats the best one before it; an older run's rows have hits alone."""
+    for name, highest in _SCORES.items():
+        if (name == "hit5") == (row["pool"] <= SMALL_POOL):
+            continue
+        before, now = best.get(name, -math.inf), row.get(name, -math.inf)
+        if not (before == now == highest):
+            return bool(now > before + highest * min_improvement)
+    return False
 
 
 def save_best(
@@ -139,7 +159,8 @@ def load_last(folder: Path, learner: Learner) -> Progress:
 
 def _check_same_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     before = {**Recipe().to_dict(), **before}  # settings that an older run did not know
-    changed = [key for key in now if key not in _MAY_CHANGE and before[key] != now[key]]
+    before["data_digest"] = before["data_digest"] or now["data_digest"]
+    changed = [key for key in now if key not in _MAY_CHANGE and not same_setting(key, before[key], now[key])]
     if changed:
         details = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
         raise ValueError(f"{path}: cannot resume with other settings: {details}")

@@ -15,6 +15,7 @@ from ..data.split import split_chains
 from ..data.store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.intervals import clusters_of
+from ..evaluation.questions import question_windows
 from .recipe import Recipe
 
 
@@ -25,11 +26,13 @@ class TrainingData(NamedTuple):
         training: Windows of the training part of the data.
         validation: Windows of its held-out part, or of data of their own.
         whole: The data, before it was split.
+        digest: Its `ChainStore.fingerprint`.
     """
 
     training: Windows
     validation: Windows
     whole: ChainStore
+    digest: str = ""
 
     def words(self) -> str:
         """Say in a line what there is, and what was left out."""
@@ -41,7 +44,7 @@ class TrainingData(NamedTuple):
 
 
 def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
-    """Open the data, read every row once to check it, split it, and lay out the windows.
+    """Open the data, read every row to check it and to know it again, split it, and lay out the windows.
 
     A chain store is split by chain. The windows of a sequence file (.npz) are taken as they are and, as the reference
     does, dealt at random one by one; where training and validation windows then share vectors, a warning counts them.
@@ -53,17 +56,19 @@ def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
 
     Raises:
         OSError: A file cannot be opened.
-        ValueError: A file is of another kind, a row is not finite or is zero, or no windows are left.
+        ValueError: A file is of another kind, a row is not finite or is zero, the data is not that of
+            `recipe.data_digest`, or no windows are left.
     """
     source = _open(recipe.data, f"{where}: data")
+    whole = source.store if isinstance(source, GivenWindows) else source
+    digest = checked_digest(whole, recipe, where)
     if recipe.validation_data is not None:
         training, validation = source, _open(recipe.validation_data, f"{where}: validation_data")
     elif isinstance(source, GivenWindows):
         training, validation = _dealt(source, recipe, where)
     else:
         training, validation, *_ = split_chains(source, recipe.val_fraction, recipe.seed)
-    whole = source.store if isinstance(source, GivenWindows) else source
-    data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe), whole)
+    data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe), whole, digest)
     dim, expected = data.validation.store.dim, data.training.store.dim
     if dim != expected:
         raise ValueError(f"{where}: validation_data has {dim} dimensions; expected {expected}, as in data")
@@ -74,6 +79,18 @@ def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
 
 def _open(source: Any, name: str) -> ChainStore | GivenWindows:
     return GivenWindows.of_sequences(source) if is_sequence_file(source) else open_source(source, name)
+
+
+def checked_digest(whole: ChainStore, recipe: Recipe, where: str) -> str:
+    """The data's `ChainStore.fingerprint`. Raises ValueError where it is another than the recipe's `data_digest`."""
+    digest = whole.fingerprint()
+    if recipe.data_digest not in (None, digest):
+        raise ValueError(
+            f"{where}: data = {str(recipe.data)!r} is other data than this recipe was trained on, or has changed: its "
+            f"digest is {digest[:12]}..., data_digest {str(recipe.data_digest)[:12]}...; expected the same data, or no "
+            "data_digest"
+        )
+    return digest
 
 
 def _dealt(windows: GivenWindows, recipe: Recipe, where: str) -> tuple[GivenWindows, GivenWindows]:
@@ -104,7 +121,7 @@ def kind_of_windows(recipe: Recipe) -> type[Windows]:
 def _validation_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:
     if isinstance(source, GivenWindows):
         return source
-    return Windows(source, recipe.context_length, recipe.val_stride, recipe.min_length)
+    return question_windows(source, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
 def _warn_of_leakage(data: TrainingData, where: str) -> None:

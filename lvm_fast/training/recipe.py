@@ -12,11 +12,23 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from ..data.domains import check_domain_source
+from ..models.registry import check_arguments, model_names
 from ..suggest import unknown_name
 from .negatives import own_source
 from .recipes import packaged_recipe
-from .settings import Setting, checked, cosine_range, count, not_negative, one_of, positive, read, within
+from .settings import (
+    Setting,
+    checked,
+    cosine_range,
+    count,
+    not_negative,
+    one_of,
+    path_of,
+    positive,
+    read,
+    seed_of,
+    within,
+)
 
 _SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
 _POOL = Setting(
@@ -28,7 +40,9 @@ _POOL = Setting(
 _PRECISION = one_of(
     "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
 )
+_DEVICE = Setting("where to train; cuda:N is the GPU of that number", choices=("auto", "cpu", "cuda", "mps"))
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
+_VAL_STRIDE = "vectors between validation targets; half the context unless given, or less until there are 200 targets"
 _DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
 _OBJECTIVE = one_of(
     "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
@@ -50,6 +64,8 @@ _DOMAINS = (
     "domains that the gate of a mixture of experts learns, an expert each: clusters, found in the training chains; "
     "metadata, the data's own; or a file of one domain a chain, .json, .jsonl or .csv"
 )
+_VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
+_DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
 _WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
 
 
@@ -61,17 +77,18 @@ class Recipe:
         ValueError: A value has the wrong type or is out of range; the message names the key.
     """
 
-    data: Annotated[Any, Setting(_DATA)] = "sample"
-    validation_data: Annotated[Any, Setting("chain store or .npz to validate on, instead of a part of the data")] = None
-    model_type: Annotated[str, Setting("type of the model; `lvm-fast info` lists them")] = "memory_gru"
+    data: Annotated[Any, path_of(_DATA, "sample")] = "sample"
+    data_digest: Annotated[str | None, Setting(_DATA_DIGEST)] = None
+    validation_data: Annotated[Any, path_of(_VALIDATION_DATA, "sample")] = None
+    model_type: Annotated[str, Setting("type of the model", choices=tuple(model_names()))] = "memory_gru"
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict
     )
-    warm_start: Annotated[str | None, Setting(_WARM_START)] = None
+    warm_start: Annotated[str | None, path_of(_WARM_START)] = None
     context_length: Annotated[int, count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
     stride: Annotated[int | None, count(_STRIDE)] = None
-    val_stride: Annotated[int | None, count("vectors between validation targets; half the context unless given")] = None
+    val_stride: Annotated[int | None, count(_VAL_STRIDE)] = None
     min_length: Annotated[int, count("fewest vectors of context and target together", 2)] = 7
     min_coherence: Annotated[float, within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
     cross_chains: Annotated[bool, Setting("let training windows cross chain boundaries, as the reference did")] = False
@@ -98,25 +115,25 @@ class Recipe:
     hard_negative_cosine_range: Annotated[list[float], cosine_range("cosines of hard negatives")] = dataclasses.field(
         default_factory=lambda: [0.75, 0.9]
     )
-    negatives: Annotated[str, Setting(_NEGATIVES)] = "target"
+    negatives: Annotated[str, path_of(_NEGATIVES, "target", "prediction")] = "target"
     negatives_limit: Annotated[int, count("most negatives of a kind for a prediction")] = 8
     negatives_exclude_within: Annotated[
         int, count("mined negatives are no chunks of the target's chain up to so many places away")
     ] = 5
     negatives_refresh: Annotated[int, count("epochs between minings around predictions")] = 1
     balance_weight: Annotated[float, not_negative("weight of the loss that shares work out among experts")] = 0.01
-    domains: Annotated[str | None, Setting(_DOMAINS)] = None
+    domains: Annotated[str | None, path_of(_DOMAINS, "clusters", "metadata")] = None
     domain_weight: Annotated[float, positive("weight of the loss that teaches a gate its domains")] = 0.1
     patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
     min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
-    seed: Annotated[int, not_negative("seed of the split, the weights, the order and dropout")] = 42
-    device: Annotated[str, Setting("auto, cpu, cuda or mps")] = "auto"
+    seed: Annotated[int, seed_of("seed of the split, the weights, the order and dropout")] = 42
+    device: Annotated[str, _DEVICE] = "auto"
     precision: Annotated[str, _PRECISION] = "float32"
     recompute: Annotated[
         bool, Setting("keep only each GRU layer's states (CPU, CUDA), and compute its gates again going back")
     ] = False
     compile: Annotated[bool, Setting("compile model and loss with torch.compile")] = False
-    output_dir: Annotated[str | None, Setting("folder of the run; a new one under runs/ unless given")] = None
+    output_dir: Annotated[str | None, path_of("folder of the run; a new one under runs/ unless given")] = None
     resume: Annotated[bool, Setting("continue the run in output_dir after its last epoch")] = False
     tensorboard: Annotated[bool, Setting("write TensorBoard events where it is installed")] = True
 
@@ -132,12 +149,15 @@ class Recipe:
         """
         for name in setting_names():
             setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
-        if (self.model_type, self.model) != (Recipe.model_type, {}):  # the registry of the models imports torch
-            from ..models.registry import check_arguments
-
+        if (self.model_type, self.model) != (
+            Recipe.model_type,
+            {},
+        ):  # to know arguments takes torch
             check_arguments(self.model_type, self.model)
         self._check_negatives()
         if self.domains is not None:
+            from ..data.domains import check_domain_source
+
             check_domain_source(self.domains)
 
     def _check_negatives(self) -> None:
@@ -177,26 +197,39 @@ class Recipe:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
-        """Read a YAML recipe; `overrides` win over what it says, its silence means the defaults.
+        """Read a YAML 1.2 recipe; `overrides` win over what it says, its silence means the defaults.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is no YAML mapping, a key is unknown, or a value does not fit; the message names the file
-                where the mistake is in it.
+            ValueError: It is no YAML mapping, a key is unknown or stands twice, or a value does not fit; the message
+                names the file where the mistake is in it.
         """
-        import yaml
+        from .._util.yaml12 import read_yaml
 
         try:
-            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            settings = read_yaml(Path(path).read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not a YAML file: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         if not isinstance(settings, dict | None):
             raise ValueError(f"{path}: expected a YAML mapping of recipe keys, found a {type(settings).__name__}")
         try:
             recipe = cls.from_dict(settings or {})
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+        if "data" in overrides:
+            recipe.data_digest = None  # it is of the file's own data
         return cls.from_dict({**vars(recipe), **overrides})
+
+    def with_absolute_paths(self) -> Recipe:
+        """Return a copy whose paths lead to the same files from every folder; `output_dir` stays as it is."""
+        located: dict[str, Any] = {}
+        for name in setting_names():
+            value, about = getattr(self, name), setting(name)[0]
+            if about.is_path and isinstance(value, str) and value not in about.choices and name != "output_dir":
+                located[name] = os.path.abspath(value)
+        return dataclasses.replace(self, **located)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values; a store made in Python becomes words."""
@@ -205,10 +238,9 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """Return the settings as YAML, in the order of the fields."""
-        import yaml
+        from .._util.yaml12 import write_yaml
 
-        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
-        return text
+        return write_yaml(self.to_dict())
 
 
 def setting_names() -> list[str]:
@@ -231,7 +263,19 @@ def read_setting(name: str, value: Any, called: str = "") -> Any:
         ValueError: The value does not fit; the message calls the setting by its own name, or as in `called`.
     """
     about, kinds = setting(name)
-    return checked(read(value, kinds), about, kinds, called or f"Recipe: {name}")
+    called = called or f"Recipe: {name}"
+    try:
+        value = read(value, kinds)
+    except ValueError as error:
+        raise ValueError(f"{called}: {error}") from error
+    return checked(value, about, kinds, called)
+
+
+def same_setting(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of a setting mean the same: two paths may, one of them relative, as older runs kept it."""
+    if setting(name)[0].is_path and isinstance(one, str) and isinstance(other, str):
+        return os.path.abspath(one) == os.path.abspath(other)
+    return bool(one == other)
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from .._util.folders import locked_folder, new_folder
 from ..models.pretrained import read_checkpoint
 from .checkpoint import LAST_CHECKPOINT
 from .recipe import Recipe
@@ -12,41 +14,67 @@ from .recipe import Recipe
 RECIPE = "recipe.yaml"
 
 
-def check_folder(recipe: Recipe) -> None:
-    """Refuse a folder that the run cannot have; nothing is made.
+@contextmanager
+def claimed_folder(recipe: Recipe) -> Iterator[Path]:
+    """Hold the run's folder while the block runs, so that no other training works in it; make it where it is not there.
+
+    Without `recipe.output_dir` it is the first of ``runs/MODEL-LENGTH``, ``-2``, ``-3``, ... that is not there. When
+    the block raises, what was made here and is still empty goes again.
 
     Raises:
-        OSError: The folder belongs to another run, or holds none to resume.
+        OSError: The folder cannot be made, is another training's, or holds another run, or none to resume.
         ValueError: The recipe resumes and names no folder.
     """
     if recipe.output_dir is None:
         if recipe.resume:
             raise ValueError("train: resume needs output_dir, the folder of the run to continue")
-        return
-    folder = Path(recipe.output_dir)
+        made = _make(Path("runs"))
+        folder = new_folder(Path("runs", f"{recipe.model_type}-{recipe.context_length}"))
+        made.append(folder)
+    else:
+        folder = Path(recipe.output_dir)
+        _check_free(folder, recipe)
+        made = _make(folder)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked_folder(folder, wait=False))
+        except BlockingIOError as error:
+            expected = "wait until it ends, or choose another output_dir"
+            raise FileExistsError(f"train: another training works in {str(folder)!r}; {expected}") from error
+        try:
+            _check_free(folder, recipe)  # another may have come and gone meanwhile
+            yield folder
+        except BaseException:
+            with suppress(OSError):  # not empty
+                for place in reversed(made):
+                    place.rmdir()
+            raise
+
+
+def _check_free(folder: Path, recipe: Recipe) -> None:
     if recipe.resume:
         if not (folder / RECIPE).exists():
-            raise FileNotFoundError(f"train: output_dir {recipe.output_dir!r} holds no run to resume (no {RECIPE})")
+            raise FileNotFoundError(f"train: output_dir {str(folder)!r} holds no run to resume (no {RECIPE})")
     elif folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(
-            f"train: output_dir {recipe.output_dir!r} is not empty; choose another, or continue the run in it with "
+            f"train: output_dir {str(folder)!r} is not empty; choose another, or continue the run in it with "
             "resume=True (--resume)"
         )
 
 
-def choose_folder(recipe: Recipe) -> tuple[Path, bool]:
-    """Check the run's folder, or find a free one; `recipe.output_dir` names it afterwards.
-
-    Returns:
-        The folder, which may have to be made, and whether it holds a finished epoch to continue from.
-
-    Raises:
-        OSError, ValueError: As `check_folder` does.
-    """
-    check_folder(recipe)
-    if recipe.output_dir is None:
-        recipe.output_dir = str(_free_folder(f"{recipe.model_type}-{recipe.context_length}"))
-    return Path(recipe.output_dir), run_to_continue(recipe) is not None
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return the ones that this process has made, the outermost first."""
+    made = []
+    for place in reversed([folder, *folder.parents]):
+        if place.is_dir():
+            continue
+        try:
+            place.mkdir()
+            made.append(place)
+        except FileExistsError:
+            if not place.is_dir():  # a file; else another process was quicker
+                raise
+    return made
 
 
 def run_to_continue(recipe: Recipe) -> Path | None:
@@ -68,8 +96,3 @@ def recipe_of(place: Path) -> Recipe | None:
         return Recipe.from_dict(read_checkpoint(place)["args"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _free_folder(name: str) -> Path:
-    names = (f"{name}-{number}" if number > 1 else name for number in count(1))
-    return next(folder for folder in (Path("runs", name) for name in names) if not folder.exists())

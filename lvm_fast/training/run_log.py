@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
+from .._util.terminal import progress_bar
 from ..files import atomic_write_text
+from .tensorboard import Events
 
 LOG = "train.log"
 METRICS = "metrics.jsonl"
@@ -29,25 +30,26 @@ class RunLog:
 
     def __init__(self, folder: Path, steps: int, done: int, tensorboard: bool) -> None:
         _drop_rows_after(done, folder / METRICS)
-        self._lines = (folder / LOG).open("a", encoding="utf-8")
+        self._lines = (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace")
         self._rows = (folder / METRICS).open("a", encoding="utf-8")
-        self._events = _summary_writer(folder / "tensorboard", done) if tensorboard else None
-        self._bar = tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._bar = progress_bar(steps, "step", initial=done, dynamic_ncols=True)
         self._listener = _Listener(self)
+        self._events = Events(folder / "tensorboard", done, self.say) if tensorboard else None
 
     def say(self, line: str) -> None:
-        """Print a line and append it to ``train.log``."""
-        self._bar.write(line, file=sys.stdout)
+        """Append a line to ``train.log`` and print it; training goes on where nobody listens any more."""
         self._lines.write(line + "\n")
         self._lines.flush()
+        if sys.stdout is not None:
+            with suppress(OSError):
+                self._bar.write(line, file=sys.stdout)
 
     def record(self, kind: str, row: dict[str, Any]) -> None:
         """Append a row to ``metrics.jsonl``, and its numbers to TensorBoard at ``row["step"]``."""
         self._rows.write(json.dumps({"kind": kind, **row}) + "\n")
         self._rows.flush()
         if self._events is not None:
-            for name in row.keys() - {"epoch", "step"}:
-                self._events.add_scalar(f"{kind}/{name}", row[name], row["step"])
+            self._events.add(kind, row)
 
     def advance(self, figures: str) -> None:
         """Move the progress bar by a step and show figures beside it."""
@@ -110,11 +112,3 @@ def _drop_rows_after(step: int, path: Path) -> None:
         rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
         atomic_write_text(path, "".join(kept))
-
-
-def _summary_writer(folder: Path, done: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=done + 1 if done else None)

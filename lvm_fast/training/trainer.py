@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from ..data.given_windows import GivenWindows
 from ..data.store import ChainStore
 from ..data.windows import Windows
-from ..files import atomic_write_text, made_folder
+from ..files import atomic_write_text
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_single_model
 from .checkpoint import Progress, load_last, save_best, save_history, save_last
@@ -24,7 +24,7 @@ from .domains import DOMAINS_FILE, assign_domains
 from .learner import Learner
 from .negatives.own import own_negatives
 from .recipe import Recipe
-from .run_folder import RECIPE, check_folder, choose_folder
+from .run_folder import RECIPE, claimed_folder, run_to_continue
 from .run_log import NoLog, RunLog
 from .schedule import learning_rate
 from .sequence_files import fit_windows
@@ -34,16 +34,17 @@ from .warm_start import check_model, initial_model
 
 @dataclass
 class TrainResult:
-    """What came out of a training run. All scores are percent, in a pool of `pool` candidates.
+    """What came out of a training run. Scores are percent, in a pool of `pool` candidates; mean_cosine is a cosine.
 
     Attributes:
         model: The best weights, on the CPU, in evaluation mode.
-        best_hit5: Best validation Hit@5.
-        best_epoch: The epoch that reached it, counted from 1.
+        best_hit5: Validation Hit@5 of the best epoch.
+        best_epoch: That epoch, counted from 1: the one of the best Hit@5; in a pool of 5 or fewer, where that is always
+            100, of the best MRR, and of those where that is 100 too, of the best mean_cosine.
         pool: Validation candidates.
-        baselines: hit1, hit5, hit10 of "copy_last" and "recency_mean" on the same queries and pool.
-        untrained: hit1, hit5, hit10 of the model before its first step.
-        history: A row an epoch: epoch, step, train_loss, hit1, hit5, hit10, pool, lr, seconds, vectors_per_second.
+        baselines: hit1, hit5, hit10, mrr and mean_cosine of "copy_last" and "recency_mean", same queries and pool.
+        untrained: The same scores of the model before its first step.
+        history: A row an epoch: epoch, step, train_loss, the same scores, pool, lr, seconds, vectors_per_second.
         steps: Optimiser steps made.
         checkpoint: ``best_val_hit5.pt``.
         output_dir: The folder of the run.
@@ -79,39 +80,42 @@ def train(recipe: Recipe) -> TrainResult:
         OSError: The data cannot be read, or the folder cannot be written.
     """
     recipe = replace(recipe)  # a checked copy
-    with together(recipe.device) as processes:
-        return _train(recipe, processes)
+    with together(recipe.device) as processes, ExitStack() as held:
+        if recipe.accumulation_steps < processes.count:
+            expected = f"at least {processes.count}, a forward pass a process"
+            raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
+        fit_windows(recipe)
+        folder = processes.on_first(held.enter_context, claimed_folder(recipe))
+        return _train(replace(recipe, output_dir=str(folder)), folder, processes)
 
 
-def _train(recipe: Recipe, processes: Processes) -> TrainResult:
-    if recipe.accumulation_steps < processes.count:
-        expected = f"at least {processes.count}, a forward pass a process"
-        raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
-    fit_windows(recipe)
+def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     check_model(recipe)  # now: the data may take minutes
-    processes.on_first(check_folder, recipe)
     data = load_data(recipe)
+    recipe = replace(recipe, data_digest=data.digest)
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
     own = own_negatives(recipe, data)
-    folder, goes_on = processes.on_first(choose_folder, recipe)
-    own_run = folder if goes_on else None
+    own_run = processes.on_first(run_to_continue, recipe)
+    goes_on = own_run is not None
     initial, origin = initial_model(recipe, data.training.store.dim, own_run)
     domains = assign_domains(recipe, data, initial, processes, own_run)
+    recipe = recipe.with_absolute_paths()  # as the run's files keep them
     model = initial.to(processes.device)
     learner = Learner(model, recipe, processes.device, processes, own, domains and domains.numbers)
 
-    with made_folder(folder) if processes.is_first else nullcontext():
-        progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
-        processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
-        if domains is not None:
-            processes.on_first(atomic_write_text, folder / DOMAINS_FILE, domains.to_json())
+    progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
+    processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
+    if domains is not None:
+        processes.on_first(atomic_write_text, folder / DOMAINS_FILE, domains.to_json())
 
     steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
     all_steps = recipe.epochs * steps_an_epoch
     with RunLog(folder, all_steps, progress.step, recipe.tensorboard) if processes.is_first else NoLog() as log:
         log.say(f"{f'resumed after epoch {progress.epoch}' if goes_on else 'started'} in {folder} on {processes}")
         log.say(data.words())
+        for note in validation.warnings():
+            log.say(f"warning: {note}")
         if learner.precision != recipe.precision:
             log.say(f"precision: {learner.precision}; this device has no {recipe.precision} products of its own")
         log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
@@ -122,7 +126,7 @@ def _train(recipe: Recipe, processes: Processes) -> TrainResult:
         if own is not None:
             own.prepare(folder, processes)
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
-            log.say(f"{name} {_hits_words(scores, validation.pool)}")
+            log.say(f"{name} {validation.words(scores)}")
         try:
             while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
                 if own is not None and own.start_epoch(learner, data.training, progress.epoch + 1):
@@ -206,13 +210,9 @@ def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, A
         raise ValueError(f"train: {place}: {error}") from error
 
 
-def _hits_words(scores: dict[str, float], pool: int) -> str:
-    return " ".join(f"Hit@{k}={scores[f'hit{k}']:.2f}" for k in (1, 5, 10)) + f" pool={pool}"
-
-
 def _epoch_words(row: dict[str, Any], epochs: int, validation: Validation) -> str:
     return (
-        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {_hits_words(row, validation.pool)} "
+        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {validation.words(row)} "
         f"copy_last_Hit@5={validation.baselines['copy_last']['hit5']:.2f} "
         f"lr={row['lr']:.2g} vectors/s={row['vectors_per_second']:.0f}"
     )

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._util.memory import memory_limit
 from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, load_single_model, read_checkpoint
 from ..models.registry import create_model
-from .recipe import Recipe
+from .recipe import Recipe, same_setting
 from .run_folder import run_to_continue
 
 _SPLIT = ("data", "validation_data", "val_fraction", "seed")  # the settings that decide which chains are held out
 _SHOWN = 4  # tensors named in an error
+_MOST_PARTS = 4096  # layers, experts or heads
 
 
 def check_model(recipe: Recipe) -> None:
@@ -27,12 +29,37 @@ def check_model(recipe: Recipe) -> None:
         OSError, ValueError: As `initial_model`.
     """
     earlier = _earlier(recipe, run_to_continue(recipe))
-    with torch.device("meta"):  # sizes without weights
-        model = create_model(recipe.model_type, **_sizes(recipe, earlier))
+    model = _model_without_weights(recipe, earlier)
+    _check_memory(model, recipe)
     model.check_length(recipe.context_length)
     if recipe.domains is not None and not isinstance(model, MixtureOfExperts):
         expected = f"a mixture of experts, such as 'specialist_gru', or no domains (they are {recipe.domains!r})"
         raise ValueError(f"train: model_type = {recipe.model_type!r}; expected {expected}")
+
+
+def _model_without_weights(recipe: Recipe, earlier: LatentVectorModel | None) -> LatentVectorModel:
+    """The model as sizes alone, which take no memory, however large they are."""
+    for name, size in recipe.model.items():
+        if name.startswith("num_") and isinstance(size, int) and size > _MOST_PARTS:  # each is a module of its own
+            raise ValueError(f"train: model: {name} = {size}; expected at most {_MOST_PARTS}")
+    try:
+        with torch.device("meta"):
+            return create_model(recipe.model_type, **_sizes(recipe, earlier))
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # a product of sizes is beyond 64 bits
+        raise ValueError(f"train: model = {recipe.model}: sizes too large for any machine") from error
+
+
+def _check_memory(model: LatentVectorModel, recipe: Recipe) -> None:
+    """Refuse a model whose training needs more memory for weights, gradients and AdamW's moments than there is."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    others = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    needed, there = 4 * weights + others, memory_limit()
+    if there is not None and needed > there:
+        sizes = ", ".join(f"{name} = {size}" for name, size in recipe.model.items()) or "the usual sizes"
+        raise ValueError(
+            f"train: a {recipe.model_type} with {sizes} takes {needed / 1e9:,.1f} GB to train; this machine has "
+            f"{there / 1e9:,.1f} GB"
+        )
 
 
 def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tuple[LatentVectorModel, str]:
@@ -115,7 +142,8 @@ def _other_split(recipe: Recipe) -> str:
     if not isinstance(before, dict):
         return ""
     now = recipe.to_dict()
-    changed = [f"{key} {before[key]!r}" for key in _SPLIT if key in before and before[key] != now[key]]
+    changed = [key for key in _SPLIT if key in before and not same_setting(key, before[key], now[key])]
     if not changed:
         return ""
-    return f", trained with {', '.join(changed)}: it may have learned from chains that are held out here"
+    were = ", ".join(f"{key} {before[key]!r}" for key in changed)
+    return f", trained with {were}: it may have learned from chains that are held out here"

@@ -68,7 +68,7 @@ def expected(rows: Any, k: int = 3) -> list[int]:
 
 
 def test_a_text_is_continued_by_the_nearest_chunks(place: Path, capsys: Any) -> None:
-    shown = run(capsys, "model", "--text", "doc.txt", "--data", "my.safetensors", "-k", 3)
+    shown = run(capsys, "model", "--text", "@doc.txt", "--data", "my.safetensors", "-k", 3)
     rows, held = encode_context(Document("doc", Path("doc.txt").read_text()), FakeEncoder(), 100, 10)
     assert len(rows) == held == 7
     head, _, *lines = shown.splitlines()
@@ -79,7 +79,7 @@ def test_a_text_is_continued_by_the_nearest_chunks(place: Path, capsys: Any) -> 
 
 
 def test_json_is_that_of_search(place: Path, capsys: Any) -> None:
-    found = json.loads(run(capsys, "model", "--text", "doc.txt", "--data", "my.safetensors", "--json", "-k", 2))
+    found = json.loads(run(capsys, "model", "--text", "@doc.txt", "--data", "my.safetensors", "--json", "-k", 2))
     assert [hit.keys() for hit in found[0]] == [{"score", "chunk", "chain", "position", "text"}] * 2
     assert "\x1b" not in str(found)
 
@@ -95,7 +95,7 @@ def test_vectors_go_on_too(place: Path, capsys: Any, words: list[str], used: int
 
 
 def test_a_router_predicts(place: Path, capsys: Any) -> None:
-    words = ["--text", "doc.txt", "--data", "my.safetensors", "-k", 3, "--json"]
+    words = ["--text", "@doc.txt", "--data", "my.safetensors", "-k", 3, "--json"]
     assert run(capsys, "router", *words) == run(capsys, "model", *words)
     assert run(capsys, "router", *words[:-1]).startswith("router read 7 chunks")
 
@@ -108,7 +108,7 @@ def test_the_encoder_reads_only_what_the_model_does(place: Path) -> None:
 
 
 def test_another_precision(place: Path, capsys: Any) -> None:
-    words = ["model", "--text", "doc.txt", "--data", "my.safetensors", "-k", 1, "--json"]
+    words = ["model", "--text", "@doc.txt", "--data", "my.safetensors", "-k", 1, "--json"]
     scores = [json.loads(run(capsys, *words, "--weights", kind))[0][0]["score"] for kind in ("float32", "int8")]
     assert scores[0] != scores[1] == pytest.approx(scores[0], abs=0.05)
 
@@ -116,20 +116,20 @@ def test_another_precision(place: Path, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere", "--text", "doc.txt"], "no model at 'nowhere'"),
-        (["hollow", "--text", "doc.txt"], "predict: hollow is empty"),
-        (["model", "--text", "none.txt"], "none.txt"),
-        (["model", "--text", "blank.txt"], "blank.txt: holds no text"),
-        (["model", "--text", "two.jsonl"], "two.jsonl holds 2 documents; expected one"),
-        (["model", "--text", "doc.txt", "-k", "0"], "k = 0"),
-        (["model", "--text", "doc.txt", "--context-length", "0"], "--context-length = 0; expected at least 1"),
-        (["model", "--text", "doc.txt", "--weights", "int4"], "weights = 'int4'"),
+        (["nowhere", "--text", "@doc.txt"], "no model at 'nowhere'"),
+        (["hollow", "--text", "@doc.txt"], "predict: hollow is empty"),
+        (["model", "--text", "@none.txt"], "none.txt"),
+        (["model", "--text", "@blank.txt"], "blank.txt: holds no text"),
+        (["model", "--text", "@two.jsonl"], "two.jsonl holds 2 documents; expected one"),
+        (["model", "--text", "@doc.txt", "-k", "0"], "k = 0"),
+        (["model", "--text", "@doc.txt", "--context-length", "0"], "--context-length = 0; expected at least 1"),
+        (["model", "--text", "@doc.txt", "--weights", "int4"], "weights = 'int4'"),
         (
-            ["model", "--text", "doc.txt", "--encoder", "narrow"],
+            ["model", "--text", "@doc.txt", "--encoder", "narrow"],
             "narrow gives vectors of 5 numbers; the store's have 8",
         ),
-        (["model", "--text", "doc.txt", "--device", "abacus"], "abacus"),
-        (["wide", "--text", "doc.txt"], "predict: the store has 8 dimensions; expected 9, as the model reads"),
+        (["model", "--text", "@doc.txt", "--device", "abacus"], "abacus"),
+        (["wide", "--text", "@doc.txt"], "predict: the store has 8 dimensions; expected 9, as the model reads"),
         (["model", "--vectors", "v.npy", "--encoder", "x"], "--encoder encodes a --text; there is none"),
         (["model", "--vectors", "nan.npy"], "context[0, 1] holds NaN"),
         (["model", "--vectors", "narrow.npy"], "expected shape (B, 8) or (8,), got (3, 5)"),
@@ -155,7 +155,7 @@ def test_bad_input_is_one_line(place: Path, capsys: Any, words: list[str], messa
 def test_a_store_without_an_encoder_needs_one(place: Path, capsys: Any) -> None:
     store = lf.ChainStore.open("my.safetensors")
     lf.ChainStore.write("bare.safetensors", store.vectors[:], store.offsets)
-    words = ["predict", "model", "--text", "doc.txt", "--data", "bare.safetensors"]
+    words = ["predict", "model", "--text", "@doc.txt", "--data", "bare.safetensors"]
     assert cli.main(words) == 2
     assert "does not say what it was encoded with; name it with --encoder" in capsys.readouterr().err
     assert cli.main([*words, "--encoder", "fake"]) == 0

@@ -149,7 +149,7 @@ def test_a_text_is_encoded_by_the_stores_own_model_or_the_one_named(
 ) -> None:
     monkeypatch.setattr("lvm_fast.data.sentence_encoder.SentenceEncoder", FakeEncoder)
     best = search(store, np.ones((1, 16), np.float32), 1)[0][0]
-    for words in ([], ["--model", "other"]):
+    for words in ([], ["--encoder", "other"]):
         found = json.loads(run(capsys, "--data", store_path, "--text", "fits", "-k", 1, "--json", *words))
         assert found[0][0]["chunk"] == best.chunk
     assert FakeEncoder.made == ["random", "other"]
@@ -162,7 +162,7 @@ def test_a_text_is_encoded_by_the_stores_own_model_or_the_one_named(
     del store.metadata["encoder"]
     store.save(store_path)
     assert cli.main(["search", "--data", str(store_path), "--text", "fits"]) == 2
-    assert "the store does not say what it was encoded with; name it with --model" in capsys.readouterr().err
+    assert "the store does not say what it was encoded with; name it with --encoder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_text_is_encoded_by_the_stores_own_model_or_the_one_named(
         (["--chunk", "52"], "search: --chunk 52: expected a row from 0 to 51"),
         (["--chunk", "-1"], "search: --chunk -1: expected a row from 0 to 51"),
         (["--chunk", "0", "-k", "0"], "search: k = 0; expected a whole number of at least 1"),
-        (["--chunk", "0", "--model", "m"], "search: --model encodes a --text; there is none"),
+        (["--chunk", "0", "--encoder", "m"], "search: --encoder encodes a --text; there is none"),
         (["--chunk", "0", "--text-of", "none.jsonl"], "No such file or directory: 'none.jsonl'"),
         (["--vectors", "none.npy"], "No such file or directory: 'none.npy'"),
         (["--vectors", "text.npy"], "search: text.npy: no .npy file of numbers"),

@@ -48,7 +48,7 @@ def test_a_real_model_encodes_text_from_the_command_line(
 ) -> None:
     (tmp_path / "speech.txt").write_text("The state of the union is strong. " * 20)
     output = tmp_path / "s.safetensors"
-    options = ["--model", str(model_folder), "--output", str(output), "--dtype", "float32", "--device", "cpu"]
+    options = ["--encoder", str(model_folder), "--output", str(output), "--dtype", "float32", "--device", "cpu"]
     assert main(["encode", str(tmp_path / "speech.txt"), *options]) == 0
     store = ChainStore.open(output)
     assert store.ids == ["speech.txt"]
@@ -88,7 +88,7 @@ def test_a_model_that_is_not_there_is_one_line(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "a.txt").write_text("words")
     arguments = ["encode", str(tmp_path / "a.txt"), "--output", str(tmp_path / "s.safetensors"), "--device", "cpu"]
-    assert main([*arguments, "--model", str(tmp_path / "no-model")]) == 2
+    assert main([*arguments, "--encoder", str(tmp_path / "no-model")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("lvm-fast: error: SentenceEncoder: model '")
     assert "cannot be loaded" in error
@@ -128,7 +128,7 @@ def test_nothing_but_errors_reaches_a_standard_error_that_is_no_terminal(tmp_pat
         "lvm_fast",
         "encode",
         "speech.txt",
-        "--model",
+        "--encoder",
         str(model_folder),
         "--device",
         "cpu",

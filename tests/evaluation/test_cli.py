@@ -13,6 +13,8 @@ import pytest
 import lvm_fast as lf
 from lvm_fast.cli import main
 
+from .conftest import drifting_store
+
 FILES = ["report.json", "report.md", "report.png"]
 
 
@@ -54,7 +56,8 @@ def test_the_report_lies_beside_the_model_unless_told_otherwise(trained_run, tmp
 
 def test_options_win_over_the_run(trained_run, tmp_path):
     report = evaluated(
-        tmp_path, trained_run, "--context-length", "9", "--stride", "3", "--val-fraction", "0.5", "--seed", "6"
+        *(tmp_path, trained_run, "--context-length", "9", "--stride", "3", "--val-fraction", "0.5", "--seed", "6"),
+        "--allow-leaks",
     )
     assert (report["context_length"], report["stride"], report["seed"]) == (9, 3, 6)
     assert report["chains"] == 10
@@ -80,9 +83,9 @@ def test_larger_pools_name_the_training_part(trained_run, tmp_path):
 
 
 def test_all_chains(trained_run, tmp_path):
-    report = evaluated(tmp_path, trained_run, "--split", "all")
+    report = evaluated(tmp_path, trained_run, "--split", "all", "--allow-leaks")
     assert report["chains"] == 20
-    assert "only if the model never saw them" in (tmp_path / "report.md").read_text()
+    assert "only if the model never saw them" in (tmp_path / "report-all.md").read_text()
 
 
 def test_all_chains_of_a_file_to_prepare_first(trained_run, tmp_path, capsys):
@@ -147,3 +150,154 @@ def test_a_damaged_history_is_named(trained_run, tmp_path, capsys, damage):
     assert main(["evaluate", str(tmp_path / "run")]) == 2
     assert "training_history.json is no training history" in capsys.readouterr().err
     assert not (tmp_path / "run" / "report.json").exists()
+
+
+def run_copy(trained_run, place):
+    shutil.copytree(trained_run, place / "run")
+    return place / "run"
+
+
+def reports(folder):
+    return sorted(path.stem for path in folder.glob("*.json") if path.stem not in ("training_history",))
+
+
+def evaluate_into(run, *words):
+    assert main(["evaluate", str(run), "--bootstrap", "5", *map(str, words)]) == 0
+
+
+def test_what_training_has_seen_is_refused_and_with_leave_told_everywhere(trained_run, tmp_path, capsys):
+    run = run_copy(trained_run, tmp_path)
+    assert main(["evaluate", str(run), "--seed", "7"]) == 2
+    error = capsys.readouterr().err
+    said = (
+        r"its training \(data '.*chains.safetensors', seed 5, val_fraction 0.3\) saw \d+\.\d% of the chunks to predict"
+    )
+    assert re.search(rf"^lvm-fast: error: evaluate: {said}; expected chains that its training held out, or", error)
+    assert error.count("\n") == 1
+    assert reports(run) == []
+    evaluate_into(run, "--seed", "7", "--allow-leaks")
+    assert re.search(rf"^lvm-fast: warning: evaluate: {said}$", capsys.readouterr().err, re.MULTILINE)
+    assert reports(run) == ["report-seed-7"]
+    note = json.loads((run / "report-seed-7.json").read_text())["notes"][0]
+    assert re.fullmatch(f"I{said[1:]}\\.", note)
+    assert f"- **{note}**\n" in (run / "report-seed-7.md").read_text()
+
+
+def test_an_honest_report_has_no_word_of_leaks(trained_run, tmp_path):
+    run = run_copy(trained_run, tmp_path)
+    evaluate_into(run)
+    assert not any("saw" in note for note in json.loads((run / "report.json").read_text())["notes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--data", "other.safetensors"], "report-other"),
+        (["--data", "other.safetensors", "--split", "all"], "report-other-all"),
+        (["--split", "all"], "report-all"),
+        (["--pool", "50"], "report-pool-50"),
+        (["--context-length", "4", "--stride", "3"], "report-context-4-stride-3"),
+        (["--seed", "7", "--val-fraction", "0.2", "--pool", "store"], "report-val-0.2-seed-7-pool-store"),
+    ],
+)
+def test_a_run_s_own_report_is_replaced_by_no_other_question(trained_run, tmp_path, monkeypatch, words, name):
+    monkeypatch.chdir(tmp_path)
+    drifting_store([30] * 12, seed=9).save("other.safetensors")
+    run = run_copy(trained_run, tmp_path)
+    evaluate_into(run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    evaluate_into(run, *words, "--allow-leaks")
+    assert {file: (run / file).read_bytes() for file in before} == before
+    assert reports(run) == ["report", name]
+    evaluate_into(run, *words, "--allow-leaks")  # the same question again
+    assert reports(run) == ["report", name]
+
+
+def test_data_of_one_name_and_another_content_gets_a_report_of_its_own(trained_run, tmp_path):
+    run = run_copy(trained_run, tmp_path)
+    digests = []
+    for folder, seed in (("a", 9), ("b", 10), ("a", 9)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        store = drifting_store([30] * 12, seed=seed)
+        store.save(tmp_path / folder / "other.safetensors")
+        digests.append(store.fingerprint())
+        evaluate_into(run, "--data", tmp_path / folder / "other.safetensors")
+    assert reports(run) == ["report-other", f"report-other-run-{digests[1][:8]}"]
+    assert json.loads((run / "report-other.json").read_text())["data"]["digest"] == digests[0]
+
+
+def test_another_checkpoint_of_a_run_gets_a_report_of_its_own(trained_run, tmp_path):
+    run = run_copy(trained_run, tmp_path)
+    shutil.copy(run / "best_val_hit5.pt", run / "early.pt")
+    evaluate_into(run / "early.pt")
+    evaluate_into(run)
+    assert reports(run) == ["report", "report-early"]
+
+
+def test_reports_of_several_runs_in_one_folder_do_not_replace_each_other(trained_run, tmp_path):
+    for name in ("a", "b", "a"):
+        if not (tmp_path / name).exists():
+            shutil.copytree(trained_run, tmp_path / name)
+        evaluate_into(tmp_path / name, "--output-dir", tmp_path / "out")
+    assert reports(tmp_path / "out") == ["report", "report-b"]
+    models = [
+        json.loads((tmp_path / "out" / f"{name}.json").read_text())["data"]["model"] for name in ("report", "report-b")
+    ]
+    assert models == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_a_saved_model_s_reports_do_not_replace_each_other(trained_run, tmp_path):
+    lf.load_model(trained_run).save_pretrained(tmp_path / "saved")
+    drifting_store([30] * 12, seed=9).save(tmp_path / "other.safetensors")
+    for data in (trained_run.parent / "chains.safetensors", tmp_path / "other.safetensors"):
+        evaluate_into(tmp_path / "saved", "--data", data)
+    assert reports(tmp_path / "saved") == ["config", "report", "report-other"]
+
+
+def test_the_score_is_printed_before_it_is_saved(trained_run, tmp_path, monkeypatch, capsys):
+    def refuse(path, text):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("lvm_fast.evaluation.documents.atomic_write_text", refuse)
+    for command, said in (("evaluate", "Hit@5"), ("compare", "Against run, ")):
+        monkeypatch.chdir(tmp_path)
+        assert main([command, str(trained_run), "--bootstrap", "5"]) == 2
+        printed = capsys.readouterr()
+        assert said in printed.out
+        assert "Permission denied" in printed.err
+        assert "Written" not in printed.out
+
+
+def test_a_run_is_scored_from_every_folder(trained_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(trained_run.parent)
+    recipe = lf.Recipe.from_yaml(trained_run / "recipe.yaml", data="chains.safetensors")
+    recipe.output_dir, recipe.epochs = str(tmp_path / "relative"), 1
+    lf.train(recipe)
+    monkeypatch.chdir(tmp_path)
+    evaluate_into("relative")
+    assert main(["evaluate", "relative", "--seed", "7"]) == 2
+    assert "saw" in capsys.readouterr().err
+
+
+def test_few_questions_are_warned_of_and_noted(trained_run, tmp_path, capsys):
+    run = run_copy(trained_run, tmp_path)
+    evaluate_into(run, "--pool", "4")
+    error, report = capsys.readouterr().err, json.loads((run / "report-pool-4.json").read_text())
+    notes = [
+        f"Only {report['queries']} questions: a single answer moves a Hit@K by {100 / report['queries']:.0f} points.",
+        "In a pool of 4 every prediction reaches Hit@5 and Hit@10: that says nothing.",
+        f"Only {report['chains']} chains: read the intervals as rough, they tend to be too narrow.",
+    ]
+    assert report["notes"] == notes[:2]
+    document = (run / "report-pool-4.md").read_text()
+    for note in notes:
+        assert f"lvm-fast: warning: evaluate: {note}\n" in error
+        assert f"- **{note}**\n" in document
+
+
+def test_without_a_stride_few_chains_are_asked_more(trained_run, tmp_path):
+    lf.load_model(trained_run).save_pretrained(tmp_path / "saved")
+    words = ["--data", str(trained_run.parent / "chains.safetensors"), "--context-length", "20", "--allow-leaks"]
+    report = evaluated(tmp_path / "report", tmp_path / "saved", *words)
+    assert report["stride"] == 2  # half the context would ask 6
+    assert report["queries"] > 20

@@ -229,6 +229,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def change_recipe(run, **changes):
     path = run / "recipe.yaml"
+    changes = {"data_digest": None, **changes} if "data" in changes else changes
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
 
 
@@ -319,11 +320,12 @@ def test_the_recipe_of_a_lone_checkpoint_is_in_it(runs, warm_runs, capsys):
 
 def test_evaluate_tells_what_a_warm_start_saw(warm_runs, capsys):
     for phase, count in {"phase1": 0, "phase2": 1, "phase3": 1}.items():
-        assert main(["evaluate", str(warm_runs / phase), "--bootstrap", "5"]) == 0
-        told = re.findall(
-            r"^lvm-fast: warning: evaluate: the training of its warm start .* saw", capsys.readouterr().err
-        )
-        assert len(told) == count
+        words = ["evaluate", str(warm_runs / phase), "--bootstrap", "5"]
+        assert main(words) == 0
+        said = r"evaluate: the training of its warm start .* saw \d+\.\d% of the chunks to predict"
+        assert len(re.findall(f"^lvm-fast: warning: {said}$", capsys.readouterr().err, re.MULTILINE)) == count
+        notes = json.loads((warm_runs / phase / "report.json").read_text())["notes"]
+        assert len([note for note in notes if note.startswith("The training of its warm start ")]) == count
 
 
 def test_what_is_no_run_is_named(runs, tmp_path, capsys):
@@ -343,3 +345,42 @@ def test_a_model_without_a_recipe_sees_what_it_can_read(store):
     narrow.max_context = 5
     found = compare([Contender("narrow", narrow), Contender("wide", untrained(1), 12)], store, bootstrap=20, timed=2)
     assert [entry.context_length for entry in found.entries] == [5, 12]
+
+
+def test_a_comparison_replaces_no_other_one(runs, tmp_path, capsys):
+    words = ["compare", str(runs / "a"), "--bootstrap", "5"]
+    for _ in range(2):
+        assert main(words) == 0
+    assert [(tmp_path / name / "comparison.json").exists() for name in ("comparison", "comparison-2")] == [True, True]
+    assert main([*words, "--output-dir", "mine"]) == 0
+    before = (tmp_path / "mine" / "comparison.json").read_bytes()
+    assert "mine holds a comparison; choose another folder, or --overwrite" in refused(
+        capsys, runs / "a", "--output-dir", "mine"
+    )
+    assert (tmp_path / "mine" / "comparison.json").read_bytes() == before
+    assert main(["compare", str(runs / "b"), "--bootstrap", "5", "--output-dir", "mine", "--overwrite"]) == 0
+    assert json.loads((tmp_path / "mine" / "comparison.json").read_text())["against"] == "b"
+
+
+def test_what_was_seen_stands_in_the_picture(runs, tmp_path, monkeypatch):
+    from lvm_fast.evaluation import compare_plot
+
+    lines = []
+    real = compare_plot.write_notes
+    monkeypatch.setattr(compare_plot, "write_notes", lambda *a: lines.extend(a[2]) or real(*a))
+    change_recipe(runs / "b", seed=6)
+    compared(tmp_path / "out", runs / "a", runs / "b", "--allow-leaks")
+    assert " ".join(lines).startswith("b: its training (data ")
+    assert " of the chunks to predict. Only " in " ".join(lines)
+
+
+def test_numpy_s_scalars_end_as_plain_json(store, tmp_path):
+    contender = Contender("one", untrained(1), np.int64(4), np.float32(90), np.int64(1_500_000))
+    found = compare(
+        [contender], store, np.int64(10), np.int64(20), stride=np.int32(3), bootstrap=np.int64(5), timed=np.int8(1)
+    )
+    written = found.save(tmp_path)
+    (run,) = json.loads(written[0].read_text())["runs"]
+    assert (run["context_length"], run["training_seconds"], run["package_bytes"]) == (4, 90.0, 1_500_000)
+    with pytest.raises(ValueError, match=r"^compare: one: expected a whole number of at least 1, got 2\.5"):
+        compare([Contender("one", untrained(1), 2.5)], store, 10)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lvm_fast.data.store import ChainStore
-from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
+from lvm_fast.evaluation.questions import question_windows
 from lvm_fast.scoring import VectorBank, hit_at_k
 
 QUICK = {"context_length": 10, "bootstrap": 100}
@@ -25,7 +25,7 @@ def test_no_change_ties_copy_last_exactly(store, zero_delta, pool):
 
 
 def test_hits_of_the_targets_pool_equal_hit_at_k(store, momentum):
-    windows = Windows(store, 10)
+    windows = question_windows(store, 10)
     report = evaluate(momentum, store, **QUICK)
     expected = hit_at_k(predict_windows(momentum, windows), np.asarray(store.vectors)[windows.targets], normalize=True)
     assert report.hits == {metric: pytest.approx(expected[metric]) for metric in report.hits}
@@ -34,7 +34,7 @@ def test_hits_of_the_targets_pool_equal_hit_at_k(store, momentum):
 
 
 def test_cosine_and_direction_are_plain_means(store, momentum):
-    windows = Windows(store, 10)
+    windows = question_windows(store, 10)
     vectors = np.asarray(store.vectors, np.float64)
     predicted = predict_windows(momentum, windows).astype(np.float64)
     to_next = np.sum(predicted * vectors[windows.targets], axis=1)
@@ -155,8 +155,71 @@ def test_every_pool_is_ranked_once_and_gives_one_curve(store, momentum, monkeypa
     curves = []
     for pool in ("targets", "store", 150):
         curves.append(evaluate(momentum, store, pool=pool, **QUICK).curve)
-    targets, rows = len(Windows(store, 10).targets), len(store.vectors)
+    targets, rows = len(question_windows(store, 10).targets), len(store.vectors)
     assert ranked == [targets, rows, rows, targets, 150, targets, rows]
     assert curves[0] == curves[1] == curves[2]
     evaluate(momentum, store, pool=VectorBank(store.vectors, normalize=True), **QUICK)
     assert ranked[7:] == [rows]
+
+
+def test_numpy_s_scalars_and_paths_end_as_plain_json(store, momentum, tmp_path):
+    store.metadata["source"] = np.str_("made")
+    report = evaluate(
+        momentum,
+        store,
+        context_length=np.int64(10),
+        stride=np.int32(3),
+        pool=np.int64(20),
+        ks=np.array([1, 5]),
+        seed=np.uint8(3),
+        bootstrap=np.int64(5),
+        batch_size=np.int16(64),
+        min_length=np.int64(4),
+        min_coherence=np.float32(-1),
+        data_name=tmp_path / "chains.safetensors",
+    )
+    plain = evaluate(
+        momentum,
+        store,
+        10,
+        20,
+        3,
+        (1, 5),
+        3,
+        5,
+        64,
+        min_length=4,
+        min_coherence=-1.0,
+        data_name=str(tmp_path / "chains.safetensors"),
+    )
+    assert report.to_dict() == plain.to_dict()
+    assert type(report.seed) is type(report.context_length) is type(report.stride) is int
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 1.5}, "evaluate: seed: expected a whole number of at least 0, got 1.5"),
+        ({"seed": -1}, "evaluate: seed: expected a whole number of at least 0, got -1"),
+        ({"seed": True}, "evaluate: seed: expected a whole number"),
+        ({"bootstrap": 10**12}, "bootstrap = 1000000000000: expected a whole number from 1 to 100000"),
+        ({"bootstrap": 10.0}, "bootstrap = 10.0: expected a whole number"),
+        ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
+        ({"ks": (1, 2.5)}, "expected a whole number of at least 1, got 2.5"),
+        ({"pool": 2.5}, "pool = 2.5; expected 'targets', 'store', a size or a VectorBank"),
+        ({"pool": np.bool_(True)}, "pool = "),
+    ],
+)
+def test_numbers_that_are_none_are_named(store, zero_delta, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(zero_delta, store, **{"context_length": 10, **arguments})
+
+
+def test_notes_are_kept_and_few_questions_added(store, momentum):
+    report = evaluate(momentum, store, stride=12, notes=["It saw them."], **QUICK)
+    assert report.notes == [
+        "It saw them.",
+        f"Only {report.queries} questions: a single answer moves a Hit@K by {100 / report.queries:.0f} points.",
+    ]
+    assert report.warnings == [*report.notes, report.interval_note]
+    assert all(f"- **{note}**" in report.to_markdown() for note in report.warnings)

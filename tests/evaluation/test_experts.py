@@ -14,6 +14,7 @@ from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.experts import Mixture, route_windows
+from lvm_fast.evaluation.questions import question_windows
 from lvm_fast.evaluation.words import experts_in_words
 from lvm_fast.models.recurrence import last_valid
 from lvm_fast.models.registry import create_model
@@ -39,7 +40,7 @@ class ByLength(torch.nn.Module):
 
 @pytest.fixture
 def windows(store):
-    return Windows(store, 10, None, 4)
+    return question_windows(store, 10, None, 4)
 
 
 @pytest.fixture
@@ -74,9 +75,9 @@ def test_hits_are_those_of_the_served_queries_in_the_whole_pool(store, momentum,
             early = (context[:, 0, 0] > 0).float()[:, None]
             return torch.cat((1 - early, early), dim=1)
 
-    report = evaluate(Half(), store, pool=100, min_length=4, **QUICK)
+    report = evaluate(Half(), windows, pool=150, **QUICK)
     starts = store.vectors[windows.starts][:, 0] > 0
-    alone = evaluate(momentum, store, pool=100, min_length=4, **QUICK)
+    alone = evaluate(momentum, windows, pool=150, **QUICK)
     total = {metric: sum(part.queries * part.hits["model"][metric] for part in report.experts) for metric in alone.hits}
     assert sum(part.queries for part in report.experts) == report.queries == len(windows)
     assert report.experts[1].queries == starts.sum()

@@ -5,56 +5,12 @@ import re
 import sys
 
 import pytest
+from made_reports import HISTORY, make_report
 
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.plot import _label_ends, _spread
-from lvm_fast.evaluation.report import CurvePoint, Report
+from lvm_fast.evaluation.report import CurvePoint
 from lvm_fast.evaluation.words import headline, summary, verdict
-
-
-def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
-    """A report whose model is `difference` better than copy-last, with intervals of +- half."""
-    copied = {"hit@1": 0.1, "hit@5": 0.3, "hit@10": 0.4, "mrr": 0.2, "mean_cosine": 0.4, "direction_margin": -0.6}
-    model = {metric: value + difference for metric, value in copied.items()}
-
-    def around(values):
-        return {m: None if chains < 2 else (v - half, v + half) for m, v in values.items()}
-
-    apart = around(dict.fromkeys(copied, difference))
-    points = [
-        CurvePoint(
-            pool,
-            {"model": h, "copy_last": h / 2, "chance": 5 / pool},
-            around({"model": h, "copy_last": h / 2}),
-            {"hit@5": h, "hit@10": h + 0.2},
-        )
-        for pool, h in ((10, 0.9), (230, 0.56), (1149, model["hit@5"]), (5000, 0.1))
-    ]
-    fields = {
-        "model_type": "memory_gru",
-        "data": {"split": {"part": "val", "seed": 7, "fraction": 0.1}, "near_duplicates_dropped": 52},
-        "context_length": 100,
-        "median_context": 90,
-        "stride": 50,
-        "pool": 1149,
-        "pool_words": "the targets of the queries themselves",
-        "pool_holds_current": 0.0,
-        "queries": 1149,
-        "chains": chains,
-        "hits": {metric: model[metric] for metric in ("hit@1", "hit@5", "hit@10")},
-        "mrr": model["mrr"],
-        "mean_cosine": model["mean_cosine"],
-        "direction_margin": model["direction_margin"],
-        "baselines": {"copy_last": copied, "chance": {"hit@1": 0.001, "hit@5": 0.004, "hit@10": 0.009, "mrr": 0.007}},
-        "intervals": {"model": around(model), "copy_last": around(copied), "model - copy_last": apart},
-        "curve": points,
-        "bootstrap": 1000,
-        "seed": 42,
-    }
-    return Report(**{**fields, **changes})
-
-
-HISTORY = [{"epoch": i, "hit5": 10.0 * i, "train_loss": 2.0 / i, "pool": 1149} for i in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(

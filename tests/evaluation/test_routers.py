@@ -191,12 +191,20 @@ def test_a_first_arm_that_is_as_good_answers_everything(store, bank):
     [
         ({"tolerance": -0.1}, "tolerance = -0.1"),
         ({"k": 0}, "k = 0"),
+        ({"k": 2.5}, "k = 2.5: expected a whole number"),
+        ({"tolerance": "0"}, "tolerance = 0: expected a finite number"),
         ({"context_length": 6}, "the longest context has 6 vectors; expected some of more than 6"),
     ],
 )
 def test_calibrations_that_cannot_be_are_refused(arms, store, bank, options, message):
     with pytest.raises(ValueError, match=f"^calibrate_router: .*{message}"):
         lf.calibrate_router(lf.Router(arms), store, bank, **options)
+
+
+def test_a_calibration_takes_numpy_s_scalars(arms, store, bank):
+    plain = lf.calibrate_router(lf.Router(arms), store, bank, 40, stride=4, tolerance=0.5, k=3, batch_size=64)
+    numbers = {"stride": np.int64(4), "tolerance": np.float32(0.5), "k": np.int8(3), "batch_size": np.int64(64)}
+    assert lf.calibrate_router(lf.Router(arms), store, bank, np.int32(40), **numbers) == plain
 
 
 def test_times_need_a_context(arms, store):

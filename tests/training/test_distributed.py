@@ -111,7 +111,8 @@ def test_a_run_of_two_processes_is_that_of_one(folder, capsys):
     two = [*TRAIN, *store, "--output-dir", "two", "--epochs"]
     done = torchrun("-m", "lvm_fast", *two, "1", cwd=folder)
     assert done.stdout.count("TRAINING COMPLETE") == 1
-    torchrun("-m", "lvm_fast", *two, "2", "--resume", cwd=folder)
+    words = [*TRAIN, *store, "--output-dir", str(folder / "two"), "--epochs", "2", "--resume"]
+    torchrun("--no-python", str(Path(sys.executable).with_name("lvm-fast")), *words, cwd=clone(folder))
 
     names = sorted(path.name for path in (folder / "one").iterdir())
     assert sorted(path.name for path in (folder / "two").iterdir()) == names
@@ -128,6 +129,20 @@ def test_a_run_of_two_processes_is_that_of_one(folder, capsys):
     rows = [json.loads(line) for line in (folder / "two" / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if row["kind"] == "step"]
     assert steps == list(range(1, second["epochs"][-1]["step"] + 1))
+
+
+def clone(folder):
+    """A folder whose sources would hide the installed package from `python -m`."""
+    sources = folder / "clone" / "lvm_fast"
+    sources.mkdir(parents=True)
+    (sources / "__init__.py").write_text("raise AssertionError('the sources were imported')")
+    return sources.parent
+
+
+def test_the_readme_trains_in_several_processes_by_the_form_that_works_in_a_clone():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert "`torchrun --nproc-per-node 4 --no-python lvm-fast train ...`" in readme
+    assert "torchrun --nproc-per-node 4 -m" not in readme
 
 
 def test_more_processes_than_forward_passes_are_refused(recipe, tmp_path, monkeypatch):

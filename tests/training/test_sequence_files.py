@@ -87,7 +87,7 @@ def test_a_sequence_file_may_validate(recipe, store, sequences):
     apart = quiet(load_data, recipe(data=sequences, validation_data=sequences, min_coherence=-1.0))
     assert leakage(*apart[:2]).share == 1
     other = quiet(load_data, recipe(data=sequences, validation_data=store))
-    assert other.validation.stride == LENGTH // 2
+    assert other.validation.stride == 2  # half the length would ask too little
 
 
 def test_the_commands_train_and_evaluate(sequences, tmp_path, capsys):
@@ -102,8 +102,8 @@ def test_the_commands_train_and_evaluate(sequences, tmp_path, capsys):
     assert 100 * report["hits"]["hit@5"] == pytest.approx(history["best_hit5"])
     assert report["queries"] == 9
     every = ["--split", "all", "--output-dir", str(tmp_path / "all"), "--bootstrap", "20", "--pool", "store"]
-    assert main(["evaluate", str(tmp_path / "run"), *every]) == 0
-    report = json.loads((tmp_path / "all" / "report-pool-store.json").read_text())
+    assert main(["evaluate", str(tmp_path / "run"), *every, "--allow-leaks"]) == 0
+    report = json.loads((tmp_path / "all" / "report-all-pool-store.json").read_text())
     assert (report["queries"], report["pool"]) == (92, 559)
     capsys.readouterr()
     compare = ["compare", str(tmp_path / "run"), "--bootstrap", "20", "--output-dir", str(tmp_path / "compared")]
@@ -177,3 +177,15 @@ def test_a_damaged_file_is_one_line(tmp_path, capsys):
     (tmp_path / "w.npz").write_bytes(b"PK")
     assert main(["train", "--data", str(tmp_path / "w.npz"), "--output-dir", str(tmp_path / "run")]) == 2
     assert "w.npz: not an .npz file" in capsys.readouterr().err
+
+
+def test_what_overlaps_is_noted_in_the_report_of_a_run_and_refused_elsewhere(sequences, tmp_path, capsys):
+    settings = ["--epochs", "1", "--model", "hidden_dim=8", "num_layers=1", "memory_slots=4", "--no-tensorboard"]
+    run = str(tmp_path / "run")
+    assert main(["train", "--data", str(sequences), "--output-dir", run, *settings, "--device", "cpu"]) == 0
+    assert main(["evaluate", run, "--bootstrap", "5"]) == 0
+    notes = json.loads((tmp_path / "run" / "report.json").read_text())["notes"]
+    assert re.match(r"Its training \(data .*w.npz', seed 42, .*\) saw \d+\.\d% of the chunks to predict\.", notes[0])
+    for words in (["--split", "all"], ["--seed", "7"]):
+        assert main(["evaluate", run, *words]) == 2
+        assert "expected chains that its training held out, or --allow-leaks" in capsys.readouterr().err
