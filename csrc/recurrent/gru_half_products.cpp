@@ -28,7 +28,8 @@ BHalf* pack_gates(const float* matrix, int64_t stride, int64_t width, int64_t hi
             for (int64_t unit = first; unit < std::min(first + kTileSide, hidden); ++unit) {
                 rows.push_back(matrix + (gate * hidden + unit) * stride);
             }
-            pack_rows(list_of(rows, false), width, out + place(gate, i % columns) * tiles * kTile, kTile);
+            half_packing().rows(list_of(rows, false), width, out + place(gate, i % columns) * tiles * kTile,
+                                kTile);
         }
     });
     return out;
@@ -45,8 +46,8 @@ BHalf* pack_matrix(const float* matrix, int64_t stride, int64_t width, int64_t p
     }
     parallel_for(padded / kTileSide, 4, [&](int64_t begin, int64_t end, int) {
         for (int64_t column = begin; column < end; ++column) {
-            pack_columns(list_of(rows, false), column * kTileSide, width, out + column * tiles * kTile,
-                         kTile);
+            half_packing().columns(list_of(rows, false), column * kTileSide, width,
+                                   out + column * tiles * kTile, kTile);
         }
     });
     return out;

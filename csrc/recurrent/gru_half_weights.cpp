@@ -57,13 +57,14 @@ class WeightGradients {
                     const BHalf* slopes = slopes_ + begin_ * slope_stride(padded_) + column * kTileSide;
                     BHalf* out =
                         left_ + column / 2 * 2 * column_stride() + column % 2 * kTile;  // pairs of tile rows
-                    pack_left_transposed(slopes, end_ - begin_, slope_stride(padded_), out, 2 * kTile);
+                    half_packing().left_transposed(slopes, end_ - begin_, slope_stride(padded_), out,
+                                                   2 * kTile);
                 } else if (column < of_inputs) {
-                    pack_columns(list_of(inputs, arrays_.inputs.is_half), column * kTileSide,
-                                 arrays_.weights.inputs, right_ + column * column_stride(), kTile);
+                    half_packing().columns(list_of(inputs, arrays_.inputs.is_half), column * kTileSide,
+                                           arrays_.weights.inputs, right_ + column * column_stride(), kTile);
                 } else {
-                    pack_columns(list_of(states, true), (column - of_inputs) * kTileSide, padded_,
-                                 right_ + column * column_stride(), kTile);
+                    half_packing().columns(list_of(states, true), (column - of_inputs) * kTileSide, padded_,
+                                           right_ + column * column_stride(), kTile);
                 }
             }
         });
