@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "recurrent/gru_half_kernels.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm::half {
@@ -63,6 +64,7 @@ void multiply_live(const LiveRows& live, const LargeProduct& product, const Left
         for (int64_t column = 0; column < product.columns; column += at_once) {
             const int64_t columns = std::min(at_once, product.columns - column);
             for (int64_t block = begin; block < end; ++block) {
+                poll();
                 const int64_t first = block * kTileRows, rows = std::min(kTileRows, live.count() - first);
                 char* addresses[kTileRows];
                 out(first, rows, addresses);

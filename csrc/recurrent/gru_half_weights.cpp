@@ -4,6 +4,7 @@
 #include "recurrent/gru_half_kernels.h"
 #include "recurrent/gru_half_passes.h"
 #include "recurrent/gru_half_products.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm::half {
@@ -78,6 +79,7 @@ class WeightGradients {
             const int64_t first_slope = of_inputs ? 0 : 1, units = kGates * padded_ / kTileRows;
             parallel_for(units, pieces_of(units), [&](int64_t begin, int64_t last, int) {
                 for (int64_t unit = begin; unit < last; ++unit) {
+                    poll();
                     block(first_slope * padded_ + unit * kTileRows, column, count, add);
                 }
             });
