@@ -48,7 +48,9 @@ def matrix_of(x: Any, where: str) -> Matrix:
     Raises:
         ValueError: x is no matrix of numbers that float32 can hold; the message begins with `where`.
     """
-    given = _scored(_array_of(x, where), where)
+    if is_tensor(x):
+        _check_tensor(x, where)
+    given = _scored(x if is_tensor(x) else array_of(x, where), where)
     if given.ndim != 2:
         raise ValueError(f"{where}: expected shape (rows, D), got {tuple(given.shape)}")
     rows, memory = rows_of(given, where, SCORED)
@@ -57,9 +59,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
 
 def queries_of(x: Any, dim: int, where: str) -> Matrix:
     """The same of queries (B, D) on any device, or of one query (D,)."""
-    array = _array_of(x, where)
-    if is_tensor(array):
-        array = array.cpu()
+    array = array_of(x, where)
     if array.ndim not in (1, 2):
         raise ValueError(f"{where}: expected shape (B, D) or (D,), got {tuple(array.shape)}")
     is_single = array.ndim == 1
@@ -67,6 +67,14 @@ def queries_of(x: Any, dim: int, where: str) -> Matrix:
     if matrix.rows.dim != dim:
         raise ValueError(f"{where}: expected {dim} columns like the bank, got {matrix.rows.dim}")
     return matrix._replace(is_single=is_single)
+
+
+def array_of(x: Any, where: str) -> Any:
+    """A tensor on the CPU, `Vectors` or an array: x itself, or what torch or numpy make of it. Raises ValueError."""
+    if is_tensor(x):
+        _check_tensor(x, where)
+        return x.cpu()
+    return x if hasattr(x, "dtype_name") else _plain_array(x, where)
 
 
 def ids_of(x: Any, where: str) -> NDArray[np.int64]:
@@ -141,15 +149,6 @@ def renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
         return call(*arguments)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-
-
-def _array_of(x: Any, where: str) -> Any:
-    """x if it is an array, a tensor or `Vectors`, else the array that numpy makes of it."""
-    if is_tensor(x):
-        _check_tensor(x, where)
-    elif not hasattr(x, "dtype_name"):
-        return _plain_array(x, where)
-    return x
 
 
 def _check_tensor(x: Any, where: str) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._core import Bank
 from ._questions import (
     Matrix,
+    array_of,
     at_least_one,
     float32_of,
     ids_a_query,
@@ -153,7 +154,7 @@ class VectorBank:
         Returns:
             (B,) int64, or one number.
         """
-        asked = self._queries(queries, "rank")
+        asked = self._queries(queries, "VectorBank.rank")
         ids = one_id_a_query(targets, asked, "VectorBank.rank: targets")
         most = self._size if max_rank is None else at_least_one(max_rank, "VectorBank.rank: max_rank")
         scores = renamed("VectorBank.rank", self._bank.pair_scores, asked.rows, ids)
@@ -171,7 +172,7 @@ class VectorBank:
         Returns:
             (B,) float64, or one number.
         """
-        asked = self._queries(queries, "pair_scores")
+        asked = self._queries(queries, "VectorBank.pair_scores")
         ids = one_id_a_query(targets, asked, "VectorBank.pair_scores: targets")
         scores = renamed("VectorBank.pair_scores", self._bank.pair_scores, asked.rows, ids)
         if not np.isfinite(scores).all():
@@ -191,7 +192,7 @@ class VectorBank:
         Returns:
             scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64; or (k,) and (k,).
         """
-        asked = self._queries(queries, "topk")
+        asked = self._queries(queries, "VectorBank.topk")
         count = at_least_one(k, "VectorBank.topk: k")
         if count > self._size:
             raise ValueError(f"VectorBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
@@ -235,7 +236,7 @@ class VectorBank:
         Returns:
             scores float64, padded with -infinity, and ids int64, padded with -1: (B, min(limit, len(bank))) each.
         """
-        asked = self._queries(queries, "band")
+        asked = self._queries(queries, "VectorBank.band")
         low, high = (any_number(bound, f"VectorBank.band: {name}") for bound, name in ((low, "low"), (high, "high")))
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f"VectorBank.band: low, high: expected low <= high, got {low:g} and {high:g}")
@@ -261,16 +262,16 @@ class VectorBank:
         scale = any_number(scale, "VectorBank.logsumexp: scale")
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"VectorBank.logsumexp: scale: expected a positive number, got {scale:g}")
-        asked = self._queries(queries, "logsumexp")
+        asked = self._queries(queries, "VectorBank.logsumexp")
         best, ids = renamed("VectorBank.logsumexp", self._bank.topk, asked.rows, 1)
         sums = self._bank.sum_exp(asked.rows, scale, best[:, 0])
         if not np.isfinite(sums).all():
             raise ValueError("VectorBank.logsumexp: queries: expected scores within float32's range, got larger ones")
         return asked.answer((scale * best[:, 0] + np.log(sums)).astype(np.float32)), asked.answer(ids[:, 0])
 
-    def _queries(self, queries: Any, method: str) -> Matrix:
-        self._check_filled(f"VectorBank.{method}")
-        return queries_of(queries, self.dim, f"VectorBank.{method}: queries")
+    def _queries(self, queries: Any, where: str) -> Matrix:
+        self._check_filled(where)
+        return queries_of(queries, self.dim, f"{where}: queries")
 
     def _check_filled(self, where: str) -> None:
         if self._size == 0:
@@ -298,14 +299,12 @@ def hit_at_k(
     Returns:
         {"hit@1": fraction in [0, 1], ..., "mrr": ..., "pool": candidates, "queries": B}.
     """
-    wanted = _each_k(ks)
+    wanted, predictions = _each_k(ks), array_of(predictions, "hit_at_k: predictions")
     mrr, normalize = truth_value(mrr, "hit_at_k: mrr"), truth_value(normalize, "hit_at_k: normalize")
     if bank is None:
-        pool = targets.cpu() if is_tensor(targets) else targets
-        bank = _for_hit_at_k(VectorBank, pool, normalize)
-        count = len(predictions) if hasattr(predictions, "__len__") else 0
-        if count != len(bank):
-            raise ValueError(f"hit_at_k: targets: expected {count} rows, one a prediction, got {len(bank)}")
+        bank = _for_hit_at_k(VectorBank, array_of(targets, "hit_at_k: targets"), normalize)
+        if len(predictions) != len(bank):
+            raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
         targets = np.arange(len(bank))
     elif not hasattr(bank, "rank"):
         raise ValueError(f"hit_at_k: bank: expected a VectorBank, got a {type(bank).__name__}")

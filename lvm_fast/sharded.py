@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._questions import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query
+from ._questions import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query, renamed
 from ._util.numbers import truth_value, whole_number
 from .scoring import VectorBank
 
@@ -86,16 +86,16 @@ class ShardedBank:
         """
 
         def check() -> Any:
-            asked = self._shard._queries(queries, "rank")
+            asked = self._shard._queries(queries, "ShardedBank.rank")
             ids = self._checked_targets(targets, asked)
             most = self._size if max_rank is None else at_least_one(max_rank, "ShardedBank.rank: max_rank")
             return "rank", _digest(asked), ids.tolist(), most
 
         *_, known, most = self._peers.gather_same(check, "ShardedBank.rank")
-        ids, asked = np.array(known, np.int64), self._shard._queries(queries, "rank")
+        ids, asked = np.array(known, np.int64), self._shard._queries(queries, "ShardedBank.rank")
         scores = self._peers.total(lambda: self._own_scores(asked, ids), ids.shape, np.float64, "ShardedBank.rank")
         counts = self._peers.total(
-            lambda: self._shard._bank.rank(asked.rows, scores, ids, self._first, most),
+            lambda: renamed("ShardedBank.rank", self._shard._bank.rank, asked.rows, scores, ids, self._first, most),
             ids.shape,
             np.int64,
             "ShardedBank.rank",
@@ -121,10 +121,10 @@ class ShardedBank:
             count = at_least_one(k, "ShardedBank.topk: k")
             if count > self._size:
                 raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
-            return "topk", _digest(self._shard._queries(queries, "topk")), count
+            return "topk", _digest(self._shard._queries(queries, "ShardedBank.topk")), count
 
         *_, count = self._peers.gather_same(check, "ShardedBank.topk")
-        asked = self._shard._queries(queries, "topk")
+        asked = self._shard._queries(queries, "ShardedBank.topk")
         shards = self._peers.gather(lambda: self._own_best(asked, count), "ShardedBank.topk")
         scores, ids = np.empty((asked.rows.rows, count)), np.empty((asked.rows.rows, count), np.int64)
         for some in blocks_of(asked.rows.rows, count * len(shards)):
@@ -145,11 +145,11 @@ class ShardedBank:
     def _own_scores(self, asked: Matrix, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B,) the exact scores of the targets that this process holds; 0 for the others."""
         own = (ids >= self._first) & (ids < self._first + len(self._shard))
-        return np.where(own, self._shard.pair_scores(asked.given, np.where(own, ids - self._first, 0)), 0.0)
+        return np.where(own, self._shard._bank.pair_scores(asked.rows, np.where(own, ids - self._first, 0)), 0.0)
 
     def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The best of this process: scores (B, min(k, n)) float64 and ids."""
-        scores, ids = self._shard._bank.topk(asked.rows, min(k, len(self._shard)))
+        scores, ids = renamed("ShardedBank.topk", self._shard._bank.topk, asked.rows, min(k, len(self._shard)))
         return scores, ids + self._first
 
 
