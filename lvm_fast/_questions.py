@@ -53,6 +53,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
     given = _scored(x if is_tensor(x) else array_of(x, where), where)
     if given.ndim != 2:
         raise ValueError(f"{where}: expected shape (rows, D), got {tuple(given.shape)}")
+    given = _row_by_row(given)
     rows, memory = rows_of(given, where, SCORED)
     return Matrix(rows, memory, given, is_single=False)
 
@@ -203,6 +204,19 @@ def _scored(x: Any, where: str) -> Any:
             raise ValueError(f"{where}: row {block.start + row} holds {problem}")
         narrow[block] = array[block]
     return narrow
+
+
+def _row_by_row(x: Any) -> Any:
+    """x, or where the numbers of a row lie apart a copy."""
+    if hasattr(x, "dtype_name") or x.shape[1] < 2:
+        return x
+    apart = x.stride(1) != 1 if is_tensor(x) else x.strides[1] != x.itemsize
+    if not apart:
+        return x
+    made = x.new_empty(x.shape) if is_tensor(x) else np.empty(x.shape, x.dtype)
+    for block in blocks_of(*x.shape):
+        made[block] = x[block].detach() if is_tensor(x) else x[block]
+    return made
 
 
 def _lost_whole(block: NDArray[Any]) -> tuple[int, str] | None:

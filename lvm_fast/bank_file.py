@@ -17,7 +17,7 @@ from .files import atomic_path
 
 FORMAT = {"format": "lvm_fast.VectorBank", "version": "1"}
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
-BLOCK_ROWS = 1 << 16
+BLOCK_BYTES = 8 << 20  # written at once: signals are heard in between
 _PACKED = {"bounds": "F32", "factors": "F64", "coarse": "I8", "fine": "I8"}
 
 
@@ -39,8 +39,9 @@ def write_bank(path: str | os.PathLike[str], vectors: Vectors, packed: dict[str,
     layout = {name: (codes[name], arrays[name].shape) for name in names}
     with atomic_path(path) as temporary, TensorWriter(temporary, layout, FORMAT) as writer:
         for name in names:
-            for first in range(0, len(arrays[name]), BLOCK_ROWS):
-                writer.put(name, first, arrays[name][first : first + BLOCK_ROWS])
+            rows = max(1, BLOCK_BYTES // max(1, arrays[name][:1].nbytes))
+            for first in range(0, len(arrays[name]), rows):
+                writer.put(name, first, arrays[name][first : first + rows])
 
 
 def read_bank(path: str | os.PathLike[str], where: str) -> BankFile:

@@ -36,6 +36,11 @@ KINDS = {
     "tensor int32": lambda x: torch.from_numpy(x).int(),
     "tensor with gradient": lambda x: torch.from_numpy(x).double().requires_grad_(),
     "negated tensor": lambda x: torch._neg_view(torch.from_numpy(-x).double()),
+    "numbers apart": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "columns first": np.asfortranarray,
+    "backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
+    "tensor, columns first": lambda x: torch.from_numpy(x).T.contiguous().T,
+    "tensor with gradient, columns first": lambda x: torch.from_numpy(x).T.contiguous().T.requires_grad_(),
     "subclass of tensor": lambda x: torch.from_numpy(x).as_subclass(Subclass),
 }
 
@@ -96,6 +101,7 @@ def test_float64_is_rounded_to_float32():
 def test_a_long_conversion_is_the_same_block_by_block(monkeypatch):
     monkeypatch.setattr("lvm_fast._questions._NUMBERS_AT_ONCE", 20)
     np.testing.assert_array_equal(lf.VectorBank(VECTORS.astype(np.float64)).topk(QUERIES.tolist(), 3)[1], BEST)
+    np.testing.assert_array_equal(lf.VectorBank(np.asfortranarray(VECTORS)).topk(QUERIES, 3)[1], BEST)
     with pytest.raises(
         ValueError, match="vectors: row 23 holds 1e\\+39 as its largest number; expected float32's range"
     ):
