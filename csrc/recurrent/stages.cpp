@@ -17,6 +17,7 @@ using Work = std::function<void(int64_t, int)>;
 constexpr int kPatience =
     200;                      // looks at a share whose thread is late before another takes it: 5 microseconds
 constexpr int kYield = 2000;  // looks before the core is offered to others: a thread at work may wait for it
+constexpr int kBetweenPolls = 8;  // stages, which take microseconds each
 
 // Where one share stands. Everyone watches `done`; `taken` is left to the thread whose share it is, in whose
 // cache it stays, unless that thread is late.
@@ -42,7 +43,7 @@ class Board {
     void attend(int own) {
         at(own).has_thread.store(true, std::memory_order_relaxed);
         for (int64_t stage = all_done(); stage < stages_; ++stage) {
-            poll();
+            if (stage % kBetweenPolls == 0) poll();
             attempt(stage, own);
             for (int i = 1; i < count(); ++i) see_done(stage, (own + i) % count());
             see_done(stage, own);
