@@ -8,7 +8,7 @@ namespace lvm {
 
 enum class DType { float32, float16, bfloat16, float64, int8 };
 
-inline int64_t bytes_of(DType dtype) {
+[[gnu::always_inline]] inline int64_t bytes_of(DType dtype) {
     switch (dtype) {
         case DType::float64:
             return 8;
@@ -39,7 +39,7 @@ struct Rows {
     const float* scales = nullptr;  // int8 only: the value is element * scales[row], rounded to float32
 
     template <class T>
-    const T* row(int64_t i) const {
+    [[gnu::always_inline]] const T* row(int64_t i) const {
         return static_cast<const T*>(data) + i * stride;
     }
 };
@@ -50,13 +50,13 @@ struct MutableRows {
     int64_t dim = 0;
 
     template <class T>
-    T* row(int64_t i) const {
+    [[gnu::always_inline]] T* row(int64_t i) const {
         return static_cast<T*>(data) + i * dim;
     }
 };
 
 template <class T>
-inline T load_unaligned(const T* p) {
+[[gnu::always_inline]] inline T load_unaligned(const T* p) {
     T value;
     std::memcpy(&value, p, sizeof(T));
     return value;

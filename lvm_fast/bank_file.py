@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+from ._core import Bank
+from ._questions import matrix_of
 from .data.container import DTYPES, Tensor, TensorWriter, read_tensors
 from .data.vectors import Vectors
 from .files import atomic_path
 
 FORMAT = {"format": "lvm_fast.VectorBank", "version": "1"}
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
-BLOCK_ROWS = 1 << 16
+BLOCK_BYTES = 8 << 20  # written at once: signals are heard in between
 _PACKED = {"bounds": "F32", "factors": "F64", "coarse": "I8", "fine": "I8"}
 
 
@@ -35,8 +39,9 @@ def write_bank(path: str | os.PathLike[str], vectors: Vectors, packed: dict[str,
     layout = {name: (codes[name], arrays[name].shape) for name in names}
     with atomic_path(path) as temporary, TensorWriter(temporary, layout, FORMAT) as writer:
         for name in names:
-            for first in range(0, len(arrays[name]), BLOCK_ROWS):
-                writer.put(name, first, arrays[name][first : first + BLOCK_ROWS])
+            rows = max(1, BLOCK_BYTES // max(1, arrays[name][:1].nbytes))
+            for first in range(0, len(arrays[name]), rows):
+                writer.put(name, first, arrays[name][first : first + rows])
 
 
 def read_bank(path: str | os.PathLike[str], where: str) -> BankFile:
@@ -69,3 +74,46 @@ def _tensor(tensors: dict[str, Tensor], name: str, codes: tuple[str, ...], dims:
             f"got {tensor.code} of shape {tensor.values.shape}"
         )
     return tensor
+
+
+def check_some_rows(vectors: Vectors, packed: dict[str, NDArray[Any]], where: str) -> None:
+    """Pack a few rows again: a packed form that belongs to other vectors would decide wrongly. Raises ValueError."""
+    chosen = _some_rows(vectors)
+    try:
+        some = matrix_of(_picked(vectors, chosen), "vectors")
+        fresh = Bank(some.rows, "factors" in packed).packed()
+    except ValueError:
+        problem = "the vectors hold a row that no bank takes; expected the file as it was saved"
+        raise ValueError(f"{where}: {problem}") from None
+    again, dim = np.arange(len(chosen)), vectors.shape[1]
+    for name, held in packed.items():
+        if name in ("bounds", "factors"):
+            is_alike = np.allclose(held[chosen], fresh[name][again], rtol=0.02, atol=0)
+        else:
+            is_alike = np.array_equal(_codes(held, chosen, dim), _codes(fresh[name], again, dim))
+        if not is_alike:
+            raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
+
+
+def digest_of(vectors: Vectors, packed: dict[str, NDArray[Any]]) -> str:
+    """Of a few rows and their packed form: tells whether a file still holds the bank that was opened."""
+    chosen = _some_rows(vectors)
+    parts = [_picked(vectors, chosen).raw, packed["bounds"][chosen]]
+    kind = f"{vectors.shape} {vectors.dtype_name} {'factors' in packed}".encode()
+    return sha256(kind + b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
+def _some_rows(vectors: Vectors) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, len(vectors) - 1, 64).astype(np.int64))
+
+
+def _picked(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
+    """Some rows, as they are stored."""
+    scales = None if vectors.scales is None else vectors.scales[rows]
+    return Vectors(vectors.raw[rows], vectors.dtype_name, scales, "vectors")
+
+
+def _codes(plane: NDArray[np.int8], rows: NDArray[np.int64], dim: int) -> NDArray[np.int8]:
+    """Some rows of a plane of codes (`csrc/scoring/codes.h`): (rows, chunks, 64)."""
+    tiles = plane.reshape(-1, -(-dim // 64), 16, 64)
+    return tiles[rows // 16, :, rows % 16]

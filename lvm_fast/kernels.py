@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ._core import normalize_rows, num_threads, set_num_threads, set_simd_level, simd_level, simd_levels
+from . import _core
+from ._core import normalize_rows, num_threads, simd_level, simd_levels
 from ._rows import FLOATS, dtype_name, rows_of
+from ._util.numbers import whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +75,31 @@ def reconstruct(current: RowsLike, delta: RowsLike, eps: float = 1e-8, out: Rows
     from . import ops
 
     return ops.normalize("reconstruct", current, delta, eps, out)
+
+
+def set_num_threads(count: int) -> None:
+    """Set how many threads the core may use, the caller's included.
+
+    Args:
+        count: From 1 to 1,024.
+
+    Raises:
+        ValueError: another number, or none.
+        RuntimeError: called by a signal handler in the middle of a call of the core.
+    """
+    number = whole_number(count, "set_num_threads")
+    if not 1 <= number <= 1024:
+        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got '{number}'")
+    _core.set_num_threads(number)
+
+
+def set_simd_level(name: str) -> None:
+    """Force an instruction set, one of `simd_levels()`. Raises ValueError for another."""
+    try:
+        _core.set_simd_level(name)
+    except TypeError:  # no text
+        levels = ", ".join(simd_levels())
+        raise ValueError(f"set_simd_level: expected an instruction set of this CPU ({levels}), got {name!r}") from None
 
 
 def argument_names(op: str) -> tuple[str, str]:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import Bank, Rows
-from ._rows import is_tensor, rows_of
+from ._core import Bank
+from ._questions import (
+    Matrix,
+    array_of,
+    at_least_one,
+    float32_of,
+    ids_a_query,
+    matrix_of,
+    one_id_a_query,
+    one_number_a_query,
+    queries_of,
+    renamed,
+)
+from ._rows import is_tensor
+from ._util.numbers import any_number, truth_value
 
 Result = TypeVar("Result")
-
-SCORED = ("float32", "float16", "bfloat16")
 
 
 class VectorBank:
@@ -28,23 +39,32 @@ class VectorBank:
     id: the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
     O(B * k + tile). `docs/scoring.md` tells how.
 
-    The bank refers to the array it is given (a copy is made only where its rows are not contiguous): do not change it
-    afterwards. Beside it the bank keeps a packed form of 2 bytes a number.
+    The bank refers to the array it is given (a copy is made only where its rows are not contiguous, or not of a dtype
+    that is scored): do not change it afterwards. Beside it the bank keeps a packed form of 2 bytes a number. A bank is
+    pickled and copied with its rows, one that was opened from a file as the file's path.
+
+    Vectors and queries are numpy arrays, torch tensors or lists of numbers. float64 is rounded to float32; whole
+    numbers of 16 to 64 bits become float32 up to 2^24, beyond which it has gaps. 8-bit arrays are refused: they look
+    like codes without their scales. Questions take queries (B, D), or one (D,), whose answer has no first dimension.
 
     Args:
-        vectors: (N, D) float32, float16 or bfloat16 numpy array or torch CPU tensor, or `ChainStore.vectors` (int8
-            too); D at most 65,536.
+        vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
         normalize: Score cosines instead of inner products.
 
     Raises:
-        ValueError: wrong shape or dtype, no rows, a row with NaN or infinity, or a zero row with normalize=True.
+        ValueError: wrong shape or dtype, no rows, a row with NaN or infinity, beyond float32's range or its whole
+            numbers, or a zero row with normalize=True; a masked array, a sparse, nested or quantised tensor.
     """
 
     def __init__(self, vectors: Any, normalize: bool = False) -> None:
-        rows, self._memory = _bank_rows(vectors, "VectorBank")
-        self._bank = _renamed("VectorBank", Bank, rows, normalize)
-        self._vectors = vectors
-        self._size, self.dim, self.normalize = rows.rows, rows.dim, normalize
+        self.normalize = truth_value(normalize, "VectorBank: normalize")
+        matrix = _bank_rows(vectors, "VectorBank")
+        self._bank = renamed("VectorBank", Bank, matrix.rows, self.normalize)
+        self.dim = matrix.rows.dim
+        self._hold(matrix)
+
+    def _hold(self, matrix: Matrix, path: str | None = None) -> None:
+        self._vectors, self._memory, self._size, self._path = matrix.given, matrix.memory, matrix.rows.rows, path
 
     def refill(self, vectors: Any) -> None:
         """Refer to other vectors from now on, packed into this bank's memory: quicker than a new bank.
@@ -53,17 +73,17 @@ class VectorBank:
             vectors: (N', D) as the constructor takes them; N' may differ.
 
         Raises:
-            ValueError: as the constructor, or another D. After a row that could not be packed the bank is
-                empty and refuses questions until it is refilled.
+            ValueError: as the constructor, or another D. After a row that could not be packed, and after Ctrl-C, the
+                bank is empty and refuses questions until it is refilled.
 
         Not while another thread asks this bank or saves it.
         """
-        rows, memory = _bank_rows(vectors, "VectorBank.refill")
-        if rows.dim != self.dim:
-            raise ValueError(f"VectorBank.refill: vectors: expected {self.dim} columns, got {rows.dim}")
+        matrix = _bank_rows(vectors, "VectorBank.refill")
+        if matrix.rows.dim != self.dim:
+            raise ValueError(f"VectorBank.refill: vectors: expected {self.dim} columns, got {matrix.rows.dim}")
         self._size = 0
-        _renamed("VectorBank.refill", self._bank.refill, rows)
-        self._vectors, self._memory, self._size = vectors, memory, rows.rows
+        renamed("VectorBank.refill", self._bank.refill, matrix.rows)
+        self._hold(matrix)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save vectors and packed form as one `.safetensors` file, atomically; `VectorBank.open` maps it.
@@ -71,8 +91,7 @@ class VectorBank:
         Raises:
             OSError: the file cannot be written; nothing is left behind.
         """
-        if self._size == 0:
-            raise ValueError("VectorBank.save: the last refill failed; expected a bank that holds vectors")
+        self._check_filled("VectorBank.save")
         from .bank_file import write_bank
         from .data.vectors import Vectors
 
@@ -86,35 +105,37 @@ class VectorBank:
             OSError: the file cannot be opened.
             ValueError: it is truncated, not a bank, or its packed form does not belong to its vectors.
         """
-        from .bank_file import read_bank
+        from .bank_file import check_some_rows, read_bank
 
         where = f"VectorBank.open: {os.fspath(path)}"
         vectors, packed = read_bank(path, where)
-        rows, memory = _bank_rows(vectors, where)
-        arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
-        bank = cls.__new__(cls)
-        bank._bank = _renamed(where, Bank.open, rows, *arrays, packed.get("factors"))
-        bank._vectors, bank._memory = vectors, memory
-        bank._size, bank.dim, bank.normalize = rows.rows, rows.dim, "factors" in packed
-        bank._check_some_rows(where)
+        bank = cls._of_file(vectors, packed, os.path.abspath(path), where)
+        check_some_rows(vectors, packed, where)
         return bank
 
-    def _check_some_rows(self, where: str) -> None:
-        """Packs a few rows again: a packed form that belongs to other vectors would decide wrongly."""
-        chosen = np.unique(np.linspace(0, self._size - 1, 64).astype(np.int64))
-        try:
-            fresh = VectorBank(_picked(self._vectors, chosen), self.normalize)._bank.packed()
-        except ValueError:
-            problem = "the vectors hold a row that no bank takes; expected the file as it was saved"
-            raise ValueError(f"{where}: {problem}") from None
-        held = self._bank.packed()
-        for name in ("bounds", "factors"):
-            if name in held and not np.allclose(held[name][chosen], fresh[name][: len(chosen)], rtol=0.02, atol=0):
-                raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
-        again = np.arange(len(chosen))
-        for name in ("coarse", "fine"):
-            if not np.array_equal(_codes(held[name], chosen, self.dim), _codes(fresh[name], again, self.dim)):
-                raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
+    @classmethod
+    def _of_file(cls, vectors: Any, packed: dict[str, NDArray[Any]], path: str, where: str) -> VectorBank:
+        matrix = _bank_rows(vectors, where)
+        arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
+        bank = cls.__new__(cls)
+        bank._bank = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"))
+        bank.dim, bank.normalize = matrix.rows.dim, "factors" in packed
+        bank._hold(matrix, path)
+        return bank
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._check_filled("VectorBank: pickle")
+        if self._path is None:
+            return type(self), (_copied(self._vectors), self.normalize)
+        from .bank_file import digest_of
+
+        return _opened_again, (type(self), self._path, digest_of(self._vectors, self._bank.packed()))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VectorBank:
+        self._check_filled("VectorBank: deepcopy")
+        if self._path is None:
+            return type(self)(_copied(self._vectors), self.normalize)
+        return self._of_file(self._vectors, self._bank.packed(), self._path, "VectorBank: deepcopy")  # nobody writes it
 
     def __len__(self) -> int:
         return self._size
@@ -126,58 +147,57 @@ class VectorBank:
         """How many candidates beat each query's target: 0 means the target is the best.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16.
-            targets: (B,) ids of candidates.
+            queries: (B, D), or (D,).
+            targets: (B,) ids of candidates, or one id.
             max_rank: Stop counting there: any rank >= max_rank comes back as max_rank. Enough for Hit@max_rank.
 
         Returns:
-            (B,) int64.
+            (B,) int64, or one number.
         """
-        rows, memory = self._queries(queries, "rank")
-        ids = _one_id_a_query(targets, rows.rows, "VectorBank.rank: targets")
-        most = self._size if max_rank is None else _whole(max_rank, "VectorBank.rank: max_rank")
-        scores = _renamed("VectorBank.rank", self._bank.pair_scores, rows, ids)
-        ranks = _renamed("VectorBank.rank", self._bank.rank, rows, scores, ids, 0, most)
-        del memory
-        return ranks
+        asked = self._queries(queries, "VectorBank.rank")
+        ids = one_id_a_query(targets, asked, "VectorBank.rank: targets")
+        most = self._size if max_rank is None else at_least_one(max_rank, "VectorBank.rank: max_rank")
+        scores = renamed("VectorBank.rank", self._bank.pair_scores, asked.rows, ids)
+        ranks = renamed("VectorBank.rank", self._bank.rank, asked.rows, scores, ids, 0, most)
+        answer: NDArray[np.int64] = asked.answer(ranks)
+        return answer
 
     def pair_scores(self, queries: Any, targets: ArrayLike) -> NDArray[np.float64]:
         """The exact score of each query and one candidate.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16.
-            targets: (B,) ids of candidates.
+            queries: (B, D), or (D,).
+            targets: (B,) ids of candidates, or one id.
 
         Returns:
-            (B,) float64.
+            (B,) float64, or one number.
         """
-        rows, memory = self._queries(queries, "pair_scores")
-        ids = _one_id_a_query(targets, rows.rows, "VectorBank.pair_scores: targets")
-        scores = _renamed("VectorBank.pair_scores", self._bank.pair_scores, rows, ids)
-        del memory
+        asked = self._queries(queries, "VectorBank.pair_scores")
+        ids = one_id_a_query(targets, asked, "VectorBank.pair_scores: targets")
+        scores = renamed("VectorBank.pair_scores", self._bank.pair_scores, asked.rows, ids)
         if not np.isfinite(scores).all():
             row = int(np.argmin(np.isfinite(scores)))
             problem = "holds NaN or infinity, or is all zeros where a direction is needed"
             raise ValueError(f"VectorBank.pair_scores: queries: row {row} {problem}; expected finite numbers")
-        return scores
+        answer: NDArray[np.float64] = asked.answer(scores)
+        return answer
 
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The k best candidates of each query, best first.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16.
+            queries: (B, D), or (D,).
             k: How many, from 1 to len(bank).
 
         Returns:
-            scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64.
+            scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64; or (k,) and (k,).
         """
-        rows, memory = self._queries(queries, "topk")
-        if not _whole(k, "VectorBank.topk: k") <= self._size:
-            raise ValueError(f"VectorBank.topk: k: expected 1 to {self._size} (the bank's size), got {k}")
-        scores, ids = _renamed("VectorBank.topk", self._bank.topk, rows, k)
-        del memory
-        with np.errstate(over="ignore"):
-            return scores.astype(np.float32), ids
+        asked = self._queries(queries, "VectorBank.topk")
+        count = at_least_one(k, "VectorBank.topk: k")
+        if count > self._size:
+            raise ValueError(f"VectorBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
+        scores, ids = renamed("VectorBank.topk", self._bank.topk, asked.rows, count)
+        return asked.answer(float32_of(scores)), asked.answer(ids)
 
     def band(
         self,
@@ -191,14 +211,14 @@ class VectorBank:
         """Candidates whose score lies in a band, best first: hard or soft negatives, for instance.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16.
-            low, high: The band: low <= score < high. Equal bounds are an empty band.
-            limit: At most so many ids a query.
-            exclude: (B, E) ids never wanted, such as the positive; -1 stands for none.
-            below: (B,) a further upper bound of each query: score < below.
+            queries: (B, D), or (D,).
+            low, high: The band: low <= score < high, infinite where there is no bound. Equal bounds are an empty band.
+            limit: At most so many ids a query; no more than there are in the bank.
+            exclude: (B, E) ids never wanted, such as the positive; -1 stands for none. Or (E,).
+            below: (B,) a further upper bound of each query: score < below. Or one number.
 
         Returns:
-            (B, limit) int64 ids, padded with -1.
+            (B, min(limit, len(bank))) int64 ids, padded with -1; of one query without the B.
         """
         return self.scored_band(queries, low, high, limit, exclude, below)[1]
 
@@ -214,25 +234,17 @@ class VectorBank:
         """`band`, with the scores that decided.
 
         Returns:
-            scores (B, limit) float64, padded with -infinity, and ids (B, limit) int64, padded with -1.
+            scores float64, padded with -infinity, and ids int64, padded with -1: (B, min(limit, len(bank))) each.
         """
-        rows, memory = self._queries(queries, "band")
+        asked = self._queries(queries, "VectorBank.band")
+        low, high = (any_number(bound, f"VectorBank.band: {name}") for bound, name in ((low, "low"), (high, "high")))
         if math.isnan(low) or math.isnan(high) or low > high:
-            raise ValueError(f"VectorBank.band: low, high: expected low <= high, got {low} and {high}")
-        limit = _whole(limit, "VectorBank.band: limit")
-        excluded = None if exclude is None else _integers(exclude, "VectorBank.band: exclude")
-        if excluded is not None:
-            if excluded.ndim != 2 or len(excluded) != rows.rows:
-                raise ValueError(f"VectorBank.band: exclude: expected shape ({rows.rows}, E), got {excluded.shape}")
-            if excluded.size and not (excluded.min() >= -1 and excluded.max() < self._size):
-                raise ValueError(f"VectorBank.band: exclude: expected ids in [0, {self._size}) or -1, got others")
-        bounds = None if below is None else np.ascontiguousarray(_numpy(below), dtype=np.float64)
-        if bounds is not None and (bounds.shape != (rows.rows,) or np.isnan(bounds).any()):
-            raise ValueError(f"VectorBank.band: below: expected {rows.rows} numbers, got {bounds.shape} or NaN")
-        band = self._bank.band
-        found = _renamed("VectorBank.band", band, rows, float(low), float(high), limit, excluded, bounds)
-        del memory
-        return found
+            raise ValueError(f"VectorBank.band: low, high: expected low <= high, got {low:g} and {high:g}")
+        width = min(at_least_one(limit, "VectorBank.band: limit"), self._size)
+        excluded = None if exclude is None else ids_a_query(exclude, asked, self._size, "VectorBank.band: exclude")
+        bounds = None if below is None else one_number_a_query(below, asked, "VectorBank.band: below")
+        scores, ids = renamed("VectorBank.band", self._bank.band, asked.rows, low, high, width, excluded, bounds)
+        return asked.answer(scores), asked.answer(ids)
 
     def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """log sum exp(scale * score) over the whole bank, and the best candidate: a softmax's normaliser.
@@ -241,38 +253,35 @@ class VectorBank:
         its logarithm is off by at most `scale` times that. No gradient.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16.
+            queries: (B, D), or (D,).
             scale: Positive; the inverse of a temperature.
 
         Returns:
-            (B,) float32 and (B,) int64 ids.
+            (B,) float32 and (B,) int64 ids; or one number and one id.
         """
+        scale = any_number(scale, "VectorBank.logsumexp: scale")
         if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"VectorBank.logsumexp: scale: expected a positive number, got {scale}")
-        rows, memory = self._queries(queries, "logsumexp")
-        best, ids = _renamed("VectorBank.logsumexp", self._bank.topk, rows, 1)
-        sums = self._bank.sum_exp(rows, float(scale), best[:, 0])
-        del memory
+            raise ValueError(f"VectorBank.logsumexp: scale: expected a positive number, got {scale:g}")
+        asked = self._queries(queries, "VectorBank.logsumexp")
+        best, ids = renamed("VectorBank.logsumexp", self._bank.topk, asked.rows, 1)
+        sums = self._bank.sum_exp(asked.rows, scale, best[:, 0])
         if not np.isfinite(sums).all():
             raise ValueError("VectorBank.logsumexp: queries: expected scores within float32's range, got larger ones")
-        return (scale * best[:, 0] + np.log(sums)).astype(np.float32), ids[:, 0]
+        return asked.answer((scale * best[:, 0] + np.log(sums)).astype(np.float32)), asked.answer(ids[:, 0])
 
-    def _queries(self, queries: Any, method: str) -> tuple[Rows, Any]:
-        where = f"VectorBank.{method}: queries"
+    def _queries(self, queries: Any, where: str) -> Matrix:
+        self._check_filled(where)
+        return queries_of(queries, self.dim, f"{where}: queries")
+
+    def _check_filled(self, where: str) -> None:
         if self._size == 0:
-            raise ValueError(f"VectorBank.{method}: the last refill failed; expected a bank that holds vectors")
-        if is_tensor(queries):
-            queries = queries.cpu()
-        rows, memory = _matrix(queries, where)
-        if rows.dim != self.dim:
-            raise ValueError(f"{where}: expected {self.dim} columns like the bank, got {rows.dim}")
-        return rows, memory
+            raise ValueError(f"{where}: the last refill failed; expected a bank that holds vectors")
 
 
 def hit_at_k(
     predictions: Any,
     targets: Any,
-    ks: Sequence[int] = (1, 5, 10),
+    ks: Iterable[int] = (1, 5, 10),
     bank: VectorBank | None = None,
     mrr: bool = True,
     normalize: bool = False,
@@ -280,7 +289,7 @@ def hit_at_k(
     """The fraction of predictions whose true next vector is among the k best of the pool, exactly.
 
     Args:
-        predictions: (B, D) float32, float16 or bfloat16.
+        predictions: (B, D), as `VectorBank` takes queries.
         targets: (B, D) vectors: they are the pool, and row b is the target of prediction b; with a bank, (B,) ids.
         ks: Each at least 1. A k beyond the pool is always a hit, as the count says.
         bank: The pool, where it is more than the targets.
@@ -290,24 +299,34 @@ def hit_at_k(
     Returns:
         {"hit@1": fraction in [0, 1], ..., "mrr": ..., "pool": candidates, "queries": B}.
     """
-    if not ks:
-        raise ValueError("hit_at_k: ks: expected at least one number, got none")
-    ks = [_whole(k, "hit_at_k: ks") for k in ks]
+    wanted, predictions = _each_k(ks), array_of(predictions, "hit_at_k: predictions")
+    mrr, normalize = truth_value(mrr, "hit_at_k: mrr"), truth_value(normalize, "hit_at_k: normalize")
     if bank is None:
-        pool = targets.cpu() if is_tensor(targets) else targets
-        bank = _for_hit_at_k(VectorBank, pool, normalize)
+        bank = _for_hit_at_k(VectorBank, array_of(targets, "hit_at_k: targets"), normalize)
         if len(predictions) != len(bank):
             raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
         targets = np.arange(len(bank))
+    elif not hasattr(bank, "rank"):
+        raise ValueError(f"hit_at_k: bank: expected a VectorBank, got a {type(bank).__name__}")
     elif normalize and not bank.normalize:
         raise ValueError("hit_at_k: normalize: expected a VectorBank(..., normalize=True), got one of inner products")
-    ranks = _for_hit_at_k(bank.rank, predictions, targets, None if mrr else max(ks))
+    ranks = np.atleast_1d(_for_hit_at_k(bank.rank, predictions, targets, None if mrr else max(wanted)))
     if len(ranks) == 0:
         raise ValueError("hit_at_k: predictions: expected at least one row, got none")
-    figures: dict[str, float | int] = {f"hit@{k}": float(np.mean(ranks < k)) for k in ks}
+    figures: dict[str, float | int] = {f"hit@{k}": float(np.mean(ranks < k)) for k in wanted}
     if mrr:
         figures["mrr"] = float(np.mean(1.0 / (ranks + 1)))
     return figures | {"pool": len(bank), "queries": len(ranks)}
+
+
+def _each_k(ks: Any) -> list[int]:
+    try:
+        wanted = [at_least_one(k, "hit_at_k: ks") for k in ks]
+    except TypeError:
+        raise ValueError(f"hit_at_k: ks: expected some whole numbers, got {ks!r}") from None
+    if not wanted:
+        raise ValueError("hit_at_k: ks: expected at least one number, got none")
+    return wanted
 
 
 _NAMES_IN_HIT_AT_K = {
@@ -328,64 +347,24 @@ def _for_hit_at_k(call: Callable[..., Result], *arguments: Any) -> Result:
         raise ValueError(message) from None
 
 
-def _bank_rows(vectors: Any, where: str) -> tuple[Rows, Any]:
-    rows, memory = _matrix(vectors, f"{where}: vectors")
-    if rows.rows == 0 or rows.dim == 0:
-        raise ValueError(f"{where}: vectors: expected at least one row and one column, got {tuple(vectors.shape)}")
-    return rows, memory
+def _bank_rows(vectors: Any, where: str) -> Matrix:
+    matrix = matrix_of(vectors, f"{where}: vectors")
+    if matrix.rows.rows == 0 or matrix.rows.dim == 0:
+        shape = (matrix.rows.rows, matrix.rows.dim)
+        raise ValueError(f"{where}: vectors: expected at least one row and one column, got {shape}")
+    return matrix
 
 
-def _picked(vectors: Any, chosen: NDArray[np.int64]) -> Any:
-    """Some rows of `Vectors`, as they are stored."""
-    scales = None if vectors.scales is None else vectors.scales[chosen]
-    return type(vectors)(vectors.raw[chosen], vectors.dtype_name, scales, "vectors")
+def _copied(vectors: Any) -> Any:
+    """The rows alone: torch would pickle all that a tensor is a view of."""
+    return vectors.detach().clone() if is_tensor(vectors) else copy.deepcopy(vectors)
 
 
-def _codes(plane: NDArray[np.int8], rows: NDArray[np.int64], dim: int) -> NDArray[np.int8]:
-    """Some rows of a plane of codes (`csrc/scoring/codes.h`): (rows, chunks, 64)."""
-    tiles = plane.reshape(-1, -(-dim // 64), 16, 64)
-    return tiles[rows // 16, :, rows % 16]
+def _opened_again(kind: type[VectorBank], path: str, digest: str) -> VectorBank:
+    """The bank of a file, as it was when it was pickled."""
+    from .bank_file import digest_of
 
-
-def _whole(x: Any, where: str) -> int:
-    try:
-        number = operator.index(x)
-    except TypeError:
-        raise ValueError(f"{where}: expected a whole number, got {x!r}") from None
-    if not 1 <= number < 2**63:
-        raise ValueError(f"{where}: expected at least 1 and below 2^63, got {number}")
-    return number
-
-
-def _matrix(x: Any, where: str) -> tuple[Rows, Any]:
-    if getattr(x, "ndim", 2) != 2:
-        raise ValueError(f"{where}: expected shape (rows, D), got {tuple(x.shape)}")
-    return rows_of(x, where, SCORED)
-
-
-def _numpy(x: Any) -> NDArray[Any]:
-    return np.asarray(x.detach().cpu() if is_tensor(x) else x)
-
-
-def _integers(x: Any, where: str) -> NDArray[np.int64]:
-    ids = _numpy(x)
-    if ids.size and not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"{where}: expected whole-number ids, got {ids.dtype}")
-    if ids.dtype == np.uint64 and ids.size and ids.max() >= 2**63:
-        raise ValueError(f"{where}: expected ids below 2^63, got {ids.max()}")
-    return np.ascontiguousarray(ids, dtype=np.int64)
-
-
-def _one_id_a_query(x: Any, queries: int, where: str) -> NDArray[np.int64]:
-    ids = _integers(x, where)
-    if ids.shape != (queries,):
-        raise ValueError(f"{where}: expected shape ({queries},), got {ids.shape}")
-    return ids
-
-
-def _renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
-    """The core names the argument at fault; this puts the caller's name before it."""
-    try:
-        return call(*arguments)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    bank = kind.open(path)
+    if digest_of(bank._vectors, bank._bank.packed()) != digest:
+        raise ValueError(f"VectorBank.open: {path}: holds another bank than when this one was pickled")
+    return bank

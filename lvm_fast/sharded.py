@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .scoring import VectorBank, _integers, _whole
+from ._questions import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query, renamed
+from ._util.numbers import truth_value, whole_number
+from .scoring import VectorBank
 
 Result = TypeVar("Result")
 
@@ -19,7 +21,7 @@ class ShardedBank:
 
     The answers are those of one `VectorBank` over all candidates, bit for bit, whatever the number of processes. Every
     method, the constructor included, is called by all processes of the group together, with the same queries; an error
-    on one is raised on all. Without torch.distributed the one process holds everything.
+    on one is raised on all. Without torch.distributed the one process holds everything; only then can it be pickled.
 
         dist.init_process_group("gloo")  # or "nccl"; under `torchrun --nproc-per-node 4 script.py`
         bank = ShardedBank(vectors[first:last], first)
@@ -39,13 +41,13 @@ class ShardedBank:
 
     def __init__(self, vectors: Any, first_id: int, normalize: bool = False, group: Any = None) -> None:
         self._peers = _Peers(group)
-        self._first = first_id
 
         def shard() -> tuple[int, int, int, bool]:
-            if not isinstance(first_id, int | np.integer) or first_id < 0:
-                raise ValueError(f"ShardedBank: first_id = {first_id!r}; expected a whole number of at least 0")
-            self._shard = VectorBank(vectors, normalize)
-            return int(first_id), len(self._shard), self._shard.dim, normalize
+            self._first = whole_number(first_id, "ShardedBank: first_id")
+            if self._first < 0:
+                raise ValueError(f"ShardedBank: first_id = {self._first}; expected a whole number of at least 0")
+            self._shard = VectorBank(vectors, truth_value(normalize, "ShardedBank: normalize"))
+            return self._first, len(self._shard), self._shard.dim, self._shard.normalize
 
         shards = self._peers.gather(shard, "ShardedBank")
         self._size = 0
@@ -59,7 +61,7 @@ class ShardedBank:
                     f"ShardedBank: shards of (D, normalize) = {shards[0][2:]} and {tuple(kind)}; expected one"
                 )
             self._size += size
-        self.dim, self.normalize = self._shard.dim, normalize
+        self.dim, self.normalize = self._shard.dim, self._shard.normalize
 
     def __len__(self) -> int:
         return self._size
@@ -72,100 +74,106 @@ class ShardedBank:
         """How many candidates of all processes beat each query's target: 0 means the target is the best.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16; the same on every process.
-            targets: (B,) ids from 0 to N - 1; the same on every process.
+            queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
+            targets: (B,) ids from 0 to N - 1, or one; the same on every process.
             max_rank: Stop counting there: any rank >= max_rank comes back as max_rank.
 
         Returns:
-            (B,) int64, the same on every process.
+            (B,) int64, or one number, the same on every process.
 
         Raises:
             ValueError: as `VectorBank.rank`, or the processes do not ask the same.
         """
 
         def check() -> Any:
-            ids = self._checked_targets(targets, len(queries))
-            most = self._size if max_rank is None else _whole(max_rank, "ShardedBank.rank: max_rank")
-            return self._asked("rank", queries, ids.tolist(), most)
+            asked = self._shard._queries(queries, "ShardedBank.rank")
+            ids = self._checked_targets(targets, asked)
+            most = self._size if max_rank is None else at_least_one(max_rank, "ShardedBank.rank: max_rank")
+            return "rank", _digest(asked), ids.tolist(), most
 
-        _, _, known, most = self._peers.gather_same(check, "ShardedBank.rank")
-        ids = np.array(known, np.int64)
-        scores = self._peers.total(lambda: self._own_scores(queries, ids), ids.shape, np.float64, "ShardedBank.rank")
+        *_, known, most = self._peers.gather_same(check, "ShardedBank.rank")
+        ids, asked = np.array(known, np.int64), self._shard._queries(queries, "ShardedBank.rank")
+        scores = self._peers.total(lambda: self._own_scores(asked, ids), ids.shape, np.float64, "ShardedBank.rank")
         counts = self._peers.total(
-            lambda: self._counts(queries, scores, ids, most), ids.shape, np.int64, "ShardedBank.rank"
+            lambda: renamed("ShardedBank.rank", self._shard._bank.rank, asked.rows, scores, ids, self._first, most),
+            ids.shape,
+            np.int64,
+            "ShardedBank.rank",
         )
-        ranks: NDArray[np.int64] = np.minimum(counts, most)
+        ranks: NDArray[np.int64] = asked.answer(np.minimum(counts, most))
         return ranks
 
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The k best candidates of each query over all processes, best first.
 
         Args:
-            queries: (B, D) float32, float16 or bfloat16; the same on every process.
+            queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
             k: How many, from 1 to N.
 
         Returns:
-            scores (B, k) float32 and ids (B, k) int64, the same on every process.
+            scores (B, k) float32 and ids (B, k) int64, or (k,) and (k,), the same on every process.
 
         Raises:
             ValueError: as `VectorBank.topk`, or the processes do not ask the same.
         """
 
         def check() -> Any:
-            if not _whole(k, "ShardedBank.topk: k") <= self._size:
-                raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {k}")
-            return self._asked("topk", queries, k)
+            count = at_least_one(k, "ShardedBank.topk: k")
+            if count > self._size:
+                raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
+            return "topk", _digest(self._shard._queries(queries, "ShardedBank.topk")), count
 
-        self._peers.gather_same(check, "ShardedBank.topk")
-        shards = self._peers.gather(lambda: self._own_best(queries, k), "ShardedBank.topk")
-        scores = np.concatenate([scores for scores, _ in shards], axis=1)
-        ids = np.concatenate([ids for _, ids in shards], axis=1)
-        best = np.lexsort((ids, -scores), axis=1)[:, :k]  # equal scores to the lower id
-        with np.errstate(over="ignore"):
-            return np.take_along_axis(scores, best, 1).astype(np.float32), np.take_along_axis(ids, best, 1)
+        *_, count = self._peers.gather_same(check, "ShardedBank.topk")
+        asked = self._shard._queries(queries, "ShardedBank.topk")
+        shards = self._peers.gather(lambda: self._own_best(asked, count), "ShardedBank.topk")
+        scores, ids = np.empty((asked.rows.rows, count)), np.empty((asked.rows.rows, count), np.int64)
+        for some in blocks_of(asked.rows.rows, count * len(shards)):
+            found = np.concatenate([of_one[some] for of_one, _ in shards], axis=1)
+            places = np.concatenate([of_one[some] for _, of_one in shards], axis=1)
+            best = np.lexsort((places, -found), axis=1)[:, :count]  # equal scores to the lower id
+            scores[some], ids[some] = np.take_along_axis(found, best, 1), np.take_along_axis(places, best, 1)
+        return asked.answer(float32_of(scores)), asked.answer(ids)
 
-    def _checked_targets(self, targets: ArrayLike, count: int) -> NDArray[np.int64]:
-        ids = _integers(targets, "ShardedBank.rank: targets")
-        if ids.shape != (count,):
-            raise ValueError(f"ShardedBank.rank: targets: expected shape ({count},), got {ids.shape}")
+    def _checked_targets(self, targets: ArrayLike, asked: Matrix) -> NDArray[np.int64]:
+        ids = one_id_a_query(targets, asked, "ShardedBank.rank: targets")
         outside = np.flatnonzero((ids < 0) | (ids >= self._size))
         if len(outside):
             b = outside[0]
             raise ValueError(f"ShardedBank.rank: targets[{b}] = {ids[b]}: expected an id in [0, {self._size})")
         return ids
 
-    def _asked(self, method: str, queries: Any, *arguments: Any) -> tuple[Any, ...]:
-        """What must be the same on every process: the method, the queries (by digest) and the other arguments."""
-        from .data.vectors import Vectors
-
-        self._shard._queries(queries, method)
-        raw = Vectors.of(queries).raw if len(queries) else np.empty(0)
-        return method, hashlib.sha256(np.ascontiguousarray(raw).data).hexdigest(), *arguments
-
-    def _own_scores(self, queries: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _own_scores(self, asked: Matrix, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B,) the exact scores of the targets that this process holds; 0 for the others."""
         own = (ids >= self._first) & (ids < self._first + len(self._shard))
-        return np.where(own, self._shard.pair_scores(queries, np.where(own, ids - self._first, 0)), 0.0)
+        return np.where(own, self._shard._bank.pair_scores(asked.rows, np.where(own, ids - self._first, 0)), 0.0)
 
-    def _counts(
-        self, queries: Any, scores: NDArray[np.float64], ids: NDArray[np.int64], most: int
-    ) -> NDArray[np.int64]:
-        """(B,) how many candidates of this process beat the targets, at most `most`."""
-        rows, memory = self._shard._queries(queries, "rank")
-        counts = self._shard._bank.rank(rows, scores, ids, self._first, most)
-        del memory
-        return counts
-
-    def _own_best(self, queries: Any, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The best of this process: scores (B, min(k, n)) float64 and ids."""
-        rows, memory = self._shard._queries(queries, "topk")
-        scores, ids = self._shard._bank.topk(rows, min(k, len(self._shard)))
-        del memory
+        scores, ids = renamed("ShardedBank.topk", self._shard._bank.topk, asked.rows, min(k, len(self._shard)))
         return scores, ids + self._first
+
+
+def _digest(asked: Matrix) -> str:
+    """Of all queries: the same on every process."""
+    from .data.vectors import Vectors
+
+    raw = Vectors.of(asked.given).raw if asked.rows.rows else np.empty(0)
+    return hashlib.sha256(np.ascontiguousarray(raw).data).hexdigest()
 
 
 class _Peers:
     """The processes of a group, which compute together: an error on one is raised on all, so that none waits for it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Peers:
+        return self  # the same processes
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._alone:
+            raise TypeError(
+                "ShardedBank: expected one process that holds all candidates to pickle it, got a group of them; "
+                "pickle the VectorBank of each"
+            )
+        return self.__dict__
 
     def __init__(self, group: Any) -> None:
         import torch.distributed as dist

@@ -3,8 +3,22 @@
 
 #include <pybind11/pybind11.h>
 
+#include "simd/interrupt.h"
+
 namespace lvm::python {
 
+// Leaves the GIL to others while the core works. On Python's main thread signal handlers run all the same,
+// and what they raise (Ctrl-C: KeyboardInterrupt) ends the work.
+class WithoutGil {
+  public:
+    WithoutGil();
+
+  private:
+    PollScope polls_;
+    pybind11::gil_scoped_release release_;
+};
+
+void bind_interrupts(pybind11::module_& module);
 void bind_system(pybind11::module_& module);
 void bind_rows(pybind11::module_& module);
 void bind_rowwise(pybind11::module_& module);

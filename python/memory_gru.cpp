@@ -74,7 +74,7 @@ std::shared_ptr<MemoryGru> make(const std::string& weights, const std::vector<st
     plain.narrow_bias = narrow.second.data();
     plain.unit_delta = unit_delta;
     const MemoryGruSizes sizes{input, hidden, static_cast<int64_t>(layers.size()), slots};
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     return std::make_shared<MemoryGru>(sizes, plain, format);
 }
 
@@ -109,7 +109,7 @@ class Stream {
         const float* vectors = context.data();
         bool finite = false;
         {
-            const py::gil_scoped_release release;
+            const WithoutGil released;
             finite = model_->advance(vectors, steps, states_, result);
         }
         if (!finite) return std::nullopt;

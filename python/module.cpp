@@ -3,6 +3,7 @@
 PYBIND11_MODULE(_core, module) {
     module.doc() =
         "The compute core of lvm_fast. Use it through lvm_fast.kernels, lvm_fast.ops and lvm_fast.scoring.";
+    lvm::python::bind_interrupts(module);
     lvm::python::bind_system(module);
     lvm::python::bind_rows(module);
     lvm::python::bind_rowwise(module);

@@ -18,7 +18,7 @@ T* at(uintptr_t address) {
 
 void forward(int64_t steps, int64_t batch, int64_t hidden, uintptr_t inputs, uintptr_t weight, uintptr_t bias,
              uintptr_t states, uintptr_t gates, uintptr_t candidates, uintptr_t lengths) {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     gru_forward({steps, batch, hidden, at<const int64_t>(lengths)},
                 {at<const float>(inputs), at<const float>(weight), at<const float>(bias), at<float>(states),
                  at<float>(gates), at<float>(candidates)});
@@ -27,7 +27,7 @@ void forward(int64_t steps, int64_t batch, int64_t hidden, uintptr_t inputs, uin
 void backward(int64_t steps, int64_t batch, int64_t hidden, uintptr_t grad_states, uintptr_t weight,
               uintptr_t states, uintptr_t gates, uintptr_t candidates, uintptr_t grad_inputs,
               uintptr_t grad_products, uintptr_t grad_initial, uintptr_t lengths) {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     gru_backward({steps, batch, hidden, at<const int64_t>(lengths)},
                  {at<const float>(grad_states), at<const float>(weight), at<const float>(states),
                   at<const float>(gates), at<const float>(candidates), at<float>(grad_inputs),
@@ -53,7 +53,7 @@ HalfGruWeights half_weights(const Weights& weights) {
 void half_forward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& inputs, const Weights& weights,
                   uintptr_t input_bias, uintptr_t recurrent_bias, uintptr_t initial, uintptr_t states,
                   uintptr_t final, uintptr_t gates, uintptr_t candidates, uintptr_t lengths) {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     gru_half_forward({steps, batch, hidden, at<const int64_t>(lengths)},
                      {step_vectors(inputs), half_weights(weights), at<const float>(input_bias),
                       at<const float>(recurrent_bias), at<const float>(initial), at<BHalf>(states),
@@ -65,7 +65,7 @@ void half_backward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& 
                    uintptr_t grad_states, uintptr_t grad_final, const Vectors& grad_inputs,
                    uintptr_t grad_input, uintptr_t grad_recurrent, uintptr_t grad_input_bias,
                    uintptr_t grad_recurrent_bias, uintptr_t grad_initial, uintptr_t lengths) {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     gru_half_backward(
         {steps, batch, hidden, at<const int64_t>(lengths)},
         {step_vectors(inputs), half_weights(weights), at<const BHalf>(states), at<const BHalf>(gates),

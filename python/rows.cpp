@@ -30,6 +30,9 @@ void bind_rows(py::module_& module) {
                          int64_t stride, uintptr_t scales) {
                  const DType type = dtype_from(dtype);
                  if (rows < 0 || dim < 0) throw py::value_error("Rows: expected non-negative sizes");
+                 if (address == 0 && rows > 0 && dim > 0) {
+                     throw py::value_error("Rows: expected an array that holds its numbers, got one without");
+                 }
                  if ((type == DType::int8) != (scales != 0)) {
                      throw py::value_error("Rows: int8 rows, and only they, come with scales");
                  }

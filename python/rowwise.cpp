@@ -27,7 +27,7 @@ std::optional<std::pair<int64_t, int>> forward(const Rows& x, const std::optiona
     check_alike(x, pointer(delta), "delta");
     RowFault fault;
     {
-        const py::gil_scoped_release release;
+        const WithoutGil released;
         fault = normalize_rows(x, pointer(delta), {reinterpret_cast<void*>(out), x.rows, x.dim}, eps);
     }
     if (fault.row < 0) return std::nullopt;
@@ -38,13 +38,13 @@ void backward(const Rows& x, const std::optional<Rows>& delta, const Rows& grad_
               double eps) {
     check_alike(x, pointer(delta), "delta");
     check_alike(x, &grad_out, "grad_out");
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     normalize_rows_backward(x, pointer(delta), grad_out, {reinterpret_cast<void*>(grad_x), x.rows, x.dim},
                             eps);
 }
 
 void drop(uintptr_t x, bool is_half, int64_t count, double share, uint64_t seed, uintptr_t out) {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     dropout(reinterpret_cast<const void*>(x), is_half ? DType::bfloat16 : DType::float32, count, share, seed,
             reinterpret_cast<void*>(out));
 }

@@ -42,7 +42,7 @@ void check_rows(const Rows& rows) {
 
 std::unique_ptr<Bank> make_bank(const Rows& rows, bool normalize) {
     check_rows(rows);
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     return std::make_unique<Bank>(rows, normalize);
 }
 
@@ -76,7 +76,7 @@ py::typing::Dict<py::str, py::array> packed(const py::object& self) {
 void refill(Bank& bank, const Rows& rows) {
     check_rows(rows);
     if (rows.dim != bank.dim()) throw py::value_error("vectors: expected the bank's number of columns");
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     bank.refill(rows);
 }
 
@@ -91,7 +91,7 @@ Bounds pair_scores(const Bank& bank, const Rows& queries, const Ids& ids) {
     }
     Bounds scores(queries.rows);
     double* result = scores.mutable_data();
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     bank.pair_scores(queries, pairs, result);
     return scores;
 }
@@ -105,7 +105,7 @@ Ids rank(const Bank& bank, const Rows& queries, const Bounds& scores, const Ids&
     int64_t* result = ranks.mutable_data();
     const double* wanted = scores.data();
     const int64_t* wanted_ids = ids.data();
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     bank.rank(queries, wanted, wanted_ids, first_id, max_rank, result);
     return ranks;
 }
@@ -117,7 +117,7 @@ std::pair<Bounds, Ids> topk(const Bank& bank, const Rows& queries, int64_t k) {
     double* best_scores = scores.mutable_data();
     int64_t* best_ids = ids.mutable_data();
     {
-        const py::gil_scoped_release release;
+        const WithoutGil released;
         bank.topk(queries, k, best_scores, best_ids);
     }
     return {scores, ids};
@@ -136,7 +136,7 @@ std::pair<Bounds, Ids> band(const Bank& bank, const Rows& queries, double low, d
     double* best_scores = scores.mutable_data();
     int64_t* best_ids = ids.mutable_data();
     {
-        const py::gil_scoped_release release;
+        const WithoutGil released;
         bank.band(queries, {low, high, exclude_ids, excluded, bounds}, limit, best_scores, best_ids);
     }
     return {scores, ids};
@@ -148,7 +148,7 @@ Bounds sum_exp(const Bank& bank, const Rows& queries, double factor, const Bound
     Bounds sums(queries.rows);
     double* result = sums.mutable_data();
     const double* tops = best.data();
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     bank.sum_exp(queries, factor, tops, result);
     return sums;
 }

@@ -27,8 +27,13 @@ void bind_system(py::module_& module) {
     module.def("set_simd_level", &set_level, py::arg("name"),
                "Force an instruction set; ValueError if this CPU lacks it.");
     module.def("num_threads", &num_threads, "Threads that kernels may use, the caller's included.");
-    module.def("set_num_threads", &set_num_threads, py::arg("count"),
-               "Set the number of threads (1 to 1024); ValueError otherwise.");
+    module.def(
+        "set_num_threads",
+        [](int count) {
+            const WithoutGil released;  // it waits for the job at hand, which may wait for the GIL
+            set_num_threads(count);
+        },
+        py::arg("count"), "Set the number of threads (1 to 1024); ValueError otherwise.");
 }
 
 }  // namespace lvm::python

@@ -47,6 +47,8 @@ def run_python(tmp_path):
     def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code]
         surroundings = {**os.environ, **environment}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, cwd=tmp_path)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=surroundings, cwd=tmp_path, timeout=300
+        )
 
     return run

@@ -46,4 +46,4 @@ def check_everything(queries, vectors, scores, bank, rng):
     got = bank.band(queries, low, high, 4, exclude=targets[:, None], below=below)
     for b in range(count):
         wanted = [i for i in order[b] if low <= scores[b, i] < min(high, below[b]) and i != targets[b]]
-        np.testing.assert_array_equal(got[b], (wanted + [-1] * 4)[:4])
+        np.testing.assert_array_equal(got[b], (wanted + [-1] * 4)[: min(4, size)])

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "rows.h"
+#include "simd/level.h"
 
 namespace lvm::half {
 
@@ -25,19 +26,31 @@ struct RowList {
     bool is_half;  // bfloat16, else float32
 };
 
-// The tile column whose column j is matrix row j: for a product with the transposed matrix. Columns beyond
-// the rows, and depth beyond `depth`, are zero; `step` numbers from one tile to the next.
-void pack_rows(const RowList& matrix, int64_t depth, BHalf* tiles, int64_t step);
+// What makes operands of plain matrices; one table, of AVX-512 with bfloat16, serves every level with such
+// products.
+struct HalfPackKernels {
+    template <Level>
+    static const HalfPackKernels& table();
 
-// The tile column of the matrix columns [first, first + 16), zero from `width` on; depth is the rows.
-void pack_columns(const RowList& matrix, int64_t first, int64_t width, BHalf* tiles, int64_t step);
+    // The tile column whose column j is matrix row j: for a product with the transposed matrix. Columns
+    // beyond the rows, and depth beyond `depth`, are zero; `step` numbers from one tile to the next.
+    void (*rows)(const RowList& matrix, int64_t depth, BHalf* tiles, int64_t step);
 
-// The rows as a left operand: [count][padded], zero from `width` on.
-void pack_left(const RowList& matrix, int64_t width, int64_t padded, BHalf* out);
+    // The tile column of the matrix columns [first, first + 16), zero from `width` on; depth is the rows.
+    void (*columns)(const RowList& matrix, int64_t first, int64_t width, BHalf* tiles, int64_t step);
 
-// The left operand whose 16 rows are the columns of [count][16] numbers, `stride` apart: tiles [16][32],
-// `step` numbers from one to the next.
-void pack_left_transposed(const BHalf* matrix, int64_t count, int64_t stride, BHalf* tiles, int64_t step);
+    // The rows as a left operand: [count][padded], zero from `width` on.
+    void (*left)(const RowList& matrix, int64_t width, int64_t padded, BHalf* out);
+
+    // The left operand whose 16 rows are the columns of [count][16] numbers, `stride` apart: tiles [16][32],
+    // `step` numbers from one to the next.
+    void (*left_transposed)(const BHalf* matrix, int64_t count, int64_t stride, BHalf* tiles, int64_t step);
+};
+
+template <>
+const HalfPackKernels& HalfPackKernels::table<Level::avx512bf16>();
+
+inline const HalfPackKernels& half_packing() { return HalfPackKernels::table<Level::avx512bf16>(); }
 
 // Up to 32 rows of a left operand times two tile columns, what every product is made of: `out` of the first,
 // `out2` of the second, each [rows][16].

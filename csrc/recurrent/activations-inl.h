@@ -1,7 +1,5 @@
 // The activations of one instruction set. Included once per level, after packed-inl.h.
 
-#include <cmath>
-
 #include "recurrent/activations.h"
 
 namespace lvm::LVM_LEVEL {
@@ -37,7 +35,7 @@ void layer_norm(const float* x, int64_t count, const float* weight, const float*
             return mul(rest, rest);
         },
         [&](float a) { return (a - mean) * (a - mean); });
-    const float factor = 1 / std::sqrt(variance + epsilon);
+    const float factor = 1 / __builtin_sqrtf(variance + epsilon);
     for (int64_t i = 0; i < whole; i += W) {
         const Vec scaled = mul(mul(sub(load(x + i), means), set1(factor)), load(weight + i));
         store(out + i, add(scaled, load(bias + i)));

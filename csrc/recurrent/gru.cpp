@@ -5,6 +5,7 @@
 
 #include "gemm/gemm.h"
 #include "recurrent/gru_kernels.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -38,6 +39,7 @@ void gru_forward(const GruShape& shape, const GruForward& arrays) {
     over_sequences(batch, [&](int64_t first, int64_t count) {
         std::vector<float> products(static_cast<size_t>(count * wide));
         for (int64_t t = 0; t < steps; ++t) {
+            poll();
             const int64_t row = t * batch + first, active = shape.active(t, first, count);
             const float* before = arrays.states + row * hidden;
             float* after = arrays.states + (row + batch) * hidden;
@@ -59,6 +61,7 @@ void gru_backward(const GruShape& shape, const GruBackward& arrays) {
         const size_t size = static_cast<size_t>(count * hidden);
         std::vector<float> grad(size), carry(size), through(size);  // carry: through z; through: through W
         for (int64_t t = steps - 1; t >= 0; --t) {
+            poll();
             const int64_t row = t * batch + first, active = shape.active(t, first, count);
             const float* given = arrays.grad_states + row * hidden;
             for (size_t i = 0; i < size; ++i) grad[i] = given[i] + carry[i] + through[i];

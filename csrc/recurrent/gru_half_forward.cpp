@@ -31,7 +31,7 @@ void project(const GruShape& shape, const HalfGruForward& arrays, const LiveRows
     const auto left = [&](int64_t first, int64_t rows, BigBuffer& scratch) {
         BHalf* packed = Workspace::halves(scratch, kTileRows * depth);
         const auto sources = live.addresses(arrays.inputs, first, first + rows);
-        pack_left(list_of(sources, arrays.inputs.is_half), inputs, depth, packed);
+        half_packing().left(list_of(sources, arrays.inputs.is_half), inputs, depth, packed);
         return LeftRows{packed, depth};
     };
     const auto out = [&](int64_t first, int64_t rows, char** addresses) {

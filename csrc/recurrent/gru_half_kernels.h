@@ -29,7 +29,7 @@ struct HalfStep {
 
 // Numbers from one row of slopes to the next: a line more than whole pages, whose rows would share cache
 // sets.
-constexpr int64_t slope_stride(int64_t hidden) { return kSlopes * hidden + 32; }
+[[gnu::always_inline]] constexpr int64_t slope_stride(int64_t hidden) { return kSlopes * hidden + 32; }
 
 // slopes: [sequences][4 Hp of slope_stride], gradients of x_n, x_r, x_z and of W_n h + b_n, in this order.
 struct HalfSlopes {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "recurrent/gru_half_kernels.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm::half {
@@ -28,7 +29,8 @@ BHalf* pack_gates(const float* matrix, int64_t stride, int64_t width, int64_t hi
             for (int64_t unit = first; unit < std::min(first + kTileSide, hidden); ++unit) {
                 rows.push_back(matrix + (gate * hidden + unit) * stride);
             }
-            pack_rows(list_of(rows, false), width, out + place(gate, i % columns) * tiles * kTile, kTile);
+            half_packing().rows(list_of(rows, false), width, out + place(gate, i % columns) * tiles * kTile,
+                                kTile);
         }
     });
     return out;
@@ -45,8 +47,8 @@ BHalf* pack_matrix(const float* matrix, int64_t stride, int64_t width, int64_t p
     }
     parallel_for(padded / kTileSide, 4, [&](int64_t begin, int64_t end, int) {
         for (int64_t column = begin; column < end; ++column) {
-            pack_columns(list_of(rows, false), column * kTileSide, width, out + column * tiles * kTile,
-                         kTile);
+            half_packing().columns(list_of(rows, false), column * kTileSide, width,
+                                   out + column * tiles * kTile, kTile);
         }
     });
     return out;
@@ -62,6 +64,7 @@ void multiply_live(const LiveRows& live, const LargeProduct& product, const Left
         for (int64_t column = 0; column < product.columns; column += at_once) {
             const int64_t columns = std::min(at_once, product.columns - column);
             for (int64_t block = begin; block < end; ++block) {
+                poll();
                 const int64_t first = block * kTileRows, rows = std::min(kTileRows, live.count() - first);
                 char* addresses[kTileRows];
                 out(first, rows, addresses);

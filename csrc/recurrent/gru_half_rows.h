@@ -12,7 +12,7 @@ namespace lvm::half {
 
 class LiveRows {
   public:
-    explicit LiveRows(const GruShape& shape) : shape_(shape) {
+    explicit LiveRows(const GruShape& shape) {
         for (int64_t t = 0; t < shape.steps; ++t) {
             first_.push_back(first_.back() + shape.active(t, 0, shape.batch));
         }
@@ -41,7 +41,6 @@ class LiveRows {
     }
 
   private:
-    const GruShape& shape_;
     std::vector<int64_t> first_{0};
 };
 

@@ -4,6 +4,7 @@
 #include "recurrent/gru_half_kernels.h"
 #include "recurrent/gru_half_passes.h"
 #include "recurrent/gru_half_products.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm::half {
@@ -57,13 +58,14 @@ class WeightGradients {
                     const BHalf* slopes = slopes_ + begin_ * slope_stride(padded_) + column * kTileSide;
                     BHalf* out =
                         left_ + column / 2 * 2 * column_stride() + column % 2 * kTile;  // pairs of tile rows
-                    pack_left_transposed(slopes, end_ - begin_, slope_stride(padded_), out, 2 * kTile);
+                    half_packing().left_transposed(slopes, end_ - begin_, slope_stride(padded_), out,
+                                                   2 * kTile);
                 } else if (column < of_inputs) {
-                    pack_columns(list_of(inputs, arrays_.inputs.is_half), column * kTileSide,
-                                 arrays_.weights.inputs, right_ + column * column_stride(), kTile);
+                    half_packing().columns(list_of(inputs, arrays_.inputs.is_half), column * kTileSide,
+                                           arrays_.weights.inputs, right_ + column * column_stride(), kTile);
                 } else {
-                    pack_columns(list_of(states, true), (column - of_inputs) * kTileSide, padded_,
-                                 right_ + column * column_stride(), kTile);
+                    half_packing().columns(list_of(states, true), (column - of_inputs) * kTileSide, padded_,
+                                           right_ + column * column_stride(), kTile);
                 }
             }
         });
@@ -77,6 +79,7 @@ class WeightGradients {
             const int64_t first_slope = of_inputs ? 0 : 1, units = kGates * padded_ / kTileRows;
             parallel_for(units, pieces_of(units), [&](int64_t begin, int64_t last, int) {
                 for (int64_t unit = begin; unit < last; ++unit) {
+                    poll();
                     block(first_slope * padded_ + unit * kTileRows, column, count, add);
                 }
             });

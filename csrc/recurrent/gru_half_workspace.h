@@ -25,14 +25,17 @@ struct Workspace {
 class Borrowed {
   public:
     Borrowed() {
-        const std::lock_guard lock(mutex());
-        if (idle().empty()) idle().push_back(std::make_unique<Workspace>());
-        workspace_ = std::move(idle().back());
-        idle().pop_back();
+        const std::unique_lock lock(mutex(), std::try_to_lock);
+        if (!lock.owns_lock() || idle().empty()) {
+            workspace_ = std::make_unique<Workspace>();
+        } else {
+            workspace_ = std::move(idle().back());
+            idle().pop_back();
+        }
     }
     ~Borrowed() {
-        const std::lock_guard lock(mutex());
-        idle().push_back(std::move(workspace_));
+        const std::unique_lock lock(mutex(), std::try_to_lock);
+        if (lock.owns_lock()) idle().push_back(std::move(workspace_));
     }
     Borrowed(const Borrowed&) = delete;
     Borrowed& operator=(const Borrowed&) = delete;
@@ -40,7 +43,7 @@ class Borrowed {
     Workspace* operator->() const { return workspace_.get(); }
 
   private:
-    static std::mutex& mutex() {
+    static std::mutex& mutex() {  // tried, never waited for: a fork may leave it locked
         static std::mutex one;
         return one;
     }

@@ -25,7 +25,8 @@ struct LineAllocator {
     bool operator==(const LineAllocator&) const { return true; }
 
     T* allocate(size_t count) { return static_cast<T*>(::operator new(whole(count), kAlignment)); }
-    void deallocate(T* memory, size_t count) { ::operator delete(memory, whole(count), kAlignment); }
+    // Not the sized delete: clang before 19 has it with a flag only.
+    void deallocate(T* memory, size_t) { ::operator delete(memory, kAlignment); }
 
   private:
     static constexpr std::align_val_t kAlignment{kLine};

@@ -92,14 +92,22 @@ class MemoryGru::Pass {
         const int64_t recurrent = chunks * in_chunk;
         const Lines<float>& last = chunks % 2 ? states.next_ : states.now_;
         final_ = last.data() + (model.sizes_.layers - 1) * batch_ * units(model);
-        run_stages(recurrent + 4, shares_, [&](int64_t stage, int share) {
+        const auto work = [&](int64_t stage, int share) {
             if (stage >= recurrent) return head(static_cast<int>(stage - recurrent), share);
             const int64_t chunk = stage / in_chunk, layer = stage % in_chunk / in_layer;
             float* before = (chunk % 2 ? states.next_ : states.now_).data();
             float* after = (chunk % 2 ? states.now_ : states.next_).data();
             const int64_t offset = layer * batch_ * units(model);
             recur(chunk, layer, stage % in_layer, share, before + offset, after + offset);
-        });
+        };
+        // From the second chunk on the states it began with are written over.
+        const Lines<float> began = chunks > 1 ? states.now_ : Lines<float>();
+        try {
+            run_stages(recurrent + 4, shares_, work);
+        } catch (...) {
+            if (chunks > 1) states.now_ = began;
+            throw;
+        }
         if (chunks % 2) states.now_.swap(states.next_);
     }
 
@@ -316,8 +324,8 @@ bool MemoryGru::advance(const float* context, int64_t steps, States& states, flo
     if (!all_finite(context, steps * batch * width)) return false;
     std::unique_ptr<Pass> pass;
     {
-        const std::lock_guard<std::mutex> lock(spare_mutex_);
-        pass = std::move(spare_);
+        const std::unique_lock<std::mutex> lock(spare_mutex_, std::try_to_lock);
+        if (lock.owns_lock()) pass = std::move(spare_);
     }
     if (!pass || !pass->fits(*this, steps, batch)) pass = std::make_unique<Pass>(*this, steps, batch);
     pass->run(*this, context, steps, states);
@@ -332,8 +340,8 @@ bool MemoryGru::advance(const float* context, int64_t steps, States& states, flo
         const Rows step{delta.data(), DType::float32, 1, width, width};
         finite &= normalize_rows(from, &step, {next + b * width, 1, width}, kEpsilon).row < 0;
     }
-    const std::lock_guard<std::mutex> lock(spare_mutex_);
-    spare_ = std::move(pass);
+    const std::unique_lock<std::mutex> lock(spare_mutex_, std::try_to_lock);
+    if (lock.owns_lock()) spare_ = std::move(pass);
     return finite;
 }
 

@@ -65,7 +65,8 @@ class MemoryGru {
 
     // Takes `steps` steps from the states, which move on, and predicts what comes after the last of them.
     // context: [steps][B][D], steps >= 1; next: [B][D]. Returns false, with nothing changed but `next`, if a
-    // number of the context is NaN or infinite; and if a prediction is, then with the states moved on.
+    // number of the context is NaN or infinite; and if a prediction is, then with the states moved on. Where
+    // poll() ends it, the states are as before.
     bool advance(const float* context, int64_t steps, States& states, float* next) const;
 
   private:
@@ -87,7 +88,7 @@ class MemoryGru {
     std::vector<Layer> layers_;
     PackedMatrix keys_, contents_, widen_, narrow_;
     Norm input_norm_, fusion_norm_;
-    mutable std::mutex spare_mutex_;
+    mutable std::mutex spare_mutex_;       // tried, never waited for: a fork may leave it locked
     mutable std::unique_ptr<Pass> spare_;  // the buffers of the last pass, for the next one
 };
 

@@ -8,7 +8,6 @@
 //   kRowsFloat, kRowsInt       vectors at once
 // Only the table has external linkage, as in rowwise-inl.h.
 
-#include <cmath>
 #include <utility>
 
 #include "recurrent/packed.h"
@@ -31,7 +30,7 @@ float largest_of(const float* x, int64_t count) {
     int64_t i = 0;
     for (; i + W <= count; i += W) most = max(most, abs(load(x + i)));
     float top = largest(most);
-    for (; i < count; ++i) top = std::fabs(x[i]) > top ? std::fabs(x[i]) : top;
+    for (; i < count; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
     return top;
 }
 

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "simd/interrupt.h"
 #include "simd/relax.h"
 #include "simd/thread_pool.h"
 
@@ -16,6 +17,7 @@ using Work = std::function<void(int64_t, int)>;
 constexpr int kPatience =
     200;                      // looks at a share whose thread is late before another takes it: 5 microseconds
 constexpr int kYield = 2000;  // looks before the core is offered to others: a thread at work may wait for it
+constexpr int kBetweenPolls = 8;  // stages, which take microseconds each
 
 // Where one share stands. Everyone watches `done`; `taken` is left to the thread whose share it is, in whose
 // cache it stays, unless that thread is late.
@@ -41,6 +43,7 @@ class Board {
     void attend(int own) {
         at(own).has_thread.store(true, std::memory_order_relaxed);
         for (int64_t stage = all_done(); stage < stages_; ++stage) {
+            if (stage % kBetweenPolls == 0) poll();
             attempt(stage, own);
             for (int i = 1; i < count(); ++i) see_done(stage, (own + i) % count());
             see_done(stage, own);
@@ -72,6 +75,7 @@ class Board {
             if (looks < kYield) {
                 relax();
             } else {
+                poll();
                 std::this_thread::yield();
             }
         }
@@ -89,10 +93,7 @@ void run_stages(int64_t stages, int shares, const Work& work) {
     parallel_for(
         shares, 1,
         [&](int64_t begin, int64_t end, int) {
-            if (end - begin == 1) return board.attend(static_cast<int>(begin));
-            for (int64_t stage = 0; stage < stages; ++stage) {  // alone
-                for (int share = 0; share < shares; ++share) work(stage, share);
-            }
+            for (int64_t share = begin; share < end; ++share) board.attend(static_cast<int>(share));
         },
         shares);
 }

@@ -1,6 +1,8 @@
 // The row kernels of one instruction set. Included once per level, inside that level's own namespace
 // (LVM_LEVEL), after its Vec. Nothing here may have external linkage but the table: a shared inline
-// function compiled with AVX-512 could replace the plain one.
+// function compiled with AVX-512 could replace the plain one. Hence what these files share with others is
+// always inlined, and they take from the standard library no templates, but the compiler's built-in functions
+// (tests/csrc/check_level_symbols looks).
 
 #include "rowwise/kernels.h"
 
@@ -61,7 +63,7 @@ float sum_of_squares(const R& row, int64_t dim) {
 template <class T, bool kDelta>
 RowFault forward(const RowSpan& span, bool bypass) {
     const int64_t dim = span.x.dim;
-    RowFault fault;
+    RowFault fault{-1, 0};  // not its default constructor: that would be a shared inline function
     for (int64_t r = span.begin; r < span.end; ++r) {
         const Row<T, kDelta> row{span.x.row<T>(r), kDelta ? span.delta->row<T>(r) : nullptr};
         T* out = span.out.row<T>(r);

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "scoring/best_ending.h"
 #include "scoring/rank_ending.h"
@@ -14,6 +15,7 @@
 #include "scoring/small_scan.h"
 #include "scoring/stored_rows.h"
 #include "scoring/sum_exp_ending.h"
+#include "simd/interrupt.h"
 
 namespace lvm {
 namespace {
@@ -22,14 +24,21 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Queries at a time: their codes fit a core's second cache, and reading the bank once for so many is cheap.
 constexpr int64_t kQueriesPerBlock = 1536;
 
-// Calls body(block, first) for consecutive blocks of queries; `first` is the index of the block's first
-// query.
+// Calls body(block, first) for consecutive blocks of up to `most` queries; `first` is the index of the
+// block's first query.
 template <class Body>
-void over_blocks(const Rows& queries, bool normalize, const Body& body) {
-    for (int64_t first = 0; first < queries.rows; first += kQueriesPerBlock) {
-        const int64_t last = std::min(first + kQueriesPerBlock, queries.rows);
+void over_blocks(const Rows& queries, bool normalize, int64_t most, const Body& body) {
+    for (int64_t first = 0; first < queries.rows; first += most) {
+        const int64_t last = std::min(first + most, queries.rows);
+        poll();
         body(QueryBlock(queries, normalize, first, last), first);
     }
+}
+
+// Fewer at a time where their lists are long, so that these take no more than some 100 MB.
+int64_t queries_per_block(int64_t limit) {
+    constexpr int64_t kMostListed = 1 << 20;
+    return std::clamp(kMostListed / limit, int64_t{1}, kQueriesPerBlock);
 }
 
 std::vector<int64_t> as_given(int64_t count) {
@@ -85,15 +94,13 @@ void Bank::fetch_row(int64_t i) const {
 }
 
 void Bank::note(const Tally& tally) const {
-    const std::lock_guard<std::mutex> lock(tally_mutex_);
-    tally_.screened += tally.screened;
-    tally_.refined += tally.refined;
-    tally_.rescored += tally.rescored;
+    screened_.fetch_add(tally.screened, std::memory_order_relaxed);
+    refined_.fetch_add(tally.refined, std::memory_order_relaxed);
+    rescored_.fetch_add(tally.rescored, std::memory_order_relaxed);
 }
 
 Tally Bank::take_tally() const {
-    const std::lock_guard<std::mutex> lock(tally_mutex_);
-    return std::exchange(tally_, {});
+    return {screened_.exchange(0), refined_.exchange(0), rescored_.exchange(0)};
 }
 
 void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) const {
@@ -117,7 +124,7 @@ void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) 
 
 void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
                 int64_t max_rank, int64_t* ranks) const {
-    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
+    over_blocks(queries, normalize(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
         std::vector<Scored> targets;
         for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
         const QueryPanels panels(block, by_cosine(block, targets));
@@ -133,24 +140,21 @@ void Bank::topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) co
 }
 
 void Bank::band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const {
-    std::fill(ids, ids + queries.rows * limit, -1);
-    std::fill(scores, scores + queries.rows * limit, -kInfinity);
     best(queries, limit, band, scores, ids);
 }
 
 void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const {
     constexpr int64_t kQueriesPerPiece = 16;
     const int workers = num_threads();
-    const int64_t most = std::min(limit, size());
-    const Sample sample(size(), most + band.excluded);
-    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
+    const Sample sample(size(), limit + band.excluded);
+    over_blocks(queries, normalize(), queries_per_block(limit), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestEnding::Limits> limits;
         for (int64_t q = first; q < first + block.count(); ++q) {
             const double high = band.below ? std::min(band.high, band.below[q]) : band.high;
             limits.push_back({band.low, high});
         }
         const int64_t* exclude = band.exclude + first * band.excluded;
-        BestEnding ending(*this, block, std::move(limits), most, {exclude, band.excluded}, sample.seeds(),
+        BestEnding ending(*this, block, std::move(limits), limit, {exclude, band.excluded}, sample.seeds(),
                           workers);
         const QueryPanels panels(block, as_given(block.count()));
         if (is_small_scan(sample, panels, workers)) {
@@ -168,6 +172,8 @@ void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* sc
                     scores[place] = item.score;
                     ids[place++] = item.id;
                 }
+                std::fill(scores + place, scores + (first + q + 1) * limit, -kInfinity);
+                std::fill(ids + place, ids + (first + q + 1) * limit, -1);
             }
             note(tally);
         };
@@ -176,7 +182,7 @@ void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* sc
 }
 
 void Bank::sum_exp(const Rows& queries, double factor, const double* best, double* sums) const {
-    over_blocks(queries, normalize(), [&](const QueryBlock& block, int64_t first) {
+    over_blocks(queries, normalize(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
         SumExpEnding(*this, block, factor, best + first).write(sums + first);
     });
 }

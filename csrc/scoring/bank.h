@@ -6,8 +6,8 @@
 // equal scores by lower id. The same on every machine, instruction set, thread count and tile size.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <mutex>
 
 #include "rows.h"
 #include "scoring/best_list.h"
@@ -64,7 +64,8 @@ class Bank {
     // The k best, best first: scores and ids are [B][k]; 1 <= k <= size().
     void topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const;
 
-    // Up to `limit` ids in the band, best first, [B][limit], padded with -1, and their scores.
+    // Up to `limit` ids in the band, best first, [B][limit], padded with -1, and their scores; 1 <= limit <=
+    // size().
     void band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const;
 
     // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0.
@@ -87,8 +88,7 @@ class Bank {
     Rows rows_;
     PackedRows own_;
     PackedView packed_;
-    mutable std::mutex tally_mutex_;
-    mutable Tally tally_;
+    mutable std::atomic<int64_t> screened_{0}, refined_{0}, rescored_{0};
 };
 
 }  // namespace lvm

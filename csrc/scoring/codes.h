@@ -14,7 +14,7 @@ namespace lvm {
 constexpr int64_t kTileRows = 16, kTileDims = 64, kTileBytes = kTileRows * kTileDims;
 constexpr float kFineSteps = 254;  // of one coarse step: fine codes reach half a coarse step either way
 
-inline int64_t chunks_of(int64_t dim) { return (dim + kTileDims - 1) / kTileDims; }
+[[gnu::always_inline]] inline int64_t chunks_of(int64_t dim) { return (dim + kTileDims - 1) / kTileDims; }
 
 // Upper bounds, in Euclidean norm. A row whose magnitudes the codes cannot follow (beyond 1e15, below 1e-15)
 // has codes of zero and infinite bounds: every pair with it is scored exactly.
@@ -28,7 +28,7 @@ struct CodeBounds {
 };
 
 // Where a row's codes are: its first 64 bytes; the next ones follow kTileBytes later.
-inline int64_t code_offset(int64_t row, int64_t chunks) {
+[[gnu::always_inline]] inline int64_t code_offset(int64_t row, int64_t chunks) {
     return row / kTileRows * chunks * kTileBytes + row % kTileRows * kTileDims;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 namespace lvm::avx2 {
+namespace {
 
 using Ints = __m256i;
 constexpr int kLanes32 = 8, kRowsAtOnce = 2;
@@ -20,4 +21,5 @@ inline int32_t sum_of(Ints a) {
 }
 inline void store_ints(int32_t* p, Ints a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 
+}  // namespace
 }  // namespace lvm::avx2

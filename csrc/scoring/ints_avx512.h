@@ -6,6 +6,7 @@
 #include <cstdint>
 
 namespace lvm::avx512 {
+namespace {
 
 using Ints = __m512i;
 constexpr int kLanes32 = 16, kRowsAtOnce = 8, kFewOpen = 160;
@@ -20,4 +21,5 @@ inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline int32_t sum_of(Ints a) { return _mm512_reduce_add_epi32(a); }
 inline void store_ints(int32_t* p, Ints a) { _mm512_storeu_si512(p, a); }
 
+}  // namespace
 }  // namespace lvm::avx512

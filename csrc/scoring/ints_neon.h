@@ -6,6 +6,7 @@
 #include <cstdint>
 
 namespace lvm::neon {
+namespace {
 
 using Ints = int32x4_t;
 constexpr int kLanes32 = 4, kRowsAtOnce = 2, kFewOpen = 80;
@@ -21,4 +22,5 @@ inline Ints load_ints(const void* p) { return vld1q_s32(static_cast<const int32_
 inline int32_t sum_of(Ints a) { return vaddvq_s32(a); }
 inline void store_ints(int32_t* p, Ints a) { vst1q_s32(p, a); }
 
+}  // namespace
 }  // namespace lvm::neon

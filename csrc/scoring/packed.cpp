@@ -16,7 +16,7 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
     fine_.reserve(bytes);
     bounds_.resize(static_cast<size_t>(padded_rows(rows.rows)));
     factors_.resize(normalize ? static_cast<size_t>(rows.rows) : 0);
-    RowFault fault;
+    FirstBadRow bad;
     parallel_for(blocks, kBlocksPerPiece, [&](int64_t begin, int64_t end, int) {
         RowEncoder encoder(rows, normalize);
         const int64_t last = std::min(end * kBlockRows, rows.rows);
@@ -26,7 +26,7 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
             bounds_[static_cast<size_t>(i)] = encoder.encode(
                 i, {coarse_.data() + offset, fine_.data() + offset, bytes > kCaches}, factor, nullptr);
         }
-        fault.note(encoder);
+        bad.note(encoder);
         store_fence();
         for (int64_t i = last; i < end * kBlockRows; ++i) {
             bounds_[static_cast<size_t>(i)] = {};
@@ -37,7 +37,7 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
             }
         }
     });
-    fault.raise("vectors");
+    bad.raise("vectors");
 }
 
 PackedView PackedRows::view() const {

@@ -42,7 +42,7 @@ QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64
       coarse_(padded(count_, kTileRows) * chunks_ * kTileDims),
       fine_(padded(count_, kTileRows) * chunks_ * kTileDims),
       bounds_(static_cast<size_t>(count_)) {
-    RowFault fault;
+    FirstBadRow bad;
     parallel_for(count_, kRowsPerPiece, [&](int64_t from, int64_t to, int) {
         RowEncoder encoder(queries, normalize);
         double factor = 1;
@@ -52,9 +52,9 @@ QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64
                 encoder.encode(begin + q, {coarse_.data() + offset, fine_.data() + offset, false}, &factor,
                                in_place_ ? nullptr : rows_.data() + q * dim_);
         }
-        fault.note(encoder);
+        bad.note(encoder);
     });
-    fault.raise("queries");
+    bad.raise("queries");
 }
 
 QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries)

@@ -7,6 +7,7 @@
 #include "scoring/bank.h"
 #include "scoring/query_block.h"
 #include "scoring/scan.h"
+#include "simd/interrupt.h"
 
 namespace lvm {
 
@@ -19,6 +20,10 @@ class Rescorer {
     void fetch(int64_t id) const { bank_.fetch_row(id); }
 
     double score(int64_t query, int64_t id) {
+        if (--until_poll_ == 0) {
+            poll();
+            until_poll_ = kBetweenPolls;
+        }
         if (id != id_) stored_ = bank_.stored_row(id, row_.data());
         id_ = id;
         return screen_kernels().dot(queries_.row(query), stored_, bank_.dim());
@@ -43,11 +48,14 @@ class Rescorer {
     }
 
   private:
+    static constexpr int kBetweenPolls = 64;  // scores
+
     const Bank& bank_;
     const QueryBlock& queries_;
     std::vector<float> row_;
     const float* stored_ = nullptr;
     int64_t id_ = -1;
+    int until_poll_ = kBetweenPolls;
     std::vector<int32_t> ends_;
     std::vector<UndecidedPair> sorted_;
 };

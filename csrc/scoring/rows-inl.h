@@ -58,9 +58,9 @@ CodeBounds encode(const float* row, int64_t chunks, const CodePlace& place) {
             stream_line(place.fine + c * kTileBytes, fine);
         }
     }
-    const float norm = std::sqrt(size) * inflation(dim);
-    const float coarse_rest = std::sqrt(sum(coarse_squares)) * inflation(dim) * scale;
-    const float fine_rest = std::sqrt(sum(fine_squares)) * inflation(dim) * scale / kFineSteps;
+    const float norm = __builtin_sqrtf(size) * inflation(dim);
+    const float coarse_rest = __builtin_sqrtf(sum(coarse_squares)) * inflation(dim) * scale;
+    const float fine_rest = __builtin_sqrtf(sum(fine_squares)) * inflation(dim) * scale / kFineSteps;
     // What rounding x / scale may have cost is a few parts in 2^24 of every number.
     return {scale,           norm,         coarse_rest + norm * kRoundings, fine_rest + norm * kRoundings,
             sum(coarse_sum), sum(fine_sum)};

@@ -11,6 +11,7 @@
 
 #include "scoring/best_ending.h"
 #include "simd/aligned.h"
+#include "simd/interrupt.h"
 
 namespace lvm {
 
@@ -86,11 +87,17 @@ class Sample {
             low[lane] = rounded(open.low / panels.unit(p, lane), -1);
             high[lane] = rounded(open.high / panels.unit(p, lane), 1);
         }
-        const int64_t first = first_of(begin), chunks = chunks_of(bank.dim());
+        const int64_t chunks = chunks_of(bank.dim()), group_rows = group_blocks_ * kBlockRows;
+        const int64_t at_once = std::max(int64_t{1}, 8 * screened_at_once(chunks) / group_rows);
         const PackedView& packed = bank.packed();
-        screen_kernels().peaks({&panels.panel(p), chunks, packed.coarse + code_offset(first, chunks),
-                                packed.bounds + first, size_ - first, stride_, end - begin, group_blocks_,
-                                low, high, lower, place, products});
+        for (int64_t group = begin; group < end; group += at_once) {
+            poll();
+            const int64_t first = first_of(group), line = (group - begin) * kPanelQueries;
+            screen_kernels().peaks({&panels.panel(p), chunks, packed.coarse + code_offset(first, chunks),
+                                    packed.bounds + first, size_ - first, stride_,
+                                    std::min(at_once, end - group), group_blocks_, low, high, lower + line,
+                                    place + line, products ? products + line * group_rows : nullptr});
+        }
     }
 
     // Leaves the candidates of the highest peaks of one query, whose peaks lie kPanelQueries apart.

@@ -19,6 +19,7 @@
 #include "scoring/bank.h"
 #include "scoring/query_block.h"
 #include "scoring/screen.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -45,7 +46,12 @@ class ScanWorker {
   public:
     ScanWorker(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int worker,
                Ending& ending)
-        : bank_(bank), queries_(queries), panels_(&panels), worker_(worker), ending_(ending) {}
+        : bank_(bank),
+          queries_(queries),
+          panels_(&panels),
+          worker_(worker),
+          ending_(ending),
+          most_(screened_at_once(queries.chunks())) {}
 
     // Candidates [begin, begin + count): count <= kMostScreened, begin a multiple of kBlockRows.
     void scan(int64_t begin, int64_t count) {
@@ -53,21 +59,22 @@ class ScanWorker {
             const int64_t width = std::min(count, width_);
             drop_settled();
             for (int64_t p = 0; p < panels_->count(); ++p) {
+                poll();
                 screen_panel(p, begin, width);
                 if (pairs_.size() > kManyPairs) hand_over(begin);
             }
             hand_over(begin);
             begin += width;
             count -= width;
-            width_ = std::min(2 * width_, kMostScreened);
+            width_ = std::min(2 * width_, most_);
         }
     }
 
     // Panel p against the whole bank; its coarse products are known, [candidate][32].
     void scan_known(int64_t p, const int32_t* products) {
-        for (int64_t begin = 0; begin < bank_.size(); begin += kMostScreened) {
-            screen_panel(p, begin, std::min(kMostScreened, bank_.size() - begin),
-                         products + begin * kPanelQueries);
+        for (int64_t begin = 0; begin < bank_.size(); begin += most_) {
+            poll();
+            screen_panel(p, begin, std::min(most_, bank_.size() - begin), products + begin * kPanelQueries);
             hand_over(begin);
         }
     }
@@ -127,6 +134,7 @@ class ScanWorker {
     std::unique_ptr<QueryPanels> fewer_;
     int worker_;
     Ending& ending_;
+    int64_t most_;  // candidates screened at once
     Tally tally_;
     int64_t width_ = kBlockRows;  // narrow at first: the first candidates narrow the open intervals most
     alignas(64) float low_[kPanelQueries] = {}, high_[kPanelQueries] = {};

@@ -8,8 +8,6 @@
 // and calls between(i) for i = 0 .. steps(chunks) - 1 along the way: work for the units it leaves idle.
 // few_open: how many open pairs of a block cost about as much one by one as its fine products do.
 
-#include <bit>
-
 #include "scoring/screen.h"
 
 namespace lvm::LVM_LEVEL {
@@ -88,7 +86,7 @@ class Judge {
             }
             block.open[i] = static_cast<uint32_t>(kept & ~over) & task_.members;
             if (block.open[i] == 0) continue;
-            block.opened += std::popcount(block.open[i]);
+            block.opened += __builtin_popcount(block.open[i]);
             fetch_fine(block.bounds - task_.bounds + i);
         }
     }
@@ -105,7 +103,7 @@ class Judge {
             const PairCodes codes{task_.coarse + at, task_.fine + at};
             const int32_t sums = static_cast<int32_t>(row.coarse_sum) + static_cast<int32_t>(row.fine_sum);
             for (uint32_t bits = block.open[i]; bits; bits &= bits - 1) {
-                const int32_t lane = std::countr_zero(bits);
+                const int32_t lane = __builtin_ctz(bits);
                 const int32_t products =
                     pair_product({panel_.coarse_row[lane], panel_.fine_row[lane]}, codes, sums, task_.chunks);
                 const auto [lower, upper] =
@@ -134,10 +132,10 @@ class Judge {
                 kept |= not_less(bracket.upper, low_[v]) << (v * W);
             }
             uint32_t sure = block.open[i] & static_cast<uint32_t>(over);
-            for (; sure; sure &= sure - 1) ++fine_above_[std::countr_zero(sure)];
+            for (; sure; sure &= sure - 1) ++fine_above_[__builtin_ctz(sure)];
             uint32_t rest = block.open[i] & static_cast<uint32_t>(kept & ~over);
             for (; rest; rest &= rest - 1) {
-                const int32_t lane = std::countr_zero(rest);
+                const int32_t lane = __builtin_ctz(rest);
                 note(block, i, lane, lower[lane], upper[lane]);
             }
         }

@@ -14,6 +14,12 @@ constexpr int kPanelQueries = 32;
 constexpr int64_t kBlockRows = 32;  // candidates that one product takes; banks are padded to it
 constexpr int64_t kMostScreened = 512;
 
+// Fewer where vectors are so long that so many would keep a thread busy for long.
+[[gnu::always_inline]] inline int64_t screened_at_once(int64_t chunks) {
+    constexpr int64_t kLongChunks = 128;
+    return chunks <= kLongChunks ? kMostScreened : kBlockRows;
+}
+
 // One panel of queries as the products read it. Codes: two halves of 16 queries, [dimension / 4][16][4].
 // Scores are counted in units of the query's scale; bounds as in CodeBounds.
 struct QueryPanel {

@@ -52,12 +52,12 @@ CodeBounds RowEncoder::encode(int64_t i, const CodePlace& place, double* factor,
     return bounds;
 }
 
-void RowFault::note(const RowEncoder& encoder) {
+void FirstBadRow::note(const RowEncoder& encoder) {
     lower(not_finite_, encoder.not_finite_);
     lower(zero_, encoder.zero_);
 }
 
-void RowFault::raise(const std::string& what) const {
+void FirstBadRow::raise(const std::string& what) const {
     const int64_t bad = not_finite_.load(), zero = zero_.load();
     if (std::min(bad, zero) == INT64_MAX) return;
     throw std::invalid_argument(what + ": row " + std::to_string(std::min(bad, zero)) +

@@ -31,7 +31,7 @@ class RowEncoder {
     CodeBounds encode(int64_t i, const CodePlace& place, double* factor, float* scored);
 
   private:
-    friend class RowFault;
+    friend class FirstBadRow;
 
     const Rows& rows_;
     bool normalize_;
@@ -40,7 +40,7 @@ class RowEncoder {
 };
 
 // The first wrong row that any encoder saw.
-class RowFault {
+class FirstBadRow {
   public:
     void note(const RowEncoder& encoder);
 

@@ -9,6 +9,7 @@
 #include "scoring/bank.h"
 #include "scoring/query_block.h"
 #include "scoring/screen.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -37,7 +38,7 @@ class SumExpEnding {
     }
 
   private:
-    static constexpr int64_t kRows = 64;
+    static constexpr int64_t kRows = 64, kQueriesAtOnce = 96;
 
     size_t place(int worker, int64_t q) const { return static_cast<size_t>(worker * queries_.count() + q); }
 
@@ -52,8 +53,12 @@ class SumExpEnding {
                 if (row != copy) std::copy_n(row, dim, copy);
             }
             const auto panels = gemm_panels(rows.data(), dim, width, 1, dim);
-            kernels_in_force<GemmKernels>().product(queries_.row(0), count, dim, panels.data(), width,
-                                                    scores.data(), kRows);
+            for (int64_t q = 0; q < count; q += kQueriesAtOnce) {
+                poll();
+                const int64_t members = std::min(kQueriesAtOnce, count - q);
+                kernels_in_force<GemmKernels>().product(queries_.row(q), members, dim, panels.data(), width,
+                                                        scores.data() + q * kRows, kRows);
+            }
             for (int64_t q = 0; q < count; ++q) {
                 partial_[place(worker, q)] += screen_kernels().sum_exp(scores.data() + q * kRows, width,
                                                                        factor_, static_cast<float>(best_[q]));

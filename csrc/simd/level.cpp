@@ -33,9 +33,15 @@ Level level_from(const std::string& name, const std::string& where) {
 }
 
 #if defined(__x86_64__)
-bool has_avx2() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+// CPUID itself for what not every compiler's __builtin_cpu_supports knows: clang before 17 no f16c, none the
+// newest names.
+bool has_f16c() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned kHalfFloats = 1u << 29;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & kHalfFloats);
 }
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 
 // With the integer dot products that the scoring kernels live on.
 bool has_avx512() {
@@ -44,7 +50,6 @@ bool has_avx512() {
            __builtin_cpu_supports("avx512vnni");
 }
 
-// Not every compiler's __builtin_cpu_supports knows the newest names, hence CPUID leaf 7 itself.
 bool has_avxvnni() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     constexpr unsigned kAvxVnni = 1u << 4;

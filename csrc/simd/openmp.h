@@ -13,8 +13,8 @@ struct OpenMp {
 
 // The runtime that torch is linked with, if it is worth joining and the calling thread leads its threads:
 // that is the first thread of a process (every other one would start more threads) that is no fork of another
-// (it would have none). Null otherwise, where OMP_WAIT_POLICY puts idle threads to sleep at once, and without
-// torch or GNU's runtime.
+// (its threads would be missing, and a job would wait for them forever). Null otherwise, where
+// OMP_WAIT_POLICY puts idle threads to sleep at once, and without torch or GNU's runtime.
 const OpenMp* torch_openmp();
 
 }  // namespace lvm

@@ -7,16 +7,20 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "simd/interrupt.h"
 #include "simd/openmp.h"
 #include "simd/relax.h"
 
@@ -38,19 +42,21 @@ int default_count() {
     }
 #if defined(__linux__)
     cpu_set_t cpus;
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return std::max(1, CPU_COUNT(&cpus));
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return std::clamp(CPU_COUNT(&cpus), 1, kMostThreads);
 #endif
-    return std::max(1u, std::thread::hardware_concurrency());
+    return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostThreads);
 }
 
 using Body = std::function<void(int64_t, int64_t, int)>;
 
-// Whether `ready` came true while watching for some 20 microseconds: jobs often follow each other closely,
-// and waking a sleeping thread takes longer than that.
+// Looks that take some 20 microseconds: jobs often follow each other closely, and waking a sleeping thread
+// takes longer than that.
+constexpr int kLooks = 400, kLongLooks = 50 * kLooks;
+
+// Whether `ready` came true while watching.
 template <class Ready>
-bool watch(const Ready& ready) {
-    constexpr int kLooks = 400;
-    for (int look = 0; look < kLooks; ++look) {
+bool watch(int looks, const Ready& ready) {
+    for (int look = 0; look < looks; ++look) {
         if (ready()) return true;
         relax();
     }
@@ -58,6 +64,11 @@ bool watch(const Ready& ready) {
 }
 
 thread_local bool at_work = false;  // whether this thread is inside a job
+
+struct AtWork {
+    AtWork() { at_work = true; }
+    ~AtWork() { at_work = false; }
+};
 
 class ThreadPool {
   public:
@@ -67,25 +78,29 @@ class ThreadPool {
     int count() const { return count_.load(std::memory_order_relaxed); }
 
     void resize(int count) {
+        if (at_work)
+            throw std::logic_error("set_num_threads: expected a call between jobs, got one from within");
         const std::lock_guard<std::mutex> busy(busy_);
         stop_workers();
         count_.store(count, std::memory_order_relaxed);
     }
 
     void run(int64_t count, int64_t grain, const Body& body, int most_workers) {
-        if (at_work || count <= grain || most_workers == 1 || this->count() == 1) return body(0, count, 0);
+        const bool is_small = count <= grain || most_workers == 1 || this->count() == 1;
+        if (at_work || is_small) return run_alone(count, grain, body);
         std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-        if (!busy.owns_lock()) return body(0, count, 0);
+        if (!busy.owns_lock()) return run_alone(count, grain, body);
+        const AtWork here;
         job_ = {&body, count, grain, most_workers};
         next_.store(0, std::memory_order_relaxed);
-        error_ = nullptr;
+        has_failed_.store(false, std::memory_order_relaxed);
         // OpenMP would end and start threads whenever the number changed: ours must be torch's.
         if (const OpenMp* openmp = torch_openmp(); openmp && openmp->max_threads() == this->count()) {
             run_on(*openmp);
         } else {
             run_on_own();
         }
-        if (error_) std::rethrow_exception(error_);
+        if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     }
 
   private:
@@ -95,9 +110,24 @@ class ThreadPool {
         int most_workers = 1;
     };
 
+    // A long job of one thread, too, can be ended between its pieces.
+    static void run_alone(int64_t count, int64_t grain, const Body& body) {
+        for (int64_t begin = 0; begin < count; begin += grain) {
+            poll();
+            body(begin, std::min(begin + grain, count), 0);
+        }
+    }
+
     void run_on(const OpenMp& openmp) {
         const auto join = [&openmp, this] {
-            if (const int worker = openmp.thread_num(); worker < job_.most_workers) work(worker);
+            const int worker = openmp.thread_num();
+            if (worker == 0) {
+                work(0);
+                await_others(kLongLooks);
+            } else if (worker < job_.most_workers) {
+                active_.fetch_add(1);
+                help(worker);
+            }
         };
         using Join = const decltype(join);
         void* data = const_cast<std::remove_const_t<Join>*>(&join);
@@ -114,20 +144,32 @@ class ThreadPool {
         }
         wake_.notify_all();
         work(0);
-        std::unique_lock<std::mutex> lock(mutex_);
-        open_ = false;  // whoever has not begun need not come any more
-        if (active_.load() == 0) return;
-        lock.unlock();
-        watch([this] { return active_.load(std::memory_order_acquire) == 0; });
-        lock.lock();
-        done_.wait(lock, [this] { return active_.load() == 0; });
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            open_ = false;  // whoever has not begun need not come any more
+        }
+        await_others(kLooks);
+    }
+
+    // Waits as the caller, who may still be told to end the job.
+    void await_others(int looks) {
+        constexpr std::chrono::milliseconds kBetweenPolls{50};
+        const auto are_done = [this] { return active_.load(std::memory_order_acquire) == 0; };
+        while (!watch(looks, are_done)) {
+            attempt(poll);
+            std::unique_lock<std::mutex> lock(mutex_);
+            if (done_.wait_for(lock, kBetweenPolls, are_done)) return;
+        }
     }
 
     void start_workers() {
         if (!workers_.empty()) return;
         stopping_ = false;
-        for (int worker = 1; worker < count(); ++worker) {
-            workers_.emplace_back([this, worker, seen = generation_.load()] { loop(worker, seen); });
+        try {
+            for (int worker = 1; worker < count(); ++worker) {
+                workers_.emplace_back([this, worker, seen = generation_.load()] { loop(worker, seen); });
+            }
+        } catch (const std::system_error&) {  // the system allows no more: fewer do the work
         }
     }
 
@@ -143,7 +185,7 @@ class ThreadPool {
 
     void loop(int worker, uint64_t seen) {
         for (;;) {
-            watch([&] { return generation_.load(std::memory_order_acquire) != seen; });
+            watch(kLooks, [&] { return generation_.load(std::memory_order_acquire) != seen; });
             {
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, [&] { return stopping_ || generation_.load() != seen; });
@@ -152,27 +194,42 @@ class ThreadPool {
                 if (!open_ || worker >= job_.most_workers) continue;
                 active_.fetch_add(1);
             }
-            work(worker);
-            if (active_.fetch_sub(1, std::memory_order_acq_rel) > 1) continue;
-            const std::lock_guard<std::mutex> lock(mutex_);
-            done_.notify_one();
+            help(worker);
         }
     }
 
+    // As one of the active.
+    void help(int worker) {
+        const AtWork here;
+        work(worker);
+        if (active_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        done_.notify_one();
+    }
+
     void work(int worker) {
-        at_work = true;
-        try {
+        const PollScope scope(has_failed_);
+        attempt([&] {
             for (;;) {
+                poll();
                 const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
                 if (begin >= job_.count) break;
                 (*job_.body)(begin, std::min(begin + job_.grain, job_.count), worker);
             }
+        });
+    }
+
+    // An exception ends the job.
+    template <class Action>
+    void attempt(const Action& action) {
+        try {
+            action();
         } catch (...) {
             const std::lock_guard<std::mutex> lock(mutex_);
             if (!error_) error_ = std::current_exception();
+            has_failed_.store(true, std::memory_order_relaxed);
             next_.store(job_.count, std::memory_order_relaxed);
         }
-        at_work = false;
     }
 
     std::mutex busy_;   // held by the one caller whose job runs
@@ -184,7 +241,8 @@ class ThreadPool {
     bool open_ = false;                    // whether workers may still join the job
     std::atomic<uint64_t> generation_{0};  // of the job
     std::atomic<int> active_{0};           // workers at the job, the caller not counted
-    std::atomic<int64_t> next_{0};         // where the next piece begins
+    std::atomic<bool> has_failed_{false};
+    std::atomic<int64_t> next_{0};  // where the next piece begins
     Job job_;
     std::exception_ptr error_;
 };

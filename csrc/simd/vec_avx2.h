@@ -6,6 +6,7 @@
 #include "rows.h"
 
 namespace lvm::avx2 {
+namespace {
 
 struct Vec {
     static constexpr int width = 8;
@@ -129,4 +130,5 @@ inline void store(double* p, const Sums& sums) {
     for (int h = 0; h < 2; ++h) _mm256_storeu_pd(p + 4 * h, sums.v[h]);
 }
 
+}  // namespace
 }  // namespace lvm::avx2

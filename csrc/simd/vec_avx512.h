@@ -6,6 +6,7 @@
 #include "rows.h"
 
 namespace lvm::avx512 {
+namespace {
 
 struct Vec {
     static constexpr int width = 16;
@@ -107,4 +108,5 @@ inline void add_products(Sums& sums, const float* a, const float* b) {
 }
 inline void store(double* p, const Sums& sums) { _mm512_storeu_pd(p, sums.v); }
 
+}  // namespace
 }  // namespace lvm::avx512

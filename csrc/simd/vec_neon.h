@@ -6,6 +6,7 @@
 #include "rows.h"
 
 namespace lvm::neon {
+namespace {
 
 struct Vec {
     static constexpr int width = 4;
@@ -116,4 +117,5 @@ inline void store(double* p, const Sums& sums) {
     for (int i = 0; i < 4; ++i) vst1q_f64(p + 2 * i, sums.v[i]);
 }
 
+}  // namespace
 }  // namespace lvm::neon

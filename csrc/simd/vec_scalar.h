@@ -6,6 +6,7 @@
 #include "simd/half.h"
 
 namespace lvm::scalar {
+namespace {
 
 struct Vec {
     static constexpr int width = 1;
@@ -72,4 +73,5 @@ inline void add_products(Sums& sums, const float* a, const float* b) {
 }
 inline void store(double* p, const Sums& sums) { std::memcpy(p, sums.v, sizeof(sums.v)); }
 
+}  // namespace
 }  // namespace lvm::scalar

@@ -27,11 +27,19 @@ def real_number(value: Any, called: str, least: float | None = None, most: float
         ValueError: It is something else, NaN, infinite, or not from `least` to `most`; the message begins with
             `called`.
     """
-    number = None if _is_truth(value) or isinstance(value, str | bytes) else _float(value)
+    number = _real(value)
     fits = number is not None and math.isfinite(number)
     if not fits or (least is not None and number < least) or (most is not None and number > most):  # type: ignore[operator]
         raise ValueError(f"{called}: expected a finite number{_limits(least, most)}, got {plain(value)!r}")
     assert number is not None
+    return number
+
+
+def any_number(value: Any, called: str) -> float:
+    """Return a number as `real_number` does, NaN and infinity among them."""
+    number = _real(value)
+    if number is None:
+        raise ValueError(f"{called}: expected a number, got {plain(value)!r}")
     return number
 
 
@@ -54,6 +62,10 @@ def plain(value: Any) -> Any:
 
 def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+
+
+def _real(value: Any) -> float | None:
+    return None if _is_truth(value) or isinstance(value, str | bytes) else _float(value)
 
 
 def _index(value: Any) -> int | None:

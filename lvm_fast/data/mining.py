@@ -159,7 +159,8 @@ def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Set
         below=None if settings.below is None else settings.below * _positive_scores(store, bank, rows),
     )
     found = np.empty(len(rows), _record(settings.limit))
-    found["ids"], found["scores"] = ids, scores
+    found["ids"], found["scores"] = -1, -np.inf
+    found["ids"][:, : ids.shape[1]], found["scores"][:, : ids.shape[1]] = ids, scores  # a small store has fewer
     return found
 
 

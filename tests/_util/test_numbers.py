@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast._util.numbers import plain, real_number, truth_value, whole_number
+from lvm_fast._util.numbers import any_number, plain, real_number, truth_value, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])
@@ -36,6 +36,19 @@ def test_a_real_number_becomes_a_float(value):
 def test_what_is_no_real_number_is_refused(value):
     with pytest.raises(ValueError, match=r"^low: expected a finite number"):
         real_number(value, "low")
+
+
+@pytest.mark.parametrize("value", [np.inf, np.float32(-np.inf), torch.tensor(np.nan), 2, np.int8(2), 1.5])
+def test_any_number_may_be_infinite_or_nan(value):
+    number = any_number(value, "low")
+    assert type(number) is float
+    np.testing.assert_equal(number, float(value))
+
+
+@pytest.mark.parametrize("value", ["1.5", None, True, [1.5], 1j, 10**400])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match=r"^low: expected a number, got "):
+        any_number(value, "low")
 
 
 def test_the_limits_of_a_real_number_are_named():

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "check.h"
+#include "simd/interrupt.h"
 #include "simd/thread_pool.h"
 
 namespace lvm {
@@ -60,6 +61,72 @@ void check_nested_and_concurrent_calls() {
     CHECK(total == 4 * 50 * 8);
 }
 
+struct Enough : std::exception {};
+
+// A job that would never end, but whose caller asks it to.
+void check_a_caller_can_end_a_job() {
+    for (const int64_t grain : {int64_t{1}, int64_t{1} << 40}) {
+        bool caught = false;
+        const PollScope scope([] { throw Enough(); });
+        try {
+            parallel_for(int64_t{1} << 40, grain, [&](int64_t, int64_t, int) {
+                for (;;) poll();
+            });
+        } catch (const Enough&) {
+            caught = true;
+        }
+        CHECK(caught);
+    }
+    check_every_index_once(1001, 3);
+}
+
+// Even while it waits for the others: their pieces hear of it.
+void check_a_caller_can_end_a_job_of_others() {
+    if (num_threads() == 1) return;
+    const std::thread::id caller = std::this_thread::get_id();
+    std::atomic<bool> is_helped{false};
+    bool caught = false;
+    const PollScope scope([] { throw Enough(); });
+    try {
+        parallel_for(2, 1, [&](int64_t, int64_t, int) {
+            if (std::this_thread::get_id() == caller) {
+                while (!is_helped) std::this_thread::yield();
+                return;
+            }
+            is_helped = true;
+            for (;;) poll();
+        });
+    } catch (const Enough&) {
+        caught = true;
+    }
+    CHECK(caught);
+}
+
+void check_an_error_ends_the_pieces_of_others() {
+    if (num_threads() == 1) return;
+    bool caught = false;
+    try {
+        parallel_for(2, 1, [&](int64_t begin, int64_t, int) {
+            if (begin == 1) throw std::runtime_error("expected");
+            for (;;) poll();
+        });
+    } catch (const std::runtime_error&) {
+        caught = true;
+    }
+    CHECK(caught);
+}
+
+void check_no_resizing_from_within() {
+    if (num_threads() == 1) return;
+    bool caught = false;
+    try {
+        parallel_for(1000, 1, [](int64_t, int64_t, int) { set_num_threads(3); });
+    } catch (const std::logic_error&) {
+        caught = true;
+    }
+    CHECK(caught);
+}
+
 // Also where the outer call has nothing to share.
 void check_nested_in_small_calls() {
     std::atomic<int64_t> total{0};
@@ -110,6 +177,10 @@ int main() {
         lvm::check_nested_and_concurrent_calls();
         lvm::check_nested_in_small_calls();
         lvm::check_resizing_beside_work();
+        lvm::check_a_caller_can_end_a_job();
+        lvm::check_a_caller_can_end_a_job_of_others();
+        lvm::check_an_error_ends_the_pieces_of_others();
+        lvm::check_no_resizing_from_within();
 #if !defined(__SANITIZE_THREAD__)
         lvm::check_forked_child_keeps_the_count();
 #endif

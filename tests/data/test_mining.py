@@ -90,6 +90,13 @@ def test_agrees_with_the_definition(
     assert (mined.ids.dtype, mined.scores.dtype, len(mined)) == (np.int64, np.float32, 61)
 
 
+def test_a_store_of_fewer_chunks_than_the_limit_is_padded(crowded: ChainStore, tmp_path: Path) -> None:
+    mined = mine(crowded, tmp_path / "mined", **{**BAND, "limit": 64})
+    expected = wanted_ids(crowded, {**BAND, "limit": 64})
+    assert mined.ids.tolist() == [ids + [-1] * (64 - len(ids)) for ids in expected]
+    assert (mined.scores[mined.ids < 0] == -np.inf).all()
+
+
 def stop_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> list[int]:
     """Interrupts the bank after so many blocks; gives the list of their sizes."""
     sizes: list[int] = []

@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there are torch's threads joined")
 
 PROGRAM = """
-import os, threading
+import os, threading, time
 import numpy as np, torch
 import lvm_fast as lf
 
@@ -49,7 +49,13 @@ def test_our_own_threads_do_it_where_those_of_torch_sleep(run_python):
 
 
 def test_no_more_threads_of_torch_are_started_for_another_thread(run_python):
-    code = "other = threading.Thread(target=normalize); other.start(); other.join()"
+    code = """
+other = threading.Thread(target=normalize)
+other.start()
+other.join()
+while str(other.native_id) in os.listdir("/proc/self/task"):  # it may be on its way out still
+    time.sleep(0.01)
+"""
     assert more_threads(run_python, code) == 2
 
 

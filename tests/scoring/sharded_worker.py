@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +40,7 @@ def answers(bank: Any) -> dict[str, Any]:
 def message(call: Callable[[], Any]) -> str:
     try:
         call()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     return "no error"
 
@@ -73,6 +75,7 @@ def errors(here: int) -> dict[str, str]:
         "target": lambda: bank.rank(queries, targets + 211),
         "targets": lambda: bank.rank(queries, targets[:-1]),
         "k": lambda: bank.topk(queries, 212),
+        "pickle": lambda: pickle.dumps(bank),
         "NaN query": lambda: bank.topk(np.full_like(queries, np.nan), 3),
     }
     found = {name: message(call) for name, call in told.items()}
@@ -82,6 +85,8 @@ def errors(here: int) -> dict[str, str]:
     found["in the middle"] = message(lambda: bank.rank(queries, targets))
     bank._shard._bank = core
     found["and then"] = str(bank.rank(queries, targets).tolist())  # the processes are still in step
+    found["copied"] = str(copy.deepcopy(bank).rank(queries, targets).tolist())
+    found["one query"] = str(bank.rank(queries[7].astype(float), np.int64(targets[7])))
     return found
 
 

@@ -362,10 +362,10 @@ ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lf.VectorBank(np.ones((2, 3))), r"VectorBank: vectors: expected float32, .*, got float64"),
+        (lambda: lf.VectorBank(np.ones((2, 3), complex)), r"VectorBank: vectors: expected float32, .*, got complex128"),
         (lambda: lf.VectorBank(np.ones((2, 3), np.int8)), r"VectorBank: vectors: expected float32, .*, got int8"),
         (lambda: lf.VectorBank(np.ones(3, np.float32)), r"VectorBank: vectors: expected shape \(rows, D\), got \(3,\)"),
-        (lambda: lf.VectorBank([[1.0]]), r"expected a numpy array or a torch tensor, got list"),
+        (lambda: lf.VectorBank({"a": 1}), r"expected a numpy array or a torch tensor, got dict"),
         (lambda: lf.VectorBank(np.ones((0, 3), np.float32)), r"at least one row and one column, got \(0, 3\)"),
         (lambda: lf.VectorBank(np.ones((3, 0), np.float32)), r"at least one row and one column, got \(3, 0\)"),
         (lambda: lf.VectorBank(NAN), r"VectorBank: vectors: row 1 holds NaN or infinity"),

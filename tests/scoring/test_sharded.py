@@ -100,7 +100,8 @@ ERRORS = {
     "target": (None, "ValueError: ShardedBank.rank: targets[0] = ", ""),
     "targets": (None, "ValueError: ShardedBank.rank: targets: expected shape (41,), got (40,)", ""),
     "k": (None, "ValueError: ShardedBank.topk: k: expected 1 to 211 (the bank's size), got 212", ""),
-    "NaN query": (None, "row 0", ""),
+    "pickle": (None, "TypeError: ShardedBank: expected one process that holds all candidates to pickle it", ""),
+    "NaN query": (None, "ShardedBank.topk: queries: row 0 holds NaN", ""),
     "in the middle": (2, "RuntimeError: out of luck", "RuntimeError: ShardedBank.rank: process 2 failed: out of luck"),
 }
 
@@ -118,7 +119,8 @@ def test_after_errors_the_processes_are_in_step(folder: Path, worker: Any) -> No
     expected = str(lf.VectorBank(vectors).rank(queries, targets).tolist())
     for here in range(4):
         told = json.loads((folder / f"errors-{here}.json").read_text())
-        assert told["and then"] == expected
+        assert told["and then"] == told["copied"] == expected
+        assert told["one query"] == json.dumps(json.loads(expected)[7])
         assert told["outsider"] == (
             "no error" if here in (1, 3) else "ValueError: ShardedBank: group: this process is not in it"
         )

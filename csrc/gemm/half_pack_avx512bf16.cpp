@@ -68,8 +68,6 @@ __m512i pairs(const void* upper, const void* lower, bool is_half, int64_t first,
                                     reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
 }
 
-}  // namespace
-
 void pack_rows(const RowList& matrix, int64_t depth, BHalf* tiles, int64_t step) {
     for (int64_t first = 0; first < depth; first += kTileDepth, tiles += step) {
         __m512i lines[16];
@@ -115,6 +113,14 @@ void pack_left_transposed(const BHalf* matrix, int64_t count, int64_t stride, BH
         transpose(lines);
         for (int64_t j = 0; j < 16; ++j) _mm512_storeu_si512(tiles + j * kTileDepth, lines[j]);
     }
+}
+
+}  // namespace
+
+template <>
+const HalfPackKernels& HalfPackKernels::table<Level::avx512bf16>() {
+    static constexpr HalfPackKernels kernels{pack_rows, pack_columns, pack_left, pack_left_transposed};
+    return kernels;
 }
 
 }  // namespace lvm::half
