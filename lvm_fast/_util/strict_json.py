@@ -7,6 +7,8 @@ import math
 import sys
 from typing import Any
 
+from .text import check_unicode
+
 _DEEPEST = 127  # levels of lists and objects; other strict readers stop here, too
 _LARGEST = int(sys.float_info.max)
 _MOST_DIGITS = sys.float_info.max_10_exp  # an int of so many is within float64
@@ -62,19 +64,6 @@ def check_json(value: Any, called: str, level: int = 0) -> None:
             check_json(item, f"{called}[{key!r}]", level + 1)
     elif kind is not bool and value is not None:
         raise ValueError(f"{called} is a {kind.__name__}, which JSON would not give back; expected {_EXPECTED}")
-
-
-def check_unicode(text: str, called: str) -> None:
-    """Raise ValueError, which begins with `called`, where a text holds half of a surrogate pair: it has no UTF-8."""
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = text[error.start]
-        raise ValueError(
-            f"{called} holds half of a surrogate pair, {half!a}, at character {error.start}; expected Unicode text"
-        ) from None
 
 
 def _check_key(key: Any, called: str) -> None:

@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
     parser.add_argument(
+        "--overwrite", action="store_true", help="replace a store that is there, and the texts beside it"
+    )
+    parser.add_argument(
         "--model",
         default="sentence-transformers/all-mpnet-base-v2",
         help="a sentence-transformers model, by name or folder (default: %(default)s)",
@@ -31,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..data.documents import read_documents
-    from ..data.encode import chunks_path, encode_documents
+    from ..data.encode import encode_documents, input_files
     from ..data.sentence_encoder import SentenceEncoder
-    from ..data.source import check_store_path
+    from ..data.source import check_store_path, chunks_path
     from ..device import choose_device
     from .warn import plain_warnings
 
-    check_store_path(args.output, "encode: output", args.inputs)
     with plain_warnings():
         documents = read_documents(args.inputs)
+    check_store_path(args.output, "encode: output", input_files(documents, args.model), args.overwrite)
     encoder = SentenceEncoder(args.model, str(choose_device(args.device)), args.batch_size)
     store = encode_documents(
         documents,
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         chunk_tokens=args.chunk_tokens,
         dtype=args.dtype,
         source=", ".join(path.name for path in args.inputs),
+        overwrite=args.overwrite,
     )
     rows, dim = store.vectors.shape
     print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")

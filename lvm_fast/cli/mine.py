@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the file to write (.safetensors): ids and scores, for `lvm-fast train --negatives`",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument(
         "--low", type=float, default=0.75, metavar="COS", help="least cosine of a negative (default: %(default)s)"
     )
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         below=args.below,
         exclude_within=args.exclude_within,
         exclude_chain=args.exclude_chain,
+        overwrite=args.overwrite,
     )
     found = np.count_nonzero(mined.ids >= 0, axis=1)
     print(f"{args.output}: chunks={len(mined)} negatives={found.sum()} limit={args.limit}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..scoring import VectorBank
 from .documents import read_documents
-from .encode import chunks_path
 from .near_copies import near_copies_in
+from .source import chunks_path
 from .store import ChainStore
 
 
