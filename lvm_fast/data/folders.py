@@ -44,7 +44,7 @@ def scan_folder(folder: Path, suffixes: tuple[str, ...]) -> FolderScan:
     Raises:
         OSError: A folder cannot be read.
     """
-    scan, seen = FolderScan(), set()
+    scan, seen = FolderScan(), set[str]()
     above = {str(place) for place in Path(os.path.realpath(folder)).parents}
     waiting, links = [Path()], list[Path]()  # links come last: a folder is then called by its own name
     while waiting or links:

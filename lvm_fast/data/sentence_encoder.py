@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .._util.numbers import whole_number
+
 
 class SentenceEncoder:
     """A sentence-transformers model: encodes texts and counts tokens with its own tokenizer."""
@@ -21,8 +23,7 @@ class SentenceEncoder:
             import sentence_transformers  # noqa: F401 - is it there?
         except ImportError as error:
             raise ImportError("encoding text needs sentence-transformers: pip install 'lvm_fast[encode]'") from error
-        if batch_size < 1:
-            raise ValueError(f"SentenceEncoder: batch_size = {batch_size}; expected at least 1")
+        batch_size = whole_number(batch_size, "SentenceEncoder: batch_size", least=1)
         try:
             self._model = _load(name, device)
         except Exception as error:  # the library raises whatever its back ends do
@@ -49,7 +50,7 @@ def _load(name: str, device: str) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     if not sys.stderr.isatty():
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]  # typed in some versions
     if Path(name).exists():
         return SentenceTransformer(name, device=device)
     try:

@@ -270,9 +270,7 @@ def _checked_metadata(metadata: Any, where: str) -> dict[str, Any]:
     check_json(copied, f"{where}: metadata")
     for key in _KEPT:
         if key in copied:
-            raise ValueError(
-                f"{where}: metadata[{key!r}] is what the file calls the {key} of chains; pass {key} instead"
-            )
+            raise ValueError(f"{where}: metadata[{key!r}] is what files call the {key} of chains; pass {key} instead")
     return copied
 
 

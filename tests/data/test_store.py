@@ -140,7 +140,7 @@ def test_metadata_come_back_as_they_were(tmp_path: Path, store: ChainStore, valu
 def test_metadata_that_would_not_come_back_are_refused(
     tmp_path: Path, unit_rows: Rows, metadata: Any, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"ChainStore: {message}|a key of ChainStore: {message[9:]}"):
+    with pytest.raises(ValueError, match=message):
         ChainStore(unit_rows(3), [0, 3], metadata=metadata)
     store = ChainStore(unit_rows(3), [0, 3])
     store.metadata = metadata  # or one by one, later
