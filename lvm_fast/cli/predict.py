@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     rows, held = _context(args, store, most)
     predicted = model.predict(rows[None], weights=args.weights)
     # what was said does not come next
-    hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows)
+    hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows, fold_copies=True)
     if not args.json:
         whole = "" if held == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {whole}{held:,} chunks of {args.text or args.vectors}; next may come:\n")

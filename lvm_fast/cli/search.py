@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("search: --model encodes a --text; there is none")
     store = open_source(args.data, "search: data")
     texts = found.texts_of(args)
-    hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk)
+    hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk, fold_copies=True)
     print(found.in_print(hits, args.json))
     return 0
 
@@ -53,6 +53,9 @@ def _queries(args: argparse.Namespace, store: ChainStore) -> Any:
 def _encoded(args: argparse.Namespace, store: ChainStore) -> Any:
     import numpy as np
 
+    from .._util.text import check_unicode
+
+    check_unicode(args.text, "search: --text")
     if not args.text.strip():
         raise ValueError("search: --text: expected words, got an empty text")
     encoder = found.encoder_for(store, args.model, args.device, "--model", "search")

@@ -80,7 +80,7 @@ def test_a_text_is_continued_by_the_nearest_chunks(place: Path, capsys: Any) -> 
 
 def test_json_is_that_of_search(place: Path, capsys: Any) -> None:
     found = json.loads(run(capsys, "model", "--text", "doc.txt", "--data", "my.safetensors", "--json", "-k", 2))
-    assert [hit.keys() for hit in found[0]] == [{"score", "chunk", "chain", "position", "text"}] * 2
+    assert [hit.keys() for hit in found[0]] == [{"score", "chunk", "chain", "position", "text", "also_in"}] * 2
     assert "\x1b" not in str(found)
 
 
@@ -121,7 +121,7 @@ def test_another_precision(place: Path, capsys: Any) -> None:
         (["model", "--text", "none.txt"], "none.txt"),
         (["model", "--text", "blank.txt"], "blank.txt: holds no text"),
         (["model", "--text", "two.jsonl"], "two.jsonl holds 2 documents; expected one"),
-        (["model", "--text", "doc.txt", "-k", "0"], "k = 0"),
+        (["model", "--text", "doc.txt", "-k", "0"], "search: k: expected a whole number of at least 1, got 0"),
         (["model", "--text", "doc.txt", "--context-length", "0"], "--context-length = 0; expected at least 1"),
         (["model", "--text", "doc.txt", "--weights", "int4"], "weights = 'int4'"),
         (
