@@ -28,6 +28,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),
     "I8": np.dtype("i1"),
     "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
 }
 
 

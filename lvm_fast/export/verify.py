@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._util.numbers import whole_number
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for
 from .compression import LEAST_COSINES
@@ -62,6 +63,7 @@ def verify_coreml(
     """
     from .mil_interpreter import SavedProgram
 
+    contexts = whole_number(contexts, "verify_coreml: contexts", least=1)
     facts = read_facts(path)
     _check_kind(path, facts, model)
     saved = SavedProgram(path)
@@ -70,7 +72,7 @@ def verify_coreml(
         raise ValueError(f"verify_coreml: {path} holds no bank to compare with")
     if bank is not None and facts.bank is not None:
         bank = read_bank(bank, facts.bank.dtype, facts.bank.topk, model.input_dim, "verify_coreml")
-    rows = sample_rows(model.input_dim) if vectors is None else np.asarray(vectors, np.float32)
+    rows = sample_rows(model.input_dim) if vectors is None else _checked_rows(vectors, model.input_dim)
     verifier = _Verifier(saved, model, facts, rows)
     return Verification(
         tuple(
@@ -136,6 +138,13 @@ class _Verifier:
         contexts = questions_for((1, None, arm.input_dim), arm.max_context, self.rows, 0)
         queries = answers_of_model(arm, contexts).next_vector
         return check_retrieval(self.saved, name, about, queries, bank, self.facts.precision)
+
+
+def _checked_rows(vectors: Any, dim: int) -> NDArray[np.float32]:
+    rows = np.asarray(vectors, np.float32)
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] != dim:
+        raise ValueError(f"verify_coreml: vectors has shape {rows.shape}; expected (T, {dim})")
+    return rows
 
 
 def _check_kind(path: str | os.PathLike[str], facts: Facts, model: Exportable) -> None:
