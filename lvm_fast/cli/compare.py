@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from ..device import choose_device
     from ..evaluation.compare import check_contenders, compare
     from ..evaluation.compare_words import comparison_summary
+    from ..evaluation.documents import check_documents
     from ..training.runs import open_run
     from .warn import plain_warnings
 
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     runs = {path: open_run(shown, "compare") for path, shown in paths.items()}
     base = runs[reference.absolute()]
     recipe = scoring.scoring_recipe(args, base, "compare")
+    inputs = [*args.models, args.against, recipe.data, recipe.validation_data]
+    check_documents(args.output_dir, "comparison", "compare: comparison", inputs)
     contenders = _contenders(list(runs.values()))
     with plain_warnings():
         windows, others = _windows(args, recipe, list(runs.values()))

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..data.windows import Windows
     from ..device import choose_device
+    from ..evaluation.documents import check_documents
     from ..evaluation.evaluate import evaluate
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import experts_in_words, summary
@@ -41,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
     recipe = scoring.scoring_recipe(args, opened, "evaluate")
+    name = "report" if args.pool == "targets" else f"report-pool-{args.pool}"
+    folder = args.output_dir or opened.folder
+    check_documents(folder, name, "evaluate: report", [args.model, recipe.data, recipe.validation_data])
     with plain_warnings():
         scored, others = scoring.scored_chains(recipe, args.split, "evaluate")
         if not isinstance(scored, Windows):
@@ -59,8 +63,7 @@ def run(args: argparse.Namespace) -> int:
     }
     score: Any = evaluate_router if isinstance(model, Router) else evaluate
     report = score(model, scored, **options)
-    name = "report" if args.pool == "targets" else f"report-pool-{args.pool}"
-    written = report.save(args.output_dir or opened.folder, opened.history, name)
+    written = report.save(folder, opened.history, name)
     print(summary(report))
     if isinstance(report, RouterReport):
         print(f"\n{arms_in_words(report)}")

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write_text, made_folder
+from ..files import atomic_write_text, check_not_an_input, made_folder
+
+_KINDS = ("json", "md", "png")
+
+
+def check_documents(
+    folder: str | Path, name: str, called: str, inputs: Iterable[str | os.PathLike[str] | None]
+) -> None:
+    """Raise ValueError where `save_documents` would write over one of the inputs, before the work that ends with it."""
+    given = [source for source in inputs if source is not None]
+    for kind in _KINDS:
+        check_not_an_input(Path(folder, f"{name}.{kind}"), called, given)
 
 
 def save_documents(
@@ -33,7 +45,7 @@ def save_documents(
     """
     is_drawn, note = False, ""
     with made_folder(folder) as place:
-        data, document, picture = (place / f"{name}.{kind}" for kind in ("json", "md", "png"))
+        data, document, picture = (place / f"{name}.{kind}" for kind in _KINDS)
         try:
             is_drawn = draw(picture)
         except ImportError as missing:
