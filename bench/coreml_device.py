@@ -64,7 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.platform != "darwin":
         print(f"Core ML runs on Apple systems only; this is {platform.system()}: nothing was measured", file=sys.stderr)
         return 2
-    functions, about = read_expectations(args.package)
+    try:
+        functions, about = read_expectations(args.package)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     rows = [
         measure(CoreML(args.package, name, units), name, units, parts, args.repeat, about)
         for units in args.units

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from .._util.text import unicode_text
     from ..data.documents import read_documents
     from ..data.encode import encode_documents, input_files
     from ..data.sentence_encoder import SentenceEncoder
@@ -54,6 +55,6 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     rows, dim = store.vectors.shape
-    print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
-    print(f"{chunks_path(args.output)}: the texts of the chunks")
+    print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
+    print(f"{unicode_text(chunks_path(args.output))}: the texts of the chunks")
     return 0

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from .._util.text import unicode_text
     from ..data.source import files_of, open_source
     from ..export.coreml import AUTHOR, export_coreml
     from ..export.options import check_path
@@ -98,7 +99,7 @@ def _export(args: argparse.Namespace) -> int:
     )
     names = [function.name for function in ct.utils.load_spec(str(package)).description.functions] or ["main"]
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
-    print(f"{package}: {', '.join(names)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
+    print(f"{unicode_text(package)}: {', '.join(names)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
     print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
     return 0
 

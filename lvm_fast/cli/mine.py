@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from .._util.text import unicode_text
     from ..data.mining import mine
 
     mined = mine(
@@ -64,6 +65,6 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     found = np.count_nonzero(mined.ids >= 0, axis=1)
-    print(f"{args.output}: chunks={len(mined)} negatives={found.sum()} limit={args.limit}")
+    print(f"{unicode_text(args.output)}: chunks={len(mined)} negatives={found.sum()} limit={args.limit}")
     print(f"{found.mean():.1f} a chunk; {np.count_nonzero(found == 0):,} chunks have none")
     return 0

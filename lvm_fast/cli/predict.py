@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from .._util.text import unicode_text
     from ..data.search import search
     from ..data.source import open_source
     from ..device import choose_device
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows, fold_copies=True)
     if not args.json:
         whole = "" if held == len(rows) else f"the last {len(rows):,} of "
-        print(f"{model.model_type} read {whole}{held:,} chunks of {args.text or args.vectors}; next may come:\n")
+        source = unicode_text(args.text or args.vectors)
+        print(f"{model.model_type} read {whole}{held:,} chunks of {source}; next may come:\n")
     print(found.in_print(hits, args.json))
     return 0
 

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from .._util.text import unicode_text
     from ..data.prepare import check_max_length, cut_chains, read_vectors, save_prepared
     from ..data.source import check_store_path
     from ..data.store import ChainStore
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     facts = store.metadata.get("sequences")
     if facts:
         print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows; joined, {rows:,} remain")
-    print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
+    print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
     print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
     if len(store) == 1:
         print("one chain cannot be split; --max-length cuts it into pieces that can")

@@ -121,6 +121,8 @@ def encode_context(document: Document, encoder: Encoder, most: int, chunk_tokens
     Raises:
         ValueError: as `encode_documents`.
     """
+    most = whole_number(most, "encode_context: most", least=1)
+    chunk_tokens = whole_number(chunk_tokens, "encode_context: chunk_tokens")
     (chunks,) = _chunks([document], encoder, chunk_tokens)
     last = chunks[-most:]
     rows = _unit_rows(encoder.encode(last), len(last), encoder.name)

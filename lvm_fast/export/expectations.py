@@ -22,7 +22,7 @@ from .compression import LEAST_COSINES
 from .options import Options, expectations_path
 from .questions import answers_of_model, questions_for, sample_rows
 
-_OLD_FILE = "expected.safetensors"  # of all packages of a folder, as version 0.1 wrote it
+_OLD_FILE = "expected.safetensors"  # of all packages of a folder, as it used to be
 _MARK = {"lvm_fast": "expectations"}
 _ABOUT = "{}/about"  # the key of what is known of a package; no package can be called like it, nor like the mark
 _SCORE_ERROR = 0.01  # of a cosine among the candidates of `topk`: half precision and int8 rows
@@ -72,7 +72,7 @@ def saved_expectations(
 
 
 def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
-    """What a package has to compute; also of one that version 0.1 wrote, with a file for all packages of a folder.
+    """What a package has to compute; also of an earlier one, which shared a file with all packages of its folder.
 
     Returns:
         Inputs and outputs of each function, by name; and what is known of the package: "model_type", "precision",
@@ -101,7 +101,7 @@ def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; export {package.name} again") from error
     path = expectations_path(package)
-    raise FileNotFoundError(errno.ENOENT, f"there are no expectations of {package.name}; export it again", str(path))
+    raise FileNotFoundError(errno.ENOENT, f"holds no expectations of {package.name}; export it again", str(path))
 
 
 def _check_parts(functions: Mapping[str, Parts]) -> None:

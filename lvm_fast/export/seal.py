@@ -37,7 +37,7 @@ def seal(spec: Any, weights: Path) -> None:
 def changes_since_sealed(spec: Any, weights: Path) -> Changes:
     """Say what has changed in a package since it was written; of one without a seal, what cannot have been so.
 
-    Version 0.1 wrote packages without seals. A package that has lost a part of its seal has changed.
+    Earlier packages have no seal. One that has lost a part of its seal has changed.
 
     Args:
         spec: coremltools' specification, as it was read.

@@ -358,3 +358,10 @@ def test_a_file_name_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
     read_vectors(path).save(tmp_path / "s")
     store = ChainStore.open(tmp_path / "s")
     assert (store.ids, store.metadata) == (["caf\ufffd"], {"source": "caf\ufffd.npy"})
+    output = os.fsencode(tmp_path) + b"/na\xefve.safetensors"
+    command = [sys.executable, "-m", "lvm_fast", "prepare", os.fsencode(path), "--output", output]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "na\ufffdve.safetensors: chains=1 rows=20" in result.stdout
+    assert ChainStore.open(os.fsdecode(output)).ids == ["caf\ufffd"]

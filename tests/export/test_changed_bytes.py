@@ -46,7 +46,7 @@ def copied(sealed: tuple[Path, LatentVectorModel], tmp_path: Path) -> tuple[Path
 
 
 def unsealed(package: Path) -> Path:
-    """A package as version 0.1 wrote it."""
+    """A package as it used to be."""
     spec = ct.utils.load_spec(str(package))
     for part in SEALS:
         del spec.description.metadata.userDefined[part]

@@ -117,7 +117,7 @@ def test_the_bank_is_never_written_over(model: LatentVectorModel, tmp_path: Path
     assert inside.read_bytes() == before
 
 
-def as_version_0_1(whole: Path, other: str) -> None:
+def as_it_used_to_be(whole: Path, other: str) -> None:
     """Make the file beside a package the one that packages of a folder shared."""
     tensors, metadata = expected_beside(whole)
     tensors |= {name.replace("whole", other, 1): array + 1 for name, array in tensors.items()}
@@ -128,14 +128,14 @@ def as_version_0_1(whole: Path, other: str) -> None:
 
 def test_the_shared_file_of_older_packages_is_read(whole: Path) -> None:
     functions, about = read_expectations(whole)
-    as_version_0_1(whole, "other")
+    as_it_used_to_be(whole, "other")
     old, known = read_expectations(whole)
     assert known == about
     assert old.keys() == functions.keys()
     for function, parts in functions.items():
         for part, array in parts.items():
             np.testing.assert_array_equal(old[function][part], array)
-    with pytest.raises(FileNotFoundError, match=r"there are no expectations of third\.mlpackage; export it again"):
+    with pytest.raises(FileNotFoundError, match=r"holds no expectations of third\.mlpackage; export it again"):
         read_expectations(whole.with_name("third.mlpackage"))
 
 
@@ -188,7 +188,7 @@ def change(path: Path, how: str) -> None:
 def test_damage_is_named(whole: Path, how: str, message: str, old: bool) -> None:
     path = whole.with_name("whole.expected.safetensors")
     if old:
-        as_version_0_1(whole, "other")
+        as_it_used_to_be(whole, "other")
         path = whole.with_name("expected.safetensors")
     change(path, how)
     with pytest.raises(ValueError, match=rf"{path.name} is damaged: .*{message}.*; export whole\.mlpackage again"):
