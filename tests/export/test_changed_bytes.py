@@ -62,12 +62,12 @@ def passes(package: Path, model: LatentVectorModel) -> bool:
         return False
 
 
-def flips(file: Path, places: Iterator[int], seed: int = 0) -> Iterator[int]:
-    """Change one bit of a byte at each place in turn, and put it back."""
-    rng, whole = random.Random(seed), file.read_bytes()
+def flips(file: Path, places: Iterator[int]) -> Iterator[int]:
+    """Change one bit of a byte at each place in turn, always the same one, and put it back."""
+    whole = file.read_bytes()
     for place in places:
         changed = bytearray(whole)
-        changed[place] ^= 1 << rng.randrange(8)
+        changed[place] ^= 1 << random.Random(place).randrange(8)
         file.write_bytes(changed)
         yield place
     file.write_bytes(whole)
@@ -161,7 +161,7 @@ def same_message(package: Path, whole: bytes) -> bool:
     return bool(ct.utils.load_spec(str(package)) == before)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_program_whose_byte_was_changed_does_not_pass_unless_it_says_the_same(
     copied: tuple[Path, LatentVectorModel], count: int
 ) -> None:
@@ -178,16 +178,16 @@ def test_a_program_whose_byte_was_changed_does_not_pass_unless_it_says_the_same(
 def test_a_weight_file_whose_byte_was_changed_never_passes(copied: tuple[Path, LatentVectorModel]) -> None:
     package, model = copied
     file = package / WEIGHTS
-    assert [place for place in flips(file, spread(file, 1_000)) if passes(package, model)] == []
+    assert [place for place in flips(file, spread(file, 400)) if passes(package, model)] == []
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_program_without_a_seal_ends_in_findings_or_an_error_of_one_line(
     copied: tuple[Path, LatentVectorModel], count: int
 ) -> None:
     package, model = copied
     unsealed(package)
-    for _ in flips(package / PROGRAM, spread(package / PROGRAM, count), seed=1):
+    for _ in flips(package / PROGRAM, spread(package / PROGRAM, count)):
         passes(package, model)
 
 
