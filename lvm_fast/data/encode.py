@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +27,7 @@ from .store import ChainStore
 from .vectors import check_dtype
 
 _GROUP = 256  # chunks given to the encoder at once
+_KEPT = re.compile(r"[0-9a-f]{64}\.npy")  # a finished document
 
 
 class Encoder(Protocol):
@@ -91,11 +94,11 @@ def encode_documents(
     kept = [partial / f"{_digest(encoder.name, texts)}.npy" for texts in chunks]
     _encode_missing(documents, chunks, kept, encoder, progress)
     offsets = np.cumsum([0, *map(len, chunks)])
-    rows = _join(kept, partial / "rows", int(offsets[-1]))
+    rows = _join(kept, partial, int(offsets[-1]))
     with atomic_path(chunks_path(output)) as temporary:  # takes its name right after the store does
         _write_chunks(temporary, documents, chunks)
         ChainStore.write(output, rows, offsets, [document.id for document in documents], metadata, dtype=dtype)
-    shutil.rmtree(partial)
+    _remove(partial)
     return ChainStore.open(output)
 
 
@@ -198,18 +201,26 @@ def _unit_rows(encoded: Any, count: int, name: str) -> Float32:
     return units
 
 
-def _join(kept: Sequence[Path], path: Path, count: int) -> Float32:
-    """All documents' rows, streamed into one file and mapped, so that they need not fit in memory."""
+def _join(kept: Sequence[Path], partial: Path, count: int) -> Float32:
+    """All documents' rows, streamed into one file without a name and mapped, so that they need not fit in memory."""
     dim = np.load(kept[0], mmap_mode="r", allow_pickle=False).shape[1]
-    with open(path, "wb") as file:
+    with TemporaryFile(dir=partial) as file:
         for part in kept:
             rows = np.load(part, allow_pickle=False)
             if rows.shape[1] != dim:
-                raise ValueError(
-                    f"{part}: {rows.shape[1]} numbers a row, {dim} before; delete {part.parent} and run again"
-                )
+                raise ValueError(f"{part}: {rows.shape[1]} numbers a row, {dim} before; delete {partial} and run again")
             file.write(rows.data)
-    return np.memmap(path, np.float32, "r", shape=(count, dim))
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(count, dim))
+
+
+def _remove(partial: Path) -> None:
+    """Remove the finished documents, those of other runs too, and the folder, unless it holds what is not ours."""
+    for path in partial.iterdir():
+        if _KEPT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        partial.rmdir()
 
 
 def _write_chunks(path: Path, documents: Sequence[Document], chunks: Sequence[list[str]]) -> None:

@@ -279,3 +279,25 @@ def test_the_weights_of_an_encoder_are_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model\.safetensors' is an input too"):
         encode_documents(DOCUMENTS, encoder, weights, overwrite=True)
     assert weights.read_bytes() == b"weights"
+
+
+def test_what_is_not_ours_stays_in_the_folder_of_an_unfinished_run(tmp_path: Path) -> None:
+    """Not even documents that are read from there are lost."""
+    partial = tmp_path / "s.safetensors.partial"
+    partial.mkdir()
+    (partial / "a.txt").write_text("words")
+    (partial / "rows").write_text("mine")
+    store = encode_documents(read_documents([partial / "a.txt"]), FakeEncoder(), tmp_path / "s.safetensors")
+    assert store.ids == ["a.txt"]
+    assert names_in(partial) == {"a.txt", "rows"}
+    assert (partial / "rows").read_text() == "mine"
+
+
+def test_documents_that_another_run_left_unfinished_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    encode_documents([Document("other", "Something else.")], FakeEncoder(), tmp_path / "s")
+    assert names_in(tmp_path) == {"s", "s.chunks.jsonl.gz"}
