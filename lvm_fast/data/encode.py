@@ -94,7 +94,7 @@ def encode_documents(
     kept = [partial / f"{_digest(encoder.name, texts)}.npy" for texts in chunks]
     _encode_missing(documents, chunks, kept, encoder, progress)
     offsets = np.cumsum([0, *map(len, chunks)])
-    rows = _join(kept, partial, int(offsets[-1]))
+    rows = _join(kept, [len(texts) for texts in chunks], partial)
     with atomic_path(chunks_path(output)) as temporary:  # takes its name right after the store does
         _write_chunks(temporary, documents, chunks)
         ChainStore.write(output, rows, offsets, [document.id for document in documents], metadata, dtype=dtype)
@@ -201,17 +201,28 @@ def _unit_rows(encoded: Any, count: int, name: str) -> Float32:
     return units
 
 
-def _join(kept: Sequence[Path], partial: Path, count: int) -> Float32:
+def _join(kept: Sequence[Path], counts: Sequence[int], partial: Path) -> Float32:
     """All documents' rows, streamed into one file without a name and mapped, so that they need not fit in memory."""
-    dim = np.load(kept[0], mmap_mode="r", allow_pickle=False).shape[1]
+    dim = _kept_rows(kept[0], counts[0]).shape[1]
     with TemporaryFile(dir=partial) as file:
-        for part in kept:
-            rows = np.load(part, allow_pickle=False)
+        for part, count in zip(kept, counts, strict=True):
+            rows = _kept_rows(part, count)
             if rows.shape[1] != dim:
                 raise ValueError(f"{part}: {rows.shape[1]} numbers a row, {dim} before; delete {partial} and run again")
-            file.write(rows.data)
+            file.write(np.ascontiguousarray(rows).data)
         file.flush()
-        return np.memmap(file, np.float32, "r", shape=(count, dim))
+        return np.memmap(file, np.float32, "r", shape=(sum(counts), dim))
+
+
+def _kept_rows(path: Path, count: int) -> Float32:
+    """The rows of a finished document, mapped."""
+    try:
+        rows: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
+        if rows.dtype == np.float32 and rows.ndim == 2 and len(rows) == count:
+            return rows
+    except (ValueError, EOFError):
+        pass
+    raise ValueError(f"{path}: damaged; expected {count} rows of an earlier run; delete it to encode them again")
 
 
 def _remove(partial: Path) -> None:

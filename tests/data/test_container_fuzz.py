@@ -15,7 +15,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 
 from lvm_fast.data.container_header import Header, read_header
 
-SHAPES = {"I64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "F64": 8, "BOOL": 1, "C64": 8, "F8_E4M3": 1}
+SHAPES = {"I64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "F64": 8, "BOOL": 1, "F8_E4M3": 1}
 PIECES = [
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b"\t", b"\0", b"-", b"0", b"1", b".", b"e", b"/"),
     *(b"-0", b"0.0", b"1e3", b"1e999", b"9" * 25, b"18446744073709551615", b"18446744073709551616", b"NaN", b"null"),

@@ -281,6 +281,21 @@ def test_the_weights_of_an_encoder_are_not_written_over(tmp_path: Path) -> None:
     assert weights.read_bytes() == b"weights"
 
 
+@pytest.mark.parametrize("damage", [lambda file: file[:-4], lambda file: b"", lambda file: b"not an array"])
+def test_a_damaged_document_of_an_earlier_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    kept = min((tmp_path / "s.partial").iterdir())
+    kept.write_bytes(damage(kept.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{kept.name}: damaged; expected \d rows of an earlier run; delete it"):
+        encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s")
+    kept.unlink()
+    assert len(encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s")) == 4
+
+
 def test_what_is_not_ours_stays_in_the_folder_of_an_unfinished_run(tmp_path: Path) -> None:
     """Not even documents that are read from there are lost."""
     partial = tmp_path / "s.safetensors.partial"
