@@ -258,7 +258,8 @@ def _checked_names(names: Any, chains: int, called: str, where: str) -> list[str
     if len(names) != chains:
         raise ValueError(f"{where}: {len(names)} {called} for {chains} chains; expected one a chain")
     for chain, name in enumerate(names):
-        check_unicode(name, f"{where}: {called}[{chain}]")
+        if not name.isascii():
+            check_unicode(name, f"{where}: {called}[{chain}]")
     return [str(name) for name in names]
 
 
