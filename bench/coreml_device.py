@@ -5,8 +5,8 @@ python bench/coreml_device.py model.mlpackage --units CPU_AND_NE --repeat 500
 
 For each function and compute unit: seconds to load it, milliseconds a call (median and 95th percentile), the shares of
 the estimated cost that Core ML plans for Neural Engine, GPU and CPU (`MLComputePlan`), and the CPU's own time a call.
-The last two hint at energy: what the CPU does not do costs least. Outputs are compared with ``expected.safetensors``,
-which export has left beside the package; a cosine below what that file demands ends with exit code 1.
+The last two hint at energy: what the CPU does not do costs least. Outputs are compared with what export has left beside
+the package, ``NAME.expected.safetensors``; a cosine below what that file demands ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("package", type=Path, help="the package (.mlpackage), with expected.safetensors beside it")
+    parser.add_argument("package", type=Path, help="the package (.mlpackage), with NAME.expected.safetensors beside it")
     parser.add_argument("--units", nargs="+", choices=UNITS, default=UNITS, help="compute units (default: all four)")
     parser.add_argument("--repeat", type=int, default=100, help="timed calls (default: 100)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -64,7 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.platform != "darwin":
         print(f"Core ML runs on Apple systems only; this is {platform.system()}: nothing was measured", file=sys.stderr)
         return 2
-    functions, about = read_expectations(args.package)
+    try:
+        functions, about = read_expectations(args.package)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     rows = [
         measure(CoreML(args.package, name, units), name, units, parts, args.repeat, about)
         for units in args.units

@@ -109,7 +109,7 @@ def study(store: lf.ChainStore, context: int, settings: dict[str, Any], args: ar
     pool = Candidates(windows, training).sized(args.pool, args.seed)
     asked = {"leaky": predict_windows(leaky, windows, 32), "clean": predict_windows(clean, windows, 32)}
     hits = {name: (r < 5).astype(float) for name, r in pool.ranks({**asked, "copy": copy_last(windows)}).items()}
-    clusters = clusters_of(held_out.ids, windows.chains[pool.queries])
+    clusters = clusters_of(held_out.origins, windows.chains[pool.queries])
     words = {
         "leaky": "windows dealt at random; chains it has seen windows of",
         "clean": "whole chains; held-out chains",

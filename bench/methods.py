@@ -120,7 +120,7 @@ class Questions:
         windows = self.windows(100)
         size = min(args.pool, len(store.vectors))
         self.pool = Candidates(windows).sized(size, 42)
-        self.chains = clusters_of(store.ids, windows.chains[self.pool.queries])
+        self.chains = clusters_of(store.origins, windows.chains[self.pool.queries])
 
     def windows(self, context: int) -> lf.Windows:
         return lf.Windows(self.store, context, self._stride)

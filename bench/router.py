@@ -141,7 +141,7 @@ def windows_of(store: lf.ChainStore, lengths: list[int], most: int) -> GivenWind
 
 def halves_of(windows: GivenWindows, rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """The windows of one half of the chains and those of the other; chains with long contexts are dealt first."""
-    clusters = clusters_of(windows.store.ids, windows.chains)
+    clusters = clusters_of(windows.store.origins, windows.chains)
     reach = np.zeros(clusters.max() + 1, np.int64)
     np.maximum.at(reach, clusters, windows.lengths)
     dealt = np.lexsort((rng.random(len(reach)), -reach))
@@ -173,7 +173,7 @@ def report(
     seconds: dict[str, NDArray[np.float64]],
 ) -> list[str]:
     """A row for each length and one for all, and whether the goal is met."""
-    clusters = clusters_of(windows.store.ids, windows.chains)[queries]
+    clusters = clusters_of(windows.store.origins, windows.chains)[queries]
     lengths = windows.lengths[queries]
     columns = np.stack([*hits.values(), hits["router"] - hits["accurate"]], axis=1)  # (Q, 5)
     head = ["context", "queries", "chains", *hits, "router - accurate", "fast answers"]

@@ -65,7 +65,7 @@ def main() -> None:
                 data = {"data": training, "validation_data": held_out, "tensorboard": False}
                 with contextlib.redirect_stdout(sys.stderr):
                     runs[seed, precision] = run_of(lf.Recipe.from_dict({**settings, **data, **own}), windows, pool)
-    print(table(runs, args.seeds, clusters_of(held_out.ids, windows.chains[pool.queries])))
+    print(table(runs, args.seeds, clusters_of(held_out.origins, windows.chains[pool.queries])))
     print(f"\nHit@5 in a pool of {len(pool):,} ({pool.words}), {len(pool.queries):,} queries, context")
     print(f"{usual.context_length}, with its 95% interval. {', '.join(f'{k} {v}' for k, v in facts().items())}")
 

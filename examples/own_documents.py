@@ -126,8 +126,7 @@ def parser() -> argparse.ArgumentParser:
 
 def held_out(documents: Sequence[Document], validation: Any) -> Document:
     """The first document that training has not seen."""
-    names = {name.partition("#")[0] for name in validation.ids}  # a document that lost near-duplicates is in pieces
-    return next(document for document in documents if document.id in names)
+    return next(document for document in documents if document.id in validation.origins)
 
 
 def show_prediction(

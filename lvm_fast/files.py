@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +22,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     A symbolic link is written through.
 
     Raises:
-        OSError: the folder is missing or not writable, `path` is a folder, or the disk is full; each names `path`.
+        OSError: the folder is missing or not writable, `path` is a folder or a device, or the disk is full; each names
+            `path`.
     """
     target = Path(os.path.realpath(path))
     temporary = _new_file_beside(path, target)
@@ -40,6 +41,72 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError of `atomic_path` now, before the work that ends with saving to `path`; nothing is left."""
     _new_file_beside(path, Path(os.path.realpath(path))).unlink()
+
+
+@contextmanager
+def set_aside(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Remove a file, where there is one, with the block: it has another name meanwhile, and stays if the block raises.
+
+    Raises:
+        OSError: The file cannot be renamed.
+    """
+    place = Path(path)
+    if not os.path.lexists(place):
+        yield
+        return
+    aside = _name_beside(place)
+    place.rename(aside)
+    try:
+        yield
+    except BaseException:
+        aside.rename(place)
+        raise
+    aside.unlink()
+
+
+def check_output(
+    path: str | os.PathLike[str], called: str, inputs: Iterable[str | os.PathLike[str]] = (), overwrite: bool = False
+) -> None:
+    """Refuse a place where a file cannot go, before the work that makes it; nothing is left.
+
+    Args:
+        path: Where the file is to go.
+        called: What messages call it, such as ``mine: output``.
+        inputs: The files that it is made of.
+        overwrite: Whether it may replace a file.
+
+    Raises:
+        ValueError: It is one of the inputs.
+        FileExistsError: There is a file, and `overwrite` is False.
+        OSError: It cannot be written.
+    """
+    check_not_an_input(path, called, inputs)
+    check_writable(path)
+    if os.path.exists(path) and not overwrite:
+        raise FileExistsError(
+            f"{called} = {os.fspath(path)!r} exists already; pass overwrite=True (--overwrite) to replace it"
+        )
+
+
+def check_not_an_input(path: str | os.PathLike[str], called: str, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise ValueError where `path`, a file to write, is one of the inputs, by whatever name.
+
+    A link and a hard link are the same file, and so is a name in another case where the file system tells none apart.
+    """
+    for source in inputs:
+        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+            also = "" if os.fspath(source) == os.fspath(path) else f", {os.fspath(source)!r}"
+            raise ValueError(f"{called} = {os.fspath(path)!r} is an input too{also}; expected another file")
+
+
+def check_holds_no_input(path: str | os.PathLike[str], called: str, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise ValueError where `path`, a folder to replace as a whole, is one of the inputs or holds one."""
+    for source in inputs:
+        for place in Path(os.path.realpath(source), "_").parents:
+            if os.path.exists(path) and os.path.exists(place) and os.path.samefile(path, place):
+                raise ValueError(
+                    f"{called} = {os.fspath(path)!r} holds {os.fspath(source)!r}, an input; expected another"
+                )
 
 
 def check_folder_writable(path: str | os.PathLike[str]) -> None:
@@ -114,6 +181,8 @@ def size_of(path: str | os.PathLike[str]) -> int:
 def _new_file_beside(path: str | os.PathLike[str], target: Path) -> Path:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file to write, found a folder", str(path))
+    if target.exists() and not target.is_file():
+        raise FileExistsError(errno.EEXIST, "expected a plain file to write, found a device or the like", str(path))
     temporary = _name_beside(target)
     with _naming_target(path):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -14,8 +14,12 @@ from lvm_fast.files import (
     atomic_path,
     atomic_write_text,
     check_folder_writable,
+    check_holds_no_input,
+    check_not_an_input,
+    check_output,
     check_writable,
     made_folder,
+    set_aside,
 )
 
 
@@ -217,3 +221,99 @@ def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
         check_writable(tmp_path / "missing" / "s")
     with pytest.raises(OSError, match="expected a file to write, found a folder"):
         check_writable(tmp_path)
+
+
+@pytest.fixture
+def aliases(tmp_path: Path) -> dict[str, Path]:
+    """Names of one file, and beside it another file of the same content."""
+    source = tmp_path / "deep" / "source.txt"
+    source.parent.mkdir()
+    source.write_text("mine")
+    (tmp_path / "link").symlink_to(source)
+    (tmp_path / "twice").symlink_to("link")
+    (tmp_path / "folder").symlink_to("deep")
+    (tmp_path / "hard").hardlink_to(source)
+    (tmp_path / "copy").write_text("mine")
+    names = ("link", "twice", "hard", "folder/source.txt", "deep/../deep/source.txt", "copy")
+    return {"source": source, **{name: tmp_path / name for name in names}}
+
+
+def test_an_input_is_known_by_all_its_names(aliases: dict[str, Path], tmp_path: Path) -> None:
+    source = aliases.pop("source")
+    copy = aliases.pop("copy")
+    check_not_an_input(copy, "out", [source])
+    check_not_an_input(tmp_path / "new", "out", [source, tmp_path / "missing"])
+    with pytest.raises(ValueError, match=r"^out = '.*source\.txt' is an input too; expected another file$"):
+        check_not_an_input(source, "out", [copy, source])
+    for alias in aliases.values():
+        for path, given in ((source, alias), (alias, source)):
+            with pytest.raises(ValueError, match=rf"^out = '{path}' is an input too, '{given}'; expected another file"):
+                check_not_an_input(path, "out", [given])
+
+
+def test_a_name_in_another_case_is_the_same_where_the_file_system_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("")
+    exists, samefile = os.path.exists, os.path.samefile
+    monkeypatch.setattr(os.path, "exists", lambda path: exists(os.fspath(path).lower()))
+    monkeypatch.setattr(os.path, "samefile", lambda a, b: samefile(os.fspath(a).lower(), os.fspath(b).lower()))
+    with pytest.raises(ValueError, match=r"A\.TXT' is an input too"):
+        check_not_an_input(tmp_path / "A.TXT", "out", [tmp_path / "a.txt"])
+
+
+def test_a_folder_to_replace_holds_no_input(aliases: dict[str, Path], tmp_path: Path) -> None:
+    source = aliases["source"]
+    (tmp_path / "other").mkdir()
+    check_holds_no_input(tmp_path / "other", "out", [source])
+    check_holds_no_input(tmp_path / "new", "out", [source, tmp_path / "missing"])
+    for folder in (tmp_path, tmp_path / "deep", tmp_path / "folder"):
+        for given in (source, aliases["link"], tmp_path / "deep"):
+            with pytest.raises(ValueError, match=rf"^out = '{folder}' holds '{given}', an input; expected another$"):
+                check_holds_no_input(folder, "out", [given])
+
+
+def test_a_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.write_text("old")
+    with pytest.raises(FileExistsError, match=r"^out = '.*old' exists already; pass overwrite=True \(--overwrite\) to"):
+        check_output(old, "out")
+    check_output(old, "out", overwrite=True)
+    check_output(tmp_path / "new", "out", [old])
+    with pytest.raises(ValueError, match="is an input too"):
+        check_output(old, "out", [old], overwrite=True)
+    with pytest.raises(IsADirectoryError, match="found a folder"):
+        check_output(tmp_path, "out", [old], overwrite=True)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        check_output(tmp_path / "missing" / "a", "out")
+    assert names_in(tmp_path) == {"old"}
+    assert old.read_text() == "old"
+
+
+def test_a_device_is_no_file_to_write(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes in folders")
+    os.mkfifo(tmp_path / "pipe")
+    for write in (check_writable, lambda path: atomic_write_text(path, "text")):
+        with pytest.raises(FileExistsError, match="expected a plain file to write, found a device"):
+            write(tmp_path / "pipe")
+    assert names_in(tmp_path) == {"pipe"}
+
+
+def test_what_is_set_aside_goes_with_the_block_and_comes_back_if_it_raises(tmp_path: Path) -> None:
+    old = tmp_path / "old.gz"
+    with set_aside(old):  # there is none
+        (tmp_path / "new").write_text("")
+    old.write_text("old")
+
+    def fail() -> None:
+        with set_aside(old):
+            assert not old.exists()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert old.read_text() == "old"
+    with set_aside(old):
+        pass
+    assert names_in(tmp_path) == {"new"}

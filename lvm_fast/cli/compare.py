@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from ..device import choose_device
     from ..evaluation.compare import check_contenders, compare
     from ..evaluation.compare_words import comparison_summary
+    from ..evaluation.documents import check_documents
     from ..training.runs import open_run
 
     _check_output(args)
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     runs = {path: open_run(shown, "compare") for path, shown in paths.items()}
     base = runs[reference.absolute()]
     recipe = scoring.scoring_recipe(args, base, "compare")
+    inputs = [*args.models, args.against, recipe.data, recipe.validation_data]
+    check_documents(args.output_dir, "comparison", "compare: comparison", inputs)
     contenders = _contenders(list(runs.values()))
     scored = scoring.scored_chains(recipe, args.split, "compare")
     windows = _windows(args, recipe, list(runs.values()), scored)

@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=Path, metavar="INPUT", help=".txt or .md files, folders of them, or .jsonl (id, text)"
     )
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a store that is there, and the texts beside it"
+    )
     add_encoder(
         parser,
         "a sentence-transformers model, by name or folder (default: %(default)s)",
@@ -32,16 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from .._util.text import unicode_text
     from ..data.documents import read_documents
-    from ..data.encode import chunks_path, encode_documents
+    from ..data.encode import encode_documents, input_files
     from ..data.sentence_encoder import SentenceEncoder
-    from ..data.source import check_store_path
+    from ..data.source import check_store_path, chunks_path
     from ..device import choose_device
-    from .warn import plain_warnings
 
-    check_store_path(args.output, "encode: output", args.inputs)
-    with plain_warnings():
-        documents = read_documents(args.inputs)
+    documents = read_documents(args.inputs)
+    check_store_path(args.output, "encode: output", input_files(documents, args.encoder), args.overwrite)
     encoder = SentenceEncoder(args.encoder, str(choose_device(args.device)), args.batch_size)
     store = encode_documents(
         documents,
@@ -50,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
         chunk_tokens=args.chunk_tokens,
         dtype=args.dtype,
         source=", ".join(path.name for path in args.inputs),
+        overwrite=args.overwrite,
     )
     rows, dim = store.vectors.shape
-    print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
-    print(f"{chunks_path(args.output)}: the texts of the chunks")
+    print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
+    print(f"{unicode_text(chunks_path(args.output))}: the texts of the chunks")
     return 0

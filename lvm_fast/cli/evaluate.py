@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .._util.terminal import is_terminal
     from ..device import choose_device
+    from ..evaluation.documents import check_documents
     from ..evaluation.evaluate import evaluate
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import experts_in_words, summary
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{experts_in_words(report)}")
     sys.stdout.flush()  # before anything is saved: the folder may be read-only
     folder = args.output_dir or opened.folder
-    written = report.save(folder, opened.history, report_name(args, opened, recipe, report))
+    name = report_name(args, opened, recipe, report)
+    check_documents(folder, name, "evaluate: report", [args.model, recipe.data, recipe.validation_data])
+    written = report.save(folder, opened.history, name)
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0

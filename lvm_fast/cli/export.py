@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", default="ios18", help="ios18 (default), ios17 or ios16; or macos15, macos14, macos13"
     )
     parser.add_argument("--author", help="for the metadata (default: The lvm_fast developers)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the package if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the package, and the file beside it")
     scoring.add_query_arguments(parser.add_argument_group("what --compare asks"), "the run's")
 
 
@@ -73,12 +73,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from ..data.source import open_source
+    from .._util.text import unicode_text
+    from ..data.source import files_of, open_source
     from ..export.coreml import AUTHOR, export_coreml
+    from ..export.options import check_path
     from ..export.toolkit import ct
     from ..files import size_of
     from ..training.runs import open_run
 
+    check_path(args.output, args.overwrite, [args.model, *files_of(args.bank)])
     opened = open_run(args.model, "export")
     functions, left_out = _functions(args, opened)
     package = export_coreml(
@@ -97,7 +100,7 @@ def _export(args: argparse.Namespace) -> int:
     )
     names = [function.name for function in ct.utils.load_spec(str(package)).description.functions] or ["main"]
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
-    print(f"{package}: {', '.join(names)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
+    print(f"{unicode_text(package)}: {', '.join(names)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
     print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
     return 0
 

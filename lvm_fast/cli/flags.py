@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._util.paths import expanded
+from .._util.text import check_unicode
 
 if TYPE_CHECKING:
     from ..data.documents import Document
@@ -75,4 +76,5 @@ def read_text(given: str, where: str) -> Document:
     text = given.removeprefix("@")
     if not text.strip():
         raise ValueError(f"{where}: --text: expected words, got an empty text")
+    check_unicode(text, f"{where}: --text")
     return Document("the text", text)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from .flags import add_device, add_encoder, source
 
 if TYPE_CHECKING:
-    from ..data.search import ChunkTexts, Hit
+    from collections.abc import Sequence
+
+    from ..data.search import ChunkTexts, Hit, Place
     from ..data.sentence_encoder import SentenceEncoder
     from ..data.store import ChainStore
 
 WIDTH = 100
+_PLACES = 3  # where the same is said; JSON has them all
 
 
 def add_arguments(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
@@ -123,7 +126,16 @@ def _as_table(hits: list[Hit]) -> str:
         lines.append(_cut("  ".join([*cells, row[4]])))
         if hit and hit.text:
             lines += textwrap.wrap(_printable(hit.text), WIDTH, initial_indent=indent, subsequent_indent=indent)
+        if hit and hit.also_in:
+            lines.append(_cut(f"{indent}also in {_places(hit.also_in)}"))
     return "\n".join(lines)
+
+
+def _places(places: Sequence[Place]) -> str:
+    """The first few of the places, and how many more there are."""
+    named = [f"{_printable(place.chain)} at {place.position}" for place in places[:_PLACES]]
+    more = len(places) - len(named)
+    return ", ".join([*named, *([f"and {more:,} more"] if more else [])])
 
 
 def _printable(text: str) -> str:

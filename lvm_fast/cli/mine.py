@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the file to write (.safetensors): ids and scores, for `lvm-fast train --negatives`",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument(
         "--low", type=float, default=0.75, metavar="COS", help="least cosine of a negative (default: %(default)s)"
     )
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from .._util.text import unicode_text
     from ..data.mining import mine
 
     mined = mine(
@@ -62,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
         below=args.below,
         exclude_within=args.exclude_within,
         exclude_chain=args.exclude_chain,
+        overwrite=args.overwrite,
     )
     found = np.count_nonzero(mined.ids >= 0, axis=1)
-    print(f"{args.output}: chunks={len(mined)} negatives={found.sum()} limit={args.limit}")
+    print(f"{unicode_text(args.output)}: chunks={len(mined)} negatives={found.sum()} limit={args.limit}")
     print(f"{found.mean():.1f} a chunk; {np.count_nonzero(found == 0):,} chunks have none")
     return 0

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     rows, held = _context(args, store, most)
     predicted = model.predict(rows[None], weights=args.weights)
     # what was said does not come next
-    hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows)
+    hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows, fold_copies=True)
     if not args.json:
         whole = "" if held == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {whole}{held:,} chunks of {_name(args)}; next may come:\n")
@@ -90,7 +90,9 @@ def _data_of(run: Run) -> str:
 
 def _name(args: argparse.Namespace) -> str:
     """What the context came from."""
+    from .._util.text import unicode_text
+
     if args.vectors:
-        return str(args.vectors)
+        return unicode_text(args.vectors)
     is_file = args.text.startswith("@") and not args.text.startswith("@@")
-    return str(args.text[1:]) if is_file else "the text"
+    return unicode_text(args.text[1:]) if is_file else "the text"

@@ -11,6 +11,9 @@ HELP = "turn vectors (.npz sequences, .npy, .jsonl) into a chain store"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help=".npz sequence file, .npy (T, D), or .jsonl with id and vectors")
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a store that is there, and remove the texts beside it"
+    )
     parser.add_argument("--offsets", type=Path, help="for .npy: a .npy of the chain boundaries (C + 1,)")
     parser.add_argument(
         "--max-length",
@@ -26,19 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data.prepare import check_max_length, cut_chains, read_vectors
+    from .._util.text import unicode_text
+    from ..data.prepare import check_max_length, cut_chains, read_vectors, save_prepared
     from ..data.source import check_store_path
     from ..data.store import ChainStore
 
     if args.max_length is not None:
         check_max_length(args.max_length)
     before = args.input.stat().st_size
-    check_store_path(args.output, "prepare: output", filter(None, (args.input, args.offsets)))
+    check_store_path(args.output, "prepare: output", filter(None, (args.input, args.offsets)), args.overwrite)
     vectors = read_vectors(args.input, args.offsets, args.dtype)
     if args.max_length is not None:
         vectors = cut_chains(vectors, args.max_length)
     try:
-        vectors.save(args.output, args.dtype)
+        save_prepared(vectors, args.output, args.dtype)
     except ValueError as error:
         raise ValueError(f"{args.input}: {error}") from error
     store, after = ChainStore.open(args.output), args.output.stat().st_size
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     facts = store.metadata.get("sequences")
     if facts:
         print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows; joined, {rows:,} remain")
-    print(f"{args.output}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
+    print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
     print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
     if len(store) == 1:
         print("one chain cannot be split; --max-length cuts it into pieces that can")

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     found.check_encoder(args, "search")
     store = open_source(args.data, "search: data")
     texts = found.texts_of(args)
-    hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk)
+    hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk, fold_copies=True)
     print(found.in_print(hits, args.json))
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.strict_json import read_json
 from ..suggest import nearest, unknown_name
 from .jsonl import read_jsonl
 from .quantize import Int64
@@ -26,7 +26,7 @@ _SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".csv")
 
 def check_domain_source(name: str) -> None:
     """Raise ValueError, which suggests the nearest name, unless `name` is one of `SOURCES` or ends as such files do."""
-    if name not in SOURCES and not name.endswith(_SUFFIXES):
+    if name not in SOURCES and not name.lower().endswith(_SUFFIXES):
         raise ValueError(unknown_name("source of domains", name, [*SOURCES, *(f"a file *{end}" for end in _SUFFIXES)]))
 
 
@@ -43,7 +43,7 @@ def read_domains(path: str) -> dict[str, tuple[str, Any]]:
     """
     readers = {".json": _read_json, ".csv": _read_csv}
     found: dict[str, tuple[str, Any]] = {}
-    for place, name, domain in readers.get(Path(path).suffix, _read_lines)(path):
+    for place, name, domain in readers.get(Path(path).suffix.lower(), _read_lines)(path):
         if name in found:
             raise ValueError(f"{place}: chain {name!r} again; expected one domain a chain")
         found[name] = place, domain
@@ -89,18 +89,14 @@ def _number(domain: Any, count: int, whose: str) -> int:
     return number
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object, repeated keys and all."""
-
-
 def _read_json(path: str) -> Iterator[tuple[str, str, Any]]:
     try:
-        pairs = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError) as error:
+        held = read_json(Path(path).read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise ValueError(f"{path}: no valid JSON in UTF-8: {error}") from error
-    if not isinstance(pairs, _Pairs):
-        raise ValueError(f"{path}: a JSON {type(pairs).__name__}; expected an object of chain ids and domains")
-    for name, domain in pairs:
+    if not isinstance(held, dict):
+        raise ValueError(f"{path}: a JSON {type(held).__name__}; expected an object of chain ids and domains")
+    for name, domain in held.items():
         yield path, name, domain
 
 
@@ -115,8 +111,8 @@ def _read_csv(path: str) -> Iterator[tuple[str, str, Any]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, strict=True)
-            if not set(_COLUMNS) <= set(rows.fieldnames or ()):
-                raise ValueError(f"columns {rows.fieldnames}; expected {' and '.join(map(repr, _COLUMNS))} among them")
+            if any((rows.fieldnames or []).count(column) != 1 for column in _COLUMNS):
+                raise ValueError(f"columns {rows.fieldnames}; expected {' and '.join(map(repr, _COLUMNS))} once each")
             for row in rows:
                 name, domain = (row[column] for column in _COLUMNS)
                 if name is None or domain is None:

@@ -6,21 +6,28 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..files import atomic_path, check_writable
+from .._util.numbers import whole_number
+from .._util.text import unicode_text
+from ..files import atomic_path
 from .chunking import chunk_text
 from .documents import Document
 from .quantize import Float32, check_rows
+from .source import check_store_files, chunks_path
 from .store import ChainStore
+from .vectors import check_dtype
 
 _GROUP = 256  # chunks given to the encoder at once
+_KEPT = re.compile(r"[0-9a-f]{64}\.npy")  # a finished document
 
 
 class Encoder(Protocol):
@@ -50,6 +57,7 @@ def encode_documents(
     dtype: str = "float16",
     source: str = "",
     progress: bool = True,
+    overwrite: bool = False,
 ) -> ChainStore:
     """Encode documents, one chain each, into a store of unit vectors, with the texts of the chunks beside it.
 
@@ -60,29 +68,45 @@ def encode_documents(
         output: the store; the chunks go to `<stem of output>.chunks.jsonl.gz`, one line {"id", "chunks"} a document.
         chunk_tokens: about how many tokens a chunk has; documents that come as chunks are left as they are.
         dtype: how to store the vectors.
+        source: what the store's metadata say that the documents are.
+        progress: show a bar on a terminal.
+        overwrite: replace a store, and the chunks beside it, that are there already.
 
     Returns:
         The store, opened.
 
     Raises:
-        ValueError: no documents, a document without text, `chunk_tokens` out of range, or an encoder that gives NaN,
-            zero vectors or the wrong shape.
+        ValueError: no documents, one without text or whose id or text is no Unicode, two of one id, `chunk_tokens` or
+            `dtype` out of range, an encoder that gives NaN, zero vectors or the wrong shape, or an output that is an
+            input.
+        FileExistsError: the store or the chunks are there, and `overwrite` is False.
         OSError: a file cannot be written.
     """
     output = Path(output)
-    check_writable(output)
+    check_store_files(output, "encode_documents: output", input_files(documents, encoder.name), overwrite)
+    check_dtype(dtype, "encode_documents: dtype")
+    chunk_tokens = whole_number(chunk_tokens, "encode_documents: chunk_tokens")
+    metadata = {"encoder": unicode_text(encoder.name), "source": unicode_text(source), "chunk_tokens": chunk_tokens}
+    _check_ids(documents)
     chunks = _chunks(documents, encoder, chunk_tokens)
     partial = output.with_name(f"{output.name}.partial")
     partial.mkdir(exist_ok=True)
     kept = [partial / f"{_digest(encoder.name, texts)}.npy" for texts in chunks]
     _encode_missing(documents, chunks, kept, encoder, progress)
-    _write_chunks(chunks_path(output), documents, chunks)
     offsets = np.cumsum([0, *map(len, chunks)])
-    metadata = {"encoder": encoder.name, "source": source, "chunk_tokens": chunk_tokens}
-    rows = _join(kept, partial / "rows", int(offsets[-1]))
-    ChainStore.write(output, rows, offsets, [document.id for document in documents], metadata, dtype=dtype)
-    shutil.rmtree(partial)
+    rows = _join(kept, [len(texts) for texts in chunks], partial)
+    with atomic_path(chunks_path(output)) as temporary:  # takes its name right after the store does
+        _write_chunks(temporary, documents, chunks)
+        ChainStore.write(output, rows, offsets, [document.id for document in documents], metadata, dtype=dtype)
+    _remove(partial)
     return ChainStore.open(output)
+
+
+def input_files(documents: Sequence[Document], encoder: str) -> list[Path]:
+    """The files that an encoding reads: those of the documents, and of an encoder in a folder of its own."""
+    own = Path(encoder)
+    weights = [file for file in own.rglob("*") if file.is_file()] if own.is_dir() else []
+    return [*weights, *{document.path for document in documents if document.path is not None}]
 
 
 def encode_context(document: Document, encoder: Encoder, most: int, chunk_tokens: int = 20) -> tuple[Float32, int]:
@@ -100,6 +124,8 @@ def encode_context(document: Document, encoder: Encoder, most: int, chunk_tokens
     Raises:
         ValueError: as `encode_documents`.
     """
+    most = whole_number(most, "encode_context: most", least=1)
+    chunk_tokens = whole_number(chunk_tokens, "encode_context: chunk_tokens")
     (chunks,) = _chunks([document], encoder, chunk_tokens)
     last = chunks[-most:]
     rows = _unit_rows(encoder.encode(last), len(last), encoder.name)
@@ -107,10 +133,13 @@ def encode_context(document: Document, encoder: Encoder, most: int, chunk_tokens
     return rows, len(chunks)
 
 
-def chunks_path(store_path: str | os.PathLike[str]) -> Path:
-    """Where the texts of a store's chunks are."""
-    path = Path(store_path)
-    return path.with_name(f"{path.stem}.chunks.jsonl.gz")
+def _check_ids(documents: Sequence[Document]) -> None:
+    """Raise ValueError for two documents of one id: the store could not be written in the end."""
+    seen: set[str] = set()
+    for document in documents:
+        if document.id in seen:
+            raise ValueError(f"encode_documents: two documents are called {document.id!r}; expected different ids")
+        seen.add(document.id)
 
 
 def _chunks(documents: Sequence[Document], encoder: Encoder, chunk_tokens: int) -> list[list[str]]:
@@ -121,6 +150,7 @@ def _chunks(documents: Sequence[Document], encoder: Encoder, chunk_tokens: int) 
         raise ValueError(f"encode_documents: chunk_tokens = {chunk_tokens}; {encoder.name} allows 1 to {longest}")
     chunks = []
     for document in documents:
+        document.check("encode_documents")
         texts = list(document.chunks) or chunk_text(document.text, encoder.count_tokens, chunk_tokens)
         if not texts:
             raise ValueError(f"encode_documents: document {document.id!r} holds no text")
@@ -170,21 +200,40 @@ def _unit_rows(encoded: Any, count: int, name: str) -> Float32:
     return units
 
 
-def _join(kept: Sequence[Path], path: Path, count: int) -> Float32:
-    """All documents' rows, streamed into one file and mapped, so that they need not fit in memory."""
-    dim = np.load(kept[0], mmap_mode="r", allow_pickle=False).shape[1]
-    with open(path, "wb") as file:
-        for part in kept:
-            rows = np.load(part, allow_pickle=False)
+def _join(kept: Sequence[Path], counts: Sequence[int], partial: Path) -> Float32:
+    """All documents' rows, streamed into one file without a name and mapped, so that they need not fit in memory."""
+    dim = _kept_rows(kept[0], counts[0]).shape[1]
+    with TemporaryFile(dir=partial) as file:
+        for part, count in zip(kept, counts, strict=True):
+            rows = _kept_rows(part, count)
             if rows.shape[1] != dim:
-                raise ValueError(
-                    f"{part}: {rows.shape[1]} numbers a row, {dim} before; delete {part.parent} and run again"
-                )
-            file.write(rows.data)
-    return np.memmap(path, np.float32, "r", shape=(count, dim))
+                raise ValueError(f"{part}: {rows.shape[1]} numbers a row, {dim} before; delete {partial} and run again")
+            file.write(np.ascontiguousarray(rows).data)
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(sum(counts), dim))
+
+
+def _kept_rows(path: Path, count: int) -> Float32:
+    """The rows of a finished document, mapped."""
+    try:
+        rows: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
+        if rows.dtype == np.float32 and rows.ndim == 2 and len(rows) == count:
+            return rows
+    except (ValueError, EOFError):
+        pass
+    raise ValueError(f"{path}: damaged; expected {count} rows of an earlier run; delete it to encode them again")
+
+
+def _remove(partial: Path) -> None:
+    """Remove the finished documents, those of other runs too, and the folder, unless it holds what is not ours."""
+    for path in partial.iterdir():
+        if _KEPT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        partial.rmdir()
 
 
 def _write_chunks(path: Path, documents: Sequence[Document], chunks: Sequence[list[str]]) -> None:
-    with atomic_path(path) as temporary, gzip.GzipFile(temporary, "wb", mtime=0) as file:
+    with gzip.GzipFile(path, "wb", mtime=0) as file:
         for document, texts in zip(documents, chunks, strict=True):
             file.write(json.dumps({"id": document.id, "chunks": texts}, ensure_ascii=False).encode() + b"\n")

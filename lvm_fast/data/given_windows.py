@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._util.text import unicode_text
 from .quantize import Int64
 from .sequences import read_sequences
 from .store import ChainStore
@@ -55,7 +56,7 @@ class GivenWindows(Windows):
         """
         where = f"GivenWindows.of_sequences: {os.fspath(path)}"
         read = read_sequences(path, where)
-        metadata = {"source": os.path.basename(path), "sequences": read.facts}
+        metadata = {"source": unicode_text(os.path.basename(path)), "sequences": read.facts}
         store = ChainStore(read.rows, read.offsets, metadata=metadata, where=where)
         return cls(store, read.starts, read.starts + read.context_length)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import zlib
 from collections.abc import Iterator
 from typing import Any
+
+from .._util.strict_json import read_json
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -15,9 +16,9 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, An
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: not UTF-8, not JSON, not an object, no string id, or no line at all.
+        ValueError: not UTF-8, no JSON as `read_json` has it, not an object, no string id, or no line at all.
     """
-    opener: Any = gzip.open if os.fspath(path).endswith(".gz") else open
+    opener: Any = gzip.open if os.fspath(path).lower().endswith(".gz") else open
     place, empty = os.fspath(path), True
     with opener(path, "rb") as file:
         try:
@@ -34,8 +35,8 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, An
 
 def _record(line: bytes, place: str) -> dict[str, Any]:
     try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        record = read_json(line.decode("utf-8-sig"))
+    except ValueError as error:
         raise ValueError(f"{place}: no valid JSON in UTF-8: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"{place}: a JSON {type(record).__name__}; expected an object")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .._util.strict_json import read_json
 from .container import Tensor, read_tensors
 from .quantize import Float32, Int64
 from .store import ChainStore
@@ -20,7 +21,7 @@ _BLOCK_ROWS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class MinedNegatives:
-    """Hard negatives of T chunks, memory-mapped; `lvm_fast.mine` makes them.
+    """Hard negatives of T chunks, memory-mapped; `lvm_fast.mine` makes them. Pickled, they are the path of their file.
 
     Attributes:
         ids: (T, limit) int64: rows of the store, best first, padded with -1.
@@ -33,6 +34,7 @@ class MinedNegatives:
     scores: Float32
     settings: dict[str, Any]
     store_fingerprint: str
+    _path: str | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], store: ChainStore | None = None) -> MinedNegatives:
@@ -48,21 +50,22 @@ class MinedNegatives:
                 store.
         """
         where = f"MinedNegatives.open: {os.fspath(path)}"
-        try:
-            tensors, metadata = read_tensors(path)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        if not FORMAT.items() <= metadata.items():
-            raise ValueError(f"{where}: expected negatives that `lvm-fast mine` wrote, found metadata {metadata}")
-        ids, scores = _matrix(tensors, "ids", "I64", where), _matrix(tensors, "scores", "F32", where)
-        if ids.shape != scores.shape:
-            raise ValueError(f"{where}: ids has shape {ids.shape}, scores {scores.shape}; expected the same")
-        for first in range(0, len(ids), _BLOCK_ROWS):
-            _check_rows(ids[first : first + _BLOCK_ROWS], scores[first : first + _BLOCK_ROWS], first, len(ids), where)
-        mined = cls(ids, scores, _settings(metadata, where), metadata.get("store", ""))
+        mined = _map(path, where)
+        for first in range(0, len(mined), _BLOCK_ROWS):
+            rows = slice(first, first + _BLOCK_ROWS)
+            _check_rows(mined.ids[rows], mined.scores[rows], first, len(mined), where)
         if store is not None:
             mined._check_store(store, where)
         return mined
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._path is None:
+            return MinedNegatives, (self.ids, self.scores, self.settings, self.store_fingerprint)
+        return _map_again, (self._path, self.ids.shape, self.settings, self.store_fingerprint)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MinedNegatives:
+        ids, scores = (self.ids, self.scores) if self._path else (self.ids.copy(), self.scores.copy())
+        return MinedNegatives(ids, scores, deepcopy(self.settings, memo), self.store_fingerprint, self._path)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,6 +80,29 @@ class MinedNegatives:
             raise ValueError(f"{where}: mined from another store (its fingerprint differs); mine this one")
 
 
+def _map(path: str | os.PathLike[str], where: str) -> MinedNegatives:
+    """The file, but for what its rows hold."""
+    try:
+        tensors, metadata = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not FORMAT.items() <= metadata.items():
+        raise ValueError(f"{where}: expected negatives that `lvm-fast mine` wrote, found metadata {metadata}")
+    ids, scores = _matrix(tensors, "ids", "I64", where), _matrix(tensors, "scores", "F32", where)
+    if ids.shape != scores.shape:
+        raise ValueError(f"{where}: ids has shape {ids.shape}, scores {scores.shape}; expected the same")
+    settings = _settings(metadata, where)
+    return MinedNegatives(ids, scores, settings, metadata.get("store", ""), os.path.abspath(path))
+
+
+def _map_again(path: str, shape: tuple[int, int], settings: dict[str, Any], fingerprint: str) -> MinedNegatives:
+    """The negatives of a file as they were when they were pickled, and checked then."""
+    mined = _map(path, f"MinedNegatives: {path}")
+    if (mined.ids.shape, mined.settings, mined.store_fingerprint) != (shape, settings, fingerprint):
+        raise ValueError(f"MinedNegatives: {path} holds other negatives than when this was pickled")
+    return mined
+
+
 def _matrix(tensors: Mapping[str, Tensor], name: str, code: str, where: str) -> Any:
     if name not in tensors or tensors[name].code != code or tensors[name].values.ndim != 2:
         raise ValueError(f"{where}: expected a tensor '{name}' (T, limit) of dtype {code}")
@@ -85,8 +111,8 @@ def _matrix(tensors: Mapping[str, Tensor], name: str, code: str, where: str) -> 
 
 def _settings(metadata: Mapping[str, str], where: str) -> dict[str, Any]:
     try:
-        settings = json.loads(metadata.get("settings", ""))
-    except (ValueError, RecursionError):
+        settings = read_json(metadata.get("settings", ""))
+    except ValueError:
         settings = None
     if not isinstance(settings, dict):
         raise ValueError(f"{where}: expected the settings as a JSON object in the metadata")

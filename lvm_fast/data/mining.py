@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import operator
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import atomic_path
+from .._util.numbers import real_number, truth_value, whole_number
+from ..files import atomic_path, check_output
 from ..scoring import VectorBank
 from .container import TensorWriter
 from .mined import FORMAT, MinedNegatives
 from .quantize import Int64
-from .source import open_source
+from .source import files_of, open_source
 from .store import ChainStore
 
 _BLOCK_ROWS = 1536  # chunks mined at once: what a run that is cut off repeats
@@ -39,15 +38,23 @@ class _Settings:
     exclude_within: int
     exclude_chain: bool
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"mine: low, high = {self.low}, {self.high}; expected two cosines, low below high")
-        if not isinstance(self.limit, int) or not 1 <= self.limit <= _MOST_LIMIT:
-            raise ValueError(f"mine: limit = {self.limit!r}; expected a whole number from 1 to {_MOST_LIMIT}")
-        if self.below is not None and not (math.isfinite(self.below) and self.below > 0):
-            raise ValueError(f"mine: below = {self.below}; expected a share above 0 of the positive's score, or None")
-        if not isinstance(self.exclude_within, int) or self.exclude_within < 0:
-            raise ValueError(f"mine: exclude_within = {self.exclude_within!r}; expected a whole number of at least 0")
+    @classmethod
+    def checked(cls, low: Any, high: Any, limit: Any, below: Any, exclude_within: Any, exclude_chain: Any) -> _Settings:
+        """The settings as plain Python numbers. Raises ValueError for the first that does not fit."""
+        low, high = real_number(low, "mine: low"), real_number(high, "mine: high")
+        if low >= high:
+            raise ValueError(f"mine: low, high = {low}, {high}; expected two cosines, low below high")
+        share = None if below is None else real_number(below, "mine: below")
+        if share is not None and share <= 0:
+            raise ValueError(f"mine: below = {share}; expected a share above 0 of the positive's score, or None")
+        return cls(
+            low,
+            high,
+            whole_number(limit, "mine: limit", 1, _MOST_LIMIT),
+            share,
+            whole_number(exclude_within, "mine: exclude_within", 0),
+            truth_value(exclude_chain, "mine: exclude_chain"),
+        )
 
 
 def mine(
@@ -61,6 +68,7 @@ def mine(
     exclude_within: int = 1,
     exclude_chain: bool = False,
     progress: bool = True,
+    overwrite: bool = False,
 ) -> MinedNegatives:
     """Find the hard negatives of every chunk of a store, exactly, and write them to one `.safetensors` file.
 
@@ -80,20 +88,20 @@ def mine(
             chunk itself.
         exclude_chain: never chunks of the same chain.
         progress: show a bar on a terminal.
+        overwrite: replace a file that is there already.
 
     Returns:
         The file, opened.
 
     Raises:
-        ValueError: a setting out of range, no chain store, or a row with NaN or Inf, or of zeros.
+        ValueError: a setting out of range, no chain store, a row with NaN or Inf, or of zeros, or an output that is the
+            data.
+        FileExistsError: the output is there, and `overwrite` is False.
         OSError: a file cannot be read or written.
     """
-    settings = _Settings(low, high, _plain(limit), below, _plain(exclude_within), exclude_chain)
+    settings = _Settings.checked(low, high, limit, below, exclude_within, exclude_chain)
     output = Path(output)
-    if output.is_dir() or _same_file(data, output):
-        raise ValueError(
-            f"mine: output = {str(output)!r}; expected a file of its own to write, not the data or a folder"
-        )
+    check_output(output, "mine: output", files_of(data), overwrite)
     store = open_source(data, "mine: data")
     fingerprint = store.fingerprint()
     block = _block_rows(store, settings)
@@ -108,15 +116,6 @@ def mine(
     with suppress(OSError):  # blocks of other settings, or what is not ours, stay
         partial.rmdir()
     return MinedNegatives.open(output, store)
-
-
-def _plain(x: Any) -> Any:
-    """numpy's whole numbers as Python's, which JSON can hold."""
-    return operator.index(x) if isinstance(x, np.integer) else x
-
-
-def _same_file(data: Any, output: Path) -> bool:
-    return isinstance(data, str | os.PathLike) and os.path.realpath(data) == os.path.realpath(output)
 
 
 def _block_rows(store: ChainStore, settings: _Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from .._util.numbers import whole_number
+from .._util.text import unicode_text
+from ..files import set_aside
 from .jsonl import read_jsonl
+from .names import free_mark
 from .npz import first_line
 from .quantize import Float32, Raw, check_rows
+from .source import chunks_path
 from .store import ChainStore
 
 
@@ -31,16 +37,16 @@ def read_vectors(
         OSError: a file cannot be opened.
         ValueError: names the file, what was expected and what came.
     """
-    name = os.fspath(path)
+    name = os.fspath(path).lower()
     if offsets is not None and not name.endswith(".npy"):
-        raise ValueError(f"{name}: offsets go with a .npy file only")
+        raise ValueError(f"{os.fspath(path)}: offsets go with a .npy file only")
     if name.endswith(".npz"):
         return ChainStore.from_sequences(path)
     if name.endswith(".npy"):
         return _read_npy(path, offsets, dtype)
     if name.endswith((".jsonl", ".jsonl.gz")):
         return _read_jsonl(path)
-    raise ValueError(f"{name}: expected a .npz, .npy, .jsonl or .jsonl.gz file")
+    raise ValueError(f"{os.fspath(path)}: expected a .npz, .npy, .jsonl or .jsonl.gz file")
 
 
 def cut_chains(store: ChainStore, max_length: int) -> ChainStore:
@@ -53,20 +59,38 @@ def cut_chains(store: ChainStore, max_length: int) -> ChainStore:
         ValueError: as `check_max_length`.
     """
     check_max_length(max_length)
-    ids: list[str] = []
-    offsets = [0]
-    for name, first, length in zip(store.ids, store.offsets[:-1].tolist(), store.lengths.tolist(), strict=True):
-        pieces = max(1, -(-length // max_length))
-        cuts = [length * piece // pieces for piece in range(pieces + 1)]
-        ids += [name] if pieces == 1 else [f"{name}[{begin}:{end}]" for begin, end in pairwise(cuts)]
-        offsets += [first + cut for cut in cuts[1:]]
-    return ChainStore(store.vectors, offsets, ids, {**store.metadata, "max_length": max_length})
+    cuts = [_cuts(length, max_length) for length in store.lengths.tolist()]
+    chains = [(name, list(pairwise(places))) for name, places in zip(store.ids, cuts, strict=True)]
+
+    def pieces(mark: str) -> Iterator[str]:
+        return (name for chain, places in chains if len(places) > 1 for name in _piece_names(chain, places, mark))
+
+    mark = free_mark("[", pieces, store.ids)
+    ids = [name for chain, places in chains for name in _piece_names(chain, places, mark)]
+    starts = store.offsets[:-1].tolist()
+    offsets = [0, *(first + cut for first, places in zip(starts, cuts, strict=True) for cut in places[1:])]
+    return ChainStore(store.vectors, offsets, ids, {**store.metadata, "max_length": int(max_length)})
 
 
 def check_max_length(max_length: int) -> None:
     """Raise ValueError unless the longest piece of a chain is a whole number of at least 2."""
-    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 2:
-        raise ValueError(f"cut_chains: max_length = {max_length!r}; expected a whole number of at least 2")
+    whole_number(max_length, "cut_chains: max_length", least=2)
+
+
+def save_prepared(store: ChainStore, path: str | os.PathLike[str], dtype: str | None = None) -> None:
+    """Save a store as `ChainStore.save` does; texts of the chunks of the store that stood there before go with it."""
+    with set_aside(chunks_path(path)):
+        store.save(path, dtype)
+
+
+def _cuts(length: int, max_length: int) -> list[int]:
+    """Where the pieces of a chain begin and end."""
+    pieces = max(1, -(-length // max_length))
+    return [length * piece // pieces for piece in range(pieces + 1)]
+
+
+def _piece_names(chain: str, places: Sequence[tuple[int, int]], mark: str) -> list[str]:
+    return [chain] if len(places) == 1 else [f"{chain}{mark}{begin}:{end}]" for begin, end in places]
 
 
 def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None, dtype: str | None) -> ChainStore:
@@ -78,8 +102,12 @@ def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | No
             rows = rows.astype(np.float32)
     source = Path(path)
     if offsets is not None:
-        return ChainStore(rows, _map_npy(offsets), metadata={"source": source.name}, where=os.fspath(path))
-    return ChainStore(rows, [0, len(rows)], [source.stem], {"source": source.name}, where=os.fspath(path))
+        return ChainStore(
+            rows, _map_npy(offsets), metadata={"source": unicode_text(source.name)}, where=os.fspath(path)
+        )
+    return ChainStore(
+        rows, [0, len(rows)], [unicode_text(source.stem)], {"source": unicode_text(source.name)}, where=os.fspath(path)
+    )
 
 
 def _map_npy(path: str | os.PathLike[str]) -> Raw:
@@ -104,18 +132,23 @@ def _read_jsonl(path: str | os.PathLike[str]) -> ChainStore:
         blocks.append(rows)
         ids.append(record["id"])
     offsets = np.cumsum([0, *map(len, blocks)])
-    return ChainStore(np.concatenate(blocks), offsets, ids, {"source": Path(path).name}, where=os.fspath(path))
+    return ChainStore(
+        np.concatenate(blocks), offsets, ids, {"source": unicode_text(Path(path).name)}, where=os.fspath(path)
+    )
 
 
 def _rows(record: dict[str, Any], place: str) -> Float32:
     if "vectors" not in record:
         hint = "; `lvm-fast encode` turns text into vectors" if {"text", "chunks"} & record.keys() else ""
         raise ValueError(f'{place}: no "vectors"{hint}')
-    try:
-        with np.errstate(over="ignore"):  # becomes Inf, which check_rows reports
-            rows = np.asarray(record["vectors"], dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f'{place}: "vectors" is not a list of equally long lists of numbers') from error
+    listed = record["vectors"]
+    are_numbers = isinstance(listed, list) and all(
+        isinstance(row, list) and set(map(type, row)) <= {int, float} for row in listed
+    )
+    if not are_numbers or len(set(map(len, listed))) > 1:
+        raise ValueError(f'{place}: "vectors" is not a list of equally long lists of numbers')
+    with np.errstate(over="ignore"):  # becomes Inf, which check_rows reports
+        rows = np.array(listed, np.float64).astype(np.float32)
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f'{place}: "vectors" has shape {rows.shape}; expected (rows, D), neither of them 0')
     check_rows(rows, place)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .._util.numbers import whole_number
 from .._util.optional import optional_module
 from .._util.terminal import is_terminal
 
@@ -23,8 +24,7 @@ class SentenceEncoder:
             ValueError: the model cannot be loaded, there is no such device, or `batch_size` is below 1.
         """
         optional_module("sentence_transformers", "encode", "encoding text")
-        if batch_size < 1:
-            raise ValueError(f"SentenceEncoder: batch_size = {batch_size}; expected at least 1")
+        batch_size = whole_number(batch_size, "SentenceEncoder: batch_size", least=1)
         from ..device import choose_device
 
         place = str(choose_device(device))
@@ -54,7 +54,7 @@ def _load(name: str, device: str) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     if not is_terminal(sys.stderr):
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]  # typed in some versions
     if Path(name).exists():
         return SentenceTransformer(name, device=device)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..files import check_writable
+from ..files import check_not_an_input, check_output
 from .sample import sample
 from .store import ChainStore
 
@@ -30,7 +30,7 @@ def open_source(source: Any, name: str) -> ChainStore:
     if source == "sample":
         return sample()
     if isinstance(source, str | os.PathLike):
-        if Path(source).suffix in _TO_PREPARE:
+        if Path(source).suffix.lower() in _TO_PREPARE:
             raise ValueError(f"{name} = {str(source)!r} is no chain store; make one of it with `lvm-fast prepare`")
         source = ChainStore.open(source)
     if not isinstance(source, ChainStore):
@@ -39,25 +39,51 @@ def open_source(source: Any, name: str) -> ChainStore:
     return source
 
 
+def files_of(source: Any) -> list[str | os.PathLike[str]]:
+    """The file of what `open_source` takes, where it has one of its own: no command may write over it."""
+    if isinstance(source, ChainStore):
+        return [] if source.vectors.path is None else [source.vectors.path]
+    return [source] if isinstance(source, str | os.PathLike) and source != "sample" else []
+
+
 def is_sequence_file(source: Any) -> bool:
     """Whether a user names the reference's sequence file, whose windows train as they are."""
-    return isinstance(source, str | os.PathLike) and Path(source).suffix == SEQUENCES
+    return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == SEQUENCES
 
 
-def check_store_path(path: str | os.PathLike[str], name: str, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Refuse a place where a store cannot go, before the work that makes it.
+def chunks_path(store_path: str | os.PathLike[str]) -> Path:
+    """Where the texts of a store's chunks are."""
+    path = Path(store_path)
+    return path.with_name(f"{path.stem}.chunks.jsonl.gz")
+
+
+def check_store_path(
+    path: str | os.PathLike[str], name: str, inputs: Iterable[str | os.PathLike[str]] = (), overwrite: bool = False
+) -> None:
+    """Raise ValueError unless a store's path ends in ``.safetensors``, and as `check_store_files` does."""
+    given = tuple(inputs)
+    check_not_an_input(path, name, given)
+    if Path(path).suffix != SUFFIX:
+        raise ValueError(f"{name} = {os.fspath(path)!r}; expected a name ending in {SUFFIX}")
+    check_store_files(path, name, given, overwrite)
+
+
+def check_store_files(
+    path: str | os.PathLike[str], name: str, inputs: Iterable[str | os.PathLike[str]] = (), overwrite: bool = False
+) -> None:
+    """Refuse a place where a store cannot go, before the work that makes it; the texts of its chunks stand beside it.
 
     Args:
         path: Where the store is to go.
         name: What messages call it, such as ``prepare: output``.
         inputs: The files that it is made of.
+        overwrite: Whether it may replace a store, and the texts beside it.
 
     Raises:
-        ValueError: It does not end in ``.safetensors``, or is one of the inputs.
+        ValueError: It or the texts are one of the inputs.
+        FileExistsError: It is there, or texts of another store's chunks are, and `overwrite` is False.
         OSError: It cannot be written.
     """
-    if any(os.path.realpath(path) == os.path.realpath(source) for source in inputs):
-        raise ValueError(f"{name} = {os.fspath(path)!r} is an input too; expected another file")
-    if Path(path).suffix != SUFFIX:
-        raise ValueError(f"{name} = {os.fspath(path)!r}; expected a name ending in {SUFFIX}")
-    check_writable(path)
+    given = tuple(inputs)
+    check_output(path, name, given, overwrite)
+    check_output(chunks_path(path), f"{name}: the texts beside it", given, overwrite)

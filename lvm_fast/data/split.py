@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .._util.numbers import real_number, whole_number
 from ..scoring import VectorBank
+from .names import free_mark
 from .near_copies import ALIKE
 from .quantize import Int64
 from .store import ChainStore
@@ -24,13 +26,15 @@ def split_chains(
 ) -> tuple[ChainStore, ...]:
     """Deal whole chains to training, validation and, with `test_fraction`, test.
 
+    Chains of one origin, the pieces of a chain that was cut before, go together: where this says chain, it means them.
     The fractions are of rows, met as nearly as chains allow: the chains are walked in a random order that `seed` alone
     decides, each that still fits is taken, and one more if that comes closer. The validation part does not depend on
     `test_fraction`. Chains without rows vanish.
 
     Then near-duplicates across parts are removed: a validation chunk whose cosine with any chunk of the other parts is
     at least `near_duplicate` is dropped, and so is such a test chunk, until no near pair is left between any two parts.
-    The chain is cut there, into pieces called `id#1`, `id#2`, ..., since what remains on both sides are no neighbours.
+    The chain is cut there, since what remains on both sides are no neighbours. Its pieces have its `origins`, and names
+    of their own: `id#1`, `id#2`, ..., with more marks where a chain is called so.
 
     Args:
         val_fraction: share of the rows for validation, above 0 and below 1.
@@ -45,16 +49,19 @@ def split_chains(
         ValueError: a fraction or the seed out of range, too few chains with rows, or a part that near-duplicates leave
             empty.
     """
-    if near_duplicate is not None and not near_duplicate > 0:
-        raise ValueError(f"split_chains: near_duplicate = {near_duplicate}; expected a cosine above 0, or None")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"split_chains: seed = {seed!r}; expected a whole number of at least 0")
+    if near_duplicate is not None:
+        near_duplicate = real_number(near_duplicate, "split_chains: near_duplicate")
+        if near_duplicate <= 0:
+            raise ValueError(f"split_chains: near_duplicate = {near_duplicate}; expected a cosine above 0, or None")
+    seed = whole_number(seed, "split_chains: seed", least=0)
+    val_fraction = real_number(val_fraction, "split_chains: val_fraction")
+    test_fraction = real_number(test_fraction, "split_chains: test_fraction")
     parts = _deal(store, {"val": val_fraction, **({"test": test_fraction} if test_fraction else {})}, seed)
     stores = {name: _part(store, chains) for name, chains in parts.items()}
     # Validation gives way to training and test, test to training: so validation is the same whatever the test fraction.
     for name in list(stores)[1:]:
         others = [stores[other] for other in stores if other != name and (name, other) != ("test", "val")]
-        stores[name] = _without_near_duplicates(stores[name], others, near_duplicate, name)
+        stores[name] = _without_near_duplicates(stores[name], others, near_duplicate, name, store.ids)
     for name, part in stores.items():
         asked = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}[name]
         part.metadata["split"] = {"part": name, "seed": seed, "fraction": round(asked, 6), "rows": len(part.vectors)}
@@ -69,16 +76,24 @@ def _deal(store: ChainStore, fractions: dict[str, float], seed: int) -> dict[str
     if sum(fractions.values()) >= 1:
         raise ValueError(f"split_chains: the fractions {fractions} leave nothing for training; expected a sum below 1")
     filled = np.flatnonzero(store.lengths)
-    if len(filled) <= len(fractions):
-        raise ValueError(f"split_chains: {len(filled)} chains with rows; expected at least {len(fractions) + 1}")
-    left = np.random.default_rng(seed).permutation(filled)
+    groups: dict[str, list[int]] = {}
+    for chain in filled.tolist():
+        groups.setdefault(store.origins[chain], []).append(chain)
+    lengths = {chains[0]: int(store.lengths[chains].sum()) for chains in groups.values()}
+    if len(groups) <= len(fractions):
+        raise ValueError(f"split_chains: {len(groups)} chains with rows; expected at least {len(fractions) + 1}")
+    left = np.random.default_rng(seed).permutation(np.array(list(lengths)))  # of each group the first chain
     parts: dict[str, Int64] = {}
     for name, fraction in fractions.items():
         if len(left) < 2:
             raise ValueError(f"split_chains: {len(left)} chain is left for {name} and training; expected more chains")
-        taken = _take(store.lengths[left], fraction * len(store.vectors))
-        parts[name], left = np.sort(left[taken]), left[~taken]
-    return {"train": np.sort(left), **parts}
+        taken = _take(np.array([lengths[chain] for chain in left.tolist()]), fraction * len(store.vectors))
+        parts[name], left = left[taken], left[~taken]
+    firsts = {"train": left, **parts}
+    whole = {chains[0]: chains for chains in groups.values()}
+    return {
+        name: np.sort(np.concatenate([whole[first] for first in chosen.tolist()])) for name, chosen in firsts.items()
+    }
 
 
 def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
@@ -97,14 +112,14 @@ def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
 
 
 def _part(store: ChainStore, chains: Int64) -> ChainStore:
-    ids = [store.ids[chain] for chain in chains]
-    return store.pieces(store.offsets[chains], store.offsets[chains + 1], ids, store.metadata)
+    ids, origins = ([names[chain] for chain in chains] for names in (store.ids, store.origins))
+    return store.pieces(store.offsets[chains], store.offsets[chains + 1], ids, store.metadata, origins)
 
 
 def _without_near_duplicates(
-    part: ChainStore, others: Sequence[ChainStore], near_duplicate: float | None, name: str
+    part: ChainStore, others: Sequence[ChainStore], near_duplicate: float | None, name: str, taken: Sequence[str]
 ) -> ChainStore:
-    """`part`, cut where a chunk is a near-duplicate of one in `others`."""
+    """`part`, cut where a chunk is a near-duplicate of one in `others`; no piece is called by an id that is taken."""
     kept = np.ones(len(part.vectors), dtype=bool)
     limit = np.inf if near_duplicate is None else near_duplicate
     for other in others if limit <= 1 else ():
@@ -114,12 +129,12 @@ def _without_near_duplicates(
             kept[first : first + _BLOCK_ROWS] &= scores[:, 0] < limit
     if not kept.any():
         raise ValueError(f"split_chains: every chunk of the {name} part is a near-duplicate; expected distinct chains")
-    cut = part if kept.all() else _cut(part, kept)
+    cut = part if kept.all() else _cut(part, kept, taken)
     cut.metadata["near_duplicates_dropped"] = int(np.count_nonzero(~kept))
     return cut
 
 
-def _cut(part: ChainStore, kept: npt.NDArray[np.bool_]) -> ChainStore:
+def _cut(part: ChainStore, kept: npt.NDArray[np.bool_], taken: Sequence[str]) -> ChainStore:
     """The runs of kept rows within each chain; a chain that lost rows gives pieces `id#1`, `id#2`, ..."""
     begins = np.zeros(len(kept) + 1, dtype=bool)
     begins[part.offsets] = True  # a run ends where a chain does, and before each dropped row
@@ -128,8 +143,11 @@ def _cut(part: ChainStore, kept: npt.NDArray[np.bool_]) -> ChainStore:
     chains = part.chain_of(starts)
     numbers = np.arange(len(chains)) - np.searchsorted(chains, chains) + 1
     whole = stops - starts == part.lengths[chains]
-    ids = [
-        part.ids[chain] if uncut else f"{part.ids[chain]}#{number}"
-        for chain, number, uncut in zip(chains, numbers, whole, strict=True)
-    ]
-    return part.pieces(starts, stops, ids, part.metadata)
+
+    def pieces(mark: str) -> list[str]:
+        cut = zip(chains[~whole].tolist(), numbers[~whole].tolist(), strict=True)
+        return [f"{part.ids[chain]}{mark}{number}" for chain, number in cut]
+
+    named = iter(pieces(free_mark("#", pieces, taken)))
+    ids = [part.ids[chain] if uncut else next(named) for chain, uncut in zip(chains, whole, strict=True)]
+    return part.pieces(starts, stops, ids, part.metadata, [part.origins[chain] for chain in chains])

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._util.numbers import plain
+from .._util.strict_json import check_json, read_json, write_json
+from .._util.text import check_unicode, unicode_text
 from ..files import atomic_path
-from .container import Tensor, TensorWriter, read_tensors
+from .container import TensorWriter
 from .quantize import Float32, Int64, Raw, check_rows, narrow
 from .sequences import read_sequences
-from .vectors import Vectors
+from .vectors import CODES, Vectors, check_dtype, map_vectors, tensor_of
 
-_CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
-_NAMES = {code: name for name, code in _CODES.items()}
+_KEPT = ("ids", "origins")  # what a file holds among the metadata that is none
 
 
 class ChainStore:
@@ -29,7 +31,11 @@ class ChainStore:
         vectors: `Vectors` (T, D); memory-mapped when the store was opened from a file.
         offsets: (C + 1,) int64; offsets[0] = 0, non-decreasing, last = T.
         ids: one string a chain, all different.
+        origins: one string a chain: the id of the chain that it is a piece of, where one was cut, else its own id.
         metadata: JSON values, such as "encoder" and "source".
+
+    A store that was opened from a file is pickled with the path of the file, and maps it again; one in memory is
+    pickled with its rows.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class ChainStore:
         metadata: Mapping[str, Any] | None = None,
         scales: Any = None,
         *,
+        origins: Sequence[str] | None = None,
         where: str = "ChainStore",
     ) -> None:
         """Make a store in memory; values are not read (see `check`), everything else is checked.
@@ -48,8 +55,9 @@ class ChainStore:
             vectors: (T, D) numpy array, torch tensor or `Vectors`; float32, float16, bfloat16, or int8 with `scales`.
             offsets: (C + 1,) integers.
             ids: C different strings; "chain_0", "chain_1", ... when left out.
-            metadata: JSON-able values.
+            metadata: JSON values by name, but for "ids" and "origins"; numpy's numbers become Python's.
             scales: (T,) float32, for int8 only.
+            origins: C strings; the ids when left out.
             where: the name that errors begin with.
 
         Raises:
@@ -58,7 +66,8 @@ class ChainStore:
         self.vectors = Vectors.of(vectors, scales, where)
         self.offsets = _checked_offsets(offsets, len(self.vectors), where)
         self.ids = _checked_ids(ids, len(self.offsets) - 1, where)
-        self.metadata = dict(metadata or {})
+        self.origins = list(self.ids) if origins is None else _checked_names(origins, len(self), "origins", where)
+        self.metadata = _checked_metadata(metadata or {}, where)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ChainStore:
@@ -69,21 +78,11 @@ class ChainStore:
             ValueError: the file is truncated, its header does not fit it, or it is not a chain store.
         """
         where = f"ChainStore.open: {os.fspath(path)}"
-        try:
-            tensors, strings = read_tensors(path)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        vectors = _tensor(tensors, "vectors", tuple(_NAMES), where)
-        scales = tensors["scales"].values if "scales" in tensors else None
+        vectors, tensors, strings = map_vectors(path, where)
         metadata = {key: _from_string(value) for key, value in strings.items()}
-        ids = metadata.pop("ids", None)
-        return cls(
-            Vectors(vectors.values, _NAMES[vectors.code], scales, where),
-            _tensor(tensors, "offsets", ("I64",), where).values,
-            ids,
-            metadata,
-            where=where,
-        )
+        ids, origins = (metadata.pop(key, None) for key in _KEPT)
+        offsets = tensor_of(tensors, "offsets", ("I64",), where).values
+        return cls(vectors, offsets, ids, metadata, origins=origins, where=where)
 
     @classmethod
     def write(
@@ -95,6 +94,8 @@ class ChainStore:
         metadata: Mapping[str, Any] | None = None,
         scales: Any = None,
         dtype: str | None = None,
+        *,
+        origins: Sequence[str] | None = None,
     ) -> None:
         """Check every row and save a store: `ChainStore(...).save(path, dtype)`.
 
@@ -102,7 +103,7 @@ class ChainStore:
             ValueError: as the constructor, or a row holds NaN or Inf, is all zeros, or does not fit `dtype`.
             OSError: the file cannot be written; nothing is left behind.
         """
-        cls(vectors, offsets, ids, metadata, scales, where="ChainStore.write").save(path, dtype)
+        cls(vectors, offsets, ids, metadata, scales, origins=origins, where="ChainStore.write").save(path, dtype)
 
     @classmethod
     def from_sequences(cls, npz_path: str | os.PathLike[str]) -> ChainStore:
@@ -118,24 +119,24 @@ class ChainStore:
         """
         where = f"ChainStore.from_sequences: {os.fspath(npz_path)}"
         read = read_sequences(npz_path, where)
-        metadata = {"source": os.path.basename(npz_path), "sequences": read.facts}
+        metadata = {"source": unicode_text(os.path.basename(npz_path)), "sequences": read.facts}
         return cls(read.rows, read.offsets, metadata=metadata, where=where)
 
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
         """Write the store as one `.safetensors` file, atomically and in blocks, converted to `dtype` if given.
 
         Raises:
-            ValueError: a row holds NaN or Inf, is all zeros, or does not fit `dtype`; metadata is not JSON-able.
+            ValueError: a row holds NaN or Inf, is all zeros, or does not fit `dtype`; or metadata would not come back
+                as they are.
             OSError: the file cannot be written; nothing is left behind.
         """
         dtype = dtype or self.vectors.dtype_name
-        if dtype not in _CODES:
-            raise ValueError(f"ChainStore.save: dtype = {dtype!r}; expected one of {', '.join(_CODES)}")
-        strings = {key: _to_string(key, value) for key, value in {**self.metadata, "ids": self.ids}.items()}
+        check_dtype(dtype, "ChainStore.save: dtype")
         layout: dict[str, tuple[str, tuple[int, ...]]] = {"offsets": ("I64", self.offsets.shape)}
         if dtype == "int8":
             layout["scales"] = ("F32", (len(self.vectors),))
-        layout["vectors"] = (_CODES[dtype], self.vectors.shape)
+        layout["vectors"] = (CODES[dtype], self.vectors.shape)
+        strings = self._strings()
         with atomic_path(path) as temporary, TensorWriter(temporary, layout, strings) as file:
             file.put("offsets", 0, self.offsets)
             for first, block in self.vectors.blocks():
@@ -162,7 +163,20 @@ class ChainStore:
                 digest.update(np.ascontiguousarray(block.scales).data)
         return digest.hexdigest()
 
-    def pieces(self, starts: Int64, stops: Int64, ids: Sequence[str], metadata: Mapping[str, Any]) -> ChainStore:
+    def _strings(self) -> dict[str, str]:
+        """Metadata, ids and, where a chain is a piece of another, origins, as a file keeps them."""
+        kept = {"ids": self.ids} | ({"origins": self.origins} if self.origins != self.ids else {})
+        metadata = _checked_metadata(self.metadata, "ChainStore.save")
+        return {key: _to_string(value, f"ChainStore.save: {key}") for key, value in {**metadata, **kept}.items()}
+
+    def pieces(
+        self,
+        starts: Int64,
+        stops: Int64,
+        ids: Sequence[str],
+        metadata: Mapping[str, Any],
+        origins: Sequence[str] | None = None,
+    ) -> ChainStore:
         """A store whose chain i is rows starts[i] to stops[i] of this one.
 
         Adjoining ranges are a view; otherwise the rows are gathered once, as stored.
@@ -173,7 +187,7 @@ class ChainStore:
             rows: Any = slice(int(starts[0]), int(stops[-1]))
         else:
             rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return ChainStore(self.vectors.select(rows), offsets, ids, metadata)
+        return ChainStore(self.vectors.select(rows), offsets, ids, metadata, origins=origins)
 
     def chain_of(self, rows: npt.ArrayLike) -> Int64:
         """The chain index of each row, in the shape of `rows`."""
@@ -207,14 +221,6 @@ def _checked_block(block: Vectors, first: int, dtype: str) -> tuple[Raw, Float32
     return raw, scales
 
 
-def _tensor(tensors: Mapping[str, Tensor], name: str, codes: Sequence[str], where: str) -> Tensor:
-    if name not in tensors:
-        raise ValueError(f"{where}: no tensor '{name}'; found {', '.join(sorted(tensors)) or 'none'}")
-    if tensors[name].code not in codes:
-        raise ValueError(f"{where}: tensor '{name}' has dtype {tensors[name].code}; expected {' or '.join(codes)}")
-    return tensors[name]
-
-
 def _checked_offsets(offsets: npt.ArrayLike, rows: int, where: str) -> Int64:
     array = np.asarray(offsets)
     if array.ndim != 1 or len(array) < 2 or array.dtype.kind not in "iu":
@@ -239,32 +245,44 @@ def _checked_offsets(offsets: npt.ArrayLike, rows: int, where: str) -> Int64:
 def _checked_ids(ids: Any, chains: int, where: str) -> list[str]:
     if ids is None:
         return [f"chain_{chain}" for chain in range(chains)]
-    if isinstance(ids, str) or not isinstance(ids, Sequence) or not all(isinstance(name, str) for name in ids):
-        raise ValueError(f"{where}: ids is not a list of strings; expected one string a chain")
-    if len(ids) != chains:
-        raise ValueError(f"{where}: {len(ids)} ids for {chains} chains; expected one a chain")
-    if len(set(ids)) < len(ids):
-        ((name, count),) = Counter(ids).most_common(1)
+    names = _checked_names(ids, chains, "ids", where)
+    if len(set(names)) < len(names):
+        ((name, count),) = Counter(names).most_common(1)
         raise ValueError(f"{where}: ids holds {name!r} {count} times; expected different ids")
-    return list(ids)
+    return names
 
 
-def _to_string(key: str, value: Any) -> str:
+def _checked_names(names: Any, chains: int, called: str, where: str) -> list[str]:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{where}: {called} is not a list of strings; expected one string a chain")
+    if len(names) != chains:
+        raise ValueError(f"{where}: {len(names)} {called} for {chains} chains; expected one a chain")
+    for chain, name in enumerate(names):
+        if not name.isascii():
+            check_unicode(name, f"{where}: {called}[{chain}]")
+    return [str(name) for name in names]
+
+
+def _checked_metadata(metadata: Any, where: str) -> dict[str, Any]:
+    """A copy whose values a file gives back as they are."""
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"{where}: metadata is a {type(metadata).__name__}; expected values by name")
+    copied: dict[str, Any] = plain(metadata)
+    check_json(copied, f"{where}: metadata")
+    for key in _KEPT:
+        if key in copied:
+            raise ValueError(f"{where}: metadata[{key!r}] is what files call the {key} of chains; pass {key} instead")
+    return copied
+
+
+def _to_string(value: Any, called: str) -> str:
     """Metadata as a file keeps them: plain text as it is; everything else, and text that reads as JSON, as JSON."""
-    if isinstance(value, str) and _from_string(value) == value:
-        return value
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"ChainStore.save: metadata[{key!r}] is not JSON-able: {error}") from error
+    is_plain = isinstance(value, str) and _from_string(value) == value
+    return value if is_plain else write_json(value, called)
 
 
 def _from_string(value: str) -> Any:
     try:
-        return json.loads(value, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return read_json(value)
+    except ValueError:
         return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

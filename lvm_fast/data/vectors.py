@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from .container import Tensor, read_tensors
 from .quantize import RAW_DTYPES, Float32, Raw, widen
 
+CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
+_NAMES = {code: name for name, code in CODES.items()}
 _BLOCK_BYTES = 8 << 20
+_PROBED = 64  # rows that tell whether a file is still the one that was opened
 
 
 class Vectors:
     """T rows of D numbers, kept as stored and given out as float32.
 
     Indexing with an int, slice, or integer or boolean array copies the chosen rows to float32;
-    `np.asarray(vectors)` gives all of them (for stored float32 the map itself, read-only).
+    `np.asarray(vectors)` gives all of them (for stored float32 the map itself, read-only). The rows of a whole file are
+    pickled as its path.
 
     Attributes:
         raw: (T, D), in the numpy dtype of the format; bfloat16 as its uint16 bits.
         dtype_name: "float32", "float16", "bfloat16" or "int8".
         scales: (T,) float32 for int8, else None.
+        path: the file that these are all the rows of, or None.
     """
 
     ndim = 2
@@ -39,6 +47,7 @@ class Vectors:
         self.dtype_name = dtype_name
         self.scales = _checked_scales(scales, len(raw), dtype_name, where)
         self.shape: tuple[int, int] = (raw.shape[0], raw.shape[1])
+        self.path: str | None = None
 
     @classmethod
     def of(cls, vectors: Any, scales: Any = None, where: str = "Vectors") -> Vectors:
@@ -69,6 +78,26 @@ class Vectors:
             values[first : first + len(block)] = block[:]
         return values if dtype is None else values.astype(dtype, copy=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is None:
+            return Vectors, (self.raw, self.dtype_name, self.scales)
+        return _map_again, (self.path, self.dtype_name, self.shape, self._probe())
+
+    def __copy__(self) -> Vectors:
+        return self.select(slice(None)) if self.path is None else self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Vectors:
+        del memo
+        if self.path is not None:  # nobody can write to a map
+            return self
+        return Vectors(self.raw.copy(), self.dtype_name, None if self.scales is None else self.scales.copy())
+
+    def _probe(self) -> str:
+        """A digest of some rows, spread evenly."""
+        rows = self.select(np.linspace(0, len(self) - 1, min(_PROBED, len(self)), dtype=np.int64))
+        parts = [rows.raw] if rows.scales is None else [rows.raw, rows.scales]
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
     def __repr__(self) -> str:
         return f"Vectors(shape={self.shape}, stored={self.dtype_name})"
 
@@ -83,20 +112,70 @@ class Vectors:
             yield first, self.select(slice(first, first + step))
 
 
+def check_dtype(name: Any, called: str) -> None:
+    """Raise ValueError, which begins with `called`, unless rows can be stored so."""
+    if name not in CODES:
+        raise ValueError(f"{called} = {name!r}; expected one of {', '.join(CODES)}")
+
+
+def map_vectors(path: str | os.PathLike[str], where: str) -> tuple[Vectors, Mapping[str, Tensor], Mapping[str, str]]:
+    """Map the file of a chain store: its rows, all its tensors, and the texts in its header.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is truncated, or holds no rows; the message begins with `where`.
+    """
+    try:
+        tensors, strings = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    stored = tensor_of(tensors, "vectors", tuple(_NAMES), where)
+    scales = tensors["scales"].values if "scales" in tensors else None
+    vectors = Vectors(stored.values, _NAMES[stored.code], scales, where)
+    vectors.path = os.path.abspath(path)
+    return vectors, tensors, strings
+
+
+def tensor_of(tensors: Mapping[str, Tensor], name: str, codes: Sequence[str], where: str) -> Tensor:
+    """One tensor of a file. Raises ValueError, beginning with `where`, unless it is there and of one of the dtypes."""
+    if name not in tensors:
+        raise ValueError(f"{where}: no tensor '{name}'; found {', '.join(sorted(tensors)) or 'none'}")
+    if tensors[name].code not in codes:
+        raise ValueError(f"{where}: tensor '{name}' has dtype {tensors[name].code}; expected {' or '.join(codes)}")
+    return tensors[name]
+
+
+def _map_again(path: str, dtype_name: str, shape: tuple[int, int], probe: str) -> Vectors:
+    """The rows of a file as they were when they were pickled."""
+    vectors, _, _ = map_vectors(path, f"Vectors: {path}")
+    if (vectors.dtype_name, vectors.shape) != (dtype_name, shape) or vectors._probe() != probe:
+        raise ValueError(f"Vectors: {path} holds other rows than when this was pickled")
+    return vectors
+
+
 def _raw_array(vectors: Any, where: str) -> tuple[Raw, str]:
     """The values as numpy sees them, and the name of their format."""
+    if isinstance(vectors, np.ma.MaskedArray):
+        raise ValueError(f"{where}: vectors is a masked array; expected an array without holes: drop or fill them")
     if type(vectors).__module__.partition(".")[0] == "torch":
-        import torch
-
-        tensor = vectors.detach().cpu()
-        vectors = tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
-        name = str(tensor.dtype).removeprefix("torch.")
+        vectors, name = _tensor_array(vectors, where)
     else:
         vectors = np.asarray(vectors)
         name = vectors.dtype.name if vectors.dtype.isnative else f"{vectors.dtype.name} of foreign byte order"
     if name not in RAW_DTYPES:
         raise ValueError(f"{where}: vectors has dtype {name}; expected one of {', '.join(RAW_DTYPES)}")
     return vectors.view(RAW_DTYPES[name]), name
+
+
+def _tensor_array(tensor: Any, where: str) -> tuple[Raw, str]:
+    import torch
+
+    try:
+        dense = tensor.detach().cpu().resolve_neg()
+        array: Raw = (dense.view(torch.uint16) if dense.dtype == torch.bfloat16 else dense).numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, nested, without data
+        raise ValueError(f"{where}: vectors is no plain tensor: {str(error).splitlines()[0]}") from error
+    return array, str(tensor.dtype).removeprefix("torch.")
 
 
 def _checked_scales(scales: Any, rows: int, dtype_name: str, where: str) -> Float32 | None:

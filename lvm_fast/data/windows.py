@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._util.numbers import real_number, truth_value, whole_number
 from .quantize import Float32, Int64
 from .store import ChainStore
 
@@ -67,19 +68,22 @@ class Windows:
         Raises:
             ValueError: an argument out of range, or no window is left.
         """
-        _require_at_least("context_length", context_length, 1)
-        stride = self.usual_stride(context_length) if stride is None else stride
-        _require_at_least("stride", stride, 1)
-        _require_at_least("min_length", min_length, 2)
-        offsets = store.offsets[[0, -1]] if cross_chains else store.offsets
+        context_length = whole_number(context_length, "Windows: context_length", least=1)
+        if stride is None:
+            stride = self.usual_stride(context_length)
+        stride = whole_number(stride, "Windows: stride", least=1)
+        min_length = whole_number(min_length, "Windows: min_length", least=2)
+        is_one_chain = truth_value(cross_chains, "Windows: cross_chains")
+        offsets = store.offsets[[0, -1]] if is_one_chain else store.offsets
+        rows = len(store.vectors)  # numbers beyond it say the same, and may be beyond int64
         self.store = store
         self.context_length = context_length
         self.stride: int | None = stride
-        self.targets, chain_starts = _targets(offsets, stride, min_length)
+        self.targets, chain_starts = _targets(offsets, min(stride, rows), min(min_length, rows + 1))
         if not len(self.targets):
             longest = int(np.diff(offsets).max())
             raise ValueError(f"Windows: no window: the longest chain has {longest} rows, min_length is {min_length}")
-        self.starts = np.maximum(chain_starts, self.targets - context_length)
+        self.starts = np.maximum(chain_starts, self.targets - min(context_length, rows))
         self._keep_coherent(min_coherence)
 
     @staticmethod
@@ -89,6 +93,8 @@ class Windows:
 
     def _keep_coherent(self, min_coherence: float | None) -> None:
         """Count the targets of each window, and drop the windows that have none; the rest of the constructor."""
+        if min_coherence is not None:
+            min_coherence = real_number(min_coherence, "Windows: min_coherence")
         self.counts, self.dropped_incoherent = self._count_targets(min_coherence)
         keep = self.counts > 0
         if not keep.any():
@@ -134,7 +140,8 @@ class Windows:
 
     def _chosen(self, indices: npt.ArrayLike) -> Int64:
         chosen = np.asarray(indices)
-        if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(self):
+        is_list = chosen.ndim == 1 and len(chosen) and chosen.dtype.kind in "iu"
+        if not is_list or chosen.min() < 0 or chosen.max() >= len(self):
             raise ValueError(f"Windows.batch: expected indices (B,) within 0 to {len(self) - 1}, got {indices!r}")
         return chosen
 
@@ -145,11 +152,6 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.targets)
-
-
-def _require_at_least(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"Windows: {name} = {value!r}; expected a whole number of at least {least}")
 
 
 def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64]:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from .._util.folders import locked_folder
-from ..files import atomic_write_text, made_folder
+from ..files import atomic_write_text, check_not_an_input, made_folder
+
+_KINDS = ("json", "md", "png")
+
+
+def check_documents(
+    folder: str | Path, name: str, called: str, inputs: Iterable[str | os.PathLike[str] | None]
+) -> None:
+    """Raise ValueError where `save_documents` would write over one of the inputs, before the work that ends with it."""
+    given = [source for source in inputs if source is not None]
+    for kind in _KINDS:
+        check_not_an_input(Path(folder, f"{name}.{kind}"), called, given)
 
 
 def save_documents(
@@ -36,7 +48,7 @@ def save_documents(
         The files written.
     """
     with made_folder(folder) as place, locked_folder(place, wait=True):
-        data, document, picture = (place / f"{name}.{kind}" for kind in ("json", "md", "png"))
+        data, document, picture = (place / f"{name}.{kind}" for kind in _KINDS)
         atomic_write_text(data, json.dumps(numbers, indent=2) + "\n")
         atomic_write_text(document, _encodable(in_words(None)))
         is_drawn, note = _drawn(draw, picture)

@@ -114,7 +114,7 @@ def evaluate(
     predictors = {name: predict_windows(m, windows, batch_size, device, progress) for name, m in models.items()}
     predictors |= {"copy_last": copy_last(windows), "recency_mean": recency_mean(windows)}
 
-    clusters = clusters_of(store.ids, windows.chains)
+    clusters = clusters_of(store.origins, windows.chains)
     ranks = asked.ranks(predictors)
     scores = query_scores(predictors, ranks, windows, asked.queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}

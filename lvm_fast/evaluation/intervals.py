@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,19 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PIECE = re.compile(r"#\d+$")  # the suffix of the pieces of a chain that a split has cut
 MOST_RESAMPLES = 100_000  # more move the ends of an interval by less than the digits that are told
 _BLOCK = 1 << 22  # resample counts held at a time (32 MB)
 
 
-def clusters_of(ids: Sequence[str], chains: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The cluster of every query, int64 (Q,): its chain, where the pieces ``id#1``, ``id#2`` of one chain are one.
+def clusters_of(origins: Sequence[str], chains: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cluster of every query, int64 (Q,): its chain, where the pieces of one chain, which have its origin, are one.
 
     Args:
-        ids: The id of each chain, (C,).
+        origins: The origin of each chain, (C,), as a `ChainStore` has them.
         chains: The chain index of each query, (Q,).
     """
-    wholes = np.array([_PIECE.sub("", name) for name in ids])
+    numbers: dict[str, int] = {}
+    wholes = np.array([numbers.setdefault(origin, len(numbers)) for origin in origins])
     return _numbered(wholes[chains])
 
 

@@ -137,8 +137,7 @@ def compare_precisions(
     programs: dict[str, nn.Module] = {}
     with TemporaryDirectory() as folder:
         for name, (precision, compress) in VARIANTS.items():
-            asked = Options(tuple(contexts), streaming, precision, compress, "ios18", None)
-            asked.check()
+            asked = Options.checked(contexts, streaming, precision, compress, "ios18")
             package, started = Path(folder, f"{name}{SUFFIX}"), time.monotonic()
             program = write_program(model, package, asked)
             seconds = time.monotonic() - started

@@ -47,5 +47,6 @@ def _form_fault(
 def _fault(stored: Stored, exact: NDArray[np.float32], precision: str) -> str | None:
     if isinstance(stored, Quantized | Palettized):
         return stored.fault(exact)
-    wrong = int((stored != exact.astype(precision)).sum())
+    bits = f"u{stored.itemsize}"  # 0 and -0 are not the same
+    wrong = int((stored.view(bits) != exact.astype(precision).view(bits)).sum())
     return f"differs in {wrong:,} of {exact.size:,} numbers" if wrong else None

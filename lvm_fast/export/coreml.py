@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.source import files_of
 from .arms import Exportable, arms_of, check_as_built, check_lengths
 from .defaults import CONTEXTS, fitting_contexts
 from .expectations import saved_expectations
@@ -46,8 +47,8 @@ def export_coreml(
     Of a `Router`, each ``predict_N`` is the arm for N vectors; its limits are the contexts unless others are given. The
     weights of an arm are stored once for all its functions. It has no ``step`` and no ``predict``.
 
-    Beside the package, ``expected.safetensors`` gets inputs for each function and what the model makes of them, for a
-    device to be compared with (`bench/coreml_device.py`).
+    Beside the package, ``NAME.expected.safetensors`` gets inputs for each function and what the model makes of them, to
+    compare a device with (`bench/coreml_device.py`).
 
     Args:
         model: The trained model, or a router of trained models.
@@ -62,7 +63,7 @@ def export_coreml(
             rows. Biases and normalisations are never compressed. Needs target "ios18".
         target: "ios18" (or "macos15"), or "ios17" / "ios16" ("macos14" / "macos13"), whose packages hold one function,
             called ``main``, and no state.
-        overwrite: Replace a package at `path`.
+        overwrite: Replace a package at `path`, and the file beside it.
         author: For the metadata.
         flexible: Add ``predict``, which takes 1 to this many vectors.
         bank: Add ``topk`` and put these candidates into the package, at unit length: a `ChainStore`, or an array or
@@ -76,17 +77,16 @@ def export_coreml(
     Raises:
         ValueError: An argument does not fit, the model's type does not export, or a weight is NaN, infinite or beyond
             the precision; or the model was changed since it was made (a module swapped, added or parametrized, a hook).
-        FileExistsError: `path` exists and `overwrite` is False, or ``expected.safetensors`` is another kind of file.
+        FileExistsError: `path` or the file beside it exists and `overwrite` is False, or that is another kind of file.
         OSError: The package cannot be written.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     package = Path(path)
-    check_path(package, overwrite)
+    check_path(package, overwrite, files_of(bank))
     candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
     if contexts is CONTEXTS:  # none were given
         contexts, _ = fitting_contexts(model, target, taken=streaming or flexible is not None or bank is not None)
-    options = Options(tuple(contexts), streaming, precision, compress, target, flexible, candidates)
-    options.check()
+    options = Options.checked(contexts, streaming, precision, compress, target, flexible, candidates)
     check_lengths(model, options)
     check_as_built(model, "export_coreml")
     check_weights(model, arms_of(model))

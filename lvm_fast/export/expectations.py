@@ -1,4 +1,4 @@
-"""``expected.safetensors``: inputs and outputs for each function of a package, for a device to be compared with."""
+"""``NAME.expected.safetensors``: inputs and outputs for each function of a package, to compare a device with."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .._util.strict_json import read_json
+from ..data.container import read_tensors
 from ..files import atomic_path
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for
 from .compression import LEAST_COSINES
-from .options import Options
+from .options import Options, expectations_path
 from .questions import answers_of_model, questions_for, sample_rows
 
-FILE = "expected.safetensors"
+_OLD_FILE = "expected.safetensors"  # of all packages of a folder, as it used to be
 _MARK = {"lvm_fast": "expectations"}
 _ABOUT = "{}/about"  # the key of what is known of a package; no package can be called like it, nor like the mark
 _SCORE_ERROR = 0.01  # of a cosine among the candidates of `topk`: half precision and int8 rows
 _LONGEST = 4096  # vectors; what a longer context is to give is not worth its room
 _FLEXIBLE = 100  # vectors for a function that takes any number
+_OUTPUTS = {"query": ("scores", "ids"), **dict.fromkeys(("context", "vector"), ("next_vector", "delta"))}
+_KNOWN = {
+    "model_type": str,
+    "precision": str,
+    "compress": str | None,
+    "min_cosine": int | float,
+    "max_score_error": int | float,
+}
 
 Parts: TypeAlias = dict[str, NDArray[Any]]  # inputs and outputs by name
 Shape: TypeAlias = tuple[int | None, ...]
@@ -36,10 +45,10 @@ Shape: TypeAlias = tuple[int | None, ...]
 def saved_expectations(
     package: Path, inputs: Mapping[str, Mapping[str, Shape]], model: Exportable, options: Options
 ) -> Iterator[None]:
-    """Write what a package has to compute into ``expected.safetensors`` beside it, once the block has written it.
+    """Write what a package has to compute beside it, once the block has written it.
 
-    The file holds ``<package>/<function>/<input or output>``, float32 (ids: int32), as the model gives them in torch:
-    for ``step`` a row for each call. What it says of other packages in the same folder stays.
+    The file ``NAME.expected.safetensors`` of ``NAME.mlpackage`` holds ``NAME/<function>/<input or output>``, float32
+    (ids: int32), as the model gives them in torch: for ``step`` a row for each call.
 
     Args:
         package: The package.
@@ -51,19 +60,19 @@ def saved_expectations(
         FileExistsError: A file of this name is something else.
         OSError: The file cannot be written.
     """
-    path = package.with_name(FILE)
-    tensors, metadata = _others(path, package.stem)
-    tensors |= {f"{package.stem}/{name}": array for name, array in _expected(inputs, model, options)}
+    path = expectations_path(package)
+    _check_ours(path)
+    tensors = {f"{package.stem}/{name}": array for name, array in _expected(inputs, model, options)}
     about = {"model_type": model.model_type, "precision": options.precision, "compress": options.compress}
     limits = {"min_cosine": LEAST_COSINES[options.compress], "max_score_error": _SCORE_ERROR}
-    metadata[_ABOUT.format(package.stem)] = json.dumps({**about, **limits})
+    metadata = {**_MARK, _ABOUT.format(package.stem): json.dumps({**about, **limits})}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
         yield
 
 
 def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
-    """What a package has to compute.
+    """What a package has to compute; also of an earlier one, which shared a file with all packages of its folder.
 
     Returns:
         Inputs and outputs of each function, by name; and what is known of the package: "model_type", "precision",
@@ -72,32 +81,57 @@ def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: There are no expectations of a package of this name beside it.
+        ValueError: The file is damaged, or lacks a part.
     """
-    path = package.with_name(FILE)
-    functions: dict[str, Parts] = {}
-    if path.exists():
-        with safe_open(path, "numpy") as file:
-            about: dict[str, str] = file.metadata() or {}
-            for name in file.keys():  # noqa: SIM118
-                stem, function, part = name.split("/")
-                if stem == package.stem:
-                    functions.setdefault(function, {})[part] = file.get_tensor(name)
-    if not functions:
-        raise FileNotFoundError(errno.ENOENT, f"holds no expectations of {package.name}; export it again", str(path))
-    return functions, json.loads(about[_ABOUT.format(package.stem)])
-
-
-def _others(path: Path, stem: str) -> tuple[Parts, dict[str, str]]:
-    """What the file says of other packages."""
+    path = expectations_path(package)
     if not path.exists():
-        return {}, dict(_MARK)
+        path = package.with_name(_OLD_FILE)
+    functions: dict[str, Parts] = {}
+    metadata: dict[str, str] = {}
     try:
-        with safe_open(path, "numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            if metadata.items() >= _MARK.items():
-                kept = [name for name in file.keys() if not name.startswith(f"{stem}/")]  # noqa: SIM118
-                return {name: file.get_tensor(name) for name in kept}, metadata
-    except (SafetensorError, OSError):
+        if path.exists():
+            tensors, metadata = read_tensors(path)
+            for name, tensor in tensors.items():
+                stem, *place = name.split("/")
+                if stem == package.stem and len(place) == 2:
+                    functions.setdefault(place[0], {})[place[1]] = tensor.values
+        if functions:
+            _check_parts(functions)
+            return functions, _known(metadata.get(_ABOUT.format(package.stem)))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; export {package.name} again") from error
+    path = expectations_path(package)
+    raise FileNotFoundError(errno.ENOENT, f"holds no expectations of {package.name}; export it again", str(path))
+
+
+def _check_parts(functions: Mapping[str, Parts]) -> None:
+    """Raise ValueError where a function lacks an input or an output, or they are not of as many calls."""
+    for function, parts in functions.items():
+        given = [name for name in _OUTPUTS if name in parts]
+        wanted = {given[0], *_OUTPUTS[given[0]]} if len(given) == 1 else set()
+        if parts.keys() != wanted:
+            raise ValueError(f"of function {function!r} it has {', '.join(sorted(parts))}; expected inputs and outputs")
+        if len({len(array) if array.ndim else 0 for array in parts.values()}) > 1:
+            raise ValueError(f"the inputs and outputs of function {function!r} are not of as many calls")
+
+
+def _known(about: str | None) -> dict[str, Any]:
+    known = None if about is None else read_json(about)
+    if not isinstance(known, dict) or not all(
+        name in known and isinstance(known[name], kind) for name, kind in _KNOWN.items()
+    ):
+        raise ValueError(f"what it says of the package is {about or 'missing'!s:.60}; expected {', '.join(_KNOWN)}")
+    return known
+
+
+def _check_ours(path: Path) -> None:
+    """Raise FileExistsError where a file is none that this module wrote."""
+    if not path.exists():
+        return
+    try:
+        if read_tensors(path)[1].items() >= _MARK.items():
+            return
+    except (ValueError, OSError):
         pass
     raise FileExistsError(errno.EEXIST, "is no file of expectations; export into another folder", str(path))
 

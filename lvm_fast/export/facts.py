@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from .._util.strict_json import read_json
 from .compression import COMPRESSIONS
 from .options import PRECISIONS
 from .retrieval import BANK_DTYPES
@@ -64,11 +64,11 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
         compress = _fact(said, "compress", str, lambda how: how in (*COMPRESSIONS, "none"), "a compression or none")
         return Facts(
             said["model_type"],
-            _fact(said, "config", json.loads, _has_width, "JSON with input_dim")["input_dim"],
-            tuple(_fact(said, "functions", json.loads, _is_names, "a JSON list of names")),
+            _fact(said, "config", read_json, _has_width, "JSON with input_dim")["input_dim"],
+            tuple(_fact(said, "functions", read_json, _is_names, "a JSON list of names")),
             _fact(said, "precision", str, lambda name: name in PRECISIONS, " or ".join(PRECISIONS)),
             None if compress == "none" else compress,
-            _fact(said, "flexible", json.loads, lambda most: most is None or _is_count(most), "null or a number"),
+            _fact(said, "flexible", read_json, lambda most: most is None or _is_count(most), "null or a number"),
             _bank_facts(said),
         )
     except ValueError as error:
@@ -78,7 +78,7 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
 def _bank_facts(said: Mapping[str, str]) -> BankFacts | None:
     if "bank" not in said:
         return None
-    bank = _fact(said, "bank", json.loads, _is_bank, "JSON with dtype, topk and sha256")
+    bank = _fact(said, "bank", read_json, _is_bank, "JSON with dtype, topk and sha256")
     return BankFacts(bank["dtype"], bank["topk"], bank["sha256"])
 
 

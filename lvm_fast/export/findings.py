@@ -100,24 +100,33 @@ class RetrievalCheck:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify_coreml` found, function by function."""
+    """What `verify_coreml` found.
+
+    Attributes:
+        functions: How each function compares with the model.
+        changes: A sentence on each part of the package, its program and its weight file, that is not as it was written.
+    """
 
     functions: tuple[FunctionCheck | RetrievalCheck, ...]
+    changes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return all(check.passed for check in self.functions)
+        return all(check.passed for check in self.functions) and not self.changes
 
     def to_dict(self) -> dict[str, Any]:
         """The findings as JSON-able values."""
         return {
             "passed": self.passed,
             "functions": [asdict(check) | {"passed": check.passed} for check in self.functions],
+            "changes": list(self.changes),
         }
 
     def to_text(self) -> str:
-        """Two lines a function, and one for each of its first wrong weights."""
-        return "\n".join(check.to_text() for check in self.functions)
+        """Two lines a function, one for each of its first wrong weights, and one for each change."""
+        return "\n".join(
+            [*(check.to_text() for check in self.functions), *(f"CHANGED: {what}" for what in self.changes)]
+        )
 
 
 def _lines(check: FunctionCheck | RetrievalCheck, compared: str, more: str) -> str:

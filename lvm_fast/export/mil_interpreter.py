@@ -22,6 +22,7 @@ from .toolkit import Function, Operation, types
 
 State: TypeAlias = dict[str, Array]
 _Values: TypeAlias = dict[Any, Any]  # a MIL variable's value
+_ROUNDS = "rounds"  # the most that a loop may go, among the values
 
 
 class _Step:
@@ -117,10 +118,10 @@ class Interpreter:
             Its outputs by name, float32, or int32 where they are integers.
 
         Raises:
-            ValueError: An input or state is missing or has another shape.
+            ValueError: An input or state is missing or has another shape, or a loop does not end.
         """
         given = {**inputs, **(state or {})}
-        values: _Values = {}
+        values: _Values = {_ROUNDS: max((size for array in inputs.values() for size in array.shape), default=0)}
         for name, var in self._blocks[function].inputs.items():
             if name not in given or not _fits(given[name].shape, shape_of(var)):
                 got = given[name].shape if name in given else "nothing"
@@ -144,12 +145,13 @@ class Interpreter:
     def _run_loop(self, operation: Operation, values: _Values) -> list[Any]:
         condition, body = operation.blocks
         carried = [self._value(var, values) for var in operation.loop_vars]
-        while True:
+        for _ in range(values[_ROUNDS] + 1):
             values.update(zip(condition.inputs, carried, strict=True))
             if not self._run_block(condition, values)[0].all():
                 return carried
             values.update(zip(body.inputs, carried, strict=True))
             carried = self._run_block(body, values)
+        raise ValueError(f"a loop goes on for more than {values[_ROUNDS]} rounds; expected one a vector of the input")
 
     def _value(self, var: Any, values: _Values) -> Any:
         if isinstance(var, (list, tuple)):

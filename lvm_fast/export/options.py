@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from ..files import check_folder_writable
+from .._util.numbers import truth_value, whole_number
+from ..files import check_folder_writable, check_holds_no_input, check_output
 from ..models.base import LatentVectorModel
 from ..suggest import unknown_name
 from .compression import COMPRESSIONS
@@ -35,7 +37,7 @@ _LONGEST_CONTEXT = 1_000_000
 class Options:
     """What a package is to hold, and how; see `export_coreml`."""
 
-    contexts: Sequence[int]
+    contexts: tuple[int, ...]
     streaming: bool
     precision: str
     compress: str | None
@@ -43,22 +45,35 @@ class Options:
     flexible: int | None
     bank: Bank | None = None
 
-    def check(self) -> None:
-        """Raise ValueError for the first option that does not fit, by itself or with the others."""
-        for index, length in enumerate(self.contexts):
-            if not _is_length(length) or length in self.contexts[:index]:
-                expected = f"different whole numbers from 1 to {_LONGEST_CONTEXT:,}"
-                raise ValueError(f"export_coreml: contexts[{index}] = {length!r}; expected {expected}")
-        if self.flexible is not None and not _is_length(self.flexible):
-            expected = f"the largest number of vectors, 1 to {_LONGEST_CONTEXT:,}"
-            raise ValueError(f"export_coreml: flexible = {self.flexible!r}; expected {expected}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"export_coreml: {unknown_name('precision', self.precision, PRECISIONS)}")
-        if self.target not in TARGETS:
-            raise ValueError(f"export_coreml: {unknown_name('target', self.target, TARGETS)}")
-        if self.compress is not None and self.compress not in COMPRESSIONS:
-            raise ValueError(f"export_coreml: {unknown_name('compress', self.compress, COMPRESSIONS)}")
-        self._check_features()
+    @classmethod
+    def checked(
+        cls,
+        contexts: object,
+        streaming: bool,
+        precision: str,
+        compress: str | None,
+        target: str,
+        flexible: int | None = None,
+        bank: Bank | None = None,
+    ) -> Options:
+        """The options as plain values. Raises ValueError for the first that does not fit, or not with the others."""
+        if isinstance(contexts, str) or not isinstance(contexts, Iterable):
+            raise ValueError(f"export_coreml: contexts = {contexts!r}; expected a list of whole numbers")
+        lengths = tuple(_length(length, f"contexts[{index}]") for index, length in enumerate(contexts))
+        for index, length in enumerate(lengths):
+            if length in lengths[:index]:
+                raise ValueError(f"export_coreml: contexts[{index}] = {length} again; expected different whole numbers")
+        if precision not in PRECISIONS:
+            raise ValueError(f"export_coreml: {unknown_name('precision', precision, PRECISIONS)}")
+        if target not in TARGETS:
+            raise ValueError(f"export_coreml: {unknown_name('target', target, TARGETS)}")
+        if compress is not None and compress not in COMPRESSIONS:
+            raise ValueError(f"export_coreml: {unknown_name('compress', compress, COMPRESSIONS)}")
+        most = None if flexible is None else _length(flexible, "flexible")
+        streams = truth_value(streaming, "export_coreml: streaming")
+        options = cls(lengths, streams, precision, compress, target, most, bank)
+        options._check_features()
+        return options
 
     def _check_features(self) -> None:
         """That there is a function at all, and that the target knows all that is asked of it."""
@@ -97,8 +112,21 @@ def is_newest(target: str) -> bool:
     return TARGETS.get(target, _NEWEST) == _NEWEST
 
 
-def check_path(path: Path, overwrite: bool) -> None:
-    """Raise ValueError or OSError where a package cannot take this name."""
+def expectations_path(package: Path) -> Path:
+    """Where it is written what a package has to compute."""
+    return package.with_name(f"{package.stem}.expected.safetensors")
+
+
+def check_path(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Raise ValueError or OSError where a package, and the file beside it, cannot take this name.
+
+    Args:
+        path: The package.
+        overwrite: Whether it may replace another one, and the file beside that.
+        inputs: The files and folders that it is made of.
+    """
+    given = tuple(inputs)
+    check_holds_no_input(path, "export_coreml: path", given)
     if path.suffix != SUFFIX:
         raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in {SUFFIX}")
     if path.exists() and not overwrite:
@@ -106,6 +134,7 @@ def check_path(path: Path, overwrite: bool) -> None:
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "cannot save: there is no such folder", str(path))
     check_folder_writable(path)
+    check_output(expectations_path(path), "export_coreml: the file beside the package", given, overwrite)
 
 
 def check_weights(model: nn.Module, arms: Iterable[LatentVectorModel]) -> None:
@@ -130,5 +159,5 @@ def _is_untrained(model: LatentVectorModel) -> bool:
     return all(bool((module.weight.abs() <= module.in_features**-0.5).all()) for module in linear)
 
 
-def _is_length(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LONGEST_CONTEXT
+def _length(value: object, called: str) -> int:
+    return whole_number(value, f"export_coreml: {called}", 1, _LONGEST_CONTEXT)

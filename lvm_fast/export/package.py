@@ -13,9 +13,12 @@ from typing import Any
 
 from ..files import atomic_folder
 from .options import SUFFIX
+from .seal import Changes, changes_since_sealed, seal
 from .toolkit import Function, Program, Var, ct, is_symbolic, lower_program, raise_program, types
+from .weight_file import FILE as WEIGHT_FILE
 
-_MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
+_DATA = Path("Data/com.apple.CoreML")
+_MODEL = _DATA / "model.mlmodel"
 
 
 def write_package(
@@ -49,6 +52,7 @@ def write_package(
         try:
             spec = lower_program(program, weights, specification_version=target.value)
             describe(spec)
+            seal(spec, Path(weights, WEIGHT_FILE.name))
             ct.utils.save_spec(spec, str(folder), weights_dir=weights)
         except RuntimeError as error:  # how coremltools' file writer reports a full disk
             raise OSError(errno.ENOSPC, f"cannot save: {os.strerror(errno.ENOSPC)}", str(path)) from error
@@ -65,6 +69,8 @@ def _check_saved(package: Path, functions: Mapping[str, Function]) -> None:
         features = {feature.name for feature in (*there.input, *there.output, *there.state)} if there else set()
         if saved != wanted or features != wanted.keys():
             raise ValueError(f"export_coreml: {name} was saved with {saved}; expected {wanted}")
+    for change in filter(None, changes_in(package)):
+        raise ValueError(f"export_coreml: {change}")
 
 
 def _signature(function: Function) -> dict[str, tuple[int | None, ...]]:
@@ -104,6 +110,17 @@ def read_description(path: str | os.PathLike[str]) -> Any:
     """
     with _readable(path):
         return ct.utils.load_spec(str(path)).description
+
+
+def changes_in(path: str | os.PathLike[str]) -> Changes:
+    """Say what has changed in a package since it was written; see `changes_since_sealed`.
+
+    Raises:
+        FileNotFoundError: There is no folder at `path`.
+        ValueError: It is not a readable package.
+    """
+    with _readable(path):
+        return changes_since_sealed(ct.utils.load_spec(str(path)), Path(path, _DATA, WEIGHT_FILE))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._util.numbers import whole_number
 from ..data.store import ChainStore
 from ..kernels import l2_normalize
 from ..scoring import VectorBank
@@ -60,8 +61,7 @@ def read_bank(bank: Any, dtype: str, k: int, dim: int, where: str) -> Bank:
     checked = VectorBank(vectors, normalize=True)
     if checked.dim != dim:
         raise ValueError(f"{where}: bank has {checked.dim} dimensions; expected {dim}, as the model has")
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(checked):
-        raise ValueError(f"{where}: topk = {k!r}; expected 1 to {len(checked):,}, the vectors of the bank")
+    k = whole_number(k, f"{where}: topk", 1, len(checked))
     return Bank(l2_normalize(np.asarray(vectors, np.float32)), dtype, k)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._util.numbers import whole_number
 from ..scoring import VectorBank
 from .arms import Exportable, arm_for, check_as_built
 from .compression import LEAST_COSINES
@@ -41,7 +42,8 @@ def verify_coreml(
     the model's in torch. Every stored weight is compared too, since a tolerance on outputs could hide a single wrong
     one: bit for bit, or, where it is compressed, by the rounding that its bits allow. A program with compressed
     weights runs twice: as it is, which is held to the least cosine that its compression may cost, and, on one context
-    of each length, with the model's own weights in their place, which is held to the tolerance.
+    of each length, with the model's own weights in their place, which is held to the tolerance. Whatever of the package
+    is not as export wrote it, a byte between two weights for instance, is found by digests that the package carries.
 
     Args:
         path: The ``.mlpackage``.
@@ -61,7 +63,9 @@ def verify_coreml(
         ImportError: coremltools is not installed, or in a version that does not work.
     """
     from .mil_interpreter import SavedProgram
+    from .package import changes_in
 
+    contexts = whole_number(contexts, "verify_coreml: contexts", least=1)
     facts = read_facts(path)
     _check_kind(path, facts, model)
     check_as_built(model, "verify_coreml")
@@ -71,16 +75,25 @@ def verify_coreml(
         raise ValueError(f"verify_coreml: {path} holds no bank to compare with")
     if bank is not None and facts.bank is not None:
         bank = read_bank(bank, facts.bank.dtype, facts.bank.topk, model.input_dim, "verify_coreml")
-    rows = sample_rows(model.input_dim) if vectors is None else np.asarray(vectors, np.float32)
-    verifier = _Verifier(saved, model, facts, rows)
-    return Verification(
-        tuple(
-            verifier.check_retrieval(name, facts.bank, bank)
-            if facts.bank is not None and "query" in saved.input_shapes(name)
-            else verifier.check_prediction(name, contexts)
-            for name in saved.functions
-        )
-    )
+    rows = sample_rows(model.input_dim) if vectors is None else _checked_rows(vectors, model.input_dim)
+    changes = changes_in(path)
+    # a program that has changed is not run: it may not end
+    checks = [] if changes.program else _checks(_Verifier(saved, model, facts, rows), contexts, bank)
+    return Verification(tuple(checks), tuple(filter(None, changes)))
+
+
+def _checks(verifier: _Verifier, contexts: int, bank: Bank | None) -> Iterator[FunctionCheck | RetrievalCheck]:
+    """How each function compares with the model."""
+    saved, about = verifier.saved, verifier.facts.bank
+    for name in saved.functions:
+        try:
+            if about is not None and "query" in saved.input_shapes(name):
+                yield verifier.check_retrieval(name, about, bank)
+            else:
+                yield verifier.check_prediction(name, contexts)
+        except Exception as error:  # an unsealed program that was damaged can raise almost anything
+            said = str(error).split("\n", 1)[0]
+            raise ValueError(f"verify_coreml: function {name!r} cannot be compared: {said}") from error
 
 
 class _Verifier:
@@ -137,6 +150,13 @@ class _Verifier:
         contexts = questions_for((1, None, arm.input_dim), arm.max_context, self.rows, 0)
         queries = answers_of_model(arm, contexts).next_vector
         return check_retrieval(self.saved, name, about, queries, bank, self.facts.precision)
+
+
+def _checked_rows(vectors: Any, dim: int) -> NDArray[np.float32]:
+    rows = np.asarray(vectors, np.float32)
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] != dim:
+        raise ValueError(f"verify_coreml: vectors has shape {rows.shape}; expected (T, {dim})")
+    return rows
 
 
 def _check_kind(path: str | os.PathLike[str], facts: Facts, model: Exportable) -> None:

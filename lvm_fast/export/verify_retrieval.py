@@ -43,7 +43,7 @@ def check_retrieval(
     """
     rows = saved.weights(name).get(mil_name(ROWS))
     if rows is None:
-        raise ValueError(f"verify_coreml: function {name!r} has no {mil_name(ROWS)}")
+        raise ValueError(f"it has no {mil_name(ROWS)}")
     values = np.asarray(rows if isinstance(rows, np.ndarray) else rows.values(), np.float64)  # (N, D)
     exact = queries.astype(np.float64) @ values.T  # (P, N)
     k = facts.topk

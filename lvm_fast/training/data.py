@@ -135,7 +135,9 @@ def _warn_of_leakage(data: TrainingData, where: str) -> None:
 
 def _words(windows: Windows) -> str:
     store = windows.store
-    chains = len(np.unique(clusters_of(store.ids, windows.chains)))  # the pieces of a cut chain are one, as in reports
+    chains = len(
+        np.unique(clusters_of(store.origins, windows.chains))
+    )  # the pieces of a cut chain are one, as in reports
     targets = f" with {windows.counts.sum():,} targets" if isinstance(windows, AllPositions) else ""
     given = f" of {windows.context_length:,} vectors each" if isinstance(windows, GivenWindows) else ""
     return f"{len(windows):,} windows{given}{targets} of {chains:,} chains, {len(store.vectors):,} vectors"

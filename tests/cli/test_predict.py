@@ -80,7 +80,7 @@ def test_a_text_is_continued_by_the_nearest_chunks(place: Path, capsys: Any) -> 
 
 def test_json_is_that_of_search(place: Path, capsys: Any) -> None:
     found = json.loads(run(capsys, "model", "--text", "@doc.txt", "--data", "my.safetensors", "--json", "-k", 2))
-    assert [hit.keys() for hit in found[0]] == [{"score", "chunk", "chain", "position", "text"}] * 2
+    assert [hit.keys() for hit in found[0]] == [{"score", "chunk", "chain", "position", "text", "also_in"}] * 2
     assert "\x1b" not in str(found)
 
 
@@ -107,6 +107,18 @@ def test_the_encoder_reads_only_what_the_model_does(place: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
 
 
+def test_what_cannot_be_encoded_is_named(place: Path) -> None:
+    for document, most, message in (
+        (Document("d", "caf\udce9"), 4, "document 'd' holds half of a surrogate pair"),
+        (Document("d", "words"), 0, "encode_context: most: expected a whole number of at least 1, got 0"),
+        (Document("d", "words"), 2.5, "encode_context: most: expected a whole number of at least 1, got 2.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encode_context(document, FakeEncoder(), most)
+    rows, _ = encode_context(Document("d", chunks=tuple(SENTENCES)), FakeEncoder(), np.int64(3), np.int32(10))
+    assert rows.shape == (3, DIM)
+
+
 def test_another_precision(place: Path, capsys: Any) -> None:
     words = ["model", "--text", "@doc.txt", "--data", "my.safetensors", "-k", 1, "--json"]
     scores = [json.loads(run(capsys, *words, "--weights", kind))[0][0]["score"] for kind in ("float32", "int8")]
@@ -121,7 +133,7 @@ def test_another_precision(place: Path, capsys: Any) -> None:
         (["model", "--text", "@none.txt"], "none.txt"),
         (["model", "--text", "@blank.txt"], "blank.txt: holds no text"),
         (["model", "--text", "@two.jsonl"], "two.jsonl holds 2 documents; expected one"),
-        (["model", "--text", "@doc.txt", "-k", "0"], "k = 0"),
+        (["model", "--text", "@doc.txt", "-k", "0"], "search: k: expected a whole number of at least 1, got 0"),
         (["model", "--text", "@doc.txt", "--context-length", "0"], "--context-length = 0; expected at least 1"),
         (["model", "--text", "@doc.txt", "--weights", "int4"], "weights = 'int4'"),
         (

@@ -89,7 +89,8 @@ def test_a_chain_twice_is_refused(tmp_path):
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-        with pytest.raises(ValueError, match=rf"{name}.*chain 'a' again; expected one domain a chain"):
+        said = "the key 'a' stands twice" if name == "d.json" else "chain 'a' again; expected one domain a chain"
+        with pytest.raises(ValueError, match=rf"{name}.*{said}"):
             read_domains(str(tmp_path / name))
 
 
@@ -101,7 +102,8 @@ def test_a_chain_twice_is_refused(tmp_path):
         ("d.json", '{"a": {"b": 1}}', "chain 'a': domain = .*; expected 0 to 15"),
         ("d.jsonl", '{"id": "a"}', "line 1: no \"domain\" for chain 'a'"),
         ("d.jsonl", '{"domain": 1}', 'line 1: "id" is None; expected a string'),
-        ("d.csv", "id,label\na,1\n", r"columns \['id', 'label'\]; expected 'id' and 'domain' among them"),
+        ("d.csv", "id,label\na,1\n", r"columns \['id', 'label'\]; expected 'id' and 'domain' once each"),
+        ("d.csv", "id,id,domain\na,b,1\n", r"columns \['id', 'id', 'domain'\]; expected 'id' and 'domain' once each"),
         ("d.csv", "", "columns None; expected 'id' and 'domain'"),
         ("d.csv", "id,domain\na\n", "line 2 has too few columns"),
         ("d.csv", 'id,domain\n"a,1\n', "no table in UTF-8"),

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from lvm_fast.data import encode as encode_module
-from lvm_fast.data.documents import Document
-from lvm_fast.data.encode import chunks_path, encode_documents
+from lvm_fast.data.documents import Document, read_documents
+from lvm_fast.data.encode import encode_documents
 from lvm_fast.data.quantize import Float32
+from lvm_fast.data.source import chunks_path
 
 WORDS = " ".join(f"word{i}" for i in range(100))
 DOCUMENTS = [
@@ -82,7 +83,7 @@ def test_each_document_becomes_a_chain_of_unit_vectors(
 
 def test_the_dtype_is_float16_unless_asked(tmp_path: Path) -> None:
     assert encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s").vectors.dtype_name == "float16"
-    assert encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s", dtype="int8").vectors.dtype_name == "int8"
+    assert encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "t", dtype="int8").vectors.dtype_name == "int8"
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +173,12 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path: Path) ->
     for documents, encoder, options, message in (
         ([], FakeEncoder(), {}, "no documents"),
         ([Document("empty", " ")], FakeEncoder(), {}, "document 'empty' holds no text"),
+        ([Document("a", "x"), Document("a", "y")], FakeEncoder(), {}, "two documents are called 'a'"),
+        ([Document("a", "x"), Document("b", "caf\ud83d")], FakeEncoder(), {}, "document 'b' holds half of a surrogate"),
+        ([Document("a", chunks=("x", "\udce9"))], FakeEncoder(), {}, r"document 'a' holds half .* '\\udce9', at char"),
+        ([Document("b\udce9", "x")], FakeEncoder(), {}, r"the id 'b\\udce9' holds half of a surrogate pair"),
+        (DOCUMENTS, FakeEncoder(), {"dtype": "float64"}, "dtype = 'float64'; expected one of float32"),
+        (DOCUMENTS, FakeEncoder(), {"chunk_tokens": 2.5}, "chunk_tokens: expected a whole number, got 2.5"),
         (DOCUMENTS, FakeEncoder(), {"chunk_tokens": 0}, "chunk_tokens = 0"),
         (DOCUMENTS, limited, {"chunk_tokens": 21}, "chunk_tokens = 21; fake allows 1 to 20"),
     ):
@@ -180,3 +187,132 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path: Path) ->
     assert names_in(tmp_path) == set()
     with pytest.raises(FileNotFoundError, match=r"missing/s'$"):
         encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "missing" / "s")
+
+
+def test_settings_may_be_numpy_numbers(tmp_path: Path) -> None:
+    store = encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s", chunk_tokens=np.int64(25))
+    assert store.metadata["chunk_tokens"] == 25
+    assert list(store.lengths) == [4, 2, 1, 4]
+
+
+def test_names_that_are_no_unicode_do_not_end_the_run(tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    encoder.name = "models/caf\udce9"  # a folder whose name is no UTF-8
+    store = encode_documents(DOCUMENTS, encoder, tmp_path / "s", source="b\udce9.txt")
+    assert store.metadata == {"encoder": "models/caf\ufffd", "source": "b\ufffd.txt", "chunk_tokens": 20}
+
+
+@pytest.mark.parametrize("left", ["my.safetensors", "my.chunks.jsonl.gz"])
+def test_a_store_is_replaced_only_when_asked(tmp_path: Path, left: str) -> None:
+    output = tmp_path / "my.safetensors"
+    encode_documents(DOCUMENTS[:1], FakeEncoder(), output)
+    for name in names_in(tmp_path) - {left}:
+        (tmp_path / name).unlink()
+    before = (tmp_path / left).read_bytes()
+    encoder = FakeEncoder()
+    with pytest.raises(
+        FileExistsError, match=rf"encode_documents: output.*{left}' exists already; pass overwrite=True"
+    ):
+        encode_documents(DOCUMENTS, encoder, output)
+    assert encoder.texts == []
+    assert (tmp_path / left).read_bytes() == before
+    assert names_in(tmp_path) == {left}
+    encode_documents(DOCUMENTS, encoder, output, overwrite=True)
+    assert len(encoder.texts) == 13
+    assert [record["id"] for record in read_chunks(output)] == ["long", "cut", "short", "last"]
+    assert names_in(tmp_path) == {"my.safetensors", "my.chunks.jsonl.gz"}
+
+
+def test_replacing_goes_on_where_it_was_cut_off_and_keeps_the_old_until_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "my.safetensors"
+    encode_documents(DOCUMENTS[:1], FakeEncoder(), output)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), output, overwrite=True)
+    monkeypatch.setattr(encode_module.ChainStore, "write", fail)
+    with pytest.raises(OSError, match="no room"):
+        encode_documents(DOCUMENTS, FakeEncoder(), output, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    monkeypatch.undo()
+    encoder = FakeEncoder()
+    assert len(encode_documents(DOCUMENTS, encoder, output, overwrite=True)) == 4
+    assert encoder.texts == []
+
+
+def fail(*arguments: Any, **options: Any) -> None:
+    raise OSError("no room")
+
+
+def test_the_chunks_that_are_encoded_again_are_not_written_over(tmp_path: Path) -> None:
+    encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "mine.safetensors")
+    (tmp_path / "mine.safetensors").unlink()
+    chunks = tmp_path / "mine.chunks.jsonl.gz"
+    before = chunks.read_bytes()
+    documents = read_documents([chunks])
+    with pytest.raises(ValueError, match=r"the texts beside it = .*mine\.chunks\.jsonl\.gz' is an input too"):
+        encode_documents(documents, FakeEncoder(), tmp_path / "mine.safetensors", overwrite=True)
+    assert chunks.read_bytes() == before
+    assert names_in(tmp_path) == {"mine.chunks.jsonl.gz"}
+    assert len(encode_documents(documents, FakeEncoder(), tmp_path / "other.safetensors")) == 4
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_an_output_that_leads_to_an_input_is_refused(tmp_path: Path, link: str) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("words")
+    output = tmp_path / "s.safetensors"
+    output.symlink_to(source) if link == "symbolic" else output.hardlink_to(source)
+    with pytest.raises(ValueError, match=r"output = .*s\.safetensors' is an input too, '.*a\.txt'"):
+        encode_documents(read_documents([source]), FakeEncoder(), output, overwrite=True)
+    assert source.read_text() == "words"
+
+
+def test_the_weights_of_an_encoder_are_not_written_over(tmp_path: Path) -> None:
+    weights = tmp_path / "encoder" / "deep" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    encoder = FakeEncoder()
+    encoder.name = str(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"model\.safetensors' is an input too"):
+        encode_documents(DOCUMENTS, encoder, weights, overwrite=True)
+    assert weights.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("damage", [lambda file: file[:-4], lambda file: b"", lambda file: b"not an array"])
+def test_a_damaged_document_of_an_earlier_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    kept = min((tmp_path / "s.partial").iterdir())
+    kept.write_bytes(damage(kept.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{kept.name}: damaged; expected \d rows of an earlier run; delete it"):
+        encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s")
+    kept.unlink()
+    assert len(encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s")) == 4
+
+
+def test_what_is_not_ours_stays_in_the_folder_of_an_unfinished_run(tmp_path: Path) -> None:
+    """Not even documents that are read from there are lost."""
+    partial = tmp_path / "s.safetensors.partial"
+    partial.mkdir()
+    (partial / "a.txt").write_text("words")
+    (partial / "rows").write_text("mine")
+    store = encode_documents(read_documents([partial / "a.txt"]), FakeEncoder(), tmp_path / "s.safetensors")
+    assert store.ids == ["a.txt"]
+    assert names_in(partial) == {"a.txt", "rows"}
+    assert (partial / "rows").read_text() == "mine"
+
+
+def test_documents_that_another_run_left_unfinished_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode_module, "_GROUP", 2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+    encode_documents([Document("other", "Something else.")], FakeEncoder(), tmp_path / "s")
+    assert names_in(tmp_path) == {"s", "s.chunks.jsonl.gz"}

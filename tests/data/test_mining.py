@@ -147,8 +147,13 @@ def test_a_damaged_block_of_an_earlier_run_is_named_before_the_work(
 
 
 def test_settings_may_be_numpy_numbers(crowded: ChainStore, tmp_path: Path) -> None:
-    mine(crowded, tmp_path / "a", **(BAND | {"limit": np.int64(3), "exclude_within": np.int32(2)}))
-    mine(crowded, tmp_path / "b", **(BAND | {"limit": 3, "exclude_within": 2}))
+    numbers = {"low": 0.25, "high": 0.875, "limit": 3, "exclude_within": 2, "below": 0.5, "exclude_chain": True}
+    numpys = {
+        **{name: np.float32(numbers[name]) for name in ("low", "high", "below")},
+        **{"limit": np.int64(3), "exclude_within": np.int32(2), "exclude_chain": np.bool_(True)},
+    }
+    mine(crowded, tmp_path / "a", **numpys)
+    mine(crowded, tmp_path / "b", **numbers)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -187,11 +192,15 @@ def test_blocks_shrink_where_long_chains_are_excluded(
     ("settings", "message"),
     [
         ({"low": 0.9, "high": 0.9}, r"mine: low, high = 0.9, 0.9; expected two cosines, low below high"),
-        ({"low": float("nan")}, r"mine: low, high = nan, 0.9"),
-        ({"limit": 0}, r"mine: limit = 0; expected a whole number from 1 to 4096"),
-        ({"limit": 2.5}, r"mine: limit = 2.5; expected a whole number"),
+        ({"low": float("nan")}, r"mine: low: expected a finite number, got nan"),
+        ({"high": "0.9"}, r"mine: high: expected a finite number, got '0.9'"),
+        ({"below": True}, r"mine: below: expected a finite number, got True"),
+        ({"limit": True}, r"mine: limit: expected a whole number from 1 to 4096, got True"),
+        ({"exclude_chain": 1}, r"mine: exclude_chain: expected True or False, got 1"),
+        ({"limit": 0}, r"mine: limit: expected a whole number from 1 to 4096, got 0"),
+        ({"limit": 2.5}, r"mine: limit: expected a whole number from 1 to 4096, got 2.5"),
         ({"below": 0.0}, r"mine: below = 0.0; expected a share above 0"),
-        ({"exclude_within": -1}, r"mine: exclude_within = -1; expected a whole number of at least 0"),
+        ({"exclude_within": -1}, r"mine: exclude_within: expected a whole number of at least 0, got -1"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_written(
@@ -202,15 +211,40 @@ def test_bad_settings_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_output_is_neither_the_data_nor_a_folder(store: ChainStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["s", "link", "hard", "folder/../s"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_data_are_never_written_over(store: ChainStore, tmp_path: Path, name: str, opened: bool) -> None:
     store.save(tmp_path / "s")
     before = (tmp_path / "s").read_bytes()
-    for output in (tmp_path / "s", tmp_path):
-        with pytest.raises(ValueError, match=r"mine: output = .*; expected a file of its own"):
-            mine(tmp_path / "s", output)
+    (tmp_path / "link").symlink_to("s")
+    (tmp_path / "hard").hardlink_to(tmp_path / "s")
+    (tmp_path / "folder").mkdir()
+    data = ChainStore.open(tmp_path / "s") if opened else tmp_path / "s"
+    with pytest.raises(ValueError, match=r"mine: output = .* is an input too.*; expected another file"):
+        mine(data, tmp_path / name, overwrite=True)
     assert (tmp_path / "s").read_bytes() == before
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "hard", "link", "s"]
+
+
+def test_the_output_is_no_folder(store: ChainStore, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="expected a file to write, found a folder"):
+        mine(store, tmp_path / "folder", overwrite=True)
     with pytest.raises(FileNotFoundError, match="missing"):
         mine(store, tmp_path / "missing" / "m")
+
+
+def test_a_file_is_replaced_only_when_asked(store: ChainStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine(store, tmp_path / "m", low=0.1, high=0.9)
+    before = (tmp_path / "m").read_bytes()
+    with monkeypatch.context() as patched:
+        sizes = stop_after(patched, 100)
+        with pytest.raises(FileExistsError, match=r"mine: output = '.*m' exists already; pass overwrite=True"):
+            mine(store, tmp_path / "m", low=0.2, high=0.9)
+        assert sizes == []
+    assert (tmp_path / "m").read_bytes() == before
+    assert mine(store, tmp_path / "m", low=0.2, high=0.9, overwrite=True).settings["low"] == 0.2
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["m"]
 
 
 def test_a_file_belongs_to_its_store(store: ChainStore, tmp_path: Path) -> None:
@@ -287,12 +321,17 @@ def test_the_command_writes_the_same_file(crowded: ChainStore, tmp_path: Path, c
     assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
     assert f"chunks=61 negatives={np.count_nonzero(mined.ids >= 0)} limit=5" in shown.out
     assert shown.err == ""  # no progress bar where nobody watches
+    assert cli.main(command) == 2
+    assert "m' exists already; pass overwrite=True (--overwrite) to replace it\n" in capsys.readouterr().err
+    assert cli.main([*command, "--overwrite", "--limit", "4"]) == 0
+    assert MinedNegatives.open(tmp_path / "m").ids.shape == (61, 4)
+    capsys.readouterr()
     assert cli.main([*command, "--limit", "0"]) == 2
-    assert capsys.readouterr().err == "lvm-fast: error: mine: limit = 0; expected a whole number from 1 to 4096\n"
+    assert capsys.readouterr().err == "lvm-fast: error: mine: limit: expected a whole number from 1 to 4096, got 0\n"
 
 
 def test_the_sample_can_be_mined_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ChainStore(np.eye(3, dtype=np.float32), [0, 3])
     monkeypatch.setattr("lvm_fast.data.source.sample", lambda: small)
-    for _ in range(2):
-        assert (mine("sample", tmp_path / "m").ids == -1).all()
+    for name in ("m", "n"):
+        assert (mine("sample", tmp_path / name).ids == -1).all()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -63,10 +64,16 @@ def test_json_lines_are_a_chain_each(tmp_path: Path, name: str) -> None:
         ({"id": "a", "vectors": "text"}, "equally long lists of numbers"),
         ({"id": "a", "vectors": [{}]}, "equally long lists of numbers"),
         ({"id": "a", "vectors": []}, r"shape \(0,\)"),
-        ({"id": "a", "vectors": [1, 2]}, r"shape \(2,\); expected \(rows, D\)"),
+        ({"id": "a", "vectors": [1, 2]}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": [[], []]}, r"shape \(2, 0\); expected \(rows, D\)"),
         ({"id": "a", "vectors": [[1, 2, 3, 4], [0, 0, 0, 0]]}, "row 1 is all zeros"),
         ({"id": "a", "vectors": [[1, 2, 3, 1e300]]}, "row 0 holds NaN or Inf"),
-        ('{"id": "a", "vectors": [[1, 2, 3, NaN]]}', "row 0 holds NaN or Inf"),
+        ('{"id": "a", "vectors": [[1, 2, 3, NaN]]}', "NaN is no JSON number"),
+        ({"id": "a", "vectors": [["1", "2", "3", "4"]]}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": [[True, 2, 3, 4]]}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": [[None, 2, 3, 4]]}, "equally long lists of numbers"),
+        ({"id": "a", "vectors": [[[1], [2], [3], [4]]]}, "equally long lists of numbers"),
+        ('{"id": "a", "vectors": [[1, 2, 3, 4]], "id": "b"}', "the key 'id' stands twice"),
         ({"id": "a", "vectors": [[1, 2]]}, "vectors of 2 numbers; expected 4 as before"),
         ([1], "a JSON list; expected an object"),
         ("{half", "no valid JSON"),
@@ -235,7 +242,7 @@ def test_long_chains_are_cut_into_equal_pieces(tmp_path: Path, capsys: pytest.Ca
     words = ["prepare", str(tmp_path / "book.npy"), "--output", str(output)]
     assert main(words) == 0
     assert "one chain cannot be split; --max-length cuts it" in capsys.readouterr().out
-    assert main([*words, "--max-length", "10"]) == 0
+    assert main([*words, "--max-length", "10", "--overwrite"]) == 0
     assert "one chain" not in capsys.readouterr().out
     cut = ChainStore.open(output)
     assert (cut.ids, cut.metadata["max_length"]) == (["book[0:10]", "book[10:20]"], 10)
@@ -243,5 +250,118 @@ def test_long_chains_are_cut_into_equal_pieces(tmp_path: Path, capsys: pytest.Ca
     for wrong in ("1", "0", "-3"):
         output.unlink(missing_ok=True)
         assert main([*words, "--max-length", wrong]) == 2
-        assert f"max_length = {wrong}; expected a whole number of at least 2" in capsys.readouterr().err
+        assert f"max_length: expected a whole number of at least 2, got {wrong}" in capsys.readouterr().err
         assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["v.NPY", "v.NPZ", "v.JSONL", "v.Jsonl.Gz"])
+def test_suffixes_count_in_any_case(tmp_path: Path, name: str) -> None:
+    if name == "v.NPY":
+        with open(tmp_path / name, "wb") as file:
+            np.save(file, ROWS)
+    elif name == "v.NPZ":
+        with open(tmp_path / name, "wb") as file:
+            np.savez(file, context_sequences=ROWS[None, :19], target_vectors=ROWS[19:])
+    else:
+        text = json.dumps({"id": "a", "vectors": ROWS.tolist()}).encode()
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("Gz") else text)
+    np.testing.assert_array_equal(read_vectors(tmp_path / name).vectors[:], ROWS)
+
+
+def test_pieces_are_called_as_no_other_chain_is() -> None:
+    store = cut_chains(ChainStore(ROWS, [0, 7, 9, 20], ["a", "a[0:3]", "a["]), 5)
+    assert store.ids == ["a[[0:3]", "a[[3:7]", "a[0:3]", "a[[[0:3]", "a[[[3:7]", "a[[[7:11]"]
+    assert store.origins == store.ids
+    np.testing.assert_array_equal(store.offsets, [0, 3, 7, 9, 12, 16, 20])
+
+
+@pytest.mark.parametrize("length", [np.int64(5), 5])
+def test_the_longest_piece_may_be_a_numpy_number(length: Any) -> None:
+    store = cut_chains(ChainStore(ROWS, [0, 20]), length)
+    assert repr(store.metadata) == "{'max_length': 5}"
+    for wrong in (True, 5.0, "5", np.float32(5)):
+        with pytest.raises(ValueError, match="max_length: expected a whole number of at least 2"):
+            cut_chains(store, wrong)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> list[str]:
+    """A command that writes s.safetensors, beside which texts of an earlier store stand."""
+    np.save(tmp_path / "rows.npy", ROWS)
+    (tmp_path / "s.chunks.jsonl.gz").write_bytes(b"texts of another store")
+    return ["prepare", str(tmp_path / "rows.npy"), "--output", str(tmp_path / "s.safetensors")]
+
+
+def test_texts_of_another_store_do_not_stay_beside_a_new_one(
+    tmp_path: Path, prepared: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(prepared) == 2
+    said = "s.chunks.jsonl.gz' exists already; pass overwrite=True (--overwrite) to replace it\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not (tmp_path / "s.safetensors").exists()
+    assert main([*prepared, "--overwrite"]) == 0
+    assert {item.name for item in tmp_path.iterdir()} == {"rows.npy", "s.safetensors"}
+
+
+def test_a_store_is_replaced_only_when_asked(
+    tmp_path: Path, prepared: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*prepared, "--overwrite"]) == 0
+    before = (tmp_path / "s.safetensors").read_bytes()
+    assert main([*prepared, "--dtype", "int8"]) == 2
+    assert "prepare: output = " in (said := capsys.readouterr().err)
+    assert "s.safetensors' exists already; pass overwrite=True (--overwrite) to replace it" in said
+    assert (tmp_path / "s.safetensors").read_bytes() == before
+    assert main([*prepared, "--dtype", "int8", "--overwrite"]) == 0
+    assert ChainStore.open(tmp_path / "s.safetensors").vectors.dtype_name == "int8"
+
+
+def test_what_stood_there_stays_where_the_new_store_cannot_be_written(tmp_path: Path, prepared: list[str]) -> None:
+    (tmp_path / "s.safetensors").write_bytes(b"the old store")
+    rows = ROWS.copy()
+    rows[19] = 0
+    np.save(tmp_path / "rows.npy", rows)
+    assert main([*prepared, "--overwrite"]) == 2
+    assert (tmp_path / "s.safetensors").read_bytes() == b"the old store"
+    assert (tmp_path / "s.chunks.jsonl.gz").read_bytes() == b"texts of another store"
+    assert {item.name for item in tmp_path.iterdir()} == {"rows.npy", "s.safetensors", "s.chunks.jsonl.gz"}
+
+
+def test_the_lines_that_are_prepared_are_not_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = write_lines(tmp_path / "s.chunks.jsonl.gz", {"id": "a", "vectors": ROWS.tolist()})
+    before = lines.read_bytes()
+    command = ["prepare", str(lines), "--output", str(tmp_path / "s.safetensors"), "--overwrite"]
+    assert main(command) == 2
+    assert "s.chunks.jsonl.gz' is an input too; expected another file" in capsys.readouterr().err
+    assert lines.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["s.chunks.jsonl.gz"]
+
+
+@pytest.mark.parametrize("which", ["input", "offsets"])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_an_input_is_never_written_over(tmp_path: Path, which: str, link: str) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    np.save(tmp_path / "offsets.npy", [0, 5, 20])
+    source = tmp_path / ("rows.npy" if which == "input" else "offsets.npy")
+    before = source.read_bytes()
+    output = tmp_path / "s.safetensors"
+    output.symlink_to(source) if link == "symbolic" else output.hardlink_to(source)
+    offsets = ["--offsets", str(tmp_path / "offsets.npy")]
+    assert main(["prepare", str(tmp_path / "rows.npy"), "--output", str(output), *offsets, "--overwrite"]) == 2
+    assert source.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_name_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.npy")
+    np.save(path, ROWS)
+    read_vectors(path).save(tmp_path / "s")
+    store = ChainStore.open(tmp_path / "s")
+    assert (store.ids, store.metadata) == (["caf\ufffd"], {"source": "caf\ufffd.npy"})
+    output = os.fsencode(tmp_path) + b"/na\xefve.safetensors"
+    command = [sys.executable, "-m", "lvm_fast", "prepare", os.fsencode(path), "--output", output]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "na\ufffdve.safetensors: chains=1 rows=20" in result.stdout
+    assert ChainStore.open(os.fsdecode(output)).ids == ["caf\ufffd"]

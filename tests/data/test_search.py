@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lvm_fast import cli
-from lvm_fast.data.search import ChunkTexts, Hit, search
+from lvm_fast.data.search import ChunkTexts, Hit, Place, search
 from lvm_fast.data.store import ChainStore
 
 
@@ -66,6 +66,80 @@ def test_what_is_like_given_vectors_is_left_out(rng: np.random.Generator) -> Non
     assert {hit.chunk for hit in search(store, rows[3:4], 101, unlike=-rows)[0]} == {3, *range(40, 140)}
 
 
+@pytest.fixture
+def repeated(rng: np.random.Generator) -> ChainStore:
+    """Four documents of ten chunks that end in the same sentence, and one that says it twice, once nearly."""
+    rows = rng.standard_normal((50, 16)).astype(np.float32)
+    rows[[9, 19, 29, 39, 41, 45]] = rows[9] * np.array([[1], [2], [1], [0.5], [1], [1]], np.float32)
+    rows[45] += 0.01 * rows[0]
+    return ChainStore(rows, [0, 10, 20, 30, 40, 50], ["a", "b", "c", "d", "e"])
+
+
+def test_the_same_sentence_is_shown_once_and_where_else_it_stands(repeated: ChainStore) -> None:
+    query = repeated.vectors[9:10]
+    plain = search(repeated, query, 12)[0]
+    assert [hit.chunk for hit in plain[:6]] == [9, 19, 29, 39, 41, 45]
+    assert all(hit.also_in == () for hit in plain)
+    folded = search(repeated, query, 3, fold_copies=True)[0]
+    assert [hit.chunk for hit in folded] == [9, *(hit.chunk for hit in plain[6:8])]
+    also_in = (Place(19, "b", 9), Place(29, "c", 9), Place(39, "d", 9), Place(41, "e", 1), Place(45, "e", 5))
+    assert folded[0] == Hit(plain[0].score, 9, "a", 9, None, also_in)
+    assert [hit.also_in for hit in folded[1:]] == [(), ()]
+
+
+def test_folding_asks_on_until_there_are_enough_that_differ(rng: np.random.Generator) -> None:
+    """400 copies of the nearest chunk stand before the second."""
+    rows = rng.standard_normal((450, 16)).astype(np.float32)
+    rows[20:420] = rows[20]
+    store = ChainStore(rows, [0, 450])
+    query = rows[20:21]
+    folded = search(store, query, 5, fold_copies=True)[0]
+    plain = search(store, query, 450)[0]
+    assert [hit.chunk for hit in folded] == [hit.chunk for hit in plain if hit.chunk not in range(21, 420)][:5]
+    assert [place.chunk for place in folded[0].also_in] == list(range(21, 420))
+    assert len(search(store, query, 1000, fold_copies=True)[0]) == 51
+
+
+def test_folding_is_that_of_the_definition(rng: np.random.Generator) -> None:
+    """Nearness is not transitive: a chunk is folded into the best one before it that is like it and was kept."""
+    steps = rng.standard_normal((12, 8)).astype(np.float32)
+    rows = np.concatenate([steps[i] + 0.06 * j * steps[11] for i in range(11) for j in range(6)]).reshape(66, 8)
+    store = ChainStore(rows, [0, 66])
+    unit = rows / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    alike = unit @ unit.T >= 0.995
+    queries = rng.standard_normal((3, 8)).astype(np.float32)
+    for query, hits in zip(queries, search(store, queries, 9, fold_copies=True, leave_out=7), strict=True):
+        kept: list[int] = []
+        for row in np.argsort(-(unit @ query), kind="stable").tolist():
+            if row != 7 and not alike[row, kept].any():
+                kept.append(row)
+        assert [hit.chunk for hit in hits] == kept[:9]
+        for hit in hits:
+            wanted = [row for row in np.flatnonzero(alike[hit.chunk]).tolist() if row not in (7, hit.chunk)]
+            assert [place.chunk for place in hit.also_in] == wanted
+
+
+def test_what_is_left_out_is_in_no_place(repeated: ChainStore) -> None:
+    hits = search(repeated, repeated.vectors[9:10], 2, leave_out=9, fold_copies=True)[0]
+    assert hits[0].chunk == 19
+    assert [place.chunk for place in hits[0].also_in] == [29, 39, 41, 45]
+    hits = search(repeated, repeated.vectors[9:10], 50, unlike=repeated.vectors[39:40], fold_copies=True)[0]
+    assert not {9, 19, 29, 39, 41, 45} & {hit.chunk for hit in hits}
+
+
+@pytest.mark.parametrize("count", [np.int64(3), np.int32(3)])
+def test_numbers_may_be_numpys(store: ChainStore, count: Any) -> None:
+    assert search(store, store.vectors[:1], count, leave_out=np.int64(0)) == search(
+        store, store.vectors[:1], 3, leave_out=0
+    )
+    for wrong in (2.0, True, np.float32(2)):
+        with pytest.raises(ValueError, match="search: k: expected a whole number of at least 1"):
+            search(store, store.vectors[:1], wrong)
+    for wrong in (-1, 52, 1.5):
+        with pytest.raises(ValueError, match="search: leave_out: expected a whole number from 0 to 51"):
+            search(store, store.vectors[:1], 3, leave_out=wrong)
+
+
 def test_texts_come_with_the_hits(store: ChainStore, texts_path: Path) -> None:
     hits = search(store, store.vectors[13:14], 52, texts=ChunkTexts(texts_path))[0]
     assert all(hit.text == f"chunk {hit.position} of {hit.chain}" for hit in hits)
@@ -111,6 +185,30 @@ def test_the_command_prints_json_and_texts(store_path: Path, store: ChainStore, 
     assert [line for line in shown if "query" in line] == ["query 0", "query 1"]
     np.save(store_path.with_name("q.npy"), store.vectors[3].astype(np.float64))
     assert json.loads(run(capsys, *words, "--json"))[0][0]["chunk"] == 3
+
+
+def test_the_command_folds_the_same_sentence(repeated: ChainStore, tmp_path: Path, capsys: Any) -> None:
+    repeated.save(tmp_path / "s")
+    chunks = [{"id": name, "chunks": [f"{name} {i}" for i in range(10)]} for name in repeated.ids]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, chunks)))
+    np.save(tmp_path / "q.npy", repeated.vectors[9])
+    words = ["--data", tmp_path / "s", "--vectors", tmp_path / "q.npy", "-k", 2, "--text-of", tmp_path / "t.jsonl"]
+    _, first, text, places, second, _ = run(capsys, *words).splitlines()
+    assert first.split()[2:] == ["9", "9", "a"]
+    assert (text.strip(), places.strip()) == ("a 9", "also in b at 9, c at 9, d at 9, and 2 more")
+    assert second.split()[0] == "2"
+    (found,) = json.loads(run(capsys, *words, "--json"))
+    assert found[0]["also_in"] == [
+        {"chunk": chunk, "chain": chain, "position": position}
+        for chunk, chain, position in ((19, "b", 9), (29, "c", 9), (39, "d", 9), (41, "e", 1), (45, "e", 5))
+    ]
+    assert found[1]["also_in"] == []
+
+
+def test_a_text_that_is_no_unicode_is_one_line(store_path: Path, capsys: Any) -> None:
+    assert cli.main(["search", "--data", str(store_path), "--text", "caf\udce9"]) == 2
+    said = "search: --text holds half of a surrogate pair, '\\udce9', at character 3; expected Unicode text"
+    assert capsys.readouterr().err == f"lvm-fast: error: {said}\n"
 
 
 def test_texts_beside_the_store_are_found(store_path: Path, texts_path: Path, capsys: Any) -> None:
@@ -170,7 +268,7 @@ def test_a_text_is_encoded_by_the_stores_own_model_or_the_one_named(
     [
         (["--chunk", "52"], "search: --chunk 52: expected a row from 0 to 51"),
         (["--chunk", "-1"], "search: --chunk -1: expected a row from 0 to 51"),
-        (["--chunk", "0", "-k", "0"], "search: k = 0; expected a whole number of at least 1"),
+        (["--chunk", "0", "-k", "0"], "search: k: expected a whole number of at least 1, got 0"),
         (["--chunk", "0", "--encoder", "m"], "search: --encoder encodes a --text; there is none"),
         (["--chunk", "0", "--text-of", "none.jsonl"], "No such file or directory: 'none.jsonl'"),
         (["--vectors", "none.npy"], "No such file or directory: 'none.npy'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +60,15 @@ def test_a_real_model_encodes_text_from_the_command_line(
     assert encoder.count_tokens(["union", "unions", "strong."]) == [1, 2, 2]
     first = np.asarray(encoder.encode(["The state of the union is strong. " * 2]))[0]
     np.testing.assert_allclose(store.vectors[0], first / np.linalg.norm(first), atol=1e-5)
-    assert main(["encode", str(tmp_path / "speech.txt"), *options, "--chunk-tokens", "60"]) == 2
+    before = output.read_bytes()
+    assert main(["encode", str(tmp_path / "speech.txt"), *options]) == 2
+    assert "s.safetensors' exists already; pass overwrite=True (--overwrite) to replace it" in capsys.readouterr().err
+    assert main(["encode", str(tmp_path / "speech.txt"), *options, "--overwrite"]) == 0
+    assert output.read_bytes() == before
+    capsys.readouterr()
+    assert main(["encode", str(tmp_path / "speech.txt"), *options, "--overwrite", "--chunk-tokens", "60"]) == 2
     assert "chunk_tokens = 60" in capsys.readouterr().err
+    assert output.read_bytes() == before
 
 
 @pytest.mark.filterwarnings("default")  # of the library
@@ -148,7 +156,7 @@ def test_files_without_text_are_one_warning(
         main(["encode", str(tmp_path / "texts"), "--output", str(tmp_path / "s.safetensors"), "--device", "cpu"]) == 2
     )
     warning, error = capsys.readouterr().err.splitlines()
-    assert warning == f"lvm-fast: warning: {tmp_path}/texts: left out 1 of 2 files, which hold no text"
+    assert warning == f"lvm-fast: warning: {tmp_path}/texts: read 1 file, left out 1 without text (b.txt)"
     assert "pip install" in error
 
 
@@ -166,15 +174,29 @@ def test_without_the_extra_the_error_says_what_to_install(
 def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "blank.txt").write_text("\n")
     (tmp_path / "a.txt").write_text("words")
+    (tmp_path / "mine.chunks.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a", "chunks": ["words"]}'))
+    (tmp_path / "old.safetensors").write_bytes(b"old")
+    (tmp_path / "half.jsonl").write_text('{"id": "a", "text": "half \\ud83d"}')
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9s")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for name, output, options, message in (
         ("blank.txt", "s.safetensors", [], "blank.txt: holds no text"),
         ("missing.txt", "s.safetensors", [], "missing.txt"),
         ("a.txt", "s.safetensors", ["--device", "tpu"], "device = 'tpu'"),
         ("a.txt", "no/s.safetensors", [], f"'{tmp_path}/no/s.safetensors'"),
         ("a.txt", "a.txt", [], "a.txt' is an input too"),
+        ("mine.chunks.jsonl.gz", "mine.safetensors", [], "mine.chunks.jsonl.gz' is an input too"),
+        ("mine.chunks.jsonl.gz", "mine.safetensors", ["--overwrite"], "mine.chunks.jsonl.gz' is an input too"),
+        ("a.txt", "old.safetensors", [], "old.safetensors' exists already; pass overwrite=True (--overwrite)"),
+        ("half.jsonl", "s.safetensors", [], "half.jsonl: line 1: no valid JSON in UTF-8: a text holds half of a surr"),
+        ("latin.txt", "s.safetensors", [], "latin.txt: not UTF-8 text (invalid continuation byte at byte 3)"),
+        ("a.txt", "model/model.safetensors", ["--model", f"{tmp_path}/model", "--overwrite"], "is an input too"),
         ("a.txt", "s", [], "s'; expected a name ending in .safetensors"),
     ):
         assert main(["encode", str(tmp_path / name), "--output", str(tmp_path / output), *options]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,95 @@ def test_a_chain_is_cut_where_a_chunk_was_dropped(unit_rows: Rows) -> None:
     assert val.metadata["near_duplicates_dropped"] == 4
 
 
+def cut_store(ids: list[str], cut: str) -> tuple[ChainStore, ChainStore]:
+    """Equal chains of 10 rows, of which validation holds `cut` without its fifth row; training and validation."""
+    for seed in range(200):
+        store = random_store([10] * len(ids), seed=1)
+        _, val = split_chains(ChainStore(store.vectors, store.offsets, ids), 0.3, seed, near_duplicate=None)
+        if cut in val.ids:
+            break
+    rows = np.array(store.vectors[:])
+    source = next(chain for chain, name in enumerate(ids) if name not in val.ids)
+    rows[10 * ids.index(cut) + 4] = rows[10 * source]
+    parts = split_chains(ChainStore(rows, store.offsets, ids), 0.3, seed)
+    return parts[0], parts[1]
+
+
+def test_pieces_have_the_origin_of_their_chain() -> None:
+    _, val = cut_store(["a", "b", "c", "d", "e", "f"], "c")
+    assert {"c#1", "c#2"} < set(val.ids)
+    assert [origin for name, origin in zip(val.ids, val.origins, strict=True) if "#" in name] == ["c", "c"]
+    assert all(origin == name for name, origin in zip(val.ids, val.origins, strict=True) if "#" not in name)
+
+
+@pytest.mark.parametrize(
+    ("taken", "pieces"),
+    [
+        (["a#1"], ["a##1", "a##2"]),
+        (["a#2"], ["a##1", "a##2"]),
+        (["a#1", "a##2"], ["a###1", "a###2"]),
+        (["a#x", "a"], ["a#1", "a#2"]),
+    ],
+)
+def test_pieces_are_called_as_no_other_chain_is(taken: list[str], pieces: list[str]) -> None:
+    ids = list(dict.fromkeys(["a", *taken, "b", "c", "d"]))
+    train, val = cut_store(ids, "a")
+    assert [name for name, origin in zip(val.ids, val.origins, strict=True) if origin == "a"] == pieces
+    assert len({*train.ids, *val.ids}) == len(train) + len(val)
+    assert set(train.origins) | set(val.origins) == set(ids)
+
+
+def test_chains_whose_ids_end_like_pieces_are_chains() -> None:
+    """Six chains, each scored as one."""
+    store = random_store([30] * 6)
+    store = ChainStore(store.vectors, store.offsets, [f"issue#{number}" for number in range(6)])
+    model = lf.create_model("gru", input_dim=24, hidden_dim=8, num_layers=1)
+    report = lf.evaluate(model, store, context_length=5, bootstrap=50, curve=False)
+    assert report.chains == 6
+
+
+def test_the_pieces_of_a_chain_are_scored_as_one(tmp_path: Path) -> None:
+    ids = ["a", "b", "c", "d", "e", "f", "g"]
+    _, val = cut_store(ids, "c")
+    val.save(tmp_path / "val")
+    model = lf.create_model("gru", input_dim=24, hidden_dim=8, num_layers=1)
+    for store in (val, ChainStore.open(tmp_path / "val")):
+        report = lf.evaluate(model, store, context_length=5, min_length=2, bootstrap=50, curve=False)
+        assert report.chains == len(val) - 1 == len({*val.origins})
+
+
+def test_the_pieces_of_a_chain_are_dealt_together() -> None:
+    """What one split cut, saved and split again, is never on both sides."""
+    rows = random_store([5] * 12)
+    origins = [f"doc{chain // 3}" for chain in range(12)]
+    store = ChainStore(rows.vectors, rows.offsets, [f"piece {chain}" for chain in range(12)], origins=origins)
+    for seed in range(10):
+        parts = split_chains(store, 0.25, seed, test_fraction=0.25)
+        sides = [set(part.origins) for part in parts]
+        assert [len(part.vectors) for part in parts] == [30, 15, 15]
+        assert sorted(name for side in sides for name in side) == ["doc0", "doc1", "doc2", "doc3"]
+    one = ChainStore(rows.vectors, rows.offsets, origins=["whole"] * 12)
+    with pytest.raises(ValueError, match="1 chains with rows; expected at least 2"):
+        split_chains(one)
+
+
+def test_a_piece_that_is_cut_again_keeps_the_first_origin() -> None:
+    rows = np.array(random_store([10] * 4).vectors[:])
+    store = ChainStore(rows, [0, 10, 20, 30, 40], ["a#1", "b", "c", "d"], origins=["a", "b", "c", "d"])
+    seed = next(seed for seed in range(50) if split_chains(store, 0.25, seed, near_duplicate=None)[1].ids == ["a#1"])
+    rows[4] = rows[25]
+    _, val = split_chains(ChainStore(rows, store.offsets, store.ids, origins=store.origins), 0.25, seed)
+    assert (val.ids, val.origins) == (["a#1#1", "a#1#2"], ["a", "a"])
+
+
+def test_settings_may_be_numpy_numbers() -> None:
+    store = random_store([10] * 10)
+    plain = split_chains(store, 0.25, 3, 0.25, 0.5)
+    numpys = split_chains(store, np.float32(0.25), np.int64(3), np.float64(0.25), np.float32(0.5))
+    for part, other in zip(plain, numpys, strict=True):
+        assert repr((part.ids, part.metadata)) == repr((other.ids, other.metadata))
+
+
 def test_a_chain_of_duplicates_vanishes(unit_rows: Rows) -> None:
     rows = unit_rows(30, 64)
     store = ChainStore(rows, [0, 10, 20, 30], ["a", "b", "c"])
@@ -148,17 +238,20 @@ def test_the_stored_format_is_kept() -> None:
     [
         ([5, 5], {"val_fraction": 0.0}, "val_fraction = 0.0; expected above 0 and below 1"),
         ([5, 5], {"val_fraction": 1.0}, "val_fraction = 1.0"),
-        ([5, 5], {"val_fraction": float("nan")}, "val_fraction = nan"),
+        ([5, 5], {"val_fraction": float("nan")}, "val_fraction: expected a finite number, got nan"),
+        ([5, 5], {"val_fraction": "0.1"}, "val_fraction: expected a finite number, got '0.1'"),
+        ([5, 5], {"near_duplicate": True}, "near_duplicate: expected a finite number, got True"),
+        ([5, 5], {"seed": True}, "seed: expected a whole number of at least 0, got True"),
         ([5, 5, 5], {"test_fraction": -0.1}, "test_fraction = -0.1"),
         ([5, 5, 5], {"val_fraction": 0.5, "test_fraction": 0.5}, "leave nothing for training"),
         ([5], {}, "1 chains with rows; expected at least 2"),
         ([5, 0, 0], {}, "1 chains with rows; expected at least 2"),
         ([5, 5], {"test_fraction": 0.1}, "2 chains with rows; expected at least 3"),
         ([5, 5, 5], {"val_fraction": 0.7, "test_fraction": 0.1}, "1 chain is left for test and training"),
-        ([5, 5], {"seed": -1}, "seed = -1; expected a whole number of at least 0"),
-        ([5, 5], {"seed": 0.5}, "seed = 0.5; expected a whole number of at least 0"),
+        ([5, 5], {"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ([5, 5], {"seed": 0.5}, "seed: expected a whole number of at least 0, got 0.5"),
         ([5, 5], {"near_duplicate": 0.0}, "near_duplicate = 0.0; expected a cosine above 0"),
-        ([5, 5], {"near_duplicate": float("nan")}, "near_duplicate = nan"),
+        ([5, 5], {"near_duplicate": float("nan")}, "near_duplicate: expected a finite number, got nan"),
     ],
 )
 def test_bad_arguments(lengths: list[int], arguments: dict[str, Any], message: str) -> None:

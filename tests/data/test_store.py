@@ -119,6 +119,80 @@ def test_metadata_come_back_as_they_were(tmp_path: Path, store: ChainStore, valu
     assert type(back) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"ids": [7], "a": 1}, r"metadata\['ids'\] is what files call the ids of chains; pass ids instead"),
+        ({"origins": "web"}, r"metadata\['origins'\] is what files call the origins of chains"),
+        ({1: "a"}, "metadata has the key 1, a int; JSON has texts as keys only"),
+        ({"a": {"b": [{2: 3}]}}, r"metadata\['a'\]\['b'\]\[0\] has the key 2"),
+        ({"a": {np.int64(2): 3}}, r"metadata\['a'\] has the key 2"),
+        ({"shape": (1, 2)}, r"metadata\['shape'\] is a tuple"),
+        ({"rows": np.arange(3)}, r"metadata\['rows'\] is a ndarray"),
+        ({"when": object()}, r"metadata\['when'\] is a object"),
+        ({"loss": [float("inf")]}, r"metadata\['loss'\]\[0\] is inf"),
+        ({"text": "\ud83d"}, r"metadata\['text'\] holds half of a surrogate pair, '\\ud83d'"),
+        ({"\udc80": 1}, "a key of .*metadata holds half of a surrogate pair"),
+        ("text", "metadata is a str; expected values by name"),
+        ([("a", 1)], "metadata is a list; expected values by name"),
+    ],
+)
+def test_metadata_that_would_not_come_back_are_refused(
+    tmp_path: Path, unit_rows: Rows, metadata: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ChainStore(unit_rows(3), [0, 3], metadata=metadata)
+    store = ChainStore(unit_rows(3), [0, 3])
+    store.metadata = metadata  # or one by one, later
+    with pytest.raises(ValueError, match=message):
+        store.save(tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numpys_numbers_in_metadata_become_pythons(tmp_path: Path, unit_rows: Rows) -> None:
+    given = {"seed": np.int64(1), "share": np.float32(0.5), "on": np.bool_(True), "in": {"name": [np.str_("x")]}}
+    store = ChainStore(unit_rows(3), [0, 3], metadata=given)
+    store.metadata["later"] = np.int64(2)
+    store.save(tmp_path / "s")
+    plain = {"seed": 1, "share": 0.5, "on": True, "in": {"name": ["x"]}, "later": 2}
+    assert repr(ChainStore.open(tmp_path / "s").metadata) == repr(plain)
+
+
+def test_metadata_are_the_stores_own(unit_rows: Rows) -> None:
+    given = {"split": {"seed": 1}}
+    store = ChainStore(unit_rows(3), [0, 3], metadata=given)
+    given["split"]["seed"] = 2
+    assert store.metadata == {"split": {"seed": 1}}
+
+
+def test_metadata_that_other_writers_wrote_stay_text_where_they_can_be_read_in_two_ways(
+    tmp_path: Path, unit_rows: Rows
+) -> None:
+    texts = {"twice": '{"a": 1, "a": 2}', "deep": "[" * 5000 + "]" * 5000, "far": "1e999", "half": '"\\ud83d"'}
+    tensors = {"vectors": unit_rows(2), "offsets": np.array([0, 2])}
+    safetensors.numpy.save_file(tensors, tmp_path / "s", texts)
+    store = ChainStore.open(tmp_path / "s")
+    assert store.metadata == texts
+    store.save(tmp_path / "again")
+    assert ChainStore.open(tmp_path / "again").metadata == texts
+
+
+def test_origins_come_back_as_they_were_saved(tmp_path: Path, unit_rows: Rows) -> None:
+    store = ChainStore(unit_rows(6), [0, 2, 3, 6], ["a#1", "a#2", "b"], origins=["a", "a", "b"])
+    store.save(tmp_path / "s")
+    assert ChainStore.open(tmp_path / "s").origins == ["a", "a", "b"]
+    ChainStore.write(tmp_path / "w", unit_rows(2), [0, 1, 2], ["x", "y"], origins=["z", "z"])
+    assert ChainStore.open(tmp_path / "w").origins == ["z", "z"]
+
+
+def test_a_chain_is_its_own_origin_whatever_its_id_looks_like(tmp_path: Path, unit_rows: Rows) -> None:
+    store = ChainStore(unit_rows(6), [0, 2, 3, 6], ["issue#0", "issue#1", "issue"])
+    store.save(tmp_path / "s")
+    assert store.origins == ChainStore.open(tmp_path / "s").origins == ["issue#0", "issue#1", "issue"]
+    with safetensors.safe_open(tmp_path / "s", "numpy") as file:
+        assert set(file.metadata()) == {"ids"}
+
+
 def test_chain_of_steps_over_empty_chains(store: ChainStore) -> None:
     expected = np.repeat(np.arange(5), store.lengths)
     np.testing.assert_array_equal(store.chain_of(np.arange(52)), expected)
@@ -161,11 +235,18 @@ def test_opening_a_store_needs_no_torch(tmp_path: Path, store: ChainStore) -> No
         ({"ids": "ab"}, "ids is not a list of strings"),
         ({"ids": [1, 2]}, "ids is not a list of strings"),
         ({"ids": 5}, "ids is not a list of strings"),
+        ({"ids": ["a", "b\ud83d"]}, r"ids\[1\] holds half of a surrogate pair, '\\ud83d', at character 1"),
+        ({"origins": ["a"]}, "1 origins for 2 chains"),
+        ({"origins": ["a", 1]}, "origins is not a list of strings"),
+        ({"origins": ["\ud83d", "a"]}, r"origins\[0\] holds half of a surrogate pair"),
+        ({"vectors": np.ma.masked_equal(np.ones((10, 4), np.float32), 2)}, "vectors is a masked array"),
+        ({"vectors": torch.ones(10, 4).to_sparse()}, "vectors is no plain tensor"),
+        ({"vectors": torch.ones(10, 4, device="meta")}, "vectors is no plain tensor"),
         ({"vectors": np.ones((10, 4))}, "vectors has dtype float64"),
         ({"scales": np.ones(10, np.float32)}, "scales came with float32"),
         ({"dtype": "float64"}, "dtype = 'float64'; expected one of float32"),
-        ({"metadata": {"when": object()}}, "metadata\\['when'\\] is not JSON-able"),
-        ({"metadata": {"loss": float("nan")}}, "metadata\\['loss'\\] is not JSON-able"),
+        ({"metadata": {"when": object()}}, r"metadata\['when'\] is a object, which JSON would not give back"),
+        ({"metadata": {"loss": float("nan")}}, r"metadata\['loss'\] is nan; JSON has no such number"),
     ],
 )
 def test_bad_arguments_write_nothing(tmp_path: Path, unit_rows: Rows, changes: dict[str, Any], message: str) -> None:

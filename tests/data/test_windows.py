@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvm_fast as lf
+from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.quantize import Float32
 from lvm_fast.data.store import ChainStore
 from lvm_fast.data.vectors import Vectors
@@ -119,12 +120,16 @@ def test_windows_on_the_sample_read_dequantised_rows() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"context_length": 0}, "context_length = 0; expected a whole number of at least 1"),
-        ({"context_length": 2.5}, "context_length = 2.5; expected a whole number of at least 1"),
-        ({"context_length": "5"}, "context_length = '5'; expected a whole number"),
-        ({"context_length": 5, "stride": 0}, "stride = 0; expected a whole number of at least 1"),
-        ({"context_length": 5, "stride": 1.0}, "stride = 1.0; expected a whole number"),
-        ({"context_length": 5, "min_length": 1}, "min_length = 1; expected a whole number of at least 2"),
+        ({"context_length": 0}, "context_length: expected a whole number of at least 1, got 0"),
+        ({"context_length": 2.5}, "context_length: expected a whole number of at least 1, got 2.5"),
+        ({"context_length": "5"}, "context_length: expected a whole number of at least 1, got '5'"),
+        ({"context_length": True}, "context_length: expected a whole number of at least 1, got True"),
+        ({"context_length": 5, "min_coherence": "0.5"}, "min_coherence: expected a finite number, got '0.5'"),
+        ({"context_length": 5, "cross_chains": 1}, "cross_chains: expected True or False, got 1"),
+        ({"context_length": 5, "min_length": 10**30}, "no window: the longest chain has 30 rows"),
+        ({"context_length": 5, "stride": 0}, "stride: expected a whole number of at least 1, got 0"),
+        ({"context_length": 5, "stride": 1.0}, "stride: expected a whole number of at least 1, got 1.0"),
+        ({"context_length": 5, "min_length": 1}, "min_length: expected a whole number of at least 2, got 1"),
         ({"context_length": 5, "min_length": 31}, "longest chain has 30 rows, min_length is 31"),
         ({"context_length": 5, "min_coherence": 1.5}, "drops all 12 windows"),
     ],
@@ -134,7 +139,25 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         Windows(numbered_store([30]), **arguments)
 
 
-@pytest.mark.parametrize("indices", [[], [-1], [4], [[0]]])
+@pytest.mark.parametrize("indices", [[], [-1], [4], [[0]], [0.0], [True], ["0"]])
 def test_bad_indices(indices: Any) -> None:
     with pytest.raises(ValueError, match="within 0 to 3"):
         Windows(numbered_store([30]), 10, stride=7).batch(indices)
+
+
+@pytest.mark.parametrize("kind", [Windows, AllPositions])
+def test_settings_may_be_numpy_numbers_and_become_plain(kind: type[Windows]) -> None:
+    store = numbered_store([30, 12])
+    plain = kind(store, 5, 3, 4, -0.5, True)
+    numpys = kind(store, np.int64(5), np.int32(3), np.uint8(4), np.float32(-0.5), np.bool_(True))
+    np.testing.assert_array_equal(numpys.targets, plain.targets)
+    np.testing.assert_array_equal(numpys.starts, plain.starts)
+    assert repr((numpys.context_length, numpys.stride)) == "(5, 3)"
+
+
+def test_numbers_beyond_the_store_say_the_same_as_its_length() -> None:
+    store = numbered_store([30, 12])
+    for huge in (42, 10**30):
+        windows = Windows(store, huge, huge)
+        np.testing.assert_array_equal(windows.targets, [29, 41])
+        np.testing.assert_array_equal(windows.starts, [0, 30])

@@ -112,7 +112,7 @@ def test_one_chain_has_no_intervals_and_says_why(one_chain, momentum):
 
 
 def test_pieces_of_one_chain_are_one_chain(store, momentum):
-    pieces = ChainStore(store.vectors, store.offsets, [f"a#{i}" for i in range(len(store))])
+    pieces = ChainStore(store.vectors, store.offsets, origins=["a"] * len(store))
     assert evaluate(momentum, pieces, **QUICK).interval_note is not None
     assert evaluate(momentum, pieces, **QUICK).chains == 1
 

@@ -168,6 +168,6 @@ def test_an_expert_of_one_chain_has_no_interval(one_chain):
 
 
 def test_pieces_of_a_cut_chain_are_one_for_an_expert_too(store):
-    pieces = ChainStore(store.vectors, store.offsets, [f"a#{i}" for i in range(len(store))])
+    pieces = ChainStore(store.vectors, store.offsets, origins=["a"] * len(store))
     report = evaluate(ByLength(), pieces, min_length=4, **QUICK)
     assert set(report.experts[0].intervals["model"].values()) == {None}

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,40 @@ def test_verify_ends_with_1_where_the_models_differ(saved: Path, tmp_path: Path,
     assert main(["verify", str(package), "--checkpoint", str(tmp_path / "other")]) == 1
 
 
+def test_two_exports_into_one_folder_stand_beside_each_other(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        words = ["--output", str(tmp_path / f"{name}.mlpackage"), "--contexts", "3", "--no-streaming"]
+        assert main(["export", str(saved), *words]) == 0
+    names = ["a.expected.safetensors", "a.mlpackage", "b.expected.safetensors", "b.mlpackage", "saved"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    capsys.readouterr()
+    assert main(["export", str(saved), *words]) == 2
+    assert "b.mlpackage exists already; pass overwrite=True (--overwrite) to replace it" in capsys.readouterr().err
+    assert main(["export", str(saved), *words, "--overwrite"]) == 0
+
+
+def test_an_export_never_writes_over_what_it_is_made_of(
+    model: LatentVectorModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, bank = tmp_path / "m.mlpackage", tmp_path / "m.expected.safetensors"
+    model.save_pretrained(package)  # the model itself is called like a package
+    lf.ChainStore.write(bank, np.eye(16, dtype=np.float32), [0, 16])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(package)
+    for name in ("m.mlpackage", "link"):
+        assert main(["export", str(tmp_path / name), "--output", str(package), "--overwrite"]) == 2
+        said = f"export_coreml: path = '{package}' holds '{tmp_path / name}', an input; expected another\n"
+        assert capsys.readouterr().err == f"lvm-fast: error: {said}"
+    package.rename(tmp_path / "model")
+    words = ["export", str(tmp_path / "model"), "--output", str(package), "--bank", str(bank), "--overwrite"]
+    assert main(words) == 2
+    assert f"the file beside the package = '{bank}' is an input too; expected another file" in capsys.readouterr().err
+    (tmp_path / "model").rename(package)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_options_reach_the_package(saved: Path, tmp_path: Path) -> None:
     package = tmp_path / "m.mlpackage"
     arguments = ["export", str(saved), "--output", str(package), "--contexts", "3", "--no-streaming"]
@@ -55,7 +90,7 @@ def test_options_reach_the_package(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--contexts", "0"], "contexts[0] = 0"),
+        (["--contexts", "0"], "contexts[0]: expected a whole number from 1 to 1000000, got 0"),
         (["--precision", "int4"], "unknown precision 'int4'; there are: float16, float32"),
         (["--contexts", "five"], "export: --contexts has 'five'; expected whole numbers, such as 100 500"),
         (["--target", "ios17", "--contexts", "3", "--streaming"], "pass streaming=False (--no-streaming)"),

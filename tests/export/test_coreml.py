@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -195,11 +196,14 @@ def test_the_full_model_is_small_when_compressed(tmp_path: Path, compress: str, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"contexts": (3, 0)}, r"contexts\[1\] = 0; expected different whole numbers from 1"),
-        ({"contexts": (3, 3)}, r"contexts\[1\] = 3; expected different"),
-        ({"contexts": (2.5,)}, r"contexts\[0\] = 2.5; expected"),
-        ({"contexts": (True,)}, r"contexts\[0\] = True; expected"),
-        ({"contexts": (10**9,)}, r"contexts\[0\] = 1000000000; expected .* to 1,000,000"),
+        ({"contexts": (3, 0)}, r"contexts\[1\]: expected a whole number from 1 to 1000000, got 0"),
+        ({"contexts": (3, 3)}, r"contexts\[1\] = 3 again; expected different whole numbers"),
+        ({"contexts": (2.5,)}, r"contexts\[0\]: expected a whole number from 1 to 1000000, got 2.5"),
+        ({"contexts": (True,)}, r"contexts\[0\]: expected a whole number from 1 to 1000000, got True"),
+        ({"contexts": (10**9,)}, r"contexts\[0\]: expected .* to 1000000, got 1000000000"),
+        ({"contexts": 3}, "contexts = 3; expected a list of whole numbers"),
+        ({"contexts": "35"}, "contexts = '35'; expected a list of whole numbers"),
+        ({"streaming": 1}, "streaming: expected True or False, got 1"),
         ({"contexts": (), "streaming": False}, "expected at least one function"),
         ({"precision": "float64"}, "unknown precision 'float64'; did you mean 'float16'"),
         ({"compress": "int4"}, "unknown compress 'int4'; did you mean 'int8'. There are: int8, palette6, palette4"),
@@ -207,7 +211,7 @@ def test_the_full_model_is_small_when_compressed(tmp_path: Path, compress: str, 
         ({"target": "ios17"}, r"streaming needs target 'ios18' \(or 'macos15'\); target 'ios17' has no Core ML state"),
         ({"target": "macos13", "streaming": False}, "more than one function needs target 'ios18'"),
         ({"target": "ios17", "streaming": False, "compress": "int8"}, "compress = 'int8' needs target 'ios18'"),
-        ({"flexible": 0}, "flexible = 0; expected the largest number of vectors, 1 to 1,000,000"),
+        ({"flexible": 0}, "flexible: expected a whole number from 1 to 1000000, got 0"),
         ({"path": "m.mlmodel"}, r"path is .*m.mlmodel'; expected a name ending in .mlpackage"),
     ],
 )
@@ -218,6 +222,26 @@ def test_bad_arguments_are_named(
     with pytest.raises(ValueError, match=message):
         lf.export_coreml(model, path, **{"contexts": (3, 5), **arguments})
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_may_be_numpys(model: LatentVectorModel, tmp_path: Path) -> None:
+    bank = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    plain = {"contexts": (3, 5), "streaming": True, "flexible": 4, "topk": 2}
+    numpys = {
+        "contexts": np.array([3, 5]),
+        "streaming": np.bool_(True),
+        "flexible": np.int64(4),
+        "topk": np.int32(2),
+    }
+    packages = [
+        lf.export_coreml(model, tmp_path / name / "m.mlpackage", bank=bank, **options)
+        for name, options in (("plain", plain), ("numpys", numpys))
+        if not (tmp_path / name).mkdir()
+    ]
+    first, second = (description_of(package) for package in packages)
+    assert first == second
+    assert [function.name for function in second.functions] == ["predict_3", "predict_5", "predict", "step", "topk"]
+    assert lf.verify_coreml(packages[1], model, contexts=np.int64(1), bank=bank).passed
 
 
 def test_other_model_types_are_refused_by_name(model: LatentVectorModel, tmp_path: Path) -> None:
@@ -256,7 +280,7 @@ def test_an_existing_package_is_replaced_only_when_asked(model: LatentVectorMode
     assert [function.name for function in description_of(package).functions] == ["predict_3"]
     lf.export_coreml(model, package, contexts=(5,), streaming=False, overwrite=True)
     assert [function.name for function in description_of(package).functions] == ["predict_5"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.safetensors", "m.mlpackage"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.expected.safetensors", "m.mlpackage"]
 
 
 def test_a_missing_folder_is_named(model: LatentVectorModel, tmp_path: Path) -> None:
@@ -265,12 +289,12 @@ def test_a_missing_folder_is_named(model: LatentVectorModel, tmp_path: Path) -> 
         lf.export_coreml(model, path, contexts=(3,))
 
 
-@pytest.mark.parametrize(("limit", "culprit"), [(1000, "expected.safetensors"), (10_000, "m.mlpackage")])
+@pytest.mark.parametrize(("limit", "culprit"), [(1000, "m.expected.safetensors"), (10_000, "m.mlpackage")])
 def test_a_full_disk_leaves_the_old_package_alone(
     model: LatentVectorModel, tmp_path: Path, limit: int, culprit: str
 ) -> None:
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
-    before = [weight_file(package).read_bytes(), (tmp_path / "expected.safetensors").read_bytes()]
+    before = [weight_file(package).read_bytes(), (tmp_path / "m.expected.safetensors").read_bytes()]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -279,8 +303,8 @@ def test_a_full_disk_leaves_the_old_package_alone(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.filename == str(tmp_path / culprit)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.safetensors", "m.mlpackage"]
-    assert [weight_file(package).read_bytes(), (tmp_path / "expected.safetensors").read_bytes()] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.expected.safetensors", "m.mlpackage"]
+    assert [weight_file(package).read_bytes(), (tmp_path / "m.expected.safetensors").read_bytes()] == before
 
 
 @pytest.mark.parametrize("streaming", [True, False])

@@ -146,3 +146,18 @@ def test_elsewhere_it_says_that_nothing_was_measured(package: Path, capsys: pyte
 @pytest.mark.apple
 def test_core_ml_computes_what_is_expected_on_every_compute_unit(package: Path) -> None:
     assert coreml_device.main([str(package), "--repeat", "5"]) == 0
+
+
+def test_damaged_expectations_are_one_line_and_exit_code_2(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coreml_device.sys, "platform", "darwin")
+    other = tmp_path / "m.mlpackage"
+    assert coreml_device.main([str(other)]) == 2
+    assert "holds no expectations of m.mlpackage; export it again" in capsys.readouterr().err
+    whole = package.with_name("m.expected.safetensors").read_bytes()
+    (tmp_path / "m.expected.safetensors").write_bytes(whole[:-1])
+    assert coreml_device.main([str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "m.expected.safetensors is damaged: " in said
+    assert said.count("\n") == 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import lvm_fast as lf
+from lvm_fast.cli import main
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
@@ -64,6 +65,11 @@ def test_packages_of_others_are_refused_before_their_operations_are_read(
         ("flexible", "many", "flexible is many; expected null or a number"),
         ("functions", None, "functions is missing; expected a JSON list of names"),
         ("functions", "[]", r"functions is \[\]; expected a JSON list of names"),
+        ("config", "[" * 100_000, r"config is \[{60}; expected JSON with input_dim"),
+        ("config", '{"input_dim": 16, "input_dim": 16}', "config is .*; expected JSON with input_dim"),
+        ("functions", "[" * 100_000, r"functions is \[{60}; expected a JSON list of names"),
+        ("bank", '{"a":' * 100_000, "bank is .{60}; expected JSON with dtype, topk and sha256"),
+        ("flexible", "1e999", "flexible is 1e999; expected null or a number"),
         ("bank", "[1]", r"bank is \[1\]; expected JSON with dtype, topk and sha256"),
     ],
 )
@@ -78,6 +84,17 @@ def test_damaged_metadata_is_one_clear_error(
 
     with pytest.raises(ValueError, match=f"is damaged: lvm_fast.{message}; export it again"):
         lf.verify_coreml(altered(alter), model)
+
+
+def test_deep_metadata_is_one_line_and_exit_code_2(
+    altered: Callable[..., Path], model: LatentVectorModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = altered(lambda about: about.metadata.userDefined.update({"lvm_fast.config": "[" * 100_000}))
+    model.save_pretrained(tmp_path / "saved")
+    assert main(["verify", str(package), "--checkpoint", str(tmp_path / "saved")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"lvm-fast: error: verify_coreml: {package} is damaged: lvm_fast.config is [[[")
+    assert said.count("\n") == 1
 
 
 def test_a_function_that_is_described_but_not_there_is_named(

@@ -146,8 +146,8 @@ def test_a_wrong_search_is_caught(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"topk": 0}, "topk = 0; expected 1 to 300, the vectors of the bank"),
-        ({"topk": 301}, "topk = 301; expected 1 to 300"),
+        ({"topk": 0}, "topk: expected a whole number from 1 to 300, got 0"),
+        ({"topk": 301}, "topk: expected a whole number from 1 to 300, got 301"),
         ({"bank_dtype": "int4"}, "unknown bank_dtype 'int4'; did you mean 'int8'. There are: float16, int8"),
         ({"bank": np.ones((4, 15), np.float32)}, "bank has 15 dimensions; expected 16, as the model has"),
         ({"bank": np.zeros((4, 16), np.float32)}, "zero"),

@@ -454,7 +454,7 @@ def test_a_start_that_fails_leaves_no_folder(recipe, tmp_path, monkeypatch):
 def test_the_log_counts_whole_chains(recipe):
     data = load_data(recipe())
     pieces = copy.copy(data.validation.store)
-    pieces.ids = [f"a#{i}" for i in range(len(pieces))]
+    pieces.origins = ["a"] * len(pieces)
     whole, cut = data.words(), data._replace(validation=Windows(pieces, 8)).words()
     assert f"; validation {len(data.validation)} windows of {len(pieces)} chains" in whole
     assert re.search(r"; validation \d+ windows of 1 chains", cut)

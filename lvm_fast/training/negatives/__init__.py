@@ -19,7 +19,7 @@ MORE = {"infonce_queue": "queue:Queue", "infonce_candidates": "sample:Sample"}
 
 def own_source(name: str) -> str:
     """Return the class behind `Recipe.negatives`. Raises ValueError, which suggests the nearest name, where none is."""
-    by_suffix = [place for suffix, place in OWN_FILES.items() if name.endswith(suffix)]
+    by_suffix = [place for suffix, place in OWN_FILES.items() if name.lower().endswith(suffix)]
     if name not in OWN and not by_suffix:
         raise ValueError(unknown_name("source of negatives", name, [*OWN, *(f"a file *{end}" for end in OWN_FILES)]))
     return OWN.get(name) or by_suffix[0]

@@ -45,4 +45,4 @@ class AroundTargets(OwnNegatives):
             "exclude_within": self.recipe.negatives_exclude_within,
         }
         if not (path.exists() and asked.items() <= MinedNegatives.open(path, self.store).settings.items()):
-            mine(self.store, path, **asked)
+            mine(self.store, path, overwrite=True, **asked)

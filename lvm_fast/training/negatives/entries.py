@@ -78,10 +78,7 @@ def _vectors(entries: list[Any], where: str, dim: int) -> Float32:
             raise ValueError(f"{where}: entry {number} is no list of numbers; expected {_FORMS}")
         if len(entry) != dim:
             raise ValueError(f"{where}: entry {number} has {len(entry)} numbers; expected vectors of {dim}")
-    try:
-        with np.errstate(over="ignore"):  # becomes Inf, which check_rows reports
-            rows = np.array(entries, np.float64).astype(np.float32)
-    except OverflowError as error:
-        raise ValueError(f"{where}: {error}") from error
+    with np.errstate(over="ignore"):  # becomes Inf, which check_rows reports
+        rows = np.array(entries, np.float64).astype(np.float32)
     check_rows(rows, where)
     return rows

@@ -31,7 +31,7 @@ def written(tmp_path):
 @pytest.fixture
 def lines(data, rng):
     """Two training chunks and a held-out one, each with soft and hard vectors of any length."""
-    training, held_out = data.training.store.ids[1], data.validation.store.ids[0].split("#")[0]
+    training, held_out = data.training.store.ids[1], data.validation.store.origins[0]
 
     def line(name, chunk, soft, hard):
         soft, hard = (rng.standard_normal((count, 8)).tolist() for count in (soft, hard))
@@ -121,7 +121,7 @@ BAD = [
     ({"hard": {"0": 1}}, f'line 2: "hard" is a dict; {FORMS}'),
     ({"hard": [["1"] * 8]}, f'line 2: "hard": entry 0 is no list of numbers; {FORMS}'),
     ({"hard": [[1.0] * 8, [True] * 8]}, f'line 2: "hard": entry 1 is no list of numbers; {FORMS}'),
-    ({"hard": [[10**400] * 8]}, 'line 2: "hard": int too large'),
+    ({"hard": [[10**400] * 8]}, "line 2: no valid JSON in UTF-8: a number is beyond those of float64"),
     ({"hard": [[1.0] * 8, [0.0] * 8]}, 'line 2: "hard": row 1 is all zeros'),
     ({"soft": [[1e39] * 8]}, 'line 2: "soft": row 0 holds NaN or Inf'),
     ({"hard": [3, 162]}, 'line 2: "hard": entry 1 is row 162; expected a row of the data, 0 to 161'),

@@ -9,7 +9,8 @@ struct Finding {
     let passed: Bool
 }
 
-/// Runs every function of a package on the inputs of expected.safetensors, and holds it to the limits that file saves.
+/// Runs every function of a package on the inputs that NAME.expected.safetensors beside it holds, and holds it to the
+/// limits that it saves.
 @main
 struct Check {
     static func main() async throws {
@@ -19,7 +20,7 @@ struct Check {
         }
         let package = URL(fileURLWithPath: CommandLine.arguments[1])
         let name = package.deletingPathExtension().lastPathComponent
-        let expected = package.deletingLastPathComponent().appendingPathComponent("expected.safetensors")
+        let expected = package.deletingLastPathComponent().appendingPathComponent("\(name).expected.safetensors")
         let expectations = try Expectations(contentsOf: expected)
         let limits = try expectations.limits(of: name)
         let compiled = try await MLModel.compileModel(at: package)
