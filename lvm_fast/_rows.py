@@ -28,7 +28,7 @@ def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows,
     """The rows of x, shape (..., D), flattened to (rows, D), and what must stay alive while they are used.
 
     x is a numpy array, a torch CPU tensor, or a `lvm_fast.data.store.Vectors`. ValueError, beginning with `where`, for
-    another kind, dtype or device.
+    another kind, dtype or device, a masked array, and a sparse or nested tensor.
     """
     if not isinstance(x, np.ndarray) and not is_tensor(x):
         if hasattr(x, "dtype_name"):
@@ -37,13 +37,22 @@ def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows,
     name = dtype_name(x.dtype)
     if name not in dtypes:
         raise ValueError(f"{where}: expected {', '.join(dtypes)}, got {name}")
+    if not is_tensor(x):
+        check_unmasked(x, where)
+    elif x.device.type != "cpu":
+        raise ValueError(f"{where}: expected a tensor on the CPU, got one on {x.device}")
+    elif x.is_nested or str(x.layout) != "torch.strided":
+        kind = "a nested one" if x.is_nested else f"one of layout {x.layout}"
+        raise ValueError(f"{where}: expected a dense tensor, got {kind}")
     if x.ndim == 0:
         raise ValueError(f"{where}: expected shape (..., D), got a single number")
-    if not is_tensor(x):
-        return _array_rows(x, name)
-    if x.device.type != "cpu":
-        raise ValueError(f"{where}: expected a tensor on the CPU, got one on {x.device}")
-    return tensor_rows(x)
+    return tensor_rows(x) if is_tensor(x) else _array_rows(x, name)
+
+
+def check_unmasked(x: Any, where: str) -> None:
+    """Raise ValueError, beginning with `where`, for a numpy array with a mask: the core would read what it hides."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise ValueError(f"{where}: expected an array without a mask, got a masked one; use .filled(value) or .data")
 
 
 def tensor_rows(x: Any) -> tuple[Rows, Any]:
@@ -59,9 +68,14 @@ def tensor_rows(x: Any) -> tuple[Rows, Any]:
     return Rows(flat.data_ptr(), dtype_name(x.dtype), flat.shape[0], dim, flat.stride(0)), flat
 
 
+def readable(x: Any) -> Any:
+    """The array, copied where its numbers are not as the machine has them: of the other byte order, or unaligned."""
+    return x if x.flags.aligned and x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
 def _array_rows(x: Any, name: str) -> tuple[Rows, Any]:
     *leading, dim = x.shape
-    flat = x.reshape(prod(leading), dim)
+    flat = readable(x).reshape(prod(leading), dim)
     if dim > 1 and (flat.strides[1] != flat.itemsize or flat.strides[0] % flat.itemsize):
         flat = np.ascontiguousarray(flat)
     return Rows(flat.ctypes.data, name, flat.shape[0], dim, flat.strides[0] // flat.itemsize), flat

@@ -128,11 +128,11 @@ class MemoryGRU(CausalModel):
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
-        return self.gru.states(self.input_norm(context), *self.folded_input(), lengths)
+        return self.gru.states(self.input_norm(context), self.memory.read_at_zero(), lengths)
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.last_hidden`."""
-        return self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)
+        return self.gru.last_state(self.input_norm(context), self.memory.read_at_zero(), lengths)
 
     def start_steps(self, batch_size: int) -> MemoryState:
         """The first memory read, and states of zeros."""
@@ -164,7 +164,7 @@ class MemoryGRU(CausalModel):
         The first read is the same for every step of every context, so its half of the GEMM is one constant vector.
         """
         content = self.memory.read_at_zero()  # (D,)
-        weight, bias = self.gru.get_parameter("weight_ih_l0"), self.gru.get_parameter("bias_ih_l0")
+        weight, bias = self.gru.weight_ih_l0, self.gru.bias_ih_l0
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
 
     @contextmanager
