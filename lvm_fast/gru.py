@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ._util.numbers import real_number, truth_value, whole_number
 from ._util.tensors import check_dense
-from ._util.torch_compat import are_torchs_own, is_recorded, is_transformed, is_watched
-from .gru_base import GRUBase
+from ._util.torch_compat import any_autocast, are_torchs_own, is_recorded, is_transformed, is_watched
+from .gru_base import GRUBase, TorchGRU
 from .gru_cudnn_ops import cudnn_is_offered
 from .gru_mps import run_checked
 from .gru_plain import Layers, step_loop
@@ -22,8 +22,8 @@ _FEW = 4  # sequences: torch's forward is quicker for fewer
 _CHECKED = ("mps",)  # devices whose own recurrence is not trusted
 
 
-class Misfit(ValueError, RuntimeError):
-    """A tensor that does not fit: `torch.nn.GRU` raises a RuntimeError, this package a ValueError, so it is both."""
+class Misfit(ValueError, TypeError, RuntimeError):
+    """What does not fit: a ValueError as everywhere in this package, and whichever of these `torch.nn.GRU` raises."""
 
 
 class GRU(GRUBase):
@@ -79,14 +79,15 @@ class GRU(GRUBase):
     ) -> None:
         if proj_size != 0:
             raise ValueError("GRU: proj_size argument is only supported for LSTM, not RNN or GRU")
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         super().__init__(
             "GRU",
-            **{name: whole_number(size, f"GRU: {name}", least=1) for name, size in sizes.items()},
-            bias=truth_value(bias, "GRU: bias"),
-            batch_first=truth_value(batch_first, "GRU: batch_first"),
-            dropout=real_number(dropout, "GRU: dropout", least=0.0, most=1.0),
-            bidirectional=truth_value(bidirectional, "GRU: bidirectional"),
+            _size("input_size", input_size),
+            _size("hidden_size", hidden_size),
+            _size("num_layers", num_layers),
+            _truth("bias", bias),
+            _truth("batch_first", batch_first),
+            _share("dropout", dropout),
+            _truth("bidirectional", bidirectional),
             device=device,
             dtype=dtype,
         )
@@ -119,17 +120,23 @@ class GRU(GRUBase):
         """
         if isinstance(input, torch.fx.Proxy):
             return self._as_node(input, hx)  # type: ignore[no-any-return]
-        if not (every_layer or lengths is not None or constant is not None) and self._is_left_to_torch(input, hx):
-            return nn.GRU.forward(self, input, hx)  # type: ignore[arg-type]
+        packed = input if isinstance(input, PackedSequence) else None
+        check_dense("GRU: input", input if packed is None else packed.data)
+        is_plain = constant is None and lengths is None and not every_layer
+        if is_plain and (self.bidirectional or is_recorded()):
+            return TorchGRU.forward(self, input, hx)  # type: ignore[arg-type]
         self._check_one_way("lengths, constant and every_layer")
-        if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx)
+        layers = self._layers()
+        if is_plain and not are_torchs_own(input if packed is None else packed.data, hx, *sum(layers, ())):
+            return TorchGRU.forward(self, input, hx)  # type: ignore[arg-type]
+        if packed is not None:
+            return self._forward_packed(packed, hx, layers)
         self._check_dimensions(input, hx)
         if input.ndim == 2:
             input, hx = input.unsqueeze(1), None if hx is None else hx.unsqueeze(1)
-            states, final = self._run(input, hx, lengths, constant, every_layer)
+            states, final = self._run(input, hx, layers, lengths, constant, every_layer)
             return self._own(states.to(final.dtype)).squeeze(-2), final.squeeze(1)
-        states, final = self._run(self._steps_first(input), hx, lengths, constant, every_layer)
+        states, final = self._run(self._steps_first(input), hx, layers, lengths, constant, every_layer)
         return self._steps_first(self._own(states.to(final.dtype))), final
 
     def states(self, inputs: Tensor, constant: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
@@ -143,62 +150,73 @@ class GRU(GRUBase):
         Returns:
             (B, N, H).
         """
-        self._check_one_way("states")
+        self._check_sequences("states", inputs)
         if is_watched(self):
             return self._laid_out(self(self._laid_out(inputs), constant=constant, lengths=lengths)[0])
-        return self._own(self._run(inputs.transpose(0, 1), None, lengths, constant)[0]).transpose(0, 1)
+        states, _ = self._run(inputs.transpose(0, 1), None, self._layers(), lengths, constant)
+        return self._own(states).transpose(0, 1)
 
     def last_state(self, inputs: Tensor, constant: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """The last layer's state after each sequence's last step, (B, H); the arguments are those of `states`."""
-        self._check_one_way("last_state")
+        self._check_sequences("last_state", inputs)
         if is_watched(self):
-            final: Tensor = self(self._laid_out(inputs), constant=constant, lengths=lengths)[1]
-            return final[-1]
-        return self._run(inputs.transpose(0, 1), None, lengths, constant)[1][-1]
+            watched: Tensor = self(self._laid_out(inputs), constant=constant, lengths=lengths)[1]
+            return watched[-1]
+        _, final = self._run(inputs.transpose(0, 1), None, self._layers(), lengths, constant)
+        return final[-1]
 
     def layer_states(self, inputs: Tensor) -> Tensor:
         """Every layer's states after every step, from zero initial states: (B, N, I) -> (L, B, N, H)."""
-        self._check_one_way("layer_states")
+        self._check_sequences("layer_states", inputs)
         return self._laid_out(self(self._laid_out(inputs), every_layer=True)[0])
 
-    def _is_left_to_torch(self, input: Any, hx: Tensor | None) -> bool:
-        """Whether torch's own `forward` has to do it: it can record itself, and knows classes of tensors that we do not."""
-        if self.bidirectional or is_recorded():
-            return True
-        data = input.data if isinstance(input, PackedSequence) else input
-        return not are_torchs_own(data, hx, *(getattr(self, name) for name in self._flat_weights_names))
-
-    def _forward_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+    def _forward_packed(
+        self, packed: PackedSequence, hx: Tensor | None, layers: Layers
+    ) -> tuple[PackedSequence, Tensor]:
         """The sequences in their sorted order, padded."""
         data, batch_sizes, order, back = packed
-        check_dense("GRU: input", data)
         steps, batch = len(batch_sizes), int(batch_sizes[0])
         rows = (torch.arange(batch) < batch_sizes[:, None]).flatten().nonzero().squeeze(1).to(data.device)
         padded = data.new_zeros(steps * batch, *data.shape[1:]).index_copy(0, rows, data).unflatten(0, (steps, batch))
         lengths = (batch_sizes[:, None] > torch.arange(batch)).sum(dim=0)
-        hx = None if hx is None else self.permute_hidden(hx, order)
-        states, final = self._run(padded, hx, lengths)
+        states, final = self._run(padded, None if hx is None else self.permute_hidden(hx, order), layers, lengths)
         found = states.to(final.dtype).flatten(0, 1).index_select(0, rows)
         return PackedSequence(found, batch_sizes, order, back), self.permute_hidden(final, back)
+
+    def _layers(self) -> Layers:
+        """Each layer's weights, whatever has taken a parameter's place; every one is read once."""
+        layers: Layers = []
+        for layer in range(self.num_layers):
+            weights = [getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh")]
+            if self.bias:
+                biases = [getattr(self, f"{name}_l{layer}") for name in ("bias_ih", "bias_hh")]
+            else:
+                biases = 2 * [weights[1].new_zeros(3 * self.hidden_size)]
+            layers.append((weights[0], weights[1], biases[0], biases[1]))
+        return layers
 
     def _run(
         self,
         inputs: Tensor,
         hx: Tensor | None,
+        layers: Layers,
         lengths: Tensor | None,
         constant: Tensor | None = None,
         every_layer: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """(N, B, I) -> states (N, B, H), or (L, N, B, H) of every layer, and final states (L, B, H)."""
-        self._check(inputs, hx, constant)
+        weight, weight_hh, bias, bias_hh = layers[0]
+        self._check(inputs, hx, constant, weight.dtype)
         lengths = checked_lengths(lengths, inputs)
-        weights = self._weights(constant)
+        if constant is not None:  # into the bias
+            own, shared = weight.split((inputs.shape[2], len(constant)), dim=1)
+            layers = [(own, weight_hh, F.linear(constant, shared, bias), bias_hh), *layers[1:]]
         if not every_layer:
-            return self._run_layers(inputs, hx, weights, lengths)
+            return self._run_layers(inputs, hx, layers, lengths)
         below, every, finals = inputs, [], []
-        for layer, own in enumerate(weights):
+        for layer, weights in enumerate(layers):
             dropped = F.dropout(below, self._dropout()) if layer else below
-            below, final = self._run_layers(dropped, None if hx is None else hx[layer : layer + 1], [own], lengths)
+            below, final = self._run_layers(dropped, None if hx is None else hx[layer : layer + 1], [weights], lengths)
             every.append(below)
             finals.append(final)
         return torch.stack(every), torch.cat(finals)
@@ -211,7 +229,9 @@ class GRU(GRUBase):
         shape = (len(weights), inputs.shape[1], self.hidden_size)
         initial = inputs.new_zeros(shape, dtype=precision) if hx is None else hx
         given = (inputs, initial, weights, self._dropout(), lengths)
-        if self._on_core(inputs):
+        if (is_recorded() and lengths is None) or not are_torchs_own(inputs, hx, *sum(weights, ())):
+            return run_in_torch(*given)
+        if self._on_core(inputs, precision):
             return run_on_core(*given, self._recomputes())
         if not torch.compiler.is_compiling() and is_transformed():
             return step_loop(*given)
@@ -224,21 +244,6 @@ class GRU(GRUBase):
             return run_checked(*exact, native=run_in_torch, cpu=run_on_core)
         return run_in_torch(*given)
 
-    def _weights(self, constant: Tensor | None) -> Layers:
-        """Each layer's, whatever has taken a parameter's place; layer 0's with the constant inputs in its bias."""
-        layers: Layers = []
-        for layer in range(self.num_layers):
-            w_ih, w_hh = getattr(self, f"weight_ih_l{layer}"), getattr(self, f"weight_hh_l{layer}")
-            if self.bias:
-                layers.append((w_ih, w_hh, getattr(self, f"bias_ih_l{layer}"), getattr(self, f"bias_hh_l{layer}")))
-            else:
-                layers.append((w_ih, w_hh, *(w_hh.new_zeros(3 * self.hidden_size) for _ in range(2))))
-        if constant is not None:
-            w_ih, w_hh, b_ih, b_hh = layers[0]
-            width = self.input_size - len(constant)
-            layers[0] = (w_ih[:, :width], w_hh, F.linear(constant, w_ih[:, width:], b_ih), b_hh)
-        return layers
-
     def _dropout(self) -> float:
         return self.dropout if self.training else 0.0
 
@@ -247,8 +252,8 @@ class GRU(GRUBase):
             return self.recompute and torch.is_grad_enabled()
         return self.recompute and torch.is_grad_enabled() and not is_transformed()
 
-    def _on_core(self, inputs: Tensor) -> bool:
-        if inputs.device.type != "cpu" or getattr(self, "weight_hh_l0").dtype != torch.float32:
+    def _on_core(self, inputs: Tensor, precision: torch.dtype) -> bool:
+        if inputs.device.type != "cpu" or precision != torch.float32:
             return False
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.shape[1] >= _FEW:
             return True
@@ -272,32 +277,64 @@ class GRU(GRUBase):
         if self.bidirectional:
             raise ValueError(f"GRU: {what}: expected a GRU that reads forwards only, got bidirectional=True")
 
-    def _check_dimensions(self, input: Any, hx: Any) -> None:
-        check_dense("GRU: input", input)
+    def _check_sequences(self, what: str, inputs: Any) -> None:
+        self._check_one_way(what)
+        check_dense(f"GRU: {what}: inputs", inputs)
+        if inputs.ndim != 3:
+            raise ValueError(f"GRU: {what}: inputs: expected 3 dimensions, got shape {tuple(inputs.shape)}")
+
+    def _check_dimensions(self, input: Tensor, hx: Any) -> None:
         if input.ndim not in (2, 3):
-            raise Misfit(f"GRU: input: expected 2 or 3 dimensions, got {input.ndim}")
-        if hx is not None and hx.ndim != input.ndim:
+            raise Misfit(f"GRU: Expected input to be 2D or 3D, got {input.ndim}D instead")
+        if hx is None:
+            return
+        check_dense("GRU: hx", hx)
+        if hx.ndim != input.ndim:
             raise Misfit(f"GRU: hx: expected {input.ndim} dimensions, as many as input has, got {hx.ndim}")
 
-    def _check(self, inputs: Tensor, hx: Tensor | None, constant: Tensor | None) -> None:
-        """Torch's words where it has some, for programs that look for them."""
-        check_dense("GRU: input", inputs)
+    def _check(self, inputs: Tensor, hx: Tensor | None, constant: Tensor | None, dtype: torch.dtype) -> None:
+        """In torch's words where it has some, for programs that look for them."""
         steps, batch, width = inputs.shape
         expected = self.input_size - (0 if constant is None else len(constant))
         if width != expected:
-            got = f"shape {tuple(inputs.shape)}; input.size(-1) must be equal to input_size"
-            raise Misfit(f"GRU: input: expected (steps, batch, {expected}) numbers, got {got}")
+            rule = "input.size(-1) must be equal to input_size"
+            raise Misfit(f"GRU: input: expected {expected} numbers a step, got {width}; {rule}")
         if steps == 0:
             raise Misfit("GRU: input: Expected sequence length to be larger than 0 in RNN, got 0 steps")
         size = (self.num_layers, batch, self.hidden_size)
         if hx is not None and tuple(hx.shape) != size:
             raise Misfit(f"GRU: hx: Expected hidden size {size}, got {tuple(hx.shape)}")
-        if torch.is_autocast_enabled(inputs.device.type):
+        if any_autocast():
             return
-        dtype = getattr(self, "weight_hh_l0").dtype
-        for name, tensor in {"input": inputs, "hx": hx, "constant": constant}.items():
+        if inputs.dtype != dtype:
+            advice = f"Convert input: input.to({dtype}), or convert model: model.to({inputs.dtype})"
+            raise Misfit(f"GRU: RNN input dtype ({inputs.dtype}) does not match weight dtype ({dtype}). {advice}")
+        for name, tensor in {"hx": hx, "constant": constant}.items():
             if tensor is not None and tensor.dtype != dtype:
-                raise Misfit(f"GRU: {name}: expected {dtype}, the weights' dtype, got {tensor.dtype}")
+                raise Misfit(f"GRU: {name}: expected {dtype}, as input and weights are, got {tensor.dtype}")
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        return whole_number(value, f"GRU: {name}", least=1)
+    except ValueError as error:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        rule = "must be greater than zero" if is_whole else f"should be of type int, got: {type(value).__name__}"
+        raise Misfit(f"{error} ({name} {rule})") from None
+
+
+def _truth(name: str, value: Any) -> bool:
+    try:
+        return truth_value(value, f"GRU: {name}")
+    except ValueError as error:
+        raise Misfit(f"{error} ({name} should be of type bool, got: {type(value).__name__})") from None
+
+
+def _share(name: str, value: Any) -> float:
+    try:
+        return real_number(value, f"GRU: {name}", least=0.0, most=1.0)
+    except ValueError as error:
+        raise Misfit(f"{error} ({name} should be a number in range [0, 1])") from None
 
 
 def checked_lengths(lengths: Any, inputs: Tensor) -> Tensor | None:
@@ -308,7 +345,7 @@ def checked_lengths(lengths: Any, inputs: Tensor) -> Tensor | None:
     if not isinstance(lengths, Tensor) or lengths.layout != torch.strided or lengths.is_nested:
         raise ValueError(f"GRU: lengths: expected a dense tensor of integers, got {type(lengths).__name__}")
     if lengths.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"GRU: lengths: expected torch.int64, got {lengths.dtype}")
+        raise ValueError(f"GRU: lengths: expected torch.int64 or torch.int32, got {lengths.dtype}")
     if lengths.shape != (batch,):
         raise ValueError(f"GRU: lengths: expected shape ({batch},), one a sequence, got {tuple(lengths.shape)}")
     if torch.compiler.is_compiling() or is_transformed() or batch == 0:  # nobody may look at the numbers

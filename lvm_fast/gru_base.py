@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import GRU as TorchGRU  # as imported: programs put ours in its place
 from torch.nn.utils.rnn import PackedSequence
 
 
@@ -15,7 +16,7 @@ class GRUBase(nn.RNNBase):
     __overloads__: ClassVar[dict[str, list[str]]] = {"forward": ["_script_steps", "_script_packed"]}
     __jit_unused_properties__: ClassVar[list[str]] = ["all_weights", "qconfig"]
 
-    def as_torch(self) -> nn.GRU:
+    def as_torch(self) -> TorchGRU:
         """A `torch.nn.GRU` that shares these parameters, for tools that know torch's own class only.
 
         Raises:
@@ -25,7 +26,7 @@ class GRUBase(nn.RNNBase):
             raise ValueError("GRU: as_torch: expected plain parameters, got parametrized ones; remove those first")
         twin = copy.copy(self)
         twin.__dict__.update(_parameters=dict(self._parameters), _flat_weights=list(self._flat_weights))
-        twin.__class__ = nn.GRU  # type: ignore[assignment]
+        twin.__class__ = TorchGRU  # type: ignore[assignment]
         return twin  # type: ignore[return-value]
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._util.operators import check_tensors, define_operator, gradients
+from ._util.operators import check_tensors, define_operator
 from ._util.torch_compat import constant_for_compiler
-from .gru_plain import run_layer
+from .gru_plain import run_layer_and_back, run_layer
 
 _GRU = 3  # cuDNN's number of the mode
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -56,13 +56,9 @@ def _check(operator: str, inputs: Tensor, initial: Tensor, weights: Tensor) -> N
 
 
 def _plain(inputs: Tensor, initial: Tensor, weights: Tensor, for_gradient: bool) -> tuple[Tensor, Tensor]:
-    return _states(inputs, initial, weights), inputs.new_empty(0, dtype=torch.uint8)
-
-
-def _states(inputs: Tensor, initial: Tensor, weights: Tensor) -> Tensor:
     weight_ih, weight_hh, bias_ih, bias_hh = _parts(weights, inputs.shape[-1], initial.shape[-1])
     states, _, _ = run_layer(F.linear(inputs, weight_ih, bias_ih), weight_hh, bias_hh, initial, None)
-    return states[1:]
+    return states[1:], inputs.new_zeros(0, dtype=torch.uint8)
 
 
 def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor]) -> None:
@@ -137,8 +133,11 @@ def _check_backward(
 
 def _plain_backward(
     grad_states: Tensor, inputs: Tensor, initial: Tensor, weights: Tensor, states: Tensor, notes: Tensor
-) -> tuple[Tensor, ...]:
-    return gradients(lambda *given: (_states(*given),), (inputs, initial, weights), (grad_states,))
+) -> tuple[Tensor, Tensor, Tensor]:
+    parts = _parts(weights, inputs.shape[-1], initial.shape[-1])
+    every = torch.cat((torch.zeros_like(grad_states[:1]), grad_states))
+    grad_inputs, *grad_parts, grad_initial = run_layer_and_back(every, inputs, *parts, initial, None)
+    return grad_inputs, grad_initial, torch.cat([grad.flatten() for grad in grad_parts])
 
 
 @define_operator(fake=_fake_backward, plain=_plain_backward, device="cuda")

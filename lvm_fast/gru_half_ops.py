@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import _core
-from ._util.operators import check_lengths, check_tensors, define_operator, gradients
+from ._util.operators import check_lengths, check_tensors, define_operator
 from ._util.torch_compat import constant_for_compiler
-from .gru_plain import run_layer, within
+from .gru_plain import run_layer, run_layer_and_back, within
 
 _TILE = 32
 _VECTORS = (torch.float32, torch.bfloat16)
@@ -81,10 +81,15 @@ def _plain(
     vectors = _rounded(inputs if lengths is None else within(inputs, lengths))
     projected = F.linear(vectors, _rounded(weight_ih), bias_ih)
     states, gates, candidates = run_layer(projected, _rounded(weight_hh), bias_hh, initial, lengths)
-    more = padded(initial.shape[1]) - initial.shape[1]
-    every, final, candidates = (F.pad(tensor, (0, more)) for tensor in (states, states[-1], candidates))
-    gates = F.pad(gates.unflatten(2, (3, -1)), (0, more)).flatten(2)  # (N, B, 3Hp)
+    every, final, candidates = _widened(states), _widened(states[-1]), _widened(candidates)
+    gates = torch.cat([_widened(gate) for gate in gates.chunk(3, dim=2)], dim=2)  # (N, B, 3Hp)
     return every.bfloat16(), final, _packed(gates, lengths).bfloat16(), _packed(candidates, lengths).bfloat16()
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Whole tiles (..., Hp) of (..., H)."""
+    width = tensor.shape[-1]
+    return torch.cat((tensor, tensor.new_zeros(*tensor.shape[:-1], padded(width) - width)), dim=-1)
 
 
 def _rounded(tensor: Tensor) -> Tensor:
@@ -203,10 +208,28 @@ def _check_backward(
 
 
 def _plain_backward(
-    grad_states: Tensor | None, grad_final: Tensor | None, *more: Any
+    grad_states: Tensor | None,
+    grad_final: Tensor | None,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+    states: Tensor,
+    *kept: Any,
 ) -> tuple[Tensor, ...]:
-    *given, lengths, _, _, _, _ = more
-    return gradients(lambda *tensors: _plain(*tensors, lengths)[:2], tuple(given), (grad_states, grad_final))
+    hidden = initial.shape[1]
+    pulls = torch.zeros_like(states[..., :hidden], dtype=torch.float32)
+    if grad_states is not None:
+        pulls = pulls + grad_states[..., :hidden].float()
+    if grad_final is not None:
+        pulls = torch.cat((pulls[:-1], pulls[-1:] + grad_final[:, :hidden]))
+    vectors = _rounded(inputs if lengths is None else within(inputs, lengths))
+    weights = (_rounded(weight_ih), _rounded(weight_hh), bias_ih, bias_hh)
+    grad_inputs, *others = run_layer_and_back(pulls, vectors, *weights, initial, lengths)
+    return grad_inputs.to(inputs.dtype), *others
 
 
 @define_operator(fake=_fake_backward, plain=_plain_backward, device="cpu")

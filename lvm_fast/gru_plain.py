@@ -87,7 +87,7 @@ def run_layer_backward(
     grad_states = torch.zeros_like(states) if grad_states is None else grad_states
     grad_gates = torch.zeros_like(gates) if grad_gates is None else grad_gates
     grad_candidates = torch.zeros_like(candidates) if grad_candidates is None else grad_candidates
-    grad, grad_inputs, grad_products = torch.zeros_like(states[0]), [], []
+    grad, grad_weight, grad_inputs, grad_products = torch.zeros_like(states[0]), torch.zeros_like(weight), [], []
     for step in reversed(range(candidates.shape[0])):
         grad = grad + grad_states[step + 1]
         (reset, update, new), candidate = gates[step].chunk(3, dim=1), candidates[step]
@@ -102,9 +102,25 @@ def run_layer_backward(
             live = (step < lengths)[:, None]  # (B, 1)
             slopes, products = torch.where(live, slopes, 0), torch.where(live, products, 0)
             before = torch.where(live, before, grad)
-        grad = before
+        grad, grad_weight = before, grad_weight + products.transpose(0, 1) @ states[step]
         grad_inputs.append(slopes)
         grad_products.append(products)
-    pulls = torch.stack(grad_products[::-1])  # (N, B, 3H)
-    grad_weight = torch.einsum("nbg,nbh->gh", pulls, states[:-1])
-    return torch.stack(grad_inputs[::-1]), grad_weight, pulls.sum(dim=(0, 1)), grad + grad_states[0]
+    grad_bias = torch.stack(grad_products).sum(dim=0).sum(dim=0)
+    return torch.stack(grad_inputs[::-1]), grad_weight, grad_bias, grad + grad_states[0]
+
+
+def run_layer_and_back(
+    grad_states: Tensor,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of a layer's inputs (N, B, I), weights and initial state, from those of all its states (N + 1, B, H)."""
+    kept = run_layer(F.linear(inputs, weight_ih, bias_ih), weight_hh, bias_hh, initial, lengths)
+    pulls, grad_hh, grad_bias_hh, grad_initial = run_layer_backward(grad_states, weight_hh, *kept, lengths)
+    flat = pulls.flatten(0, 1).transpose(0, 1)  # (3H, N B)
+    return pulls @ weight_ih, flat @ inputs.flatten(0, 1), grad_hh, flat.sum(dim=1), grad_bias_hh, grad_initial

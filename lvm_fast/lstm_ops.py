@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._util.operators import check_tensors, define_operator, gradients
+from ._util.operators import check_tensors, define_operator
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -29,8 +29,7 @@ def _check(operator: str, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, 
     )
 
 
-def run_plainly(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    """What `lstm_layer` does, in torch's own operators."""
+def _plain(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
     hidden = cell = inputs.new_zeros(inputs.shape[0], weight_hh.shape[1])
     states = []
     for projected in F.linear(inputs, weight_ih, bias).unbind(dim=1):  # (B, 4H)
@@ -50,7 +49,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
     return grads
 
 
-@define_operator(fake=_fake, plain=run_plainly, save=_save, backward=_differentiate)
+@define_operator(fake=_fake, plain=_plain, save=_save, backward=_differentiate)
 def lstm_layer(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
     """Run one layer over all steps, from zero states: the equations of `torch.nn.LSTM`, gates in the order i, f, g, o.
 
@@ -88,17 +87,46 @@ def _check_backward(
     check_tensors("lstm_layer_backward", grad=(grad, inputs.dtype, shape), states=(states, inputs.dtype, shape))
 
 
-def _plain_backward(
+def _go_back(
     grad: Tensor, states: Tensor, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
-) -> tuple[Tensor, ...]:
-    return gradients(lambda *given: (run_plainly(*given),), (inputs, weight_ih, weight_hh, bias), (grad,))
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    before = torch.cat((torch.zeros_like(states[:, :1]), states[:, :-1]), dim=1)  # (B, N, H)
+    gates = F.linear(inputs, weight_ih, bias) + F.linear(before, weight_hh)  # all steps in one product
+    slopes = _slopes(grad, gates, weight_hh)  # (B, N, 4H)
+    flat = slopes.reshape(-1, weight_hh.shape[0]).transpose(0, 1)
+    grad_ih, grad_hh = (flat @ given.reshape(-1, given.shape[2]) for given in (inputs, before))
+    return slopes @ weight_ih, grad_ih, grad_hh, flat.sum(dim=1)
 
 
-@define_operator(fake=_fake_backward, plain=_plain_backward)
+def _slopes(grad: Tensor, gates: Tensor, weight_hh: Tensor) -> Tensor:
+    """Gradients of the gates before their nonlinearities, (B, N, 4H)."""
+    i, f, g, o = (gate.transpose(0, 1) for gate in gates.chunk(4, dim=2))  # (N, B, H) each
+    i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    cells = [torch.zeros_like(i[0])]
+    for step in range(i.shape[0]):
+        cells.append(f[step] * cells[-1] + i[step] * g[step])
+    grad_state, grad_cell, slopes = torch.zeros_like(i[0]), torch.zeros_like(i[0]), []
+    for step in reversed(range(i.shape[0])):
+        grad_state = grad_state + grad[:, step]
+        shown = torch.tanh(cells[step + 1])
+        grad_cell = grad_cell + grad_state * o[step] * (1 - shown * shown)
+        parts = (
+            grad_cell * g[step] * i[step] * (1 - i[step]),
+            grad_cell * cells[step] * f[step] * (1 - f[step]),
+            grad_cell * i[step] * (1 - g[step] * g[step]),
+            grad_state * shown * o[step] * (1 - o[step]),
+        )
+        slopes.append(torch.cat(parts, dim=1))
+        grad_cell = grad_cell * f[step]
+        grad_state = slopes[-1] @ weight_hh
+    return torch.stack(slopes[::-1], dim=1)
+
+
+@define_operator(fake=_fake_backward, plain=_go_back)
 def lstm_layer_backward(
     grad: Tensor, states: Tensor, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Go back through time; the gates are computed again from the states, all steps in one product.
+    """Go back through time; the gates are computed again from the states.
 
     Args:
         grad: (B, N, H), of the hidden states.
@@ -109,32 +137,4 @@ def lstm_layer_backward(
     """
     _check_backward(grad, states, inputs, weight_ih, weight_hh, bias)
     with torch.autocast(inputs.device.type, enabled=False):
-        before = F.pad(states[:, :-1], (0, 0, 1, 0))  # (B, N, H)
-        slopes = _slopes(grad, inputs @ weight_ih.T + before @ weight_hh.T + bias, weight_hh)  # (B, N, 4H)
-        flat = slopes.flatten(0, 1)
-        return slopes @ weight_ih, flat.T @ inputs.flatten(0, 1), flat.T @ before.flatten(0, 1), flat.sum(dim=0)
-
-
-def _slopes(grad: Tensor, gates: Tensor, weight_hh: Tensor) -> Tensor:
-    """Gradients of the gates before their nonlinearities, (B, N, 4H)."""
-    i, f, g, o = (gate.transpose(0, 1) for gate in gates.chunk(4, dim=-1))  # (N, B, H) each
-    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-    cells = [torch.zeros_like(i[0])]
-    for step in range(len(i)):
-        cells.append(f[step] * cells[-1] + i[step] * g[step])
-    slopes = torch.empty_like(gates)
-    grad_state, grad_cell = torch.zeros_like(i[0]), torch.zeros_like(i[0])
-    for step in reversed(range(len(i))):
-        grad_state = grad_state + grad[:, step]
-        shown = cells[step + 1].tanh()
-        grad_cell = grad_cell + grad_state * o[step] * (1 - shown * shown)
-        parts = (
-            grad_cell * g[step] * i[step] * (1 - i[step]),
-            grad_cell * cells[step] * f[step] * (1 - f[step]),
-            grad_cell * i[step] * (1 - g[step] * g[step]),
-            grad_state * shown * o[step] * (1 - o[step]),
-        )
-        slopes[:, step] = torch.cat(parts, dim=-1)
-        grad_cell = grad_cell * f[step]
-        grad_state = slopes[:, step] @ weight_hh
-    return slopes
+        return _go_back(grad, states, inputs, weight_ih, weight_hh, bias)

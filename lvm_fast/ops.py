@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _core
-from ._util.operators import check_tensors, define_operator, gradients
+from ._util.operators import check_tensors, define_operator
 from ._util.tensors import check_dense
 from ._util.torch_compat import is_transformed
 from ._rows import tensor_rows
@@ -160,9 +160,12 @@ def _fake_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float
 
 
 def _twin_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
-    v = x if delta is None else x + delta
-    (grad,) = gradients(lambda rows: (twin(rows, None, eps),), (v,), (grad_out,))
-    return grad
+    wide = torch.promote_types(x.dtype, torch.float32)
+    v, grad = x.to(wide) if delta is None else x.to(wide) + delta.to(wide), grad_out.to(wide)
+    norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    scale, direction = norm + eps, v / torch.where(norm > 0, norm, 1)
+    along = (direction * grad).sum(dim=-1, keepdim=True)
+    return (grad / scale - v * along / (scale * scale)).to(x.dtype)
 
 
 @define_operator(fake=_fake_backward, plain=_twin_backward, device="cpu")

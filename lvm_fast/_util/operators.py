@@ -89,28 +89,12 @@ def _without_autocast(function: Function) -> Function:
     @functools.wraps(function)
     def call(*args: Any) -> Any:
         device = next(arg.device.type for arg in args if isinstance(arg, Tensor))
+        if not torch.amp.is_autocast_available(device):
+            return function(*args)
         with torch.autocast(device, enabled=False):
             return function(*args)
 
     return call
-
-
-def gradients(function: Function, given: tuple[Tensor, ...], pulls: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """The gradients of a function's tensors, themselves differentiable: torch's own, of its own operators.
-
-    Args:
-        function: Takes the tensors given, all floating, and returns a tuple.
-        given: Where.
-        pulls: The gradients of the results; None for zeros.
-    """
-    results, pull = torch.func.vjp(function, *given)
-    found: tuple[Tensor, ...] = pull(
-        tuple(
-            torch.zeros_like(result) if pulled is None else pulled
-            for result, pulled in zip(results, pulls, strict=True)
-        )
-    )
-    return found
 
 
 def check_tensors(operator: str, **expected: tuple[Tensor | None, Dtypes, tuple[int, ...]]) -> None:

@@ -23,6 +23,11 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def any_autocast() -> bool:
+    """Whether autocast is on, for whatever device."""
+    return torch._C._is_any_autocast_enabled()
+
+
 def constant_for_compiler(function: F) -> F:
     """`torch.compiler.assume_constant_result`, without its import of the compiler."""
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]

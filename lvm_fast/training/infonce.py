@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._util.operators import check_tensors, define_operator, gradients
+from .._util.operators import check_tensors, define_operator
 
 _BLOCK_SCORES = 1 << 22  # scores held at a time: 16 MB
 _LEAST_BLOCK = 256  # candidates
@@ -34,15 +34,25 @@ def _check(operator: str, predicted: Tensor, candidates: Tensor, struck: Tensor)
 
 
 def _plain(predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    scores = ((scale * predicted).to(candidates.dtype) @ candidates.T).to(predicted.dtype)  # (B, C)
+    weights, total, highest = _weights(predicted, candidates, struck, scale)
+    is_left = total > 0
+    found = torch.where(is_left, highest + torch.where(is_left, total, 1).log(), -torch.inf)
+    return found.squeeze(1), _mean(weights, total, candidates).detach()
+
+
+def _weights(
+    predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The softmax of the scores (B, C) before its division, its sum and the highest score of each row, (B, 1)."""
+    scores = ((scale * predicted).to(candidates.dtype) @ candidates.T).to(predicted.dtype)
     counts = torch.ones_like(scores, dtype=torch.bool).index_put((struck[0], struck[1]), struck.new_zeros(()) > 0)
     highest = torch.where(counts, scores, torch.finfo(scores.dtype).min).amax(dim=1, keepdim=True).detach()
     weights = torch.where(counts, torch.exp(scores - highest), 0)
-    total = weights.sum(dim=1, keepdim=True)
-    is_left = total > 0
-    found = torch.where(is_left, highest + torch.where(is_left, total, 1).log(), -torch.inf)
-    mean = (weights.to(candidates.dtype) @ candidates).to(predicted.dtype) / total.clamp_min(_NEGLIGIBLE)
-    return found.squeeze(1), mean.detach()
+    return weights, weights.sum(dim=1, keepdim=True), highest
+
+
+def _mean(weights: Tensor, total: Tensor, candidates: Tensor) -> Tensor:
+    return (weights.to(candidates.dtype) @ candidates).to(weights.dtype) / total.clamp_min(_NEGLIGIBLE)
 
 
 def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor]) -> None:
@@ -52,12 +62,9 @@ def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor]) -> N
 
 
 def _differentiate(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    mean, predicted, candidates, struck = ctx.saved_tensors
-    if ctx.needs_input_grad[1]:
-        both = gradients(lambda x, c: (_plain(x, c, struck, ctx.scale)[0],), (predicted, candidates), (grad,))
-        return *both, None, None
-    slope = candidate_logsumexp_backward(grad, mean, predicted, candidates, struck, ctx.scale)
-    return slope, None, None, None
+    asks_candidates = ctx.needs_input_grad[1]
+    on_predicted, on_candidates = candidate_logsumexp_backward(grad, *ctx.saved_tensors, ctx.scale, asks_candidates)
+    return on_predicted, on_candidates if asks_candidates else None, None, None
 
 
 @define_operator(fake=_fake, plain=_plain, save=_save, backward=_differentiate)
@@ -105,18 +112,17 @@ def _check_struck(predicted: Tensor, candidates: Tensor, struck: Tensor) -> None
         raise ValueError(f"candidate_logsumexp: struck is {got}; expected {expected}")
 
 
-def _plain_backward(
-    grad: Tensor, mean: Tensor, predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float
-) -> Tensor:
-    (slope,) = gradients(lambda x: (_plain(x, candidates, struck, scale)[0],), (predicted,), (grad,))
-    return slope
-
-
 def _fake_backward(
-    grad: Tensor, mean: Tensor, predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float
-) -> Tensor:
+    grad: Tensor,
+    mean: Tensor,
+    predicted: Tensor,
+    candidates: Tensor,
+    struck: Tensor,
+    scale: float,
+    asks_candidates: bool,
+) -> tuple[Tensor, Tensor]:
     _check_backward(grad, mean, predicted, candidates, struck)
-    return predicted.new_empty(predicted.shape)
+    return predicted.new_empty(predicted.shape), candidates.new_empty(candidates.shape if asks_candidates else 0)
 
 
 def _check_backward(grad: Tensor, mean: Tensor, predicted: Tensor, candidates: Tensor, struck: Tensor) -> None:
@@ -125,13 +131,44 @@ def _check_backward(grad: Tensor, mean: Tensor, predicted: Tensor, candidates: T
     check_tensors(operator, grad=(grad, dtype, predicted.shape[:1]), mean=(mean, dtype, tuple(predicted.shape)))
 
 
+def _plain_backward(
+    grad: Tensor,
+    mean: Tensor,
+    predicted: Tensor,
+    candidates: Tensor,
+    struck: Tensor,
+    scale: float,
+    asks_candidates: bool,
+) -> tuple[Tensor, Tensor]:
+    weights, total, _ = _weights(predicted, candidates, struck, scale)
+    pulls = scale * grad[:, None]  # (B, 1)
+    on_predicted = pulls * _mean(weights, total, candidates)
+    if not asks_candidates:
+        return on_predicted, candidates.new_zeros(0)
+    shares = pulls * weights / total.clamp_min(_NEGLIGIBLE)
+    return on_predicted, (shares.transpose(0, 1) @ predicted).to(candidates.dtype)
+
+
 @define_operator(fake=_fake_backward, plain=_plain_backward)
 def candidate_logsumexp_backward(
-    grad: Tensor, mean: Tensor, predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float
-) -> Tensor:
-    """The gradient of the predictions (B, D), from that of `candidate_logsumexp`'s first result and its second."""
+    grad: Tensor,
+    mean: Tensor,
+    predicted: Tensor,
+    candidates: Tensor,
+    struck: Tensor,
+    scale: float,
+    asks_candidates: bool,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of `candidate_logsumexp`'s predictions (B, D) and, if asked for, candidates (C, D), else empty.
+
+    Args:
+        grad: (B,), of its first result.
+        mean: (B, D), its second result for the arguments that follow.
+    """
     _check_backward(grad, mean, predicted, candidates, struck)
-    return grad[:, None] * mean * scale
+    if asks_candidates:
+        return _plain_backward(grad, mean, predicted, candidates, struck, scale, True)
+    return grad[:, None] * mean * scale, candidates.new_empty(0)
 
 
 def near_copies(wanted: Tensor, candidates: Tensor, least: float) -> Tensor:

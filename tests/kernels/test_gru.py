@@ -280,7 +280,7 @@ def test_recomputed_layers_learn_the_same_from_less(autocast):
     [
         (lambda: lf.GRU(4, 0), "GRU: hidden_size: expected a whole number of at least 1, got 0"),
         (lambda: lf.GRU(4, 4, dropout=1.5), r"GRU: dropout: expected a finite number from 0\.0 to 1\.0, got 1\.5"),
-        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 5)), r"GRU: input: expected .* 4\) numbers, got shape \(2, 3, 5\)"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 5)), "GRU: input: expected 4 numbers a step, got 5"),
         (lambda: lf.GRU(4, 4)(torch.zeros(0, 3, 4)), "GRU: input: Expected sequence length to be larger than 0 in RNN"),
         (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4, dtype=torch.int64)), r"GRU: input: expected a float dtype"),
         (

@@ -199,7 +199,7 @@ def test_a_gru_on_a_device_that_is_not_trusted_is_checked_first(monkeypatch, cap
     pull = torch.randn_like(expected) * (torch.arange(8) < ends[:, None])[..., None]
     slopes = torch.autograd.grad(expected, list(subject.parameters()), pull)
 
-    monkeypatch.setattr(gru.GRU, "_on_core", lambda self, inputs: False)
+    monkeypatch.setattr(gru.GRU, "_on_core", lambda self, *given: False)
     monkeypatch.setattr(gru, "_CHECKED", ("cpu",))
     monkeypatch.setattr(gru, "run_in_torch", wrong_gradients)
     found = subject.states(inputs, lengths=counts)
