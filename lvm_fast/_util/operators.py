@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from .torch_compat import below_autograd, is_transformed, outside_compiler
+from .torch_compat import below_autograd, has_tangent, is_transformed, outside_compiler
 
 _NAMESPACE = "lvm_fast"
 _LIBRARY = torch.library.Library(_NAMESPACE, "FRAGMENT")
@@ -50,7 +50,7 @@ def define_operator(
         recorded = composed if backward is None else _recorded(operator, save, backward)
 
         def differentiate(*args: Any) -> Any:
-            if is_transformed():
+            if is_transformed() or any(map(has_tangent, args)):
                 return composed(*args)
             if torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args):
                 return recorded(*args)

@@ -23,6 +23,12 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def has_tangent(tensor: Any) -> bool:
+    """Whether the compiler traces a dual number: it does not enter the level that `is_transformed` looks at."""
+    traced = isinstance(tensor, Tensor) and not are_torchs_own(tensor)
+    return traced and forward_ad.unpack_dual(tensor, level=0).tangent is not None
+
+
 def any_autocast() -> bool:
     """Whether autocast is on, for whatever device."""
     return torch._C._is_any_autocast_enabled()

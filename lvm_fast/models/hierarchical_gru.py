@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..gru import GRU
 from .causal import CausalModel
 from .checks import recurrent_sizes
-from .recurrence import last_valid, widening_head
+from .recurrence import between_layers, last_valid, widening_head
 
 
 class Encoder(nn.Module):
@@ -20,7 +20,8 @@ class Encoder(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> None:
         super().__init__()
-        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+        between = between_layers(dropout, num_layers)
+        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
         self.norm = nn.LayerNorm(hidden_dim)
 
     def forward(self, inputs: Tensor) -> Tensor:

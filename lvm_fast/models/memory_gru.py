@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..gru import GRU
 from .causal import CausalModel
 from .checks import recurrent_sizes, tensor_of
-from .recurrence import widening_head
+from .recurrence import between_layers, widening_head
 
 _KEPT = 0.9  # share of the memory that survives a write
 
@@ -117,7 +117,8 @@ class MemoryGRU(CausalModel):
             "memory_slots": memory_slots,
         }
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+        between = between_layers(dropout, num_layers)
+        self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
         self.memory = SlotMemory(memory_slots, input_dim, hidden_dim)
         self.input_norm = nn.LayerNorm(input_dim)
         self.fusion = nn.Sequential(

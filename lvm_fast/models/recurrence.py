@@ -18,3 +18,8 @@ def widening_head(hidden_dim: int, input_dim: int, dropout: float) -> nn.Sequent
     return nn.Sequential(
         nn.Linear(hidden_dim, 2 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden_dim, input_dim)
     )
+
+
+def between_layers(dropout: float, num_layers: int) -> float:
+    """The dropout of a GRU with so many layers: none where there is one, of which torch would warn."""
+    return dropout if num_layers > 1 else 0.0

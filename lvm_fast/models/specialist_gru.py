@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..gru import GRU
 from .checks import recurrent_sizes
 from .mixture import MixtureOfExperts
+from .recurrence import between_layers
 
 
 class SpecialistGRU(MixtureOfExperts):
@@ -53,7 +54,8 @@ class SpecialistGRU(MixtureOfExperts):
         }
         super().__init__(sizes, domains, normalize_delta, dropout)
         self.input_norm = nn.LayerNorm(input_dim)
-        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=dropout)
+        between = between_layers(dropout, num_layers)
+        self.gru = GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
