@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ._util.numbers import real_number, truth_value, whole_number
 from ._util.tensors import check_dense
 from ._util.torch_compat import any_autocast, are_torchs_own, is_recorded, is_transformed, is_watched
-from .gru_base import GRUBase, TorchGRU
+from .gru_base import GRUBase
 from .gru_cudnn_ops import cudnn_is_offered
 from .gru_mps import run_checked
 from .gru_plain import Layers, step_loop
@@ -22,7 +22,7 @@ _FEW = 4  # sequences: torch's forward is quicker for fewer
 _CHECKED = ("mps",)  # devices whose own recurrence is not trusted
 
 
-class Misfit(ValueError, TypeError, RuntimeError):
+class MisfitError(ValueError, TypeError, RuntimeError):
     """What does not fit: a ValueError as everywhere in this package, and whichever of these `torch.nn.GRU` raises."""
 
 
@@ -92,7 +92,7 @@ class GRU(GRUBase):
             dtype=dtype,
         )
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Any,
         hx: Tensor | None = None,
@@ -119,16 +119,17 @@ class GRU(GRUBase):
             ValueError: something does not fit; where `torch.nn.GRU` raises a RuntimeError it is one, too.
         """
         if isinstance(input, torch.fx.Proxy):
-            return self._as_node(input, hx)  # type: ignore[no-any-return]
+            node: Any = self._as_node(input, hx)
+            return node  # type: ignore[no-any-return]
         packed = input if isinstance(input, PackedSequence) else None
         check_dense("GRU: input", input if packed is None else packed.data)
         is_plain = constant is None and lengths is None and not every_layer
         if is_plain and (self.bidirectional or is_recorded()):
-            return TorchGRU.forward(self, input, hx)  # type: ignore[arg-type]
+            return self._forward_in_torch(input, hx)
         self._check_one_way("lengths, constant and every_layer")
-        layers = self._layers()
+        layers = self.layer_weights()
         if is_plain and not are_torchs_own(input if packed is None else packed.data, hx, *sum(layers, ())):
-            return TorchGRU.forward(self, input, hx)  # type: ignore[arg-type]
+            return self._forward_in_torch(input, hx)
         if packed is not None:
             return self._forward_packed(packed, hx, layers)
         self._check_dimensions(input, hx)
@@ -153,7 +154,7 @@ class GRU(GRUBase):
         self._check_sequences("states", inputs)
         if is_watched(self):
             return self._laid_out(self(self._laid_out(inputs), constant=constant, lengths=lengths)[0])
-        states, _ = self._run(inputs.transpose(0, 1), None, self._layers(), lengths, constant)
+        states, _ = self._run(inputs.transpose(0, 1), None, self.layer_weights(), lengths, constant)
         return self._own(states).transpose(0, 1)
 
     def last_state(self, inputs: Tensor, constant: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
@@ -162,7 +163,7 @@ class GRU(GRUBase):
         if is_watched(self):
             watched: Tensor = self(self._laid_out(inputs), constant=constant, lengths=lengths)[1]
             return watched[-1]
-        _, final = self._run(inputs.transpose(0, 1), None, self._layers(), lengths, constant)
+        _, final = self._run(inputs.transpose(0, 1), None, self.layer_weights(), lengths, constant)
         return final[-1]
 
     def layer_states(self, inputs: Tensor) -> Tensor:
@@ -170,21 +171,11 @@ class GRU(GRUBase):
         self._check_sequences("layer_states", inputs)
         return self._laid_out(self(self._laid_out(inputs), every_layer=True)[0])
 
-    def _forward_packed(
-        self, packed: PackedSequence, hx: Tensor | None, layers: Layers
-    ) -> tuple[PackedSequence, Tensor]:
-        """The sequences in their sorted order, padded."""
-        data, batch_sizes, order, back = packed
-        steps, batch = len(batch_sizes), int(batch_sizes[0])
-        rows = (torch.arange(batch) < batch_sizes[:, None]).flatten().nonzero().squeeze(1).to(data.device)
-        padded = data.new_zeros(steps * batch, *data.shape[1:]).index_copy(0, rows, data).unflatten(0, (steps, batch))
-        lengths = (batch_sizes[:, None] > torch.arange(batch)).sum(dim=0)
-        states, final = self._run(padded, None if hx is None else self.permute_hidden(hx, order), layers, lengths)
-        found = states.to(final.dtype).flatten(0, 1).index_select(0, rows)
-        return PackedSequence(found, batch_sizes, order, back), self.permute_hidden(final, back)
+    def layer_weights(self) -> Layers:
+        """Each layer's weight_ih, weight_hh, bias_ih and bias_hh (zeros where there is no bias).
 
-    def _layers(self) -> Layers:
-        """Each layer's weights, whatever has taken a parameter's place; every one is read once."""
+        They are read as they stand, once each, whatever has taken a parameter's place (`parametrizations`, `prune`).
+        """
         layers: Layers = []
         for layer in range(self.num_layers):
             weights = [getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh")]
@@ -194,6 +185,19 @@ class GRU(GRUBase):
                 biases = 2 * [weights[1].new_zeros(3 * self.hidden_size)]
             layers.append((weights[0], weights[1], biases[0], biases[1]))
         return layers
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: Tensor | None, layers: Layers
+    ) -> tuple[PackedSequence, Tensor]:
+        """The sequences in their sorted order, padded."""
+        data, batch_sizes, order, back = packed
+        steps, batch = len(batch_sizes), int(batch_sizes[0])
+        rows = (torch.arange(batch) < batch_sizes[:, None]).flatten().nonzero().squeeze(1).to(data.device)
+        padded = data.new_zeros(steps * batch, *data.shape[1:]).index_copy(0, rows, data).view(steps, batch, -1)
+        lengths = (batch_sizes[:, None] > torch.arange(batch)).sum(dim=0)
+        states, final = self._run(padded, None if hx is None else self.permute_hidden(hx, order), layers, lengths)
+        found = states.to(final.dtype).flatten(0, 1).index_select(0, rows)
+        return PackedSequence(found, batch_sizes, order, back), self.permute_hidden(final, back)
 
     def _run(
         self,
@@ -209,8 +213,9 @@ class GRU(GRUBase):
         self._check(inputs, hx, constant, weight.dtype)
         lengths = checked_lengths(lengths, inputs)
         if constant is not None:  # into the bias
-            own, shared = weight.split((inputs.shape[2], len(constant)), dim=1)
-            layers = [(own, weight_hh, F.linear(constant, shared, bias), bias_hh), *layers[1:]]
+            width = inputs.shape[2]
+            fixed = F.linear(constant, weight[:, width:], bias)
+            layers = [(weight[:, :width], weight_hh, fixed, bias_hh), *layers[1:]]
         if not every_layer:
             return self._run_layers(inputs, hx, layers, lengths)
         below, every, finals = inputs, [], []
@@ -285,12 +290,12 @@ class GRU(GRUBase):
 
     def _check_dimensions(self, input: Tensor, hx: Any) -> None:
         if input.ndim not in (2, 3):
-            raise Misfit(f"GRU: Expected input to be 2D or 3D, got {input.ndim}D instead")
+            raise MisfitError(f"GRU: Expected input to be 2D or 3D, got {input.ndim}D instead")
         if hx is None:
             return
         check_dense("GRU: hx", hx)
         if hx.ndim != input.ndim:
-            raise Misfit(f"GRU: hx: expected {input.ndim} dimensions, as many as input has, got {hx.ndim}")
+            raise MisfitError(f"GRU: hx: expected {input.ndim} dimensions, as many as input has, got {hx.ndim}")
 
     def _check(self, inputs: Tensor, hx: Tensor | None, constant: Tensor | None, dtype: torch.dtype) -> None:
         """In torch's words where it has some, for programs that look for them."""
@@ -298,20 +303,20 @@ class GRU(GRUBase):
         expected = self.input_size - (0 if constant is None else len(constant))
         if width != expected:
             rule = "input.size(-1) must be equal to input_size"
-            raise Misfit(f"GRU: input: expected {expected} numbers a step, got {width}; {rule}")
+            raise MisfitError(f"GRU: input: expected {expected} numbers a step, got {width}; {rule}")
         if steps == 0:
-            raise Misfit("GRU: input: Expected sequence length to be larger than 0 in RNN, got 0 steps")
+            raise MisfitError("GRU: input: Expected sequence length to be larger than 0 in RNN, got 0 steps")
         size = (self.num_layers, batch, self.hidden_size)
         if hx is not None and tuple(hx.shape) != size:
-            raise Misfit(f"GRU: hx: Expected hidden size {size}, got {tuple(hx.shape)}")
+            raise MisfitError(f"GRU: hx: Expected hidden size {size}, got {tuple(hx.shape)}")
         if any_autocast():
             return
         if inputs.dtype != dtype:
             advice = f"Convert input: input.to({dtype}), or convert model: model.to({inputs.dtype})"
-            raise Misfit(f"GRU: RNN input dtype ({inputs.dtype}) does not match weight dtype ({dtype}). {advice}")
+            raise MisfitError(f"GRU: RNN input dtype ({inputs.dtype}) does not match weight dtype ({dtype}). {advice}")
         for name, tensor in {"hx": hx, "constant": constant}.items():
             if tensor is not None and tensor.dtype != dtype:
-                raise Misfit(f"GRU: {name}: expected {dtype}, as input and weights are, got {tensor.dtype}")
+                raise MisfitError(f"GRU: {name}: expected {dtype}, as input and weights are, got {tensor.dtype}")
 
 
 def _size(name: str, value: Any) -> int:
@@ -320,21 +325,21 @@ def _size(name: str, value: Any) -> int:
     except ValueError as error:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         rule = "must be greater than zero" if is_whole else f"should be of type int, got: {type(value).__name__}"
-        raise Misfit(f"{error} ({name} {rule})") from None
+        raise MisfitError(f"{error} ({name} {rule})") from None
 
 
 def _truth(name: str, value: Any) -> bool:
     try:
         return truth_value(value, f"GRU: {name}")
     except ValueError as error:
-        raise Misfit(f"{error} ({name} should be of type bool, got: {type(value).__name__})") from None
+        raise MisfitError(f"{error} ({name} should be of type bool, got: {type(value).__name__})") from None
 
 
 def _share(name: str, value: Any) -> float:
     try:
         return real_number(value, f"GRU: {name}", least=0.0, most=1.0)
     except ValueError as error:
-        raise Misfit(f"{error} ({name} should be a number in range [0, 1])") from None
+        raise MisfitError(f"{error} ({name} should be a number in range [0, 1])") from None
 
 
 def checked_lengths(lengths: Any, inputs: Tensor) -> Tensor | None:

@@ -6,15 +6,16 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import GRU as TorchGRU  # as imported: programs put ours in its place
 from torch.nn.utils.rnn import PackedSequence
+
+TorchGRU = nn.GRU  # as imported: programs put ours in its place
 
 
 class GRUBase(nn.RNNBase):
     """A GRU without a `forward` of its own but in TorchScript, where it is torch's; see `lvm_fast.gru.GRU`."""
 
     __overloads__: ClassVar[dict[str, list[str]]] = {"forward": ["_script_steps", "_script_packed"]}
-    __jit_unused_properties__: ClassVar[list[str]] = ["all_weights", "qconfig"]
+    __jit_unused_properties__ = ["all_weights", "qconfig"]  # noqa: RUF012
 
     def as_torch(self) -> TorchGRU:
         """A `torch.nn.GRU` that shares these parameters, for tools that know torch's own class only.
@@ -38,7 +39,7 @@ class GRUBase(nn.RNNBase):
             weights = [state["_parameters"].get(name) for name in flat]
             more = {"mode": "GRU", "bidirectional": False, "proj_size": 0, "_flat_weights": weights}
             state = {**state, **lists, **more}
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
 
     @property
     def qconfig(self) -> Any:
@@ -58,6 +59,11 @@ class GRUBase(nn.RNNBase):
     def qconfig(self) -> None:
         del self.__dict__["_qconfig"]
 
+    def _forward_in_torch(self, input: Any, hx: Any) -> tuple[Any, Tensor]:
+        forward: Any = TorchGRU.forward
+        states, final = forward(self, input, hx)
+        return states, final
+
     def _as_node(self, input: Any, hx: Any) -> Any:
         """A call of this module in the graph that torch.fx records, as torch's own modules are recorded."""
         tracer = input.tracer
@@ -76,7 +82,7 @@ class GRUBase(nn.RNNBase):
         states, final = torch.gru(
             steps,
             initial,
-            self._flat_weights,
+            self._flat_weights,  # type: ignore[arg-type]
             self.bias,
             self.num_layers,
             self.dropout,
@@ -95,7 +101,7 @@ class GRUBase(nn.RNNBase):
             data,
             batch_sizes,
             initial,
-            self._flat_weights,
+            self._flat_weights,  # type: ignore[arg-type]
             self.bias,
             self.num_layers,
             self.dropout,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ._util.operators import check_tensors, define_operator
 from ._util.torch_compat import constant_for_compiler
-from .gru_plain import run_layer_and_back, run_layer
+from .gru_plain import run_layer, run_layer_and_back
 
 _GRU = 3  # cuDNN's number of the mode
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -62,7 +62,7 @@ def _plain(inputs: Tensor, initial: Tensor, weights: Tensor, for_gradient: bool)
 
 
 def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor]) -> None:
-    *tensors, for_gradient = given
+    *tensors, _ = given
     ctx.save_for_backward(*tensors, *results)
     ctx.mark_non_differentiable(results[1])
 
@@ -134,9 +134,10 @@ def _check_backward(
 def _plain_backward(
     grad_states: Tensor, inputs: Tensor, initial: Tensor, weights: Tensor, states: Tensor, notes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    parts = _parts(weights, inputs.shape[-1], initial.shape[-1])
+    weight_ih, weight_hh, bias_ih, bias_hh = _parts(weights, inputs.shape[-1], initial.shape[-1])
     every = torch.cat((torch.zeros_like(grad_states[:1]), grad_states))
-    grad_inputs, *grad_parts, grad_initial = run_layer_and_back(every, inputs, *parts, initial, None)
+    layer = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial)
+    grad_inputs, *grad_parts, grad_initial = run_layer_and_back(every, *layer, None)
     return grad_inputs, grad_initial, torch.cat([grad.flatten() for grad in grad_parts])
 
 

@@ -66,8 +66,8 @@ def _check_backward(
     )
 
 
-def _address(lengths: Tensor | None) -> int:
-    return 0 if lengths is None else lengths.data_ptr()
+def _address(lengths: Tensor | None) -> list[int]:
+    return [0 if lengths is None else lengths.data_ptr()]
 
 
 def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -79,11 +79,12 @@ def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor, Tenso
 def _differentiate(
     ctx: Any, grad_states: Tensor | None, grad_gates: Tensor | None, grad_candidates: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    kept = ctx.saved_tensors
+    weight, states, gates, candidates, lengths = ctx.saved_tensors
+    given = (weight, states, gates, candidates, lengths, ctx.bfloat16)
     if grad_states is None or grad_gates is not None or grad_candidates is not None:
-        grads = run_layer_backward(grad_states, *kept, ctx.bfloat16, grad_gates, grad_candidates)
+        grads = run_layer_backward(grad_states, *given, grad_gates, grad_candidates)
     else:
-        grads = gru_layer_backward(grad_states, *kept, ctx.bfloat16)
+        grads = gru_layer_backward(grad_states, *given)
     return *grads, None, None
 
 
@@ -113,7 +114,7 @@ def gru_layer(
     make = torch.empty_like if ends is None else torch.zeros_like  # what lies beyond a length is not written
     gates, candidates = make(inputs), make(states[1:])
     addresses = [array.data_ptr() for array in (inputs, weight, bias, states, gates, candidates)]
-    _core.gru_forward(steps, batch, hidden, *addresses, _address(ends))
+    _core.gru_forward(steps, batch, hidden, *addresses, *_address(ends))
     return states, gates, candidates
 
 
@@ -144,7 +145,7 @@ def gru_layer_backward(
     grad_inputs, grad_products = torch.empty_like(gates), torch.empty_like(gates)
     grad_initial = torch.empty_like(states[0])
     arrays = (grad_states[1:], weight, states, gates, candidates, grad_inputs, grad_products, grad_initial)
-    _core.gru_backward(steps, batch, hidden, *[array.data_ptr() for array in arrays], _address(ends))
+    _core.gru_backward(steps, batch, hidden, *[array.data_ptr() for array in arrays], *_address(ends))
     precision = torch.bfloat16 if bfloat16 else torch.float32
     products, before = grad_products.to(precision), states[:-1].to(precision)  # (N, B, 3H), (N, B, H)
     if ends is None:

@@ -119,7 +119,7 @@ def run_layer_and_back(
     initial: Tensor,
     lengths: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of a layer's inputs (N, B, I), weights and initial state, from those of all its states (N + 1, B, H)."""
+    """Gradients of a layer's inputs (N, B, I), weights and initial state, given those of its states (N + 1, B, H)."""
     kept = run_layer(F.linear(inputs, weight_ih, bias_ih), weight_hh, bias_hh, initial, lengths)
     pulls, grad_hh, grad_bias_hh, grad_initial = run_layer_backward(grad_states, weight_hh, *kept, lengths)
     flat = pulls.flatten(0, 1).transpose(0, 1)  # (3H, N B)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from . import _core
+from ._rows import tensor_rows
 from ._util.operators import check_tensors, define_operator
 from ._util.tensors import check_dense
 from ._util.torch_compat import is_transformed
-from ._rows import tensor_rows
 from .kernels import argument_names, check_eps, check_result, check_same_memory, raise_fault
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -165,7 +165,8 @@ def _twin_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float
     norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
     scale, direction = norm + eps, v / torch.where(norm > 0, norm, 1)
     along = (direction * grad).sum(dim=-1, keepdim=True)
-    return (grad / scale - v * along / (scale * scale)).to(x.dtype)
+    slope: Tensor = (grad / scale - v * along / (scale * scale)).to(x.dtype)
+    return slope
 
 
 @define_operator(fake=_fake_backward, plain=_twin_backward, device="cpu")

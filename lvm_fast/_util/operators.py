@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from .torch_compat import below_autograd, has_tangent, is_transformed, outside_compiler
 
 _NAMESPACE = "lvm_fast"
-_LIBRARY = torch.library.Library(_NAMESPACE, "FRAGMENT")
+_LIBRARY: Any = torch.library.Library(_NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 _KEYS = {None: "CompositeExplicitAutograd", "cpu": "CPU", "cuda": "CUDA"}
 
 Function: TypeAlias = Callable[..., Any]
@@ -113,7 +114,7 @@ def check_lengths(operator: str, lengths: Tensor | None, steps: int) -> Tensor |
     if lengths is None:
         return None
     counts = [steps, *lengths.tolist(), 0]
-    for place, (before, after) in enumerate(zip(counts, counts[1:], strict=False)):
+    for place, (before, after) in enumerate(itertools.pairwise(counts)):
         if after > before:
             row = min(place, len(counts) - 3)
             expected = f"non-increasing numbers from {steps} to 0"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def check_dense(called: str, tensor: Any) -> None:
-    """Raise ValueError, beginning with `called`, unless it is a tensor of floating numbers, neither sparse nor nested."""
+    """Raise ValueError, beginning with `called`, unless it is a tensor of floats, neither sparse nor nested."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{called}: expected a torch tensor, got {type(tensor).__name__}")
     if tensor.is_nested or tensor.layout != torch.strided:

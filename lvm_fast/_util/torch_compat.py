@@ -26,7 +26,7 @@ def is_transformed() -> bool:
 def has_tangent(tensor: Any) -> bool:
     """Whether the compiler traces a dual number: it does not enter the level that `is_transformed` looks at."""
     traced = isinstance(tensor, Tensor) and not are_torchs_own(tensor)
-    return traced and forward_ad.unpack_dual(tensor, level=0).tangent is not None
+    return traced and forward_ad.unpack_dual(tensor, level=0).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def any_autocast() -> bool:
@@ -42,7 +42,7 @@ def constant_for_compiler(function: F) -> F:
 
 def outside_compiler(function: F) -> F:
     """`torch.compiler.disable`, but the compiler is imported by those who compile only."""
-    disabled = torch._disable_dynamo(function)
+    disabled = torch._disable_dynamo(function)  # type: ignore[attr-defined]
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -54,11 +54,12 @@ def outside_compiler(function: F) -> F:
 
 def is_recorded() -> bool:
     """Whether `torch.jit.trace` or `torch.export` records what is done, for places where there is only torch."""
-    return torch.jit.is_tracing() or torch.compiler.is_exporting()
+    is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return is_traced or torch.compiler.is_exporting()
 
 
 def are_torchs_own(*tensors: Any) -> bool:
-    """Whether these are tensors of torch's own class, or None: others bring rules of their own for torch's operators."""
+    """Whether these are tensors of torch's own class, or None: others have rules of their own for its operators."""
     return all(tensor is None or type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
 
 

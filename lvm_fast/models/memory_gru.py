@@ -165,7 +165,7 @@ class MemoryGRU(CausalModel):
         The first read is the same for every step of every context, so its half of the GEMM is one constant vector.
         """
         content = self.memory.read_at_zero()  # (D,)
-        weight, bias = self.gru.weight_ih_l0, self.gru.bias_ih_l0
+        weight, _, bias, _ = self.gru.layer_weights()[0]
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
 
     @contextmanager

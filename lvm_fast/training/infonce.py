@@ -40,9 +40,7 @@ def _plain(predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float) 
     return found.squeeze(1), _mean(weights, total, candidates).detach()
 
 
-def _weights(
-    predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _weights(predicted: Tensor, candidates: Tensor, struck: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """The softmax of the scores (B, C) before its division, its sum and the highest score of each row, (B, 1)."""
     scores = ((scale * predicted).to(candidates.dtype) @ candidates.T).to(predicted.dtype)
     counts = torch.ones_like(scores, dtype=torch.bool).index_put((struck[0], struck[1]), struck.new_zeros(()) > 0)

@@ -287,7 +287,10 @@ def test_recomputed_layers_learn_the_same_from_less(autocast):
             lambda: lf.GRU(4, 4).states(torch.zeros(5, 3, 4), lengths=torch.tensor([1, 2])),
             r"lengths: expected shape \(5,\)",
         ),
-        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4), torch.zeros(1, 2, 4)), r"GRU: hx: Expected hidden size \(1, 3, 4\), got \(1, 2, 4\)"),
+        (
+            lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4), torch.zeros(1, 2, 4)),
+            r"GRU: hx: Expected hidden size \(1, 3, 4\), got \(1, 2, 4\)",
+        ),
     ],
 )
 def test_bad_arguments_say_what_was_expected(call, message):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import lvm_fast as lf
 from lvm_fast import gru_cudnn_ops, gru_run
-from lvm_fast.gru_cudnn_ops import gru_cudnn_layer, gru_cudnn_layer_backward
+from lvm_fast.gru_cudnn_ops import gru_cudnn_layer
 
 CASES = [
     (1, 1, 5, 7, 1),

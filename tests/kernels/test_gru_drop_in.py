@@ -2,61 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import pickle
 import warnings
-from collections.abc import Callable
 
 import pytest
 import torch
+from gru_pairs import check_same, learn, steps
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
-from torch.nn.utils._per_sample_grad import call_for_per_sample_grads
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
 import lvm_fast as lf
-
-Use = Callable[[nn.Module], object]  # of a GRU of 4 inputs, 6 units, 2 layers
-
-
-def steps(*shape: int) -> Tensor:
-    return torch.linspace(-2, 2, 120).sin().view(shape or (5, 6, 4))
-
-
-def check_same(use: Use, **settings: bool) -> None:
-    """Torch's GRU and ours, with the same parameters, come to the same."""
-    torch.manual_seed(0)
-    ours = lf.GRU(4, 6, 2, **settings)
-    theirs = nn.GRU(4, 6, 2, **settings)
-    theirs.load_state_dict(ours.state_dict())
-    found, expected = (torch.utils._pytree.tree_leaves(use(module)) for module in (ours, theirs))
-    assert len(found) == len(expected)
-    for mine, reference in zip(found, expected, strict=True):
-        assert type(mine) is type(reference)
-        if isinstance(reference, Tensor):
-            torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-4)
-        else:
-            assert mine == reference
-
-
-def learn(module: nn.Module) -> list[Tensor]:
-    """Results and every gradient."""
-    states, final = module(steps())
-    loss = states.sin().sum() + final.cos().sum()
-    return [states, final, *torch.autograd.grad(loss, list(module.parameters()))]
-
-
-class Part(nn.Module):
-    """A module that has a GRU."""
-
-    def __init__(self, gru: nn.Module) -> None:
-        super().__init__()
-        self.gru = gru
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        states, final = self.gru(x)
-        return 2 * states, final
 
 
 def old_weight_norm(module: nn.Module):
@@ -157,9 +112,10 @@ def test_replaced_parameters_run_however_the_states_are_read(read):
     prune.l1_unstructured(gru, "weight_hh_l0", 0.5)
     for parameter in gru.parameters():
         parameter.data.mul_(0.5)  # the weight in use is made anew by a hook before each call
-    states, _ = gru(x)
+    states, final = gru(x)
     found = getattr(gru, read)(x)
-    torch.testing.assert_close(found[-1] if read == "layer_states" else found, states[:, -1] if read == "last_state" else states)
+    expected = final[-1] if read == "last_state" else states
+    torch.testing.assert_close(found[-1] if read == "layer_states" else found, expected)
 
 
 def test_hooks_run_however_the_states_are_read():
@@ -265,141 +221,6 @@ def test_lengths_and_constant_inputs_as_arguments():
         torch.testing.assert_close(final[:, place], expected[1])
 
 
-def saved(module: nn.Module):
-    file = io.BytesIO()
-    torch.save(module, file)
-    file.seek(0)
-    return learn(torch.load(file, weights_only=False))
-
-
-def traced(module: nn.Module):
-    graph = torch.jit.trace(Part(module), (steps(),))
-    assert "lvm_fast::" not in str(graph.inlined_graph)
-    file = io.BytesIO()
-    torch.jit.save(graph, file)
-    file.seek(0)
-    return torch.jit.load(file)(steps(6, 5, 4))
-
-
-def exported(module: nn.Module, **settings: bool):
-    program = torch.export.export(Part(module), (steps(),), **settings)
-    assert "lvm_fast" not in str(program.graph)
-    return program.module()(steps())
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda module: learn(copy.deepcopy(module)),
-        lambda module: learn(copy.deepcopy(parametrizations.weight_norm(module, "weight_hh_l1"))),
-        lambda module: learn(pickle.loads(pickle.dumps(module))),
-        saved,
-        lambda module: learn(module.share_memory()),
-        lambda module: module.double()(steps().double()),
-        lambda module: module.to("meta")(steps().to("meta"))[0].shape,
-        lambda module: torch.fx.symbolic_trace(Part(module))(steps()),
-        lambda module: torch.fx.symbolic_trace(nn.Sequential(module))(steps()),
-        lambda module: torch.jit.script(Part(module))(steps()),
-        traced,
-        exported,
-        lambda module: exported(module, strict=True),
-        lambda module: (repr(module), module.mode, module._flat_weights_names, module._all_weights),
-        lambda module: (module.all_weights, module._flat_weights),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of torch's own GRU, too
-@pytest.mark.filterwarnings("ignore:The tensor attributes self.gru._flat_weights")
-def test_copies_traces_and_descriptions(use):
-    check_same(use)
-
-
-def test_torchscript_takes_packed_and_single_sequences():
-    class Packed(nn.Module):
-        def __init__(self, gru: nn.Module) -> None:
-            super().__init__()
-            self.gru = gru
-
-        def forward(self, given: torch.nn.utils.rnn.PackedSequence, initial: Tensor):
-            return self.gru(given, initial)
-
-    packed = pack_sequence([steps()[:2, 0], steps()[:, 1], steps()[:4, 2]], enforce_sorted=False)
-    check_same(lambda module: list(torch.jit.script(Packed(module))(packed, torch.ones(2, 3, 6))[0]))
-    check_same(lambda module: torch.jit.script(Part(module))(steps()[:, 0]), batch_first=True)
-
-
-def test_traced_by_itself_it_says_what_is_expected():
-    with pytest.raises(torch.fx.proxy.TraceError, match="GRU: expected to be traced as a part of a module"):
-        torch.fx.symbolic_trace(lf.GRU(4, 6))
-
-
-def test_gradients_of_each_sample():
-    class Samples(nn.Module):
-        def __init__(self, gru: nn.Module) -> None:
-            super().__init__()
-            self.gru = gru
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.gru(x)[0]
-
-    def use(module: nn.Module):
-        samples = Samples(module)
-        call_for_per_sample_grads(samples, batch_size=5)(steps(5, 6, 4)).sum().backward()
-        return [parameter.grad_sample for parameter in samples.parameters()]
-
-    check_same(use, batch_first=True)
-
-
-def test_stacked_modules_run_as_one():
-    torch.manual_seed(0)
-    modules = [lf.GRU(4, 6, 2) for _ in range(3)]
-    values, _ = torch.func.stack_module_state(modules)
-    base = copy.deepcopy(modules[0]).to("meta")
-    found = torch.vmap(lambda own: torch.func.functional_call(base, own, (steps(),)))(values)
-    expected = [torch.stack(results) for results in zip(*(module(steps()) for module in modules), strict=True)]
-    torch.testing.assert_close(found, tuple(expected))
-
-
-def test_modules_of_version_0_1_load():
-    current = lf.GRU(4, 6, 2, bias=False)
-    state = {name: value for name, value in current.__getstate__().items() if "flat" not in name}
-    for name in ("mode", "bidirectional", "proj_size", "_all_weights"):
-        del state[name]  # which they did not have
-    old = lf.GRU.__new__(lf.GRU)
-    old.__setstate__(state)
-    torch.testing.assert_close(old(steps()), current(steps()))
-    assert repr(old) == repr(current)
-    torch.testing.assert_close(old.double()(steps().double())[0], current.double()(steps().double())[0])
-    copy.deepcopy(old)
-
-
-def test_it_is_a_recurrent_module_of_torch_that_its_quantiser_refuses():
-    from torch.ao.quantization import quantize_dynamic
-
-    gru = lf.GRU(4, 6, 2)
-    assert isinstance(gru, nn.RNNBase)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated
-        with pytest.raises(ValueError, match=r"GRU: qconfig: expected None, .* put this module's \.as_torch\(\)"):
-            quantize_dynamic(nn.Sequential(gru), {lf.GRU}, dtype=torch.qint8)
-        kept = quantize_dynamic(nn.Sequential(gru, nn.Linear(6, 6)), {nn.Linear}, dtype=torch.qint8)[0]
-        quantised = quantize_dynamic(nn.Sequential(gru.as_torch()), {nn.GRU}, dtype=torch.qint8)[0]
-    assert torch.equal(kept(steps())[0], gru(steps())[0])
-    assert "quantized" in type(quantised).__module__
-    assert (quantised(steps())[0] - gru(steps())[0]).abs().max() < 0.02
-
-
-def test_as_torch_is_torchs_own_class_with_the_same_parameters():
-    gru = lf.GRU(4, 6, 2)
-    twin = gru.as_torch()
-    assert type(twin) is nn.GRU
-    assert all(mine is its for mine, its in zip(gru.parameters(), twin.parameters(), strict=True))
-    torch.testing.assert_close(twin(steps()), gru(steps()))
-    twin.weight_hh_l0 = nn.Parameter(torch.zeros(18, 6))
-    assert gru.weight_hh_l0.any()
-    with pytest.raises(ValueError, match="as_torch: expected plain parameters"):
-        parametrizations.weight_norm(gru, "weight_hh_l0").as_torch()
-
-
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
@@ -432,8 +253,14 @@ def test_what_cannot_be_built_is_refused_as_torch_refuses_it(settings, kind, mes
         (lambda gru, x: gru.states(nested()), "states: inputs: expected a dense tensor, got a nested one"),
         (lambda gru, x: gru.states(x[0]), "states: inputs: expected 3 dimensions"),
         (lambda gru, x: gru.last_state(x, lengths=torch.ones(5)), r"lengths: expected torch\.int64 or .*\.float32"),
-        (lambda gru, x: gru.last_state(x, lengths=torch.tensor([1, 2, 3, 0, 1])), r"lengths\[3\] is 0; expected 1 to 6"),
-        (lambda gru, x: gru.last_state(x, lengths=torch.tensor([1, 7, 3, 0, 1])), r"lengths\[1\] is 7; expected 1 to 6"),
+        (
+            lambda gru, x: gru.last_state(x, lengths=torch.tensor([1, 2, 3, 0, 1])),
+            r"lengths\[3\] is 0; expected 1 to 6",
+        ),
+        (
+            lambda gru, x: gru.last_state(x, lengths=torch.tensor([1, 7, 3, 0, 1])),
+            r"lengths\[1\] is 7; expected 1 to 6",
+        ),
         (lambda gru, x: gru.states(x, lengths=torch.tensor([9] * 5)), r"lengths\[0\] is 9; expected 1 to 6"),
         (lambda gru, x: gru.states(x, lengths=[1, 2, 3]), "lengths: expected a dense tensor of integers, got list"),
     ],

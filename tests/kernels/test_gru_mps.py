@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lvm_fast import gru, gru_mps
-from lvm_fast.gru_run import run_in_torch, run_on_core
 from lvm_fast.gru_mps import Problem, choose_recurrence, run_checked, step_loop
+from lvm_fast.gru_run import run_in_torch, run_on_core
 
 CPU = torch.device("cpu")
 SMALL = Problem(batch=4, steps=8, input_size=6, hidden_size=10, num_layers=2)

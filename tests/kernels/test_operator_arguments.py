@@ -118,9 +118,7 @@ OF_EACH = (
     normalize_rows_backward,
 )
 RUN_HERE = [
-    made
-    for made in OF_EACH
-    if "cudnn" not in made.__name__ and ("half" not in made.__name__ or half_is_offered())
+    made for made in OF_EACH if "cudnn" not in made.__name__ and ("half" not in made.__name__ or half_is_offered())
 ]
 
 
@@ -200,7 +198,9 @@ def leaves(results) -> list[Tensor]:
 @pytest.mark.parametrize("given", [g for g in RUN_HERE if any(a is LENGTHS for a in g())], ids=lambda g: g.__name__)
 def test_lengths_in_another_order_or_out_of_range_are_refused(given, lengths):
     arguments = [torch.tensor(lengths) if a is LENGTHS else a for a in given()]
-    with pytest.raises(ValueError, match=rf"{given.__name__}: lengths\[\d\] is -?\d; expected non-increasing .* 4 to 0"):
+    with pytest.raises(
+        ValueError, match=rf"{given.__name__}: lengths\[\d\] is -?\d; expected non-increasing .* 4 to 0"
+    ):
         getattr(OPERATORS, given.__name__)(*arguments)
 
 
@@ -208,9 +208,17 @@ def test_lengths_in_another_order_or_out_of_range_are_refused(given, lengths):
     ("operator", "arguments", "message"),
     [
         ("dropout", [torch.ones(3), 1.5, torch.tensor([1])], r"dropout: share is 1\.5; expected 0 to 1"),
-        ("grouped_linear", [torch.ones(2, 3), torch.tensor([0, 2]), torch.ones(2, 1, 3), torch.ones(2, 1)], "from 0 to 2"),
+        (
+            "grouped_linear",
+            [torch.ones(2, 3), torch.tensor([0, 2]), torch.ones(2, 1, 3), torch.ones(2, 1)],
+            "from 0 to 2",
+        ),
         ("grouped_linear", [torch.ones(1, 3), torch.tensor([-1]), torch.ones(2, 1, 3), torch.ones(2, 1)], "from -1 to"),
-        ("candidate_logsumexp", [torch.ones(2, 3), torch.ones(4, 3), torch.tensor([[2], [0]]), 1.0], "up to prediction 2"),
+        (
+            "candidate_logsumexp",
+            [torch.ones(2, 3), torch.ones(4, 3), torch.tensor([[2], [0]]), 1.0],
+            "up to prediction 2",
+        ),
         ("candidate_logsumexp", [torch.ones(2, 3), torch.ones(4, 3), torch.tensor([[0], [-1]]), 1.0], "from -1"),
         ("normalize_rows", [torch.ones(2, 3), None, 0.0], "expected eps > 0 and finite, got 0"),
         ("normalize_rows", [torch.tensor(1.0), None, 1e-8], "x is a single number"),
