@@ -11,7 +11,14 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ._util.numbers import real_number, truth_value, whole_number
 from ._util.tensors import check_dense
-from ._util.torch_compat import any_autocast, are_torchs_own, is_recorded, is_transformed, is_watched
+from ._util.torch_compat import (
+    any_autocast,
+    are_numbers_hidden,
+    are_torchs_own,
+    is_recorded,
+    is_transformed,
+    is_watched,
+)
 from .gru_base import GRUBase
 from .gru_cudnn_ops import cudnn_is_offered
 from .gru_mps import run_checked
@@ -353,7 +360,7 @@ def checked_lengths(lengths: Any, inputs: Tensor) -> Tensor | None:
         raise ValueError(f"GRU: lengths: expected torch.int64 or torch.int32, got {lengths.dtype}")
     if lengths.shape != (batch,):
         raise ValueError(f"GRU: lengths: expected shape ({batch},), one a sequence, got {tuple(lengths.shape)}")
-    if torch.compiler.is_compiling() or is_transformed() or batch == 0:  # nobody may look at the numbers
+    if are_numbers_hidden() or batch == 0:
         return lengths
     counts = lengths.tolist()
     if min(counts) < 1 or max(counts) > steps:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
-from ._util.torch_compat import is_transformed
+from ._util.torch_compat import are_numbers_hidden
 from .dropout_ops import dropout
 from .gru_cudnn_ops import gru_cudnn_layer
 from .gru_half_ops import gru_half_layer, half_is_offered
@@ -43,7 +43,7 @@ def run_on_core(
     if lengths is None:
         return _run_ordered(inputs, initial, layers, share, None, recompute)
     lengths = lengths.to(torch.int64)
-    if not torch.compiler.is_compiling() and not is_transformed() and bool((lengths[:-1] >= lengths[1:]).all()):
+    if not are_numbers_hidden() and bool((lengths[:-1] >= lengths[1:]).all()):
         return _run_ordered(inputs, initial, layers, share, lengths.contiguous(), recompute)
     order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
     back = torch.argsort(order)

@@ -23,6 +23,11 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def are_numbers_hidden() -> bool:
+    """Whether what a tensor holds may not decide what is done: it is compiled, recorded or transformed."""
+    return torch.compiler.is_compiling() or is_recorded() or is_transformed()
+
+
 def has_tangent(tensor: Any) -> bool:
     """Whether the compiler traces a dual number: it does not enter the level that `is_transformed` looks at."""
     traced = isinstance(tensor, Tensor) and not are_torchs_own(tensor)

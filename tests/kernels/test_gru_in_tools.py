@@ -151,3 +151,20 @@ def test_as_torch_is_torchs_own_class_with_the_same_parameters():
     assert gru.weight_hh_l0.any()
     with pytest.raises(ValueError, match="as_torch: expected plain parameters"):
         parametrizations.weight_norm(gru, "weight_hh_l0").as_torch()
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_goes_by_the_lengths_it_is_given():
+    class Last(nn.Module):
+        def __init__(self, gru: lf.GRU) -> None:
+            super().__init__()
+            self.gru = gru
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            return self.gru.last_state(x, lengths=lengths)
+
+    module, x = Last(lf.GRU(4, 6, 2)), steps()
+    for given in (torch.full((5,), 6), torch.tensor([6, 5, 3, 3, 1])):
+        traced = torch.jit.trace(module, (x, given))
+        for lengths in (torch.tensor([1, 6, 2, 5, 3]), torch.full((5,), 6)):
+            torch.testing.assert_close(traced(x, lengths), module(x, lengths))
