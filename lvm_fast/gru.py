@@ -131,21 +131,30 @@ class GRU(GRUBase):
         packed = input if isinstance(input, PackedSequence) else None
         check_dense("GRU: input", input if packed is None else packed.data)
         is_plain = constant is None and lengths is None and not every_layer
-        if is_plain and (self.bidirectional or is_recorded()):
+        if is_plain and is_recorded():
             return self._forward_in_torch(input, hx)
-        self._check_one_way("lengths, constant and every_layer")
+        if packed is None:
+            self._check_dimensions(input, hx)
+        elif not is_plain:
+            raise ValueError("GRU: constant, lengths, every_layer: expected none with a PackedSequence, got some")
+        if self.bidirectional:
+            return self._forward_both_ways(input, hx, is_plain)
         layers = self.layer_weights()
         if is_plain and not are_torchs_own(input if packed is None else packed.data, hx, *sum(layers, ())):
             return self._forward_in_torch(input, hx)
         if packed is not None:
             return self._forward_packed(packed, hx, layers)
-        self._check_dimensions(input, hx)
         if input.ndim == 2:
             input, hx = input.unsqueeze(1), None if hx is None else hx.unsqueeze(1)
             states, final = self._run(input, hx, layers, lengths, constant, every_layer)
             return self._own(states.to(final.dtype)).squeeze(-2), final.squeeze(1)
         states, final = self._run(self._steps_first(input), hx, layers, lengths, constant, every_layer)
         return self._steps_first(self._own(states.to(final.dtype))), final
+
+    def flatten_parameters(self) -> None:
+        """Lay the parameters out for cuDNN, where torch's own recurrence runs in it: in both directions."""
+        if self.bidirectional:
+            super().flatten_parameters()  # type: ignore[no-untyped-call]
 
     def states(self, inputs: Tensor, constant: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """The last layer's states alone, from zero initial states; they are bfloat16 where the products are.
@@ -192,6 +201,15 @@ class GRU(GRUBase):
                 biases = 2 * [weights[1].new_zeros(3 * self.hidden_size)]
             layers.append((weights[0], weights[1], biases[0], biases[1]))
         return layers
+
+    def _forward_both_ways(self, input: Any, hx: Tensor | None, is_plain: bool) -> tuple[Any, Tensor]:
+        if not is_plain:
+            self._check_one_way("constant, lengths, every_layer")
+        if isinstance(input, Tensor):
+            steps = input.unsqueeze(1) if input.ndim == 2 else self._steps_first(input)
+            initial = hx.unsqueeze(1) if hx is not None and input.ndim == 2 else hx
+            self._check(steps, initial, None, getattr(self, self._flat_weights_names[0]).dtype)
+        return self._forward_in_torch(input, hx)
 
     def _forward_packed(
         self, packed: PackedSequence, hx: Tensor | None, layers: Layers
@@ -307,13 +325,17 @@ class GRU(GRUBase):
     def _check(self, inputs: Tensor, hx: Tensor | None, constant: Tensor | None, dtype: torch.dtype) -> None:
         """In torch's words where it has some, for programs that look for them."""
         steps, batch, width = inputs.shape
+        if constant is not None:
+            check_dense("GRU: constant", constant)
+            if constant.ndim != 1:
+                raise ValueError(f"GRU: constant: expected one dimension, got shape {tuple(constant.shape)}")
         expected = self.input_size - (0 if constant is None else len(constant))
         if width != expected:
             rule = "input.size(-1) must be equal to input_size"
             raise MisfitError(f"GRU: input: expected {expected} numbers a step, got {width}; {rule}")
         if steps == 0:
             raise MisfitError("GRU: input: Expected sequence length to be larger than 0 in RNN, got 0 steps")
-        size = (self.num_layers, batch, self.hidden_size)
+        size = (self.num_layers * (2 if self.bidirectional else 1), batch, self.hidden_size)
         if hx is not None and tuple(hx.shape) != size:
             raise MisfitError(f"GRU: hx: Expected hidden size {size}, got {tuple(hx.shape)}")
         if any_autocast():

@@ -263,11 +263,19 @@ def test_what_cannot_be_built_is_refused_as_torch_refuses_it(settings, kind, mes
         ),
         (lambda gru, x: gru.states(x, lengths=torch.tensor([9] * 5)), r"lengths\[0\] is 9; expected 1 to 6"),
         (lambda gru, x: gru.states(x, lengths=[1, 2, 3]), "lengths: expected a dense tensor of integers, got list"),
+        (lambda gru, x: gru.states(x[..., 1:], torch.ones(1, 1)), r"constant: expected one dimension, .* \(1, 1\)"),
+        (lambda gru, x: gru(pack_sequence([x[0]]), lengths=torch.tensor([1])), "expected none with a PackedSequence"),
+        (lambda gru, x: both_ways()(x, torch.zeros(1, 6, 6)), r"hx: Expected hidden size \(2, 6, 6\), got \(1, 6, 6\)"),
+        (lambda gru, x: both_ways()(x[0, :, :3]), "input: expected 4 numbers a step, got 3"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_and_without_gradients(run, message, learns):
     with torch.set_grad_enabled(learns), pytest.raises(ValueError, match=rf"^GRU: {message}|^GRU: .*{message}"):
         run(lf.GRU(4, 6), steps())
+
+
+def both_ways() -> lf.GRU:
+    return lf.GRU(4, 6, bidirectional=True)
 
 
 def nested() -> Tensor:
