@@ -154,7 +154,7 @@ class GRU(GRUBase):
     def flatten_parameters(self) -> None:
         """Lay the parameters out for cuDNN, where torch's own recurrence runs in it: in both directions."""
         if self.bidirectional:
-            super().flatten_parameters()  # type: ignore[no-untyped-call]
+            super().flatten_parameters()
 
     def states(self, inputs: Tensor, constant: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """The last layer's states alone, from zero initial states; they are bfloat16 where the products are.
