@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import _core
-from .gru_ops import check_float32, check_lengths
+from ._util.operators import check_lengths, check_tensors, define_operator
+from ._util.torch_compat import constant_for_compiler
+from .gru_plain import run_layer, run_layer_and_back, within
 
 _TILE = 32
+_VECTORS = (torch.float32, torch.bfloat16)
 
 
 def padded(width: int) -> int:
@@ -22,13 +26,98 @@ def padded(width: int) -> int:
     return -(-width // _TILE) * _TILE
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_for_compiler
 def half_is_offered() -> bool:
     """Whether the instruction set in force has the bfloat16 products (AMX, AVX512-BF16) that these operators need."""
     return _core.has_half_gru()
 
 
-@torch.library.custom_op("lvm_fast::gru_half_layer", mutates_args=(), device_types="cpu")
+def _fake(
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check("gru_half_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
+    return _made(inputs, weight_hh)
+
+
+def _check(
+    operator: str,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+) -> None:
+    (steps, batch, width), hidden = (*inputs.shape, 0, 0, 0)[:3], weight_hh.shape[-1]
+    check_tensors(
+        operator,
+        inputs=(inputs, _VECTORS, (steps, batch, width)),
+        weight_ih=(weight_ih, torch.float32, (3 * hidden, width)),
+        weight_hh=(weight_hh, torch.float32, (3 * hidden, hidden)),
+        bias_ih=(bias_ih, torch.float32, (3 * hidden,)),
+        bias_hh=(bias_hh, torch.float32, (3 * hidden,)),
+        initial=(initial, torch.float32, (batch, hidden)),
+        lengths=(lengths, torch.int64, (batch,)),
+    )
+
+
+def _plain(
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same results but for rounding: float32 products of bfloat16 numbers."""
+    vectors = _rounded(inputs if lengths is None else within(inputs, lengths))
+    projected = F.linear(vectors, _rounded(weight_ih), bias_ih)
+    states, gates, candidates = run_layer(projected, _rounded(weight_hh), bias_hh, initial, lengths)
+    every, final, candidates = _widened(states), _widened(states[-1]), _widened(candidates)
+    gates = torch.cat([_widened(gate) for gate in gates.chunk(3, dim=2)], dim=2)  # (N, B, 3Hp)
+    return every.bfloat16(), final, _packed(gates, lengths).bfloat16(), _packed(candidates, lengths).bfloat16()
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Whole tiles (..., Hp) of (..., H)."""
+    width = tensor.shape[-1]
+    return torch.cat((tensor, tensor.new_zeros(*tensor.shape[:-1], padded(width) - width)), dim=-1)
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    return tensor.bfloat16().float()
+
+
+def _packed(rows: Tensor, lengths: Tensor | None) -> Tensor:
+    """Rows (N, B, W) one below the other, (N B, W); those within the lengths come first."""
+    if lengths is None:
+        return rows.flatten(0, 1)
+    beyond = (torch.arange(rows.shape[0], device=rows.device)[:, None] >= lengths).flatten()
+    return rows.flatten(0, 1)[torch.argsort(beyond.int(), stable=True)]
+
+
+def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, ...]) -> None:
+    states, _, gates, candidates = results
+    ctx.save_for_backward(*given, states, gates, candidates)
+    ctx.mark_non_differentiable(gates, candidates)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *unused: Any) -> tuple[Any, ...]:
+    asks_inputs = ctx.needs_input_grad[0]
+    grads = gru_half_layer_backward(grad_states, grad_final, *ctx.saved_tensors, asks_inputs)
+    return grads[0] if asks_inputs else None, *grads[1:], None
+
+
+@define_operator(fake=_fake, plain=_plain, save=_save, backward=_differentiate, device="cpu")
 def gru_half_layer(
     inputs: Tensor,
     weight_ih: Tensor,
@@ -53,19 +142,11 @@ def gru_half_layer(
         states (N + 1, B, Hp) bfloat16, the initial one first; final (B, Hp) float32; and for the gradient, gates
         (N B, 3Hp) and candidates (N B, Hp), bfloat16, step by step without the steps beyond a length.
     """
-    hidden, width, batch = weight_hh.shape[1], inputs.shape[2], inputs.shape[1]
-    expected = {
-        "weight_ih": (weight_ih, (3 * hidden, width)),
-        "weight_hh": (weight_hh, (3 * hidden, hidden)),
-        "bias_ih": (bias_ih, (3 * hidden,)),
-        "bias_hh": (bias_hh, (3 * hidden,)),
-        "initial": (initial, (batch, hidden)),
-    }
-    check_float32("gru_half_layer", expected)
-    lengths = check_lengths("gru_half_layer", lengths, batch)
+    _check("gru_half_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
+    steps, batch, _ = inputs.shape
+    lengths = check_lengths("gru_half_layer", lengths, steps)
     weights = _Weights(weight_ih, weight_hh)
     inputs, initial = _vectors(inputs), initial.contiguous()
-    steps, batch, _ = inputs.shape
     states, final, gates, candidates = _made(inputs, weight_hh)
     bias_ih, bias_hh = bias_ih.contiguous(), bias_hh.contiguous()
     _core.gru_half_forward(
@@ -89,17 +170,82 @@ def gru_half_layer(
     return states, final, gates, candidates
 
 
-@torch.library.custom_op("lvm_fast::gru_half_layer_backward", mutates_args=(), device_types="cpu")
+def _fake_backward(
+    grad_states: Tensor | None, grad_final: Tensor | None, inputs: Tensor, *more: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    *kept, asks_inputs = more
+    _check_backward(grad_states, grad_final, inputs, *kept)
+    _, weight_hh, *_, states, _, _ = kept
+    inputs = _vectors(inputs)
+    return _narrowed(_made_backward(inputs, states, asks_inputs), inputs, weight_hh)
+
+
+def _check_backward(
+    grad_states: Tensor | None,
+    grad_final: Tensor | None,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+    states: Tensor,
+    gates: Tensor,
+    candidates: Tensor,
+) -> None:
+    operator, half = "gru_half_layer_backward", torch.bfloat16
+    _check(operator, inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
+    (steps, batch), width = inputs.shape[:2], padded(weight_hh.shape[1])
+    check_tensors(
+        operator,
+        grad_states=(grad_states, half, (steps + 1, batch, width)),
+        grad_final=(grad_final, torch.float32, (batch, width)),
+        states=(states, half, (steps + 1, batch, width)),
+        gates=(gates, half, (steps * batch, 3 * width)),
+        candidates=(candidates, half, (steps * batch, width)),
+    )
+
+
+def _plain_backward(
+    grad_states: Tensor | None,
+    grad_final: Tensor | None,
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+    states: Tensor,
+    *kept: Any,
+) -> tuple[Tensor, ...]:
+    hidden = initial.shape[1]
+    pulls = torch.zeros_like(states[..., :hidden], dtype=torch.float32)
+    if grad_states is not None:
+        pulls = pulls + grad_states[..., :hidden].float()
+    if grad_final is not None:
+        pulls = torch.cat((pulls[:-1], pulls[-1:] + grad_final[:, :hidden]))
+    vectors = _rounded(inputs if lengths is None else within(inputs, lengths))
+    weights = (_rounded(weight_ih), _rounded(weight_hh), bias_ih, bias_hh)
+    grad_inputs, *others = run_layer_and_back(pulls, vectors, *weights, initial, lengths)
+    return grad_inputs.to(inputs.dtype), *others
+
+
+@define_operator(fake=_fake_backward, plain=_plain_backward, device="cpu")
 def gru_half_layer_backward(
     grad_states: Tensor | None,
     grad_final: Tensor | None,
     inputs: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
     states: Tensor,
     gates: Tensor,
     candidates: Tensor,
-    lengths: Tensor | None,
     asks_inputs: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Go back through time.
@@ -107,16 +253,21 @@ def gru_half_layer_backward(
     Args:
         grad_states: (N + 1, B, Hp) bfloat16, of all states; None for zeros.
         grad_final: (B, Hp) float32; None for zeros.
+        inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths: What `gru_half_layer` took.
+        states, gates, candidates: What it gave.
         asks_inputs: Whether the gradient of the inputs is wanted.
 
     Returns:
-        Gradients of the inputs (N, B, Ip), empty if not asked for, of weight_ih (3, Hp, Ip), weight_hh (3, Hp, Hp),
-        bias_ih and bias_hh (3, Hp) each, and the initial state (B, Hp).
+        Gradients of the inputs (N, B, I), empty if not asked for, of weight_ih (3H, I), weight_hh (3H, H), bias_ih and
+        bias_hh (3H,), and the initial state (B, H).
     """
+    kept = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths, states, gates, candidates)
+    _check_backward(grad_states, grad_final, *kept)
+    lengths = check_lengths("gru_half_layer_backward", lengths, inputs.shape[0])
     weights = _Weights(weight_ih, weight_hh)
     inputs = _vectors(inputs)
     steps, batch, _ = inputs.shape
-    lengths = check_lengths("gru_half_layer_backward", lengths, batch)
+    states, gates, candidates = states.contiguous(), gates.contiguous(), candidates.contiguous()
     given = None if grad_states is None else grad_states.contiguous()
     last = torch.zeros_like(states[0], dtype=torch.float32) if grad_final is None else grad_final.contiguous()
     grads = _made_backward(inputs, states, asks_inputs)
@@ -140,7 +291,7 @@ def gru_half_layer_backward(
         grad_initial=grad_initial.data_ptr(),
         lengths=_address(lengths),
     )
-    return grads
+    return _narrowed(grads, inputs, weight_hh)
 
 
 class _Weights:
@@ -154,8 +305,6 @@ class _Weights:
 
 
 def _vectors(inputs: Tensor) -> Tensor:
-    if inputs.dtype not in (torch.float32, torch.bfloat16):
-        inputs = inputs.float()
     return inputs if inputs.stride(2) == 1 else inputs.contiguous()
 
 
@@ -196,60 +345,17 @@ def _made_backward(
     )
 
 
-@gru_half_layer.register_fake
-def _(
-    inputs: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-    initial: Tensor,
-    lengths: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _made(inputs, weight_hh)
-
-
-@gru_half_layer_backward.register_fake
-def _(
-    grad_states: Tensor | None,
-    grad_final: Tensor | None,
-    inputs: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    states: Tensor,
-    gates: Tensor,
-    candidates: Tensor,
-    lengths: Tensor | None,
-    asks_inputs: bool,
+def _narrowed(
+    grads: tuple[Tensor, ...], inputs: Tensor, weight_hh: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _made_backward(_vectors(inputs), states, asks_inputs)
-
-
-def _save_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    vectors, weight_ih, weight_hh, _, _, _, lengths = inputs
-    states, _, gates, candidates = output
-    ctx.save_for_backward(vectors, weight_ih, weight_hh, states, gates, candidates, lengths)
-    ctx.mark_non_differentiable(gates, candidates)
-    ctx.set_materialize_grads(False)
-
-
-def _layer_backward(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *unused: Any) -> tuple[Any, ...]:
-    kept = ctx.saved_tensors  # asked for once: checkpointing computes them then
-    inputs, weight_ih, *_ = kept
-    asks_inputs = ctx.needs_input_grad[0]
-    backward = torch.ops.lvm_fast.gru_half_layer_backward
-    grads = backward(grad_states, grad_final, *kept, asks_inputs)
+    """The gradients without the padding of their widths."""
     grad_inputs, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_initial = grads
-    hidden, width = weight_ih.shape[0] // 3, inputs.shape[2]
+    hidden, width = weight_hh.shape[1], inputs.shape[2]
     return (
-        grad_inputs[..., :width].to(inputs.dtype) if asks_inputs else None,
+        grad_inputs[..., :width],
         grad_ih[:, :hidden, :width].reshape(3 * hidden, width),
         grad_hh[:, :hidden, :hidden].reshape(3 * hidden, hidden),
         grad_bias_ih[:, :hidden].reshape(-1),
         grad_bias_hh[:, :hidden].reshape(-1),
         grad_initial[:, :hidden],
-        None,
     )
-
-
-gru_half_layer.register_autograd(_layer_backward, setup_context=_save_layer)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of a layer: weight_ih, weight_hh, bias_ih, bias_hh
-Layers = list[Weights]
+from ._util.torch_compat import outside_compiler
+from .gru_plain import Layers, Weights, step_loop
+
 # inputs (N, B, I), initial (L, B, H), layers, dropout, lengths (B,) or None -> states (N, B, H), final (L, B, H)
 Run = Callable[[Tensor, Tensor, Layers, float, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -58,7 +58,7 @@ class _Trust:
 _trust: dict[tuple[object, ...], _Trust] = {}
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@outside_compiler
 def choose_recurrence(device: torch.device, problem: Problem, native: Run, cpu: Run) -> str:
     """Decide which way to take on a device: the first whose results, and gradients if wanted, agree with the CPU's.
 
@@ -115,40 +115,6 @@ def run_checked(
     return states.to(inputs.device), final.to(inputs.device)
 
 
-def step_loop(
-    inputs: Tensor, initial: Tensor, layers: Layers, dropout: float, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """`torch.nn.GRU` in plain operators, step by step, on any device; linear in length both ways.
-
-    Args:
-        inputs: (N, B, I).
-        initial: (L, B, H).
-        layers: weight_ih (3H, I), weight_hh (3H, H), bias_ih and bias_hh (3H,) of each; gates r, z, n in this order.
-        dropout: Dropout between layers.
-        lengths: (B,) steps of each sequence, None for N; beyond its length a sequence keeps its last state.
-
-    Returns:
-        states (N, B, H) of the last layer and final (L, B, H).
-    """
-    ends = None if lengths is None else lengths.to(inputs.device)[:, None]  # (B, 1)
-    states, finals = inputs, []
-    for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(layers):
-        if layer and dropout:
-            states = F.dropout(states, dropout)
-        state, every = initial[layer], []
-        for step, projected in enumerate(F.linear(states, weight_ih, bias_ih).unbind()):  # (B, 3H)
-            recurrent = F.linear(state, weight_hh, bias_hh)  # (B, 3H)
-            (reset, update, new), (r, z, n) = projected.chunk(3, dim=1), recurrent.chunk(3, dim=1)
-            keep = torch.sigmoid(update + z)
-            candidate = torch.tanh(new + torch.sigmoid(reset + r) * n)
-            moved = candidate + keep * (state - candidate)
-            state = moved if ends is None else torch.where(step < ends, moved, state)
-            every.append(state)
-        states = torch.stack(every)
-        finals.append(state)
-    return states, torch.stack(finals)
-
-
 def _results(run: Run, device: torch.device, problem: Problem) -> list[Tensor]:
     """States, final states, and the gradients of everything, on the CPU; of the same made-up numbers every time."""
     random = torch.Generator().manual_seed(0)
@@ -196,6 +162,6 @@ def _because(faults: list[str]) -> str:
     return f"; {', '.join(faults)}" if faults else ""
 
 
-def _moved(layer: tuple[Tensor, Tensor, Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _moved(layer: Weights, device: torch.device) -> Weights:
     weight_ih, weight_hh, bias_ih, bias_hh = (tensor.to(device) for tensor in layer)
     return weight_ih, weight_hh, bias_ih, bias_hh

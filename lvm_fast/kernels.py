@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._core import normalize_rows, num_threads, simd_level, simd_levels
-from ._rows import FLOATS, dtype_name, rows_of
+from ._rows import FLOATS, check_unmasked, dtype_name, readable, rows_of
 from ._util.numbers import whole_number
 
 if TYPE_CHECKING:
@@ -154,12 +154,16 @@ def _normalize_numpy(
         if delta.dtype != x.dtype:
             common = _common_dtype(op, x.dtype, delta.dtype)
             x, delta = x.astype(common), delta.astype(common)
+    x = readable(x)
     x_rows, x_memory = rows_of(x, f"{op}: {first}")
     delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, f"{op}: {second}")
     if out is None:
         out = np.empty(x.shape, x.dtype)
-    elif not isinstance(out, np.ndarray) or not out.flags.writeable:
-        raise ValueError(f"{op}: out: expected a writable numpy array, got {type(out).__name__}")
+    elif not isinstance(out, np.ndarray) or not out.flags.behaved or not out.dtype.isnative:
+        expected = "a writable numpy array, aligned and in the machine's byte order"
+        got = "one that is not" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"{op}: out: expected {expected}, got {got}")
+    check_unmasked(out, f"{op}: out")
     check_result(op, out, x, out.flags.c_contiguous)
     for memory in (x_memory, delta_memory):
         if memory is not None and np.may_share_memory(memory, out):

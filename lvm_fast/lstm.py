@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._util.tensors import check_dense
+from ._util.torch_compat import is_transformed
 from .lstm_ops import lstm_layer
 
 State: TypeAlias = list[tuple[Tensor, Tensor]]  # hidden and cell state of every layer, (B, H) each
@@ -18,7 +20,8 @@ class LSTM(nn.Module):
     """Parameters and results of a batch-first `torch.nn.LSTM`, from zero states, and its steps one by one.
 
     Torch's compiler refuses `torch.nn.LSTM`; here it gets one operator a layer. Under ``torch.autocast("cpu")`` all
-    stays in float32.
+    stays in float32. Under torch.func's transforms and in forward-mode differentiation its layers are made of torch's
+    plain operators: torch's own LSTM has no rules for them.
 
     Args:
         input_size: Width I of the inputs.
@@ -45,28 +48,42 @@ class LSTM(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The last layer's hidden states after every step: (B, N, I) -> (B, N, H)."""
-        if torch.compiler.is_compiling():
+        """The last layer's hidden states after every step: (B, N, I) -> (B, N, H).
+
+        Raises:
+            ValueError: The inputs are not floating numbers in such a shape, or not plain memory (sparse, nested).
+        """
+        self._check(inputs)
+        if torch.compiler.is_compiling() or is_transformed():
             return self._layer_by_layer(inputs)
         layers = range(self.num_layers)
-        zeros = self.get_parameter("weight_hh_l0").new_zeros(self.num_layers, inputs.shape[0], self.hidden_size)
         weights = [weight for layer in layers for weight in self._weights(layer)]
+        zeros = weights[0].new_zeros(self.num_layers, inputs.shape[0], self.hidden_size)
         # has_biases, layers, dropout, train, bidirectional, batch_first
         settings = (True, self.num_layers, self.dropout, self.training, False, True)
         with torch.autocast("cpu", enabled=False):  # few CPUs have a bfloat16 LSTM
             states, _, _ = torch.lstm(inputs, (zeros, zeros), weights, *settings)
         return states
 
+    def _check(self, inputs: Tensor) -> None:
+        check_dense("LSTM: inputs", inputs)
+        weight = self._weights(0)[0]
+        if inputs.dtype != weight.dtype:
+            raise ValueError(f"LSTM: inputs: expected {weight.dtype}, the weights' dtype, got {inputs.dtype}")
+        if inputs.ndim != 3 or inputs.shape[2] != weight.shape[1] or inputs.shape[1] == 0:
+            expected = f"shape (sequences, at least one step, {weight.shape[1]})"
+            raise ValueError(f"LSTM: inputs: expected {expected}, got {tuple(inputs.shape)}")
+
     def _layer_by_layer(self, states: Tensor) -> Tensor:
         for layer in range(self.num_layers):
             weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer)
             dropped = F.dropout(states, self.dropout, self.training) if layer else states
             states = lstm_layer(dropped, weight_ih, weight_hh, bias_ih + bias_hh)
-        return states
+        return states.clone()  # the backward pass reads those: the caller's may be written to
 
     def start(self, batch_size: int) -> State:
         """The states before the first step: zeros."""
-        zeros = self.get_parameter("weight_hh_l0").new_zeros(batch_size, self.hidden_size)
+        zeros = self._weights(0)[0].new_zeros(batch_size, self.hidden_size)
         return [(zeros, zeros)] * self.num_layers
 
     def advance(self, state: State, inputs: Tensor) -> tuple[Tensor, State]:
@@ -79,4 +96,4 @@ class LSTM(nn.Module):
 
     def _weights(self, layer: int) -> list[Tensor]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [self.get_parameter(f"{name}_l{layer}") for name in names]
+        return [getattr(self, f"{name}_l{layer}") for name in names]  # whatever has taken a parameter's place, too

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from . import _core
 from ._rows import tensor_rows
+from ._util.operators import check_tensors, define_operator
+from ._util.tensors import check_dense
+from ._util.torch_compat import is_transformed
 from .kernels import argument_names, check_eps, check_result, check_same_memory, raise_fault
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -20,11 +23,13 @@ def normalize(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor 
     x, delta = _checked(op, x, delta)
     if out is not None:
         return _normalize_into(op, x, delta, eps, out)
-    if x.device.type != "cpu" or _is_transformed():
+    if x.device.type != "cpu":
         return twin(x, delta, eps)
     if _is_plain(x) and (delta is None or _is_plain(delta)):
         return _run(op, x, delta, eps, _result_like(x))
-    result: Tensor = torch.ops.lvm_fast.normalize_rows(x, delta, eps)
+    if not (_is_of_torch(x) and (delta is None or _is_of_torch(delta))):
+        return twin(x, delta, eps)
+    result: Tensor = normalize_rows(x, delta, eps)
     return result
 
 
@@ -61,22 +66,24 @@ def _check_tensor(op: str, name: str, x: Any) -> None:
         raise ValueError(f"{op}: {name}: expected a numpy array or a torch tensor, got {type(x).__name__}")
     if x.dtype not in FLOATS:
         raise ValueError(f"{op}: {name}: expected float32, float16, bfloat16 or float64, got {x.dtype}")
+    check_dense(f"{op}: {name}", x)
     if x.ndim == 0:
         raise ValueError(f"{op}: {name}: expected shape (..., D), got a single number")
-
-
-def _is_transformed() -> bool:
-    """Whether torch.func is at work (vmap, grad, ...): it cannot see through operators with registered gradients."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 def _is_plain(x: Tensor) -> bool:
     """Whether the core may read x at once: nobody traces or differentiates it."""
     return (
         not torch.compiler.is_compiling()
-        and (type(x) is Tensor or type(x) is torch.nn.Parameter)
+        and not is_transformed()
+        and _is_of_torch(x)
         and not (x.requires_grad and torch.is_grad_enabled())
     )
+
+
+def _is_of_torch(x: Tensor) -> bool:
+    """Whether x is of torch's own class: others have rules of their own for torch's operators, and none for ours."""
+    return type(x) is Tensor or type(x) is torch.nn.Parameter
 
 
 def _normalize_into(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:
@@ -85,7 +92,7 @@ def _normalize_into(op: str, x: Tensor, delta: Tensor | None, eps: float, out: T
     check_result(op, out, x, out.is_contiguous())
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, delta, out)):
         raise ValueError(f"{op}: out: expected no gradients to be recorded; use torch.no_grad() or leave out away")
-    if x.device.type != "cpu" or _is_transformed() or not _is_plain(x):
+    if x.device.type != "cpu" or not _is_plain(x):
         return out.copy_(twin(x, delta, eps))
     if out.is_neg():
         raise ValueError(f"{op}: out: expected a plain tensor, got one that is negated when it is read")
@@ -116,52 +123,60 @@ def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> T
     return out
 
 
-@torch.library.custom_op("lvm_fast::normalize_rows", mutates_args=())
-def _normalize_rows(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
-    if x.device.type != "cpu":
-        return twin(x, delta, eps).contiguous()
-    return _run("l2_normalize" if delta is None else "reconstruct", x, delta, eps, _result_like(x))
+def _check_rows(operator: str, x: Tensor, eps: float, **others: Tensor | None) -> None:
+    check_tensors(operator, x=(x, FLOATS, tuple(x.shape)))
+    check_tensors(operator, **{name: (other, x.dtype, tuple(x.shape)) for name, other in others.items()})
+    if x.ndim == 0:
+        raise ValueError(f"{operator}: x is a single number; expected shape (..., D)")
+    check_eps(operator, eps)
 
 
-@torch.library.custom_op("lvm_fast::normalize_rows_backward", mutates_args=())
-def _normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
-    if x.device.type != "cpu":
-        return _twin_backward(x, delta, grad_out, eps)
-    grad_x = _result_like(x)
-    x_rows, x_memory = tensor_rows(x)
-    delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
-    grad_rows, grad_memory = tensor_rows(grad_out.to(x.dtype))
-    _core.normalize_rows_backward(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
-    del x_memory, delta_memory, grad_memory
-    return grad_x
-
-
-def _twin_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
-    with torch.enable_grad():
-        v = (x if delta is None else x + delta).detach().requires_grad_()
-        (grad,) = torch.autograd.grad(twin(v, None, eps), v, grad_out)
-    return grad.contiguous()
-
-
-@_normalize_rows.register_fake
-def _(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
+def _fake(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
+    _check_rows("normalize_rows", x, eps, delta=delta)
     return _result_like(x)
 
 
-@_normalize_rows_backward.register_fake
-def _(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
-    return _result_like(x)
-
-
-def _save_for_backward(ctx: Any, inputs: tuple[Tensor, Tensor | None, float], output: Tensor) -> None:
-    x, delta, ctx.eps = inputs
+def _save(ctx: Any, given: tuple[Tensor, Tensor | None, float], result: Tensor) -> None:
+    x, delta, ctx.eps = given
     ctx.save_for_backward(x, delta)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, delta = ctx.saved_tensors
-    grad = torch.ops.lvm_fast.normalize_rows_backward(x, delta, grad_out, ctx.eps)
+    grad = normalize_rows_backward(x, delta, grad_out, ctx.eps)
     return grad, (None if delta is None else grad), None
 
 
-_normalize_rows.register_autograd(_backward, setup_context=_save_for_backward)
+@define_operator(fake=_fake, plain=twin, save=_save, backward=_differentiate, device="cpu")
+def normalize_rows(x: Tensor, delta: Tensor | None, eps: float) -> Tensor:
+    """v / (||v|| + eps) for every row of v = x, or x + delta of the same dtype: (..., D) -> (..., D), contiguous."""
+    _check_rows("normalize_rows", x, eps, delta=delta)
+    return _run("l2_normalize" if delta is None else "reconstruct", x, delta, eps, _result_like(x))
+
+
+def _fake_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
+    _check_rows("normalize_rows_backward", x, eps, delta=delta, grad_out=grad_out)
+    return _result_like(x)
+
+
+def _twin_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
+    wide = torch.promote_types(x.dtype, torch.float32)
+    v, grad = x.to(wide) if delta is None else x.to(wide) + delta.to(wide), grad_out.to(wide)
+    norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    scale, direction = norm + eps, v / torch.where(norm > 0, norm, 1)
+    along = (direction * grad).sum(dim=-1, keepdim=True)
+    slope: Tensor = (grad / scale - v * along / (scale * scale)).to(x.dtype)
+    return slope
+
+
+@define_operator(fake=_fake_backward, plain=_twin_backward, device="cpu")
+def normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, eps: float) -> Tensor:
+    """The gradient of v, given that of `normalize_rows`'s result, (..., D)."""
+    _check_rows("normalize_rows_backward", x, eps, delta=delta, grad_out=grad_out)
+    grad_x = _result_like(x)
+    x_rows, x_memory = tensor_rows(x)
+    delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
+    grad_rows, grad_memory = tensor_rows(grad_out)
+    _core.normalize_rows_backward(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
+    del x_memory, delta_memory, grad_memory
+    return grad_x

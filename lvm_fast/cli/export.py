@@ -65,11 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .warn import plain_warnings
-
     _check_used(args)
-    with plain_warnings():
-        return _compare(args) if args.compare else _export(args)
+    return _compare(args) if args.compare else _export(args)
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -133,17 +133,17 @@ class MemoryGRU(CausalModel):
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
         if runs_as_built(self.gru):
-            return self.gru.states(self.input_norm(context), *self.folded_input(), lengths)
+            return self.gru.states(self.input_norm(context), self.memory.read_at_zero(), lengths)
         return states_of(self.gru, self._inputs(context), lengths)
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.last_hidden`."""
         if runs_as_built(self.gru):
-            return self.gru.last_state(self.input_norm(context), *self.folded_input(), lengths)
+            return self.gru.last_state(self.input_norm(context), self.memory.read_at_zero(), lengths)
         return last_state_of(self.gru, self._inputs(context), lengths)
 
     def _inputs(self, context: Tensor) -> Tensor:
-        """What a GRU that knows of no folded weights reads: (B, N, D) -> (B, N, 2D)."""
+        """What a GRU that knows of no constant reads: (B, N, D) -> (B, N, 2D)."""
         normed = self.input_norm(context)
         return torch.cat((normed, self.memory.read_at_zero().expand_as(normed)), dim=-1)
 
@@ -177,8 +177,7 @@ class MemoryGRU(CausalModel):
         The first read is the same for every step of every context, so its half of the GEMM is one constant vector.
         """
         content = self.memory.read_at_zero()  # (D,)
-        weight: Any = self.gru.weight_ih_l0  # a parameter, or what one was replaced by
-        bias: Any = self.gru.bias_ih_l0
+        weight, _, bias, _ = self.gru.layer_weights()[0]
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
 
     @contextmanager

@@ -103,7 +103,7 @@ class MixtureOfExperts(CausalModel):
         """
         self.check_context(context, lengths)
         best, experts = self._chosen(self._scores(self.last_hidden(context, lengths)))
-        return (F.one_hot(experts, self.num_experts) * best.softmax(dim=1)[..., None]).sum(dim=1)
+        return (self._is_chosen(experts) * best.softmax(dim=1)[..., None]).sum(dim=1)
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
@@ -131,8 +131,12 @@ class MixtureOfExperts(CausalModel):
         """The best scores (R, E) and whose they are, (R, k) each, best first."""
         experts = scores.topk(self.top_k, dim=1).indices
         # not topk's own values: their gradient is a scatter, which torch 2.13 compiles wrongly for the CPU
-        best = (F.one_hot(experts, self.num_experts) * scores[:, None]).sum(dim=2)
+        best = (self._is_chosen(experts) * scores[:, None]).sum(dim=2)
         return best, experts
+
+    def _is_chosen(self, experts: Tensor) -> Tensor:
+        """Experts (R, k) -> which of all E each is, bool (R, k, E); torch's `one_hot` is not for torch.func's maps."""
+        return experts[..., None] == torch.arange(self.num_experts, device=experts.device)
 
     def _answers(self, rows: Tensor, experts: Tensor) -> Tensor:
         """What the chosen experts (R, k) say to hidden states (R, H): (R, k, D)."""

@@ -139,7 +139,9 @@ def test_float64_takes_torchs_own_recurrence_and_passes_gradcheck():
 
 def test_dropout_lies_between_layers_and_only_in_training():
     torch.manual_seed(0)
-    single, double = lf.GRU(4, 6, 1, dropout=0.9), lf.GRU(4, 6, 2, dropout=0.9)
+    with pytest.warns(UserWarning, match="non-zero dropout expects num_layers greater than 1"):
+        single = lf.GRU(4, 6, 1, dropout=0.9)
+    double = lf.GRU(4, 6, 2, dropout=0.9)
     x = torch.randn(3, 5, 4)
     torch.testing.assert_close(single.train()(x)[0], single.eval()(x)[0])
     assert not torch.allclose(double.train()(x)[0], double.eval()(x)[0])
@@ -221,7 +223,7 @@ def test_the_operators_keep_torchs_rules(lengths, half):
     torch.library.opcheck(gru_layer, (inputs, weight, bias, initial, lengths, half))
     with torch.no_grad():
         states, gates, candidates = gru_layer(inputs, weight, bias, initial, lengths, half)
-        arguments = (torch.randn_like(states), weight.detach(), states, gates, candidates, lengths)
+        arguments = (torch.randn_like(states), weight.detach(), states, gates, candidates, lengths, half)
         torch.library.opcheck(gru_layer_backward, arguments)
 
 
@@ -276,17 +278,19 @@ def test_recomputed_layers_learn_the_same_from_less(autocast):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lf.GRU(4, 4, bidirectional=True), "GRU: bidirectional: expected False"),
-        (lambda: lf.GRU(4, 0), "GRU: hidden_size: expected at least 1, got 0"),
-        (lambda: lf.GRU(4, 4, dropout=1.5), r"GRU: dropout: expected a share from 0 to 1, got 1\.5"),
-        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 5)), r"GRU: input: expected .* 4\) numbers, got shape \(2, 3, 5\)"),
-        (lambda: lf.GRU(4, 4)(torch.zeros(0, 3, 4)), "GRU: input: expected at least one step"),
+        (lambda: lf.GRU(4, 0), "GRU: hidden_size: expected a whole number of at least 1, got 0"),
+        (lambda: lf.GRU(4, 4, dropout=1.5), r"GRU: dropout: expected a finite number from 0\.0 to 1\.0, got 1\.5"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 5)), "GRU: input: expected 4 numbers a step, got 5"),
+        (lambda: lf.GRU(4, 4)(torch.zeros(0, 3, 4)), "GRU: input: Expected sequence length to be larger than 0 in RNN"),
         (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4, dtype=torch.int64)), r"GRU: input: expected a float dtype"),
         (
             lambda: lf.GRU(4, 4).states(torch.zeros(5, 3, 4), lengths=torch.tensor([1, 2])),
             r"lengths: expected shape \(5,\)",
         ),
-        (lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4), torch.zeros(1, 2, 4)), r"GRU: hx: expected shape \(1, 3, 4\)"),
+        (
+            lambda: lf.GRU(4, 4)(torch.zeros(2, 3, 4), torch.zeros(1, 2, 4)),
+            r"GRU: hx: Expected hidden size \(1, 3, 4\), got \(1, 2, 4\)",
+        ),
     ],
 )
 def test_bad_arguments_say_what_was_expected(call, message):

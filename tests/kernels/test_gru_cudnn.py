@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import lvm_fast as lf
-from lvm_fast import gru, gru_cudnn_ops
-from lvm_fast.gru_cudnn_ops import gru_cudnn_layer, gru_cudnn_layer_backward
+from lvm_fast import gru_cudnn_ops, gru_run
+from lvm_fast.gru_cudnn_ops import gru_cudnn_layer
 
 CASES = [
     (1, 1, 5, 7, 1),
@@ -33,16 +33,16 @@ def device(request, monkeypatch):
 
 def run_all_in_cudnn(self, inputs, hx, weights, lengths):
     initial = inputs.new_zeros(len(weights), inputs.shape[1], self.hidden_size) if hx is None else hx
-    return gru._run_in_cudnn(inputs, initial, weights, self._dropout(), lengths, self.recompute)
+    return gru_run.run_in_cudnn(inputs, initial, weights, self._dropout(), lengths, self.recompute)
 
 
-@gru_cudnn_layer.register_kernel("cpu")
+@torch.library.register_kernel("lvm_fast::gru_cudnn_layer", "cpu")
 def stand_in(inputs, initial, weights, for_gradient):
     notes = torch.zeros(inputs.numel() + 3 if for_gradient else 0, dtype=torch.uint8)
     return states_of(inputs, initial, weights).clone(), notes
 
 
-@gru_cudnn_layer_backward.register_kernel("cpu")
+@torch.library.register_kernel("lvm_fast::gru_cudnn_layer_backward", "cpu")
 def stand_in_backward(grad_states, inputs, initial, weights, states, notes):
     assert notes.numel() == inputs.numel() + 3
 

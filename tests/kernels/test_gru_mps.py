@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lvm_fast import gru, gru_mps
-from lvm_fast.gru import _run_in_torch, _run_on_core
 from lvm_fast.gru_mps import Problem, choose_recurrence, run_checked, step_loop
+from lvm_fast.gru_run import run_in_torch, run_on_core
 
 CPU = torch.device("cpu")
 SMALL = Problem(batch=4, steps=8, input_size=6, hidden_size=10, num_layers=2)
@@ -23,25 +23,25 @@ def _nothing_known(monkeypatch, caplog):
 
 
 def core(inputs, initial, layers, dropout, lengths):
-    return _run_on_core(inputs, initial, layers, dropout, lengths)
+    return run_on_core(inputs, initial, layers, dropout, lengths)
 
 
 def wrong_gradients(inputs, *rest):
     """Right states, gradients that are off: what MPS does."""
-    states, final = _run_in_torch(inputs, *rest)
+    states, final = run_in_torch(inputs, *rest)
     return states + 0.01 * (states - states.detach()), final
 
 
 def wrong_above(limit):
     def run(inputs, *rest):
-        way = wrong_gradients if inputs.shape[0] * inputs.shape[1] > limit else _run_in_torch
+        way = wrong_gradients if inputs.shape[0] * inputs.shape[1] > limit else run_in_torch
         return way(inputs, *rest)
 
     return run
 
 
 def not_a_number(inputs, *rest):
-    states, final = _run_in_torch(inputs, *rest)
+    states, final = run_in_torch(inputs, *rest)
     return states * float("nan"), final
 
 
@@ -106,7 +106,7 @@ def test_a_native_way_that_is_right_is_taken(caplog, ragged, gradients):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    assert choose_recurrence(CPU, problem, _run_in_torch, core) == "native"
+    assert choose_recurrence(CPU, problem, run_in_torch, core) == "native"
     assert torch.equal(torch.rand(1), expected)  # the program's random numbers go on as they were
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "GRU on cpu: native (4 x 8 steps" in caplog.text
@@ -176,7 +176,7 @@ def test_whatever_the_way_the_results_are_the_same(monkeypatch, way, lengths):
     def noted(name, run):
         return lambda *given: taken.append(name) or run(*given)
 
-    run = (noted("native", _run_in_torch), noted("cpu", core))
+    run = (noted("native", run_in_torch), noted("cpu", core))
     states, final = run_checked(inputs, initial, layers, 0.0, counts, *run)
     assert taken == [way]
     for row in range(4):
@@ -199,9 +199,9 @@ def test_a_gru_on_a_device_that_is_not_trusted_is_checked_first(monkeypatch, cap
     pull = torch.randn_like(expected) * (torch.arange(8) < ends[:, None])[..., None]
     slopes = torch.autograd.grad(expected, list(subject.parameters()), pull)
 
-    monkeypatch.setattr(gru.GRU, "_on_core", lambda self, inputs: False)
+    monkeypatch.setattr(gru.GRU, "_on_core", lambda self, *given: False)
     monkeypatch.setattr(gru, "_CHECKED", ("cpu",))
-    monkeypatch.setattr(gru, "_run_in_torch", wrong_gradients)
+    monkeypatch.setattr(gru, "run_in_torch", wrong_gradients)
     found = subject.states(inputs, lengths=counts)
     assert "GRU on cpu: steps (4 x 8 steps" in caplog.text
     for mine, right in zip(torch.autograd.grad(found, list(subject.parameters()), pull), slopes, strict=True):

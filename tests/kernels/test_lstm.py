@@ -102,3 +102,43 @@ def test_under_autocast_it_stays_in_float32():
     with torch.autocast("cpu", torch.bfloat16):
         states = mine(inputs)
     assert torch.equal(states, mine(inputs))
+
+
+def test_replaced_parameters_are_those_that_run():
+    mine, theirs = pair()
+    inputs = torch.randn(3, 7, 6, dtype=torch.float64)
+    for module in (mine, theirs):
+        torch.nn.utils.parametrizations.weight_norm(module, "weight_hh_l1")
+        module.weight_ih_l0 = torch.nn.Parameter(torch.ones(20, 6, dtype=torch.float64))
+    expected, _ = theirs(inputs)
+    torch.testing.assert_close(mine(inputs), expected)
+    state = mine.start(3)
+    for step in range(7):
+        hidden, state = mine.advance(state, inputs[:, step])
+        torch.testing.assert_close(hidden, expected[:, step])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.ones(3, 7, 6).to_sparse(), r"expected a dense tensor, got one of layout torch\.sparse_coo"),
+        (torch.ones(3, 7, 6, dtype=torch.int64), r"expected a float dtype, got torch\.int64"),
+        (torch.ones(3, 7, 6).double(), r"expected torch\.float32, the weights' dtype, got torch\.float64"),
+        (torch.ones(3, 7, 5), r"expected shape \(sequences, at least one step, 6\), got \(3, 7, 5\)"),
+        (torch.ones(3, 0, 6), r"at least one step, 6\), got \(3, 0, 6\)"),
+        ([1.0], "expected a torch tensor, got list"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(inputs, message):
+    with pytest.raises(ValueError, match=f"LSTM: inputs: .*{message}"):
+        LSTM(6, 5, 2, dropout=0.0)(inputs)
+
+
+def test_the_operators_result_may_be_written_to_within_the_compiler():
+    torch.compiler.reset()
+    mine, _ = pair(dtype=torch.float32)
+    inputs = torch.randn(3, 7, 6)
+    compiled = torch.compile(lambda given: mine(given).relu_().sum(), fullgraph=True, backend="aot_eager")
+    found = torch.autograd.grad(compiled(inputs), list(mine.parameters()))
+    expected = torch.autograd.grad(mine(inputs).relu().sum(), list(mine.parameters()))
+    torch.testing.assert_close(found, expected)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
+from lvm_fast._rows import rows_of
 
 DIMS = (1, 3, 7, 8, 15, 16, 31, 768, 769)
 HALF_ULP = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -206,3 +210,55 @@ def test_read_only_and_overlapping_out_are_refused():
     memory = np.ones((4, 3), np.float32)
     with pytest.raises(ValueError, match="partial overlap"):
         lf.l2_normalize(memory[:3], out=memory[1:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_of_the_other_byte_order_or_unaligned_are_read_as_their_values(rng, dtype):
+    v = rng.standard_normal((4, 5)).astype(DTYPES[dtype])
+    expected = lf.l2_normalize(v)
+    buffer = np.zeros(v.nbytes + 1, np.uint8)
+    unaligned = np.frombuffer(buffer, v.dtype, offset=1, count=v.size).reshape(v.shape)
+    unaligned[:] = v
+    others = [unaligned] if dtype == "bfloat16" else [unaligned, v.astype(v.dtype.newbyteorder(">"))]
+    for other in others:
+        found = lf.l2_normalize(other)
+        assert found.dtype == v.dtype
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(lf.reconstruct(other, 0 * v), expected)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda masked: lf.l2_normalize(masked),
+        lambda masked: lf.reconstruct(masked, ONES),
+        lambda masked: lf.reconstruct(ONES, masked),
+        lambda masked: lf.l2_normalize(ONES, out=masked),
+        lambda masked: rows_of(masked, "rows"),
+    ],
+)
+def test_masked_arrays_are_refused(call):
+    for mask in (False, ONES > 0):
+        with pytest.raises(ValueError, match=r"expected an array without a mask, got a masked one"):
+            call(np.ma.array(ONES.copy(), mask=mask))
+
+
+def test_sparse_and_nested_tensors_are_refused():
+    dense = torch.ones(2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a prototype
+        nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)])
+    for odd, kind in ((dense.to_sparse(), r"one of layout torch\.sparse_coo"), (nested, "a nested one")):
+        for call in (lf.l2_normalize, lambda x: lf.reconstruct(x, dense), lambda x: rows_of(x, "l2_normalize: x")):
+            with pytest.raises(ValueError, match=f": expected a dense tensor, got {kind}"):
+                call(odd)
+    with pytest.raises(ValueError, match="reconstruct: delta: expected a dense tensor"):
+        lf.reconstruct(dense, dense.to_sparse())
+
+
+def test_an_out_of_other_bytes_is_refused():
+    with pytest.raises(
+        ValueError, match="out: expected a writable numpy array, aligned and in the machine's byte order"
+    ):
+        lf.l2_normalize(ONES, out=np.empty(ONES.shape, ">f4"))
