@@ -40,10 +40,10 @@ def fetch(package: Package, folder: Path) -> Path:
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        files = _download(package, Path(temporary))
-        if _digest(files[0]) != package.sha256:
-            raise ValueError(f"{package.name} {package.version}: sha256 is {_digest(files[0])}, not {package.sha256}")
-        return files[0].replace(kept)
+        file = _download(package, Path(temporary))
+        if _digest(file) != package.sha256:
+            raise ValueError(f"{package.name} {package.version}: sha256 is {_digest(file)}, not {package.sha256}")
+        return file.replace(kept)
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -53,20 +53,23 @@ def unpack(file: Path, folder: Path) -> None:
         ValueError: a file of another kind, or a damaged one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as wheel:
-            wheel.extractall(folder)
-    elif tarfile.is_tarfile(file):
-        with tarfile.open(file) as archive:
-            archive.extractall(folder, filter="data")
-    else:
-        _run(["dpkg-deb", "-x", str(file), str(folder)], folder)
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                archive.extractall(folder)
+        elif tarfile.is_tarfile(file):
+            with tarfile.open(file) as archive:
+                archive.extractall(folder, filter="data")
+        else:
+            _run(["dpkg-deb", "-x", str(file.resolve()), str(folder.resolve())], folder)
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise ValueError(f"{file}: cannot be unpacked: {error}") from error
 
 
-def _download(package: Package, folder: Path) -> list[Path]:
-    pinned = f"{package.name}{ {'pypi': '==', 'npm': '@', 'debian': '='}[package.registry] }{package.version}"
+def _download(package: Package, folder: Path) -> Path:
+    pinned = package.name + {"pypi": "==", "npm": "@", "debian": "="}[package.registry] + package.version
     commands = {
-        "pypi": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), pinned],
+        "pypi": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", pinned],
         "npm": ["npm", "pack", "--silent", pinned],
         "debian": ["apt-get", "download", "--quiet", pinned],
     }
@@ -74,7 +77,7 @@ def _download(package: Package, folder: Path) -> list[Path]:
     files = [file for file in folder.iterdir() if file.is_file()]
     if len(files) != 1:
         raise ValueError(f"{pinned}: {len(files)} files came; expected one")
-    return files
+    return files[0]
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -87,5 +90,4 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return hashlib.sha256(file.read_bytes()).hexdigest()

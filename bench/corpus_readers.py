@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from html import unescape
 from html.parser import HTMLParser
 from itertools import groupby
@@ -191,9 +192,8 @@ def read_speeches(root: Path, file: str, query: str) -> Iterator[Prose]:
     Args:
         query: Gives id and text.
     """
-    with sqlite3.connect(f"file:{root / file}?mode=ro&immutable=1", uri=True) as database:
+    with closing(sqlite3.connect(root / file)) as database:
         rows = database.execute(query).fetchall()
-    database.close()
     for name, text in rows:
         text = re.sub(r"(?<=[^\W\d])\d{1,3}\b", "", text)  # marks of notes
         yield Prose(name, _split_paragraphs(text))

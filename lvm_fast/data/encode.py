@@ -186,6 +186,11 @@ def _join(kept: Sequence[Path], path: Path, count: int) -> Float32:
 
 
 def _write_chunks(path: Path, documents: Sequence[Document], chunks: Sequence[list[str]]) -> None:
-    with atomic_path(path) as temporary, gzip.GzipFile(temporary, "wb", mtime=0) as file:
+    # neither the time nor the temporary name goes into the file: the same texts, the same bytes
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
+    ):
         for document, texts in zip(documents, chunks, strict=True):
             file.write(json.dumps({"id": document.id, "chunks": texts}, ensure_ascii=False).encode() + b"\n")
