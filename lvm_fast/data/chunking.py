@@ -32,6 +32,8 @@ def chunk_text(text: str, count_tokens: CountTokens, chunk_tokens: int = 20) -> 
         The chunks in order, white space made single spaces; none for text of white space only.
     """
     spans = [match.span() for match in _WORD.finditer(text)]
+    if not spans:
+        return []
     spans, counts = _without_long_words(text, spans, count_tokens, chunk_tokens)
     costs = [_cost(text, span, following) for span, following in zip_longest(spans, spans[1:])]
     totals = [0, *accumulate(counts)]

@@ -234,6 +234,7 @@ def _remove(partial: Path) -> None:
 
 
 def _write_chunks(path: Path, documents: Sequence[Document], chunks: Sequence[list[str]]) -> None:
-    with gzip.GzipFile(path, "wb", mtime=0) as file:
+    # neither the time nor the temporary name goes into the file: the same texts, the same bytes
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for document, texts in zip(documents, chunks, strict=True):
             file.write(json.dumps({"id": document.id, "chunks": texts}, ensure_ascii=False).encode() + b"\n")

@@ -43,6 +43,8 @@ class SentenceEncoder:
 
     def count_tokens(self, words: list[str]) -> list[int]:
         """How many tokens each word takes, without the marks around a text."""
+        if not words:
+            return []  # the tokenizers fail on an empty list
         tokenizer = self._model.tokenizer
         if callable(tokenizer):
             return [len(ids) for ids in tokenizer(words, add_special_tokens=False, truncation=False)["input_ids"]]

@@ -96,10 +96,19 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, monkeyp
     resumed = encode_documents(DOCUMENTS, encoder, tmp_path / "s")
     assert len(encoder.texts) == 5
     encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "whole")
-    assert chunks_path(tmp_path / "s").read_bytes()[4:8] == b"\0\0\0\0"  # no time stamp: same input, same bytes
+    assert chunks_path(tmp_path / "s").read_bytes() == chunks_path(tmp_path / "whole").read_bytes()
     assert (tmp_path / "s").read_bytes() == (tmp_path / "whole").read_bytes()
     assert resumed.ids == [document.id for document in DOCUMENTS]
     assert not (tmp_path / "s.partial").exists()
+
+
+def test_a_document_of_no_words_is_refused_by_any_encoder(tmp_path: Path) -> None:
+    class Strict(FakeEncoder):
+        def count_tokens(self, words: list[str]) -> list[int]:
+            return [1] * (len(words) or pytest.fail("asked of no words"))
+
+    with pytest.raises(ValueError, match="document 'blank' holds no text"):
+        encode_documents([Document("blank", " \n")], Strict(), tmp_path / "s")
 
 
 @pytest.mark.parametrize("change", ["text", "model", "chunk_tokens", "order"])

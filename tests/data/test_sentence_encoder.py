@@ -58,6 +58,7 @@ def test_a_real_model_encodes_text_from_the_command_line(
     encoder = SentenceEncoder(str(model_folder))
     assert encoder.max_tokens == 64
     assert encoder.count_tokens(["union", "unions", "strong."]) == [1, 2, 2]
+    assert encoder.count_tokens([]) == []
     first = np.asarray(encoder.encode(["The state of the union is strong. " * 2]))[0]
     np.testing.assert_allclose(store.vectors[0], first / np.linalg.norm(first), atol=1e-5)
     before = output.read_bytes()
@@ -85,6 +86,7 @@ def test_a_static_model_without_a_length_limit_works_too(tmp_path: Path) -> None
     encoder = SentenceEncoder(str(tmp_path / "model"))
     assert encoder.max_tokens is None
     assert encoder.count_tokens(["union", "unions"]) == [1, 2]
+    assert encoder.count_tokens([]) == []
     assert np.asarray(encoder.encode(["strong", "union"])).shape == (2, 16)
 
 
