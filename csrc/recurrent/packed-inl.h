@@ -25,13 +25,21 @@ float copy_floats(const float* x, int64_t count, int64_t depth, uint8_t* codes) 
     return 1;
 }
 
+// NaN where one of the numbers is NaN or infinite: a maximum alone would lose it.
 float largest_of(const float* x, int64_t count) {
-    Vec most = set1(0);
+    Vec most = set1(0), zeros = set1(0);
     int64_t i = 0;
-    for (; i + W <= count; i += W) most = max(most, abs(load(x + i)));
-    float top = largest(most);
-    for (; i < count; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
-    return top;
+    for (; i + W <= count; i += W) {
+        const Vec here = load(x + i);
+        most = max(most, abs(here));
+        zeros = fma(here, set1(0), zeros);
+    }
+    float top = largest(most), zero = sum(zeros);
+    for (; i < count; ++i) {
+        top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
+        zero += x[i] * 0.0f;
+    }
+    return top + zero;
 }
 
 float split_digits(const float* x, int64_t count, int64_t depth, uint8_t* codes) {

@@ -32,10 +32,14 @@ int64_t row_of(const PlainMatrix& plain, int64_t lanes, int64_t block, int64_t p
     return row < plain.rows ? row : -1;
 }
 
+// NaN where one of the numbers is NaN or infinite: what is multiplied by such a scale is NaN as well.
 float largest(const float* x, int64_t count) {
-    float most = 0;
-    for (int64_t i = 0; i < count; ++i) most = std::max(most, std::fabs(x[i]));
-    return most;
+    float most = 0, zero = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        most = std::max(most, std::fabs(x[i]));
+        zero += x[i] * 0.0f;
+    }
+    return most + zero;
 }
 
 int64_t weight_bytes(const PackedMatrix& matrix) {

@@ -69,8 +69,8 @@ inline uint64_t not_less(Vec a, Vec b) {
 
 inline Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec div(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
-inline Vec clamp(Vec a, float low, float high) {
-    return {_mm256_min_ps(_mm256_max_ps(a.v, _mm256_set1_ps(low)), _mm256_set1_ps(high))};
+inline Vec clamp(Vec a, float low, float high) {  // of a NaN and a number these give what stands last
+    return {_mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), a.v))};
 }
 inline Vec round_nearest(Vec a) {
     return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};

@@ -56,8 +56,8 @@ inline uint64_t not_less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CM
 
 inline Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
-inline Vec clamp(Vec a, float low, float high) {
-    return {_mm512_min_ps(_mm512_max_ps(a.v, _mm512_set1_ps(low)), _mm512_set1_ps(high))};
+inline Vec clamp(Vec a, float low, float high) {  // of a NaN and a number these give what stands last
+    return {_mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), a.v))};
 }
 inline Vec round_nearest(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};

@@ -40,7 +40,9 @@ inline uint64_t not_less(Vec a, Vec b) { return !(a.v < b.v); }
 
 inline Vec sub(Vec a, Vec b) { return {a.v - b.v}; }
 inline Vec div(Vec a, Vec b) { return {a.v / b.v}; }
-inline Vec clamp(Vec a, float low, float high) { return {std::fmin(std::fmax(a.v, low), high)}; }
+inline Vec clamp(Vec a, float low, float high) {  // a NaN stays one
+    return {a.v < low ? low : a.v > high ? high : a.v};
+}
 inline Vec round_nearest(Vec a) { return {std::nearbyint(a.v)}; }
 // 2^n for whole n from -126 to 127.
 inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v) + 127) << 23)}; }

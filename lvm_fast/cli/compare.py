@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     runs = {path: open_run(shown, "compare") for path, shown in paths.items()}
     base = runs[reference.absolute()]
     recipe = scoring.scoring_recipe(args, base, "compare")
-    inputs = [*args.models, args.against, recipe.data, recipe.validation_data]
-    check_documents(args.output_dir, "comparison", "compare: comparison", inputs)
+    if args.output_dir is not None:
+        inputs = [*args.models, args.against, recipe.data, recipe.validation_data]
+        check_documents(args.output_dir, "comparison", "compare: comparison", inputs)
     contenders = _contenders(list(runs.values()))
     scored = scoring.scored_chains(recipe, args.split, "compare")
     windows = _windows(args, recipe, list(runs.values()), scored)

@@ -33,7 +33,8 @@ def model_names() -> list[str]:
 
 def class_below(kind: type) -> type[LatentVectorModel] | None:
     """Return the class of `create_model` that a class is or derives from; None where it is of no such kind."""
-    return next((each for each in kind.__mro__ if each in _MODELS.values()), None)
+    known = {(f"{__package__}.{module}", name) for module, name in _MODELS.values()}
+    return next((each for each in kind.__mro__ if (each.__module__, each.__qualname__) in known), None)
 
 
 def model_class(name: str) -> type[LatentVectorModel]:

@@ -19,10 +19,12 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("kind", ["json", "md", "png"])
 @pytest.mark.parametrize(
-    ("command", "name"),
-    [("evaluate", "report"), ("compare", "comparison")],
+    ("command", "name", "kind"),
+    [
+        *(("evaluate", "report", kind) for kind in ("md", "png")),
+        *(("compare", "comparison", kind) for kind in ("json", "md", "png")),
+    ],
 )
 @pytest.mark.parametrize("link", [False, True])
 def test_a_report_is_not_written_over_the_data(
@@ -36,33 +38,28 @@ def test_a_report_is_not_written_over_the_data(
         report.symlink_to(data)
     before = data.read_bytes()
     words = [command, str(model), "--data", str(data), "--output-dir", str(tmp_path), "--split", "all"]
-    assert main(words) == 2
+    assert main(words + ["--overwrite"] * (command == "compare")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"lvm-fast: error: {command}: {name} = '{report}' is an input too")
     assert data.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["report", "report-pool-20"])
-def test_a_report_of_another_pool_has_a_name_of_its_own(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+@pytest.mark.parametrize("pool", ["targets", "20"])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_report_takes_another_name_where_its_numbers_would_replace_the_data(
+    model: Path, tmp_path: Path, pool: str, link: bool
 ) -> None:
     rows = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
-    data = tmp_path / f"{name}.json"
+    report = tmp_path / "report.json"
+    data = tmp_path / "mine.safetensors" if link else report
     lf.ChainStore.write(data, rows, [0, 20, 40, 60])
-    words = [
-        "evaluate",
-        str(model),
-        "--data",
-        str(data),
-        "--output-dir",
-        str(tmp_path),
-        "--split",
-        "all",
-        "--pool",
-        "20",
-    ]
-    assert main(words) == (2 if name == "report-pool-20" else 0)
-    assert lf.ChainStore.open(data).ids == ["chain_0", "chain_1", "chain_2"]
+    if link:
+        report.symlink_to(data)
+    before = data.read_bytes()
+    words = ["evaluate", str(model), "--data", str(data), "--output-dir", str(tmp_path), "--split", "all"]
+    assert main([*words, "--pool", pool]) == 0
+    assert data.read_bytes() == before
+    assert len(list(tmp_path.glob("report-*.md"))) == 1 and not (tmp_path / "report.md").exists()
 
 
 def test_a_run_does_not_begin_in_a_folder_that_holds_anything(
