@@ -21,7 +21,8 @@ void put(BHalf* p, Vec a) {
 
 // 1 / (1 + e^-x) with a reciprocal good to 2^-23 in place of a division.
 Vec quick_sigmoid(Vec x) {
-    const Vec below = add(set1(1), exponential(sub(set1(0), x)));
+    // bounded: what corrects the reciprocal of an infinite sum would be NaN
+    const Vec below = add(set1(1), exponential(clamp(sub(set1(0), x), -87.0f, 87.0f)));
     const Vec guess{_mm512_rcp14_ps(below.v)};
     return mul(guess, sub(set1(2), mul(below, guess)));
 }

@@ -122,7 +122,7 @@ double sum_exp(const float* x, int64_t count, float factor, float top) {
     int64_t i = 0;
     for (; i + W <= count; i += W) {
         const Vec exponent = mul(set1(factor), sub(load(x + i), set1(top)));
-        excess = add(excess, sub(exponent, exponent));  // NaN once a score is: exponential() would hide it
+        excess = add(excess, sub(exponent, exponent));  // NaN once a score is not finite
         sums = add(sums, exponential(exponent));
     }
     double total = sum(sums) + sum(excess);

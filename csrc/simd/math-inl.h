@@ -6,10 +6,10 @@ namespace {
 constexpr float kPolynomial[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
                                  5.0000001201e-1f};
 
-// Argument reduction and polynomial as in Cephes expf; relative error below 2e-7 for |x| <= 87, clamped
-// beyond.
+// Argument reduction and polynomial as in Cephes expf; relative error below 2e-7 for |x| <= 87. Below, x is
+// taken for -87; from 88.4 on the result is infinite, so that the sigmoid of -infinity is 0.
 inline Vec exponential(Vec x) {
-    const Vec bounded = clamp(x, -87.0f, 87.0f);
+    const Vec bounded = clamp(x, -87.0f, 89.0f);
     const Vec n = round_nearest(mul(bounded, set1(1.44269504088896341f)));
     Vec r = fma(n, set1(-0.693359375f), bounded);
     r = fma(n, set1(2.12194440e-4f), r);

@@ -59,7 +59,8 @@ def test_a_report_takes_another_name_where_its_numbers_would_replace_the_data(
     words = ["evaluate", str(model), "--data", str(data), "--output-dir", str(tmp_path), "--split", "all"]
     assert main([*words, "--pool", pool]) == 0
     assert data.read_bytes() == before
-    assert len(list(tmp_path.glob("report-*.md"))) == 1 and not (tmp_path / "report.md").exists()
+    assert len(list(tmp_path.glob("report-*.md"))) == 1
+    assert not (tmp_path / "report.md").exists()
 
 
 def test_a_run_does_not_begin_in_a_folder_that_holds_anything(

@@ -493,10 +493,24 @@ def test_a_prediction_that_is_not_finite_leaves_a_stream_in_torch_as_it_was():
     torch.testing.assert_close(got, model.predict(context), atol=1e-6, rtol=0)
 
 
-def test_weights_that_are_not_finite_are_reported():
-    model = make()
-    torch.nn.init.constant_(model.output_proj[3].bias, torch.nan)
-    with pytest.raises(ValueError, match="prediction is NaN or infinite"):
-        model.predict(contexts(1, 3, 16))
-    with pytest.raises(ValueError, match="prediction is NaN or infinite"):
-        model.stream().push(torch.zeros(1, 16))
+@pytest.mark.parametrize(
+    ("weights", "number"),
+    [*((weights, torch.nan) for weights in PRECISIONS), ("float32", torch.inf), ("bfloat16", torch.inf)],
+)
+def test_weights_that_are_not_finite_are_reported(simd_level, weights, number):
+    clean, context = make(20, 17, 2), contexts(1, 3, 20)
+    names = [name for name in clean.state_dict() if "write_gate" not in name and "_sum" not in name]
+    for name in names:
+        model = copy.deepcopy(clean)
+        model.state_dict()[name].view(-1)[-1] = number
+        try:
+            expected = reference(model, context)
+        except ValueError:
+            expected = None
+        if expected is None:
+            with pytest.raises(ValueError, match="predict: a prediction is NaN or infinite"):
+                model.predict(context, weights=weights)
+            with pytest.raises(ValueError, match="push: the prediction is NaN or infinite"):
+                model.stream(weights=weights).push(context[:, 0])
+        else:  # a gate that an infinity has closed
+            assert distance(model.predict(context, weights=weights), expected) < LARGEST_ERROR[weights], name

@@ -265,7 +265,6 @@ def test_a_router_is_copied_and_pickled_with_its_models(arms, form):
     np.testing.assert_array_equal(router.predict(rows, lengths), expected)
 
 
-@pytest.mark.skipif(not hasattr(lf.VectorBank, "__deepcopy__"), reason="banks cannot be copied")
 @pytest.mark.parametrize("form", [copy.deepcopy, lambda router: pickle.loads(pickle.dumps(router))])
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_router_is_copied_and_pickled_with_its_bank(arms, bank, tmp_path, form, opened):

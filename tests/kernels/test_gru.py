@@ -30,6 +30,25 @@ def pair(inputs: int, hidden: int, layers: int, dtype: torch.dtype = torch.float
     return ours, theirs
 
 
+@pytest.mark.parametrize("spoilt", ["inputs", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "hx"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("hidden", [7, 16])
+def test_what_is_not_finite_goes_where_torch_has_it(simd_level, spoilt, number, hidden):
+    ours, theirs = pair(5, hidden, 2, torch.float32)
+    given = {"inputs": torch.randn(4, 6, 5), "hx": torch.randn(2, 4, hidden)}
+    with torch.no_grad():
+        for module in (ours, theirs):
+            (given[spoilt] if spoilt in given else getattr(module, spoilt)).view(-1)[1] = number
+    found, expected = [], []
+    for module, results in ((ours, found), (theirs, expected)):
+        leaves = [tensor.clone().requires_grad_() for tensor in given.values()]
+        results += module(*leaves)
+        if number != number:  # where an infinity meets a zero going back depends on the order of products
+            results += torch.autograd.grad(results[0].sin().sum(), [*leaves, *module.parameters()])
+    for mine, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-4, equal_nan=True)
+
+
 MANY_SIZES = [
     (11, hidden, layers, batch, length)
     for layers in (1, 2, 3, 4)

@@ -10,6 +10,7 @@ import os, signal, threading, time
 import numpy as np
 import lvm_fast as lf
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may begin without one
 rows = np.random.default_rng(0).standard_normal((200_000, 64), dtype=np.float32)
 bank = lf.VectorBank(rows, normalize=True)
 endless = np.broadcast_to(rows[0], (10**7, 64))
