@@ -1,0 +1,164 @@
+"""`Space`: the map from an encoder's vectors to those that are compared; fitted in one pass over a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._util.numbers import real_number, whole_number
+from ..kernels import l2_normalize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..data.store import ChainStore
+    from ..data.vectors import Vectors
+
+KINDS = ("raw", "centred", "whitened")
+STRENGTH = 0.5  # of the whitening, where nothing chooses one
+_FLOOR = 0.02  # share of the mean variance that every direction has at least: few rows know little of most directions
+
+
+class Moments(NamedTuple):
+    """What a space is made of.
+
+    Attributes:
+        mean: (D,) float64.
+        covariance: (D, D) float64, divided by the number of rows.
+        rows: How many rows.
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    rows: int
+
+
+class Space(NamedTuple):
+    """Where vectors are compared: ``unit(A (x - mean))``, with A symmetric; without A where it is only centred.
+
+    Attributes:
+        kind: "centred" or "whitened".
+        strength: How far the whitening goes: 0 leaves the covariance as it is, 1 makes it the identity.
+        mean: (D,) float32.
+        matrix: A, (D, D) float32; None where the space is only centred.
+        rows: How many rows it was fitted on.
+    """
+
+    kind: str
+    strength: float
+    mean: NDArray[np.float32]
+    matrix: NDArray[np.float32] | None
+    rows: int
+
+    @property
+    def dim(self) -> int:
+        """Width D of the vectors."""
+        return len(self.mean)
+
+    def keys(self, vectors: Any) -> NDArray[np.float32]:
+        """Map vectors into the space, block by block.
+
+        Args:
+            vectors: (T, D) or (D,): an array, a tensor or a store's `Vectors`.
+
+        Returns:
+            Unit rows, float32, in the shape of `vectors`; the mean itself becomes a zero row.
+
+        Raises:
+            ValueError: The width is another.
+        """
+        if vectors.shape[-1] != self.dim:
+            raise ValueError(f"Space: vectors have {vectors.shape[-1]} dimensions; expected {self.dim}")
+        if vectors.ndim == 1:
+            alone: NDArray[np.float32] = self.keys(np.asarray(vectors)[None])[0]
+            return alone
+        mapped = np.empty(vectors.shape, np.float32)
+        for first in range(0, len(vectors), _BLOCK):
+            block = np.asarray(vectors[first : first + _BLOCK], np.float32) - self.mean
+            rows = block if self.matrix is None else block @ self.matrix
+            mapped[first : first + _BLOCK] = l2_normalize(rows)
+        return mapped
+
+    def store(self, store: ChainStore) -> ChainStore:
+        """The same chains with every vector in the space, float32, in memory."""
+        from ..data.store import ChainStore
+
+        return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
+
+
+_BLOCK = 4096  # rows at a time
+
+
+def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength: float = STRENGTH) -> Space | None:
+    """Fit a space to all rows in one pass; None for "raw", which changes nothing.
+
+    Raises:
+        ValueError: As `moments_of` and `space_of`.
+    """
+    check_kind(kind, "fit_space: kind")
+    return None if kind == "raw" else space_of(moments_of(vectors), kind, strength)
+
+
+def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
+    """The mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
+
+    Raises:
+        ValueError: There are fewer than two rows, one holds NaN or infinity, or all are equal.
+    """
+    count = len(vectors)
+    if count < 2:
+        raise ValueError(f"Space: {count} row{'s' * (count != 1)}; expected at least 2 to fit a space")
+    # about the first row: the sums of squares of what is alike would lose their digits
+    origin = np.asarray(l2_normalize(np.asarray(vectors[:1], np.float32)), np.float64)[0]
+    total, squares = np.zeros_like(origin), np.zeros((len(origin), len(origin)))
+    for first in range(0, count, _BLOCK):
+        rows = np.asarray(l2_normalize(np.asarray(vectors[first : first + _BLOCK], np.float32)), np.float64)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"Space: row {first + int(np.argmin(finite))} holds NaN or Inf; expected finite values")
+        rows -= origin
+        total += rows.sum(axis=0)
+        squares += rows.T @ rows
+    shift = total / count
+    covariance = squares / count - np.outer(shift, shift)
+    if not np.trace(covariance) > _NO_VARIANCE:
+        raise ValueError(f"Space: all {count} rows are equal; expected rows that differ")
+    return Moments(origin + shift, covariance, count)
+
+
+_NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone
+
+
+def space_of(moments: Moments, kind: str, strength: float = STRENGTH) -> Space:
+    """The centred or whitened space of a mean and covariance.
+
+    With eigenvalues w and eigenvectors E of the covariance, ``A = E diag((w + 0.02 mean(w))^(-strength / 2)) E^T``:
+    ZCA whitening (Bell and Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1), softened by the strength. The floor
+    shrinks what few rows tell of the covariance towards the identity. A is scaled to a mean eigenvalue of 1.
+
+    Raises:
+        ValueError: The kind is unknown, or the strength is not from 0 to 1.
+    """
+    check_kind(kind, "space_of: kind")
+    strength = real_number(strength, "Space: strength", 0.0, 1.0)
+    mean = moments.mean.astype(np.float32)
+    if kind == "centred":
+        return Space(kind, 0.0, mean, None, moments.rows)
+    values, vectors = np.linalg.eigh(moments.covariance)
+    values = np.maximum(values, 0.0)
+    scales = (values + _FLOOR * values.mean()) ** (-strength / 2)
+    matrix = (vectors * (scales / scales.mean())) @ vectors.T
+    return Space(kind, strength, mean, matrix.astype(np.float32), moments.rows)
+
+
+def check_kind(kind: Any, called: str) -> None:
+    """Raise ValueError, which begins with `called`, unless there is such a kind of space."""
+    if kind not in KINDS:
+        raise ValueError(f"{called} = {kind!r}; expected one of {', '.join(KINDS)}")
+
+
+def check_dim(dim: int, space: Space, called: str) -> None:
+    """Raise ValueError, which begins with `called`, where a space is of another width than a model."""
+    if whole_number(dim, called) != space.dim:
+        raise ValueError(f"{called}: the space was fitted on {space.dim} dimensions; expected {dim}, as the model has")
