@@ -45,7 +45,8 @@ class Stream:
             raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected {expected}")
         self._steps: _Steps
         if can_pack("stream", model, weights):
-            self._steps = MemoryGruStream(packed(model, weights), self.batch_size)
+            steps = MemoryGruStream(packed(model, weights), self.batch_size)
+            self._steps = steps if model.space is None else _StepsInSpace(steps, copy.deepcopy(model.space))
         else:
             _check_steps(model)
             self._steps = _ModelSteps(model, self.batch_size)
@@ -134,6 +135,28 @@ class _Steps(Protocol):
     def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None: ...
 
 
+class _StepsInSpace:
+    """Steps that read and predict in a space, for vectors of the encoder's own."""
+
+    def __init__(self, steps: _Steps, space: Any) -> None:
+        self._steps, self._space = steps, space
+
+    def reset(self) -> None:
+        self._steps.reset()
+
+    def copy(self) -> _StepsInSpace:
+        return _StepsInSpace(self._steps.copy(), self._space)
+
+    @torch.no_grad()
+    def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        rows = self._space(torch.from_numpy(context)).float()
+        predicted = self._steps.advance(rows.numpy())
+        if predicted is None:
+            return None
+        outside: NDArray[np.float32] = self._space.back(torch.from_numpy(predicted)).float().numpy()
+        return outside
+
+
 class _ModelSteps:
     """A model's own steps in plain torch, on a copy of it; the streams of one model share the copies of its weights."""
 
@@ -156,14 +179,18 @@ class _ModelSteps:
         if not np.isfinite(context).all():
             return None
         device, dtype = place_of(self._model)
+        space = self._model.space
         current = torch.from_numpy(context[-1]).to(device)  # (B, D)
+        if space is not None:
+            current = space(current)
         delta, moved = self._model.advance(self._state, current.to(dtype))
         if not delta.isfinite().all():
             return None
         exact = torch.promote_types(dtype, torch.float32)
-        predicted: NDArray[np.float32] = reconstruct(current.to(exact), delta.to(exact)).float().cpu().numpy()
+        predicted = reconstruct(current.to(exact), delta.to(exact))
         self._state = moved
-        return predicted
+        array: NDArray[np.float32] = self._model.to_vectors(predicted).float().cpu().numpy()
+        return array
 
 
 def _copied(model: Any) -> Any:

@@ -96,7 +96,7 @@ class _Built(NamedTuple):
 @lru_cache(maxsize=64)
 def _build(kind: type[LatentVectorModel], config: str) -> _Built:
     with torch.device("meta"):  # shapes without numbers
-        return _described(kind(**json.loads(config)))
+        return _described(kind.from_config(json.loads(config)))
 
 
 def _described(module: nn.Module) -> _Built:

@@ -6,21 +6,28 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._util.numbers import plain
 from ..inference.packed import can_pack, check_precision
 from ..inference.predictor import asked, check_context, check_finite, not_finite, padding, predict_packed
 from ..inference.streaming import Stream
-from ..kernels import reconstruct
+from ..kernels import l2_normalize, reconstruct
+from ..scoring import VectorBank
+from ..spaces.space import Space
 from .answering import answering, place_of
 from .recurrence import last_valid
 from .saving import save_pretrained
+from .space_map import SpaceMap
 
+Model = TypeVar("Model", bound="LatentVectorModel")
+
+_BLOCK = 8192  # keys adapted at a time
 _MOST_PACKED = 3  # contexts; more run faster together in torch than one by one on packed weights
 
 
@@ -35,6 +42,8 @@ class LatentVectorModel(nn.Module, ABC):
         metrics: What is known of its quality on held-out chains; empty if nothing is. "hit1", "hit5" and "hit10" in
             percent, "pool", and "baselines": the same hits, by name, of what needs no training.
         recipe_digest: `recipe_digest` of the recipe it was trained by; None if that is not known.
+        space: The map from an encoder's vectors to those that `forward`, `deltas` and `advance` read and predict; None
+            where they are the encoder's own. `predict`, `query`, `keys` and streams take the encoder's.
         stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
             by what was hung on or put in their place.
     """
@@ -49,6 +58,40 @@ class LatentVectorModel(nn.Module, ABC):
         self.max_context: int | None = None
         self.metrics: dict[str, Any] = {}
         self.recipe_digest: str | None = None
+        self.space: SpaceMap | None
+        self.register_module("space", None)
+
+    @classmethod
+    def from_config(cls: type[Model], config: Mapping[str, Any]) -> Model:
+        """Build the architecture of a config, with room for a space where it has one."""
+        sizes = {name: value for name, value in config.items() if name != "space"}
+        model = cls(**sizes)
+        if config.get("space") is not None:
+            model._make_room(config["space"])
+        return model
+
+    def set_space(self, space: Space | None) -> None:
+        """Have the model read and predict in a space, or in the encoder's own where it is None.
+
+        Raises:
+            ValueError: The space is of another width.
+        """
+        if space is None:
+            self.config.pop("space", None)
+            self.space = None
+            return
+        self._make_room({"kind": space.kind, "strength": space.strength, "rows": space.rows})
+        assert self.space is not None
+        self.space.fill(space)
+
+    def _make_room(self, facts: Any) -> None:
+        if not isinstance(facts, Mapping):
+            raise ValueError(f"{self.model_type}: space = {facts!r}; expected a mapping with a kind, or a Space")
+        self.config["space"] = plain(dict(facts))
+        self.space = SpaceMap(self.input_dim, facts)
+        weight = next(self.parameters(), None)
+        if weight is not None:
+            self.space.to(weight.device, weight.dtype)
 
     @abstractmethod
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -159,15 +202,91 @@ class LatentVectorModel(nn.Module, ABC):
                 that was changed since it was made (a module swapped or added, a hook), or a vector within its context's
                 length, or a prediction, is NaN or infinite.
         """
+        return self._answer(context, lengths, weights, in_space=False)
+
+    @overload
+    def query(self, context: Tensor, lengths: Any = None, weights: str = "float32") -> Tensor: ...
+    @overload
+    def query(self, context: NDArray[Any], lengths: Any = None, weights: str = "float32") -> NDArray[np.float32]: ...
+
+    def query(
+        self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
+    ) -> Tensor | NDArray[np.float32]:
+        """Predict what to search with among `keys`: the prediction in the model's space, or `predict` without one.
+
+        Arguments, results and errors are those of `predict`.
+        """
+        return self._answer(context, lengths, weights, in_space=True)
+
+    def keys(self, vectors: Any) -> NDArray[np.float32]:
+        """What to search in for a `query`: vectors in the model's space, or at unit length without one.
+
+        Args:
+            vectors: (T, D) or (D,): an array, a tensor or the `vectors` of a store.
+
+        Returns:
+            Unit rows, float32, in the shape of `vectors`.
+
+        Raises:
+            ValueError: The vectors have another width.
+        """
+        if vectors.shape[-1] != self.input_dim:
+            got = f"vectors of {vectors.shape[-1]} dimensions"
+            raise ValueError(f"{self.model_type}: keys: expected vectors of {self.input_dim} dimensions, got {got}")
+        rows: NDArray[np.float32]
+        if self.space is not None:
+            rows = self.space.as_space(self.config["space"]).keys(vectors)
+        else:
+            rows = l2_normalize(np.asarray(vectors, np.float32))
+        return rows if type(self).adapted is LatentVectorModel.adapted else self._adapted(rows)
+
+    def _adapted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`adapted` of rows (T, D) or (D,), block by block."""
+        model, (device, dtype) = answering(self), place_of(self)
+        found, flat = np.empty_like(rows), rows.reshape(-1, self.input_dim)
+        with torch.no_grad():
+            for first in range(0, len(flat), _BLOCK):
+                block = torch.from_numpy(flat[first : first + _BLOCK]).to(device, dtype)
+                found.reshape(flat.shape)[first : first + _BLOCK] = model.adapted(block).float().cpu().numpy()
+        return found
+
+    def adapted(self, vectors: Tensor) -> Tensor:
+        """What a query is compared with, of unit vectors in the model's space: (..., D) -> unit rows (..., D).
+
+        The vectors themselves, but for models that learn to adapt them.
+        """
+        return vectors
+
+    def bank(self, store: Any) -> VectorBank:
+        """The bank of the `keys` of a store's vectors, in which a `query` finds what may come next.
+
+        Args:
+            store: A `ChainStore`, or vectors (T, D).
+        """
+        return VectorBank(self.keys(getattr(store, "vectors", store)), normalize=True)
+
+    def to_vectors(self, query: Tensor) -> Tensor:
+        """The unit vectors (B, D) in the encoder's own space that find by plain cosine what a `query` finds, nearly."""
+        return query if self.space is None else self.space.back(query)
+
+    def _answer(
+        self, context: Tensor | NDArray[Any], lengths: Any, weights: str, in_space: bool
+    ) -> Tensor | NDArray[np.float32]:
         check_precision("predict", weights)
         question = asked(self.model_type, self.input_dim, context, lengths)
         contexts, counts = question.contexts, question.lengths
         self.check_context(contexts, counts)
+        if self.space is not None:
+            with torch.no_grad():
+                contexts = self.space(contexts.to(self.space.mean.device))
         is_few = weights != "float32" or len(contexts) <= _MOST_PACKED
         if is_few and can_pack("predict", self, weights):
             predicted = predict_packed(self, contexts.cpu(), counts, weights)
         else:
             predicted = self._predict_in_torch(contexts, counts)
+        if self.space is not None and not in_space:
+            with torch.no_grad():
+                predicted = self.to_vectors(predicted.to(self.space.mean.device)).float()
         return question.answer(predicted)
 
     def stream(self, batch_size: int = 1, weights: str = "float32") -> Stream:

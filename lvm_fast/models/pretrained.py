@@ -128,7 +128,8 @@ def _build(path: Path, model_type: Any, state: Any, config: Any, metrics: Any) -
     _check_tensors(path, state)
     is_double = any(tensor.dtype == torch.float64 for tensor in state.values())
     try:
-        habits = {name: value for name, value in _dict_or_empty(config).items() if name in size_names(model_type)}
+        known = (*size_names(model_type), "space")
+        habits = {name: value for name, value in _dict_or_empty(config).items() if name in known}
         model = create_model(model_type, **{**habits, **model_class(model_type).config_from_state(state)})
         model.to(torch.float64 if is_double else torch.float32)  # whatever torch's default dtype is
         model.load_state_dict(state)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._util.numbers import plain
+from ..spaces.space import Space
 from ..suggest import unknown_name
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _MODELS = {
     "amn": ("amn", "AMN"),
     "hierarchical_gru": ("hierarchical_gru", "HierarchicalGRU"),
     "champion": ("champion", "RecencyMixer"),
+    "whitened_recency": ("whitened_recency", "WhitenedRecency"),
+    "recency_residual": ("recency_residual", "RecencyResidual"),
     "specialist_gru": ("specialist_gru", "SpecialistGRU"),
 }
 
@@ -55,7 +58,7 @@ def check_arguments(name: str, sizes: Iterable[str]) -> None:
     """Raise ValueError, which suggests the nearest, for an unknown model or argument; ``d_model`` is `input_dim`."""
     known = size_names(name)
     for given in sizes:
-        if given not in known and given != "d_model":
+        if given not in known and given not in ("d_model", "space"):
             raise ValueError(unknown_name(f"{name} argument", given, known))
 
 
@@ -65,16 +68,22 @@ def create_model(name: str, **sizes: Any) -> LatentVectorModel:
     Args:
         name: A name from `model_names`, such as "memory_gru".
         **sizes: Constructor arguments; the reference's sizes unless given. ``d_model`` is accepted for ``input_dim``.
+            ``space`` is a `Space` that the model reads and predicts in, or the facts of one that will be loaded.
 
     Raises:
         ValueError: The name or an argument is unknown (the nearest one is suggested), or a size is not positive.
     """
     check_arguments(name, sizes)
-    sizes = plain(sizes)
+    sizes = {size: value if isinstance(value, Space) else plain(value) for size, value in sizes.items()}
     if "d_model" in sizes:
         d_model = sizes.pop("d_model")
         if sizes.setdefault("input_dim", d_model) != d_model:
             raise ValueError(
                 f"{name}: d_model = {d_model} and input_dim = {sizes['input_dim']} are the same size; give one"
             )
-    return model_class(name)(**sizes)
+    space = sizes.pop("space", None)
+    if space is None or not isinstance(space, Space):
+        return model_class(name).from_config({**sizes, "space": space})
+    model = model_class(name)(**sizes)
+    model.set_space(space)
+    return model

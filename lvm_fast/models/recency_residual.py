@@ -1,0 +1,110 @@
+"""recency_residual: the closed form, and what is left to learn beside it, begun at zero."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checks import check_share, check_sizes, tensor_of
+from .recency import RecencyModel, checked_decays
+
+_DECAYS = (0.5, 0.7, 0.85, 0.95, 0.99, 1.0)
+
+
+class RecencyResidual(RecencyModel):
+    """A mix of recency features, begun at the closed form, and low-rank maps of query and keys, begun at zero.
+
+    After every vector there are K = T + E unit features of width D: the last T vectors, and for each of E decays d the
+    direction of the sum of all vectors so far, weighted by d^age. The query is ``q = unit(b + U V f)``, where b is the
+    unit mix ``sum_k w_k f_k`` and f all features side by side. What it is compared with is ``unit(z + P R z)``. U and P
+    are zero at first: the fresh model is the closed form `whitened_recency`, and training adds what the data can tell.
+    Made for a whitened space.
+
+    Args:
+        input_dim: Width D of the vectors.
+        rank: Rank of U V, the query's residual.
+        key_rank: Rank of P R, the keys' residual.
+        taps: Last vectors T.
+        decays: Decays of the sums, each above 0 and at most 1; 1 is the plain sum.
+        decay: The decay of the closed form that it begins at, one of `decays`.
+        dropout: Dropout of the features before U V, and of the vectors before P R.
+    """
+
+    model_type: ClassVar[str] = "recency_residual"
+
+    def __init__(
+        self,
+        input_dim: int = 768,
+        rank: int = 64,
+        key_rank: int = 64,
+        taps: int = 4,
+        decays: Sequence[float] = _DECAYS,
+        decay: float = 0.7,
+        dropout: float = 0.3,
+    ) -> None:
+        sizes = check_sizes(self.model_type, input_dim=input_dim, rank=rank, key_rank=key_rank, taps=taps)
+        input_dim, rank, key_rank, taps = sizes.values()
+        dropout = check_share(self.model_type, "dropout", dropout)
+        super().__init__(sizes, normalize_delta=False, dropout=dropout)
+        del self.config["normalize_delta"]
+        checked, (start,) = checked_decays(self.model_type, decays), checked_decays(self.model_type, [decay])
+        if start not in checked:
+            raise ValueError(f"{self.model_type}: decay = {start}; expected one of decays, {checked}")
+        self.config |= {"decays": checked, "decay": start}
+        kinds = taps + len(checked)
+        mix = torch.zeros(kinds)
+        mix[taps + checked.index(start)] = 1.0
+        self.mix = nn.Parameter(mix)
+        self.dropout = nn.Dropout(dropout)
+        self.query_down, self.query_up = _residual(kinds * input_dim, rank, input_dim)
+        self.key_down, self.key_up = _residual(input_dim, key_rank, input_dim)
+
+    def delta_of(self, raw: Tensor) -> Tensor:
+        """See `CausalModel.delta_of`: as it is."""
+        return raw
+
+    def raw_delta(self, hidden: Tensor) -> Tensor:
+        """See `CausalModel.raw_delta`."""
+        features = F.normalize(self.features(hidden), dim=-1)  # (..., K, D)
+        base = F.normalize(torch.einsum("k,...kd->...d", self.mix, features), dim=-1)
+        rest = self.query_up(self.query_down(self.dropout(features.flatten(-2))))
+        raw: Tensor = F.normalize(base + rest, dim=-1) - self.features(hidden)[..., 0, :]
+        return raw
+
+    def adapted(self, vectors: Tensor) -> Tensor:
+        """See `LatentVectorModel.adapted`."""
+        return F.normalize(vectors + self.key_up(self.key_down(self.dropout(vectors))), dim=-1)
+
+    def to_vectors(self, query: Tensor) -> Tensor:
+        """See `LatentVectorModel.to_vectors`: a query meets ``z + P R z`` as ``q + R' P' q`` meets z."""
+        rows = query.to(self.key_up.weight.dtype)
+        pulled = rows + rows @ self.key_up.weight @ self.key_down.weight
+        return super().to_vectors(F.normalize(pulled, dim=-1))
+
+    def shrunk(self, factor: float) -> RecencyResidual:
+        """A copy in which the residuals of query and keys count so much: 0 is the mix alone."""
+        copied = copy.deepcopy(self)
+        with torch.no_grad():
+            for up in (copied.query_up, copied.key_up):
+                up.weight.mul_(factor)
+        return copied
+
+    @classmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """See `LatentVectorModel.config_from_state`."""
+        rank, _ = tensor_of(cls.model_type, state, "query_down.weight", 2).shape
+        key_rank, dim = tensor_of(cls.model_type, state, "key_down.weight", 2).shape
+        return {"input_dim": dim, "rank": rank, "key_rank": key_rank}
+
+
+def _residual(inputs: int, rank: int, outputs: int) -> tuple[nn.Linear, nn.Linear]:
+    """A map of low rank that is zero at first."""
+    down, up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=False)
+    nn.init.normal_(down.weight, std=inputs**-0.5)
+    nn.init.zeros_(up.weight)
+    return down, up

@@ -1,0 +1,71 @@
+"""A model's space as a part of the model: it is saved, moved and streamed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..spaces.space import KINDS, Space, check_dim
+
+
+class SpaceMap(nn.Module):
+    """Vectors of the encoder -> unit vectors of the space in which a model reads, predicts and is compared.
+
+    Args:
+        dim: Width D of the vectors.
+        facts: "kind" ("centred" or "whitened"), and whatever else is known of the fit.
+
+    Attributes:
+        mean: (D,).
+        matrix: (D, D), symmetric; None where the space is only centred.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+
+    def __init__(self, dim: int, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        kind = facts.get("kind")
+        if kind not in KINDS[1:]:
+            raise ValueError(f"space: kind = {kind!r}; expected one of {', '.join(KINDS[1:])}")
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("matrix", torch.eye(dim) if kind == "whitened" else None)
+        self.mean: Tensor
+        self.matrix: Tensor | None
+
+    def fill(self, space: Space) -> None:
+        """Take over the numbers of a fitted space. Raises ValueError where it is of another width."""
+        check_dim(len(self.mean), space, "space")
+        self.mean.copy_(torch.from_numpy(space.mean))
+        if self.matrix is not None and space.matrix is not None:
+            self.matrix.copy_(torch.from_numpy(space.matrix))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Unit rows in the space, (..., D) -> (..., D), in float32 or better; the mean itself becomes a zero row."""
+        exact = torch.promote_types(vectors.dtype, torch.float32)
+        rows = vectors.to(exact) - self.mean.to(exact)
+        if self.matrix is not None:
+            rows = rows @ self.matrix.to(exact)
+        return F.normalize(rows, dim=-1)
+
+    def back(self, query: Tensor) -> Tensor:
+        """The unit vector in the encoder's own space that ranks candidates most like a query here does, (..., D).
+
+        A query q meets a vector x in ``q . A (x - mean) = (A q) . x - const``, but for the length of ``A (x - mean)``:
+        so ``A q`` ranks candidates by plain cosine as q does in the space, but for that length.
+        """
+        exact = torch.promote_types(query.dtype, torch.float32)
+        rows = query.to(exact)
+        if self.matrix is not None:
+            rows = rows @ self.matrix.to(exact)
+        return F.normalize(rows, dim=-1)
+
+    def as_space(self, facts: Mapping[str, Any]) -> Space:
+        """The space as numpy has it."""
+        mean = self.mean.detach().float().cpu().numpy()
+        matrix = None if self.matrix is None else self.matrix.detach().float().cpu().numpy()
+        return Space(facts["kind"], facts.get("strength", 0.0), mean, matrix, facts.get("rows", 0))

@@ -1,0 +1,53 @@
+"""whitened_recency: the decayed mean of the context, in the space that it is given; nothing in it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .recency import RecencyModel, checked_decays
+
+
+class WhitenedRecency(RecencyModel):
+    """The mean of all vectors so far, weighted by decay^age: what any trained model has to beat.
+
+    In a whitened space (`set_space`, or `Recipe.space`) it is the best closed form that we know.
+
+    Args:
+        input_dim: Width D of the vectors.
+        decay: Above 0 and at most 1, which is the plain mean.
+    """
+
+    model_type: ClassVar[str] = "whitened_recency"
+
+    def __init__(self, input_dim: int = 768, decay: float = 0.7) -> None:
+        super().__init__({"input_dim": input_dim}, normalize_delta=False)
+        del self.config["normalize_delta"]
+        self.config["decay"] = checked_decays(self.model_type, [decay])[0]
+
+    @property
+    def taps(self) -> int:
+        """The last vector, to tell the step from it."""
+        return 1
+
+    @property
+    def decays(self) -> list[float]:
+        """The one decay."""
+        return [self.config["decay"]]
+
+    def delta_of(self, raw: Tensor) -> Tensor:
+        """See `CausalModel.delta_of`: as it is."""
+        return raw
+
+    def raw_delta(self, hidden: Tensor) -> Tensor:
+        """See `CausalModel.raw_delta`."""
+        last, mean = self.features(hidden).unbind(-2)  # (..., D)
+        raw: Tensor = mean - last
+        return raw
+
+    @classmethod
+    def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """See `LatentVectorModel.config_from_state`."""
+        return {"input_dim": len(state["space.mean"])} if "space.mean" in state else {}
