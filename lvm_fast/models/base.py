@@ -44,11 +44,14 @@ class LatentVectorModel(nn.Module, ABC):
         recipe_digest: `recipe_digest` of the recipe it was trained by; None if that is not known.
         space: The map from an encoder's vectors to those that `forward`, `deltas` and `advance` read and predict; None
             where they are the encoder's own. `predict`, `query`, `keys` and streams take the encoder's.
+        starts_at_closed_form: Whether it predicts well before it is trained: training then keeps the start unless it
+            finds something better, and chooses how much of what was learned counts (`shrunk`).
         stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
             by what was hung on or put in their place.
     """
 
     model_type: ClassVar[str]
+    starts_at_closed_form: ClassVar[bool] = False
     stepped_by_hand: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -238,7 +241,7 @@ class LatentVectorModel(nn.Module, ABC):
             rows = self.space.as_space(self.config["space"]).keys(vectors)
         else:
             rows = l2_normalize(np.asarray(vectors, np.float32))
-        return rows if type(self).adapted is LatentVectorModel.adapted else self._adapted(rows)
+        return self._adapted(rows) if self.adapts() else rows
 
     def _adapted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """`adapted` of rows (T, D) or (D,), block by block."""
@@ -256,6 +259,15 @@ class LatentVectorModel(nn.Module, ABC):
         The vectors themselves, but for models that learn to adapt them.
         """
         return vectors
+
+    @classmethod
+    def adapts(cls) -> bool:
+        """Whether the model adapts what its queries are compared with (`adapted`)."""
+        return cls.adapted is not LatentVectorModel.adapted
+
+    def shrunk(self, factor: float) -> LatentVectorModel:
+        """A copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
+        raise NotImplementedError
 
     def bank(self, store: Any) -> VectorBank:
         """The bank of the `keys` of a store's vectors, in which a `query` finds what may come next.

@@ -36,6 +36,7 @@ class RecencyResidual(RecencyModel):
     """
 
     model_type: ClassVar[str] = "recency_residual"
+    starts_at_closed_form: ClassVar[bool] = True
 
     def __init__(
         self,

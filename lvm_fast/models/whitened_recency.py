@@ -21,6 +21,7 @@ class WhitenedRecency(RecencyModel):
     """
 
     model_type: ClassVar[str] = "whitened_recency"
+    starts_at_closed_form: ClassVar[bool] = True
 
     def __init__(self, input_dim: int = 768, decay: float = 0.7) -> None:
         super().__init__({"input_dim": input_dim}, normalize_delta=False)

@@ -46,6 +46,7 @@ class Progress:
         best_epoch: The best epoch, counted from 1; 0 before the first epoch.
         untrained: Scores before the first step, percent.
         history: A row an epoch.
+        counts_start: Whether the model before its first step is one to keep, as epoch 0.
     """
 
     step: int = 0
@@ -53,6 +54,13 @@ class Progress:
     best_epoch: int = 0
     untrained: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    counts_start: bool = False
+
+    def start(self, pool: int) -> dict[str, Any]:
+        """Count the model before its first step as epoch 0, the best so far; return its row."""
+        self.counts_start, self.best_hit5 = True, self.untrained["hit5"]
+        self.untrained["pool"] = pool
+        return {**self.untrained, "epoch": 0}
 
     @property
     def epoch(self) -> int:
@@ -70,7 +78,7 @@ class Progress:
         Hit@5 decides; in a pool of 5 or fewer, where it is always 100, MRR does, and where that cannot rise any more,
         the mean cosine with the right answers.
         """
-        best = self.history[self.best_epoch - 1] if self.best_epoch else {}
+        best = self.history[self.best_epoch - 1] if self.best_epoch else self.untrained if self.counts_start else {}
         self.history.append(row)
         is_best = _is_better(row, best, min_improvement)
         if is_best:
@@ -97,7 +105,7 @@ def save_best(
     baselines: dict[str, dict[str, float]],
 ) -> None:
     """Write ``best_val_hit5.pt``: the reference's form, with the model's config; `row` is the epoch's."""
-    results = {name: row[name] for name in ("hit1", "hit5", "hit10", "pool", "train_loss")}
+    results = {name: row[name] for name in ("hit1", "hit5", "hit10", "pool", "train_loss", "shrink") if name in row}
     checkpoint = {
         "epoch": row["epoch"],
         "model_type": model.model_type,

@@ -60,6 +60,7 @@ class Learner:
     Attributes:
         precision: The recipe's, but float32 on a device without bfloat16 products of its own.
         wrong_answers: What InfoNCE tells the right answers from.
+        learns: Whether there is anything to train.
         gate: What the gate of a mixture of experts adds to the loss.
 
     Raises:
@@ -85,9 +86,11 @@ class Learner:
                 if isinstance(module, GRU):
                     module.recompute = True
         fused = device.type in ("cpu", "cuda")
+        self.learns = any(True for _ in model.parameters())
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
+            list(model.parameters()) or [torch.zeros(0)], lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
         )
+        self._adapted = model.adapted if model.adapts() else None
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
         self.wrong_answers = WrongAnswers(recipe, device, getattr(torch, self.precision), own_negatives)
         self.gate = gate_loss(recipe, model, device, domains)
@@ -153,7 +156,7 @@ class Learner:
     ) -> Tensor:
         current, delta = self._steps(self.model, context, lengths, positions)
         alpha, temperature = self.recipe.alpha_infonce, self.recipe.temperature
-        loss = next_vector_loss(current, delta, target, alpha, temperature, negatives)
+        loss = next_vector_loss(current, delta, target, alpha, temperature, negatives, self._adapted)
         return loss + self.gate.of(positions, domains)
 
     def _steps(

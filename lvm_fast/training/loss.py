@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,7 @@ def next_vector_loss(
     alpha: float,
     temperature: float,
     negatives: Negatives | None = None,
+    adapted: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """MSE + 0.5 (1 - cos) + alpha InfoNCE on the reconstructed, normalised prediction and the normalised target.
 
@@ -50,6 +52,7 @@ def next_vector_loss(
         alpha: Weight of InfoNCE; 0 leaves it out.
         temperature: Cosines are divided by it before the softmax.
         negatives: The wrong answers; the other targets unless given.
+        adapted: How the model adapts what its predictions are compared with, (..., D) -> (..., D), if it does.
 
     Returns:
         The mean over the batch, ().
@@ -61,17 +64,28 @@ def next_vector_loss(
     loss = F.mse_loss(predicted, wanted) + 0.5 * (1.0 - cosine.mean())
     if alpha == 0.0:
         return loss
+    if adapted is not None:
+        wanted, negatives = adapted(wanted), _adapted(negatives or Negatives(), adapted)
+        cosine = (predicted * wanted).sum(dim=1)
     right = cosine / temperature
     wrong = _wrong_answers(predicted, wanted, temperature, negatives or Negatives())  # (B, ...)
     everything = torch.cat([right[:, None], *wrong], dim=1).logsumexp(dim=1)
     return loss + alpha * (everything - right).mean()
 
 
+def _adapted(negatives: Negatives, adapted: Callable[[Tensor], Tensor]) -> Negatives:
+    found = {name: getattr(negatives, name) for name in ("shared", "own")}
+    return negatives._replace(**{name: adapted(rows) for name, rows in found.items() if rows is not None})
+
+
 def _wrong_answers(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
     """Logits of the wrong answers: one that stands for all shared ones (B, 1), and each prediction's own (B, M)."""
     shared, struck, own, is_there = negatives
     if shared is None or struck is None:
-        shared, struck = wanted.detach(), torch.arange(len(wanted), device=wanted.device).expand(2, -1)
+        shared, struck = (
+            wanted if wanted.requires_grad else wanted.detach(),
+            torch.arange(len(wanted), device=wanted.device).expand(2, -1),
+        )
     logits = [candidate_logsumexp(predicted, shared, struck, 1.0 / temperature)[0][:, None]]
     if own is not None and is_there is not None:
         scores = torch.einsum("bd,bmd->bm", predicted / temperature, own)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ..models.registry import check_arguments, model_names
+from ..spaces.space import KINDS
 from ..suggest import unknown_name
 from .negatives import own_source
 from .recipes import packaged_recipe
@@ -64,6 +65,12 @@ _DOMAINS = (
     "domains that the gate of a mixture of experts learns, an expert each: clusters, found in the training chains; "
     "metadata, the data's own; or a file of one domain a chain, .json, .jsonl or .csv"
 )
+_SPACE = one_of(
+    "what the model reads, predicts and is compared in: the encoder's vectors (raw), the same about the training mean "
+    "(centred), or softly whitened too",
+    *KINDS,
+)
+_UNREAD = "leave out of each prediction's shared wrong answers what its chain has said before, which cannot come next"
 _VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
 _WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
@@ -85,6 +92,8 @@ class Recipe:
         default_factory=dict
     )
     warm_start: Annotated[str | None, path_of(_WARM_START)] = None
+    space: Annotated[str, _SPACE] = "raw"
+    space_strength: Annotated[float, within(0, 1, "how far a whitened space goes: 1 makes all directions alike")] = 0.5
     context_length: Annotated[int, count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
     stride: Annotated[int | None, count(_STRIDE)] = None
@@ -106,6 +115,7 @@ class Recipe:
     infonce_batch: Annotated[str, _INFONCE_BATCH] = "micro"
     infonce_queue: Annotated[int, not_negative("targets of earlier steps that are candidates too (XBM)")] = 0
     infonce_candidates: Annotated[int, not_negative("random training chunks that are candidates of a step too")] = 0
+    infonce_unread: Annotated[bool, Setting(_UNREAD)] = False
     temperature: Annotated[float, positive("temperature of the InfoNCE loss")] = 0.07
     enable_soft_negatives: Annotated[bool, Setting("give each prediction soft negatives of its own")] = False
     soft_negative_cosine_range: Annotated[list[float], cosine_range("cosines of soft negatives")] = dataclasses.field(
@@ -167,6 +177,9 @@ class Recipe:
             if getattr(self, name) and self.infonce_batch != "effective":
                 expected = f"expected 'effective', whose candidates they join, or {name} = 0"
                 raise ValueError(f"Recipe: {name} with infonce_batch = {self.infonce_batch!r}; {expected}")
+        if self.infonce_unread and self.infonce_batch == "micro":
+            expected = "expected 'effective' or 'bank', whose candidates they are"
+            raise ValueError(f"Recipe: infonce_unread with infonce_batch = 'micro'; {expected}")
         enabled = self.enable_soft_negatives or self.enable_hard_negatives
         if self.negatives != "target" and not enabled:
             expected = "expected enable_soft_negatives or enable_hard_negatives with it"

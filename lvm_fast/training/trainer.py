@@ -27,7 +27,9 @@ from .recipe import Recipe
 from .run_folder import RECIPE, claimed_folder, run_to_continue
 from .run_log import NoLog, RunLog
 from .schedule import learning_rate
+from .selection import best_offer
 from .sequence_files import fit_windows
+from .spaces import enter_space
 from .validation import Validation
 from .warm_start import check_model, initial_model
 
@@ -39,8 +41,9 @@ class TrainResult:
     Attributes:
         model: The best weights, on the CPU, in evaluation mode.
         best_hit5: Validation Hit@5 of the best epoch.
-        best_epoch: That epoch, counted from 1: the one of the best Hit@5; in a pool of 5 or fewer, where that is always
-            100, of the best MRR, and of those where that is 100 too, of the best mean_cosine.
+        best_epoch: That epoch, counted from 1 (0 is a closed form that nothing has beaten): the one of the best Hit@5;
+            in a pool of 5 or fewer, where that is always 100, of the best MRR, and of those where that is 100 too, of
+            the best mean_cosine.
         pool: Validation candidates.
         baselines: hit1, hit5, hit10, mrr and mean_cosine of "copy_last" and "recency_mean", same queries and pool.
         untrained: The same scores of the model before its first step.
@@ -95,10 +98,11 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     recipe = replace(recipe, data_digest=data.digest)
     validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
 
-    own = own_negatives(recipe, data)
     own_run = processes.on_first(run_to_continue, recipe)
     goes_on = own_run is not None
     initial, origin = initial_model(recipe, data.training.store.dim, own_run)
+    data = enter_space(recipe, initial, data)
+    own = own_negatives(recipe, data)
     domains = assign_domains(recipe, data, initial, processes, own_run)
     recipe = recipe.with_absolute_paths()  # as the run's files keep them
     model = initial.to(processes.device)
@@ -106,6 +110,8 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
 
     progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
     processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
+    if model.starts_at_closed_form and not goes_on:
+        processes.on_first(save_best, folder, model, progress.start(validation.pool), recipe, validation.baselines)
     if domains is not None:
         processes.on_first(atomic_write_text, folder / DOMAINS_FILE, domains.to_json())
 
@@ -128,19 +134,22 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
             log.say(f"{name} {validation.words(scores)}")
         try:
-            while progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
+            while learner.learns and progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
                 if own is not None and own.start_epoch(learner, data.training, progress.epoch + 1):
                     log.say(own.words())
                     processes.on_first(own.warn_of_none)
                 row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
-                row |= {**_validate(validation, model, row), "pool": validation.pool}
-                is_best = progress.add(row, recipe.min_improvement)
-                processes.on_first(_save, folder, learner, progress, validation, is_best)
+                scores, offer = _validate(validation, model, row)
+                row |= {**scores, "pool": validation.pool}
+                best = offer if progress.add(row, recipe.min_improvement) else None
+                processes.on_first(_save, folder, learner, progress, validation, best)
                 log.record("epoch", row)
                 log.say(_epoch_words(row, recipe.epochs, validation))
         except KeyboardInterrupt:
             log.say(f"INTERRUPTED in epoch {progress.epoch + 1}; to go on after epoch {progress.epoch}, resume")
             raise
+        if model.starts_at_closed_form and not progress.best_epoch:
+            log.say("nothing that was learned beats the closed form on the validation chains: it is kept as it is")
         log.say(
             f"TRAINING COMPLETE best_hit5={progress.best_hit5:.2f} pool={validation.pool} "
             f"epoch={progress.best_epoch} steps={progress.step}"
@@ -160,9 +169,12 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     )
 
 
-def _save(folder: Path, learner: Learner, progress: Progress, validation: Validation, is_best: bool) -> None:
-    if is_best:
-        save_best(folder, learner.model, progress.history[-1], learner.recipe, validation.baselines)
+def _save(
+    folder: Path, learner: Learner, progress: Progress, validation: Validation, best: LatentVectorModel | None
+) -> None:
+    """Write what the epoch came to; `best` is what it offers to keep, if that is the best so far."""
+    if best is not None:
+        save_best(folder, best, progress.history[-1], learner.recipe, validation.baselines)
     save_history(folder, progress, validation.pool, validation.baselines)
     save_last(folder, learner, progress)
 
@@ -202,9 +214,11 @@ def _train_epoch(
     }
 
 
-def _validate(validation: Validation, model: LatentVectorModel, row: dict[str, Any]) -> dict[str, float]:
+def _validate(
+    validation: Validation, model: LatentVectorModel, row: dict[str, Any]
+) -> tuple[dict[str, float], LatentVectorModel]:
     try:
-        return validation.score(model)
+        return best_offer(validation, model)
     except ValueError as error:
         place = f"epoch {row['epoch']}, validation after step {row['step']} (lr {row['lr']:.2g})"
         raise ValueError(f"train: {place}: {error}") from error

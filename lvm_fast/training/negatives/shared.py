@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,8 @@ class SharedCandidates(ABC):
 
     @abstractmethod
     def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the unit candidates (C, D), and the pairs (2, K) that do not count: right answers and near-copies.
+        """Return the unit candidates (C, D), and the pairs (2, K) that do not count: right answers, near-copies,
+        and with the recipe's `infonce_unread` what the chain has said before.
 
         Args:
             targets: Some of the step's targets (B,).
@@ -49,6 +51,24 @@ class SharedCandidates(ABC):
 
     def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Go on from a checkpoint."""
+
+
+def read_chunks(store: ChainStore, targets: Int64, candidates: Int64) -> tuple[Int64, Int64]:
+    """Which candidates each target's chain has said before it.
+
+    Args:
+        store: The training store.
+        targets: Rows of it (B,).
+        candidates: Rows of it, ascending (C,).
+
+    Returns:
+        Places in `targets` and in `candidates`, a pair for each that cannot come next, (K,) each.
+    """
+    starts = store.offsets[np.searchsorted(store.offsets, targets, side="right") - 1]
+    firsts, ends = np.searchsorted(candidates, starts), np.searchsorted(candidates, targets)
+    counts = ends - firsts
+    places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(firsts, counts)
+    return np.repeat(np.arange(len(targets)), counts), places
 
 
 def shared_candidates(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> SharedCandidates | None:

@@ -16,7 +16,7 @@ from ..infonce import near_copies
 from ..recipe import Recipe
 from . import MORE
 from .loading import load_class
-from .shared import SharedCandidates
+from .shared import SharedCandidates, read_chunks
 
 
 class StepTargets(SharedCandidates):
@@ -29,19 +29,23 @@ class StepTargets(SharedCandidates):
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> None:
-        self._device = device
+        self._device, self._leaves_out_read = device, recipe.infonce_unread
         sizes = {setting: getattr(recipe, setting) for setting in MORE}
         self._more = {name: load_class(MORE[name])(size, recipe.seed) for name, size in sizes.items() if size}
 
     def begin(self, store: ChainStore, targets: Int64) -> None:
         """See `SharedCandidates.begin`."""
         more = [source.rows(len(store.vectors)) for source in self._more.values()]
-        rows = np.unique(np.concatenate([targets, *more]))
-        self._vectors = l2_normalize(torch.from_numpy(store.vectors[rows]).to(self._device))
+        self._store, self._rows = store, np.unique(np.concatenate([targets, *more]))
+        self._vectors = l2_normalize(torch.from_numpy(store.vectors[self._rows]).to(self._device))
 
     def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """See `SharedCandidates.of`."""
-        return self._vectors, near_copies(wanted, self._vectors, ALIKE)
+        pairs = near_copies(wanted, self._vectors, ALIKE)
+        if self._leaves_out_read:
+            read = np.stack(read_chunks(self._store, targets, self._rows))
+            pairs = torch.cat((pairs, torch.from_numpy(read).to(pairs)), dim=1)
+        return self._vectors, pairs
 
     def end(self, targets: Int64) -> None:
         """See `SharedCandidates.end`."""

@@ -12,7 +12,7 @@ from ...data.store import ChainStore
 from ...kernels import l2_normalize
 from ...scoring import VectorBank
 from ..recipe import Recipe
-from .shared import SharedCandidates
+from .shared import SharedCandidates, read_chunks
 
 
 class WholeBank(SharedCandidates):
@@ -22,7 +22,7 @@ class WholeBank(SharedCandidates):
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._leaves_out_read = device, dtype, recipe.infonce_unread
         self._store: ChainStore | None = None
 
     def begin(self, store: ChainStore, targets: Int64) -> None:
@@ -40,4 +40,8 @@ class WholeBank(SharedCandidates):
         """See `SharedCandidates.of`."""
         copies = [self._copies[row] for row in targets.tolist()]
         rows = np.repeat(np.arange(len(copies)), [len(ids) for ids in copies])
-        return self._vectors, torch.from_numpy(np.stack([rows, np.concatenate(copies)])).to(self._device)
+        pairs = np.stack([rows, np.concatenate(copies)])
+        if self._leaves_out_read and self._store is not None:
+            everything = np.arange(len(self._store.vectors))
+            pairs = np.concatenate([pairs, np.stack(read_chunks(self._store, targets, everything))], axis=1)
+        return self._vectors, torch.from_numpy(pairs).to(self._device)

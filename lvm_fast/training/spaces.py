@@ -1,0 +1,39 @@
+"""Training in a space: it is fitted on the training part, and what is learned from lies in it."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from ..spaces.space import Space, fit_space
+
+if TYPE_CHECKING:
+    from ..data.windows import Windows
+    from ..models.base import LatentVectorModel
+    from .data import TrainingData
+    from .recipe import Recipe
+
+
+def enter_space(recipe: Recipe, model: LatentVectorModel, data: TrainingData) -> TrainingData:
+    """Fit the recipe's space to the training part, give it to the model, and return the data as it learns from it.
+
+    The validation windows stay as they are: a model maps what it is asked itself.
+
+    Raises:
+        ValueError: The rows are too few or all equal, or a warm start comes from a space and the recipe is raw.
+    """
+    if recipe.space == "raw" and model.space is not None:
+        kind = model.config["space"]["kind"]
+        raise ValueError(f"train: warm_start reads a {kind} space; expected space = {kind!r}, got 'raw'")
+    space = fit_space(data.training.store.vectors, recipe.space, recipe.space_strength)
+    if space is None:
+        return data
+    model.set_space(space)
+    return data._replace(training=_in_space(data.training, space))
+
+
+def _in_space(windows: Windows, space: Space) -> Windows:
+    """The same windows with every vector in a space, float32, in memory."""
+    moved = copy.copy(windows)
+    moved.store = space.store(windows.store)
+    return moved
