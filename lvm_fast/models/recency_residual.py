@@ -20,9 +20,9 @@ class RecencyResidual(RecencyModel):
     """A mix of recency features, begun at the closed form, and low-rank maps of query and keys, begun at zero.
 
     After every vector there are K = T + E unit features of width D: the last T vectors, and for each of E decays d the
-    direction of the sum of all vectors so far, weighted by d^age. The query is ``q = unit(b + U V f)``, where b is the
-    unit mix ``sum_k w_k f_k`` and f all features side by side. What it is compared with is ``unit(z + P R z)``. U and P
-    are zero at first: the fresh model is the closed form `whitened_recency`, and training adds what the data can tell.
+    direction of the sum of all vectors so far, weighted by d^age. The query is ``q = unit(b + U V f + c)``, where b is
+    the unit mix ``sum_k w_k f_k`` and f all features side by side; c favours some candidates whatever was read. What it
+    is compared with is ``unit(z + P R z)``. U, c and P are zero at first: the fresh model is the closed form `whitened_recency`, and training adds what the data can tell.
     Made for a whitened space.
 
     Args:
@@ -62,7 +62,7 @@ class RecencyResidual(RecencyModel):
         mix[taps + checked.index(start)] = 1.0
         self.mix = nn.Parameter(mix)
         self.dropout = nn.Dropout(dropout)
-        self.query_down, self.query_up = _residual(kinds * input_dim, rank, input_dim)
+        self.query_down, self.query_up = _residual(kinds * input_dim, rank, input_dim, bias=True)
         self.key_down, self.key_up = _residual(input_dim, key_rank, input_dim)
 
     def delta_of(self, raw: Tensor) -> Tensor:
@@ -93,6 +93,7 @@ class RecencyResidual(RecencyModel):
         with torch.no_grad():
             for up in (copied.query_up, copied.key_up):
                 up.weight.mul_(factor)
+            copied.query_up.bias.mul_(factor)
         return copied
 
     @classmethod
@@ -103,9 +104,11 @@ class RecencyResidual(RecencyModel):
         return {"input_dim": dim, "rank": rank, "key_rank": key_rank}
 
 
-def _residual(inputs: int, rank: int, outputs: int) -> tuple[nn.Linear, nn.Linear]:
+def _residual(inputs: int, rank: int, outputs: int, bias: bool = False) -> tuple[nn.Linear, nn.Linear]:
     """A map of low rank that is zero at first."""
-    down, up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=False)
+    down, up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=bias)
     nn.init.normal_(down.weight, std=inputs**-0.5)
     nn.init.zeros_(up.weight)
+    if bias:
+        nn.init.zeros_(up.bias)
     return down, up
