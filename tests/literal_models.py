@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, int]] = {
     "amn": {"input_dim": 16, "attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 10},
     "hierarchical_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2},
     "champion": {"input_dim": 16, "hidden_dim": 12},
+    "recency_residual": {"input_dim": 16, "hidden_dim": 12, "key_dim": 5},
     "specialist_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
 }
 
@@ -237,6 +238,31 @@ class LiteralChampion(nn.Module):
         return mixed + self.linear(flat) + self.network(flat) - features[0]
 
 
+class LiteralRecencyResidual(nn.Module):
+    """Ours, not the reference's; what it has learned is anything but zero."""
+
+    def __init__(self, input_dim: int = 768, hidden_dim: int = 64, key_dim: int = 64, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(10))
+        self.dropout = nn.Dropout(dropout)
+        self.query_down = nn.Linear(10 * input_dim, hidden_dim, bias=False)
+        self.query_up = nn.Linear(hidden_dim, input_dim)
+        self.key_down = nn.Linear(input_dim, key_dim, bias=False)
+        self.key_up = nn.Linear(key_dim, input_dim, bias=False)
+
+    def forward(self, context: Tensor) -> Tensor:
+        newest_first = context.flip(1)
+        features = [newest_first[:, age] if age < context.shape[1] else 0 * newest_first[:, 0] for age in range(4)]
+        for decay in (0.5, 0.7, 0.85, 0.95, 0.99, 1.0):
+            weights = torch.tensor([decay**age for age in range(context.shape[1])], dtype=context.dtype)
+            features.append((newest_first * weights[:, None]).sum(dim=1))
+        units = [feature / feature.norm(dim=1, keepdim=True).clamp(min=1e-12) for feature in features]
+        base = sum(weight * unit for weight, unit in zip(self.mix, units, strict=True))
+        rest = self.query_up(self.query_down(self.dropout(torch.cat(units, dim=1))))
+        query = base / base.norm(dim=1, keepdim=True) + rest
+        return query / query.norm(dim=1, keepdim=True) - features[0]
+
+
 class LiteralMaps(nn.Module):
     def __init__(self, groups: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -287,6 +313,7 @@ LITERAL: dict[str, type[nn.Module]] = {
     "amn": LiteralAMN,
     "hierarchical_gru": LiteralHierarchicalGRU,
     "champion": LiteralChampion,
+    "recency_residual": LiteralRecencyResidual,
     "specialist_gru": LiteralSpecialistGRU,
 }
 

@@ -104,3 +104,13 @@ def checked_decays(model_type: str, decays: Any) -> list[float]:
     if not all(checked):
         raise ValueError(f"{model_type}: decays = {plain(given)!r}; expected numbers above 0 and at most 1")
     return checked
+
+
+def checked_decay(model_type: str, decay: Any) -> float:
+    """One decay as a plain number. Raises ValueError unless it is above 0 and at most 1."""
+    try:
+        (checked,) = checked_decays(model_type, [decay])
+    except ValueError:
+        expected = "expected a number above 0 and at most 1"
+        raise ValueError(f"{model_type}: decay = {plain(decay)!r}; {expected}") from None
+    return checked

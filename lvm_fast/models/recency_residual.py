@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_share, check_sizes, tensor_of
-from .recency import RecencyModel, checked_decays
+from .recency import RecencyModel, checked_decay, checked_decays
 
+_SAME = 1e-6  # how far float32 may be from a decay
 _DECAYS = (0.5, 0.7, 0.85, 0.95, 0.99, 1.0)
 
 
@@ -22,17 +23,19 @@ class RecencyResidual(RecencyModel):
     After every vector there are K = T + E unit features of width D: the last T vectors, and for each of E decays d the
     direction of the sum of all vectors so far, weighted by d^age. The query is ``q = unit(b + U V f + c)``, where b is
     the unit mix ``sum_k w_k f_k`` and f all features side by side; c favours some candidates whatever was read. What it
-    is compared with is ``unit(z + P R z)``. U, c and P are zero at first: the fresh model is the closed form `whitened_recency`, and training adds what the data can tell.
+    is compared with is ``unit(z + P R z)``. U, c and P are zero at first: the fresh model is the closed form
+    `whitened_recency`, and training adds what the data can tell.
     Made for a whitened space.
 
     Args:
         input_dim: Width D of the vectors.
-        rank: Rank of U V, the query's residual.
-        key_rank: Rank of P R, the keys' residual.
+        hidden_dim: Rank of U V, the query's residual.
+        key_dim: Rank of P R, the keys' residual.
         taps: Last vectors T.
         decays: Decays of the sums, each above 0 and at most 1; 1 is the plain sum.
         decay: The decay of the closed form that it begins at, one of `decays`.
         dropout: Dropout of the features before U V, and of the vectors before P R.
+        normalize_delta: Return ``raw / ||raw||``; False, the default here, lets the prediction be anywhere.
     """
 
     model_type: ClassVar[str] = "recency_residual"
@@ -41,33 +44,31 @@ class RecencyResidual(RecencyModel):
     def __init__(
         self,
         input_dim: int = 768,
-        rank: int = 64,
-        key_rank: int = 64,
+        hidden_dim: int = 64,
+        key_dim: int = 64,
         taps: int = 4,
         decays: Sequence[float] = _DECAYS,
         decay: float = 0.7,
         dropout: float = 0.3,
+        normalize_delta: bool = False,
     ) -> None:
-        sizes = check_sizes(self.model_type, input_dim=input_dim, rank=rank, key_rank=key_rank, taps=taps)
-        input_dim, rank, key_rank, taps = sizes.values()
+        sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, key_dim=key_dim, taps=taps)
+        input_dim, hidden_dim, key_dim, taps = sizes.values()
         dropout = check_share(self.model_type, "dropout", dropout)
-        super().__init__(sizes, normalize_delta=False, dropout=dropout)
-        del self.config["normalize_delta"]
-        checked, (start,) = checked_decays(self.model_type, decays), checked_decays(self.model_type, [decay])
-        if start not in checked:
-            raise ValueError(f"{self.model_type}: decay = {start}; expected one of decays, {checked}")
+        super().__init__(sizes, normalize_delta, dropout=dropout)
+        checked = checked_decays(self.model_type, decays)
+        wanted = checked_decay(self.model_type, decay)
+        start = min(checked, key=lambda each: abs(each - wanted))
+        if abs(start - wanted) > _SAME:
+            raise ValueError(f"{self.model_type}: decay = {wanted}; expected one of decays, {checked}")
         self.config |= {"decays": checked, "decay": start}
         kinds = taps + len(checked)
         mix = torch.zeros(kinds)
         mix[taps + checked.index(start)] = 1.0
         self.mix = nn.Parameter(mix)
         self.dropout = nn.Dropout(dropout)
-        self.query_down, self.query_up = _residual(kinds * input_dim, rank, input_dim, bias=True)
-        self.key_down, self.key_up = _residual(input_dim, key_rank, input_dim)
-
-    def delta_of(self, raw: Tensor) -> Tensor:
-        """See `CausalModel.delta_of`: as it is."""
-        return raw
+        self.query_down, self.query_up = _residual(kinds * input_dim, hidden_dim, input_dim, bias=True)
+        self.key_down, self.key_up = _residual(input_dim, key_dim, input_dim)
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
@@ -99,9 +100,9 @@ class RecencyResidual(RecencyModel):
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `LatentVectorModel.config_from_state`."""
-        rank, _ = tensor_of(cls.model_type, state, "query_down.weight", 2).shape
-        key_rank, dim = tensor_of(cls.model_type, state, "key_down.weight", 2).shape
-        return {"input_dim": dim, "rank": rank, "key_rank": key_rank}
+        hidden_dim, _ = tensor_of(cls.model_type, state, "query_down.weight", 2).shape
+        key_dim, input_dim = tensor_of(cls.model_type, state, "key_down.weight", 2).shape
+        return {"input_dim": input_dim, "hidden_dim": hidden_dim, "key_dim": key_dim}
 
 
 def _residual(inputs: int, rank: int, outputs: int, bias: bool = False) -> tuple[nn.Linear, nn.Linear]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .recency import RecencyModel, checked_decays
+from .recency import RecencyModel, checked_decay
 
 
 class WhitenedRecency(RecencyModel):
@@ -18,15 +18,15 @@ class WhitenedRecency(RecencyModel):
     Args:
         input_dim: Width D of the vectors.
         decay: Above 0 and at most 1, which is the plain mean.
+        normalize_delta: Return ``raw / ||raw||``; False, the default here, lets the prediction be anywhere.
     """
 
     model_type: ClassVar[str] = "whitened_recency"
     starts_at_closed_form: ClassVar[bool] = True
 
-    def __init__(self, input_dim: int = 768, decay: float = 0.7) -> None:
-        super().__init__({"input_dim": input_dim}, normalize_delta=False)
-        del self.config["normalize_delta"]
-        self.config["decay"] = checked_decays(self.model_type, [decay])[0]
+    def __init__(self, input_dim: int = 768, decay: float = 0.7, normalize_delta: bool = False) -> None:
+        super().__init__({"input_dim": input_dim}, normalize_delta)
+        self.config["decay"] = checked_decay(self.model_type, decay)
 
     @property
     def taps(self) -> int:
@@ -37,10 +37,6 @@ class WhitenedRecency(RecencyModel):
     def decays(self) -> list[float]:
         """The one decay."""
         return [self.config["decay"]]
-
-    def delta_of(self, raw: Tensor) -> Tensor:
-        """See `CausalModel.delta_of`: as it is."""
-        return raw
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KINDS = ("raw", "centred", "whitened")
 STRENGTH = 0.5  # of the whitening, where nothing chooses one
+_BLOCK = 4096  # rows at a time
+_NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone
 _FLOOR = 0.02  # share of the mean variance that every direction has at least: few rows know little of most directions
 
 
@@ -87,9 +89,6 @@ class Space(NamedTuple):
         return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
 
 
-_BLOCK = 4096  # rows at a time
-
-
 def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength: float = STRENGTH) -> Space | None:
     """Fit a space to all rows in one pass; None for "raw", which changes nothing.
 
@@ -109,15 +108,10 @@ def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
     count = len(vectors)
     if count < 2:
         raise ValueError(f"Space: {count} row{'s' * (count != 1)}; expected at least 2 to fit a space")
-    # about the first row: the sums of squares of what is alike would lose their digits
-    origin = np.asarray(l2_normalize(np.asarray(vectors[:1], np.float32)), np.float64)[0]
+    origin = _unit_rows(vectors, 0, 1)[0]  # sums of squares of what is alike would lose their digits
     total, squares = np.zeros_like(origin), np.zeros((len(origin), len(origin)))
     for first in range(0, count, _BLOCK):
-        rows = np.asarray(l2_normalize(np.asarray(vectors[first : first + _BLOCK], np.float32)), np.float64)
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise ValueError(f"Space: row {first + int(np.argmin(finite))} holds NaN or Inf; expected finite values")
-        rows -= origin
+        rows = _unit_rows(vectors, first, first + _BLOCK) - origin
         total += rows.sum(axis=0)
         squares += rows.T @ rows
     shift = total / count
@@ -127,7 +121,12 @@ def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
     return Moments(origin + shift, covariance, count)
 
 
-_NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone
+def _unit_rows(vectors: Vectors | NDArray[Any], first: int, end: int) -> NDArray[np.float64]:
+    rows = np.asarray(vectors[first:end], np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"Space: row {first + int(np.argmin(finite))} holds NaN or Inf; expected finite values")
+    return np.asarray(l2_normalize(rows), np.float64)
 
 
 def space_of(moments: Moments, kind: str, strength: float = STRENGTH) -> Space:

@@ -66,7 +66,9 @@ def test_the_mode_comes_back_after_a_failure_too(store):
 @pytest.mark.parametrize("name", model_names())
 def test_models_of_every_dtype_are_scored_close_to_float32(store, name, dtype, largest):
     torch.manual_seed(0)
-    sizes = {"hidden_dim": 8} if name != "transformer" else {"hidden_dim": 8, "feedforward_dim": 8}
+    sizes = {"whitened_recency": {}, "transformer": {"hidden_dim": 8, "feedforward_dim": 8}}.get(
+        name, {"hidden_dim": 8}
+    )
     model, windows = create_model(name, input_dim=store.dim, **sizes), Windows(store, 10)
     exact, report = predict_windows(model, windows), evaluate(model, store, 10, bootstrap=5, curve=False)
     model.to(dtype)

@@ -18,9 +18,9 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=model_names())
+@pytest.fixture(params=[name for name in model_names() if name != "whitened_recency"])
 def name(request: pytest.FixtureRequest) -> str:
-    """Every model type there is, one after the other."""
+    """Every model type that is trained, one after the other."""
     return str(request.param)
 
 

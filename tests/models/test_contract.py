@@ -18,7 +18,11 @@ from lvm_fast.models.registry import create_model, model_names
 
 def small(name: str, **changes: object) -> LatentVectorModel:
     """A small model, in evaluation mode."""
-    return create_model(name, **{**SMALL[name], **changes}).eval()
+    model = create_model(name, **{**SMALL[name], **changes}).eval()
+    if name == "recency_residual":  # which begins at zero
+        torch.nn.init.normal_(model.query_up.weight, std=0.1)
+        torch.nn.init.normal_(model.key_up.weight, std=0.1)
+    return model
 
 
 def prefixes(model: LatentVectorModel, context: torch.Tensor) -> torch.Tensor:
@@ -26,8 +30,8 @@ def prefixes(model: LatentVectorModel, context: torch.Tensor) -> torch.Tensor:
     return torch.stack([model(context[:, : step + 1]) for step in range(context.shape[1])], dim=1)
 
 
-def test_every_model_type_has_a_literal_twin():
-    assert set(model_names()) == set(LITERAL) == set(SMALL)
+def test_every_model_type_that_is_trained_has_a_literal_twin():
+    assert set(model_names()) - {"whitened_recency"} == set(LITERAL) == set(SMALL)
 
 
 def test_the_reference_sizes_give_the_reference_names_and_shapes(name):
@@ -47,7 +51,7 @@ def test_outputs_and_every_gradient_equal_the_literal_model(name, steps):
     grads = dict(model.named_parameters())
     for key, parameter in twin.named_parameters():
         if parameter.grad is None:  # written outside autograd
-            assert "write_gate" in key
+            assert "write_gate" in key or "key_" in key  # or part of the candidates' side
             assert grads[key].grad is None
         else:
             torch.testing.assert_close(grads[key].grad, parameter.grad, atol=1e-11, rtol=1e-9, msg=key)
@@ -282,7 +286,7 @@ def test_sizes_and_shares_of_numpy_and_torch_become_plain(name, tmp_path):
     plain = small(name).config
     given = {key: kinds.get(type(value), lambda same: same)(value) for key, value in plain.items()}
     given |= {"hidden_dim": torch.tensor(plain["hidden_dim"])}
-    if name == "champion":
+    if "decays" in plain:
         given["decays"] = np.array(plain["decays"])
     model = create_model(name, **given)
     for key, value in plain.items():
@@ -359,7 +363,9 @@ def test_predict_refuses_what_it_cannot_use(name):
                 model.predict(huge)
         with torch.no_grad():
             broken = small(name)
-            last = {"specialist_gru": "narrow.bias"}.get(name) or [key for key, _ in broken.named_parameters()][-1]
+            last = {"specialist_gru": "narrow.bias", "recency_residual": "query_up.bias"}.get(name) or [
+                key for key, _ in broken.named_parameters()
+            ][-1]
             broken.get_parameter(last).fill_(torch.nan)
         with pytest.raises(ValueError, match="predict: a prediction is NaN or infinite; expected finite weights"):
             broken.predict(torch.randn(batch, 3, 16))

@@ -18,13 +18,14 @@ SIZES = {
     "specialist_gru": {"num_experts": 3, "expert_dim": 4},
 }
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's own attention
+WITHOUT_LAYERS = ("amn", "champion", "recency_residual", "whitened_recency")
 WITHOUT_TANGENTS = ("transformer",)  # torch's own attention has no forward-mode derivative
 
 
 @pytest.fixture(params=model_names())
 def model(request) -> lf.models.base.LatentVectorModel:
     torch.manual_seed(0)
-    sizes = {"hidden_dim": 8, "num_layers": 2} if request.param not in ("amn", "champion") else {}
+    sizes = {"hidden_dim": 8, "num_layers": 2} if request.param not in WITHOUT_LAYERS else {}
     return lf.create_model(request.param, input_dim=6, **sizes, **SIZES.get(request.param, {})).eval()
 
 
