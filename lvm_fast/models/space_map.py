@@ -49,7 +49,7 @@ class SpaceMap(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Unit rows in the space, (..., D) -> (..., D), in float32 or better; the mean itself becomes a zero row."""
         exact = torch.promote_types(vectors.dtype, torch.float32)
-        rows = vectors.to(exact) - self.mean.to(exact)
+        rows = F.normalize(vectors.to(exact), dim=-1) - self.mean.to(exact)
         if self.matrix is not None:
             rows = rows @ self.matrix.to(exact)
         return F.normalize(rows, dim=-1)

@@ -37,7 +37,7 @@ class Moments(NamedTuple):
 
 
 class Space(NamedTuple):
-    """Where vectors are compared: ``unit(A (x - mean))``, with A symmetric; without A where it is only centred.
+    """Where vectors are compared: ``unit(A (unit(x) - mean))``, with A symmetric; without A where it is only centred.
 
     Attributes:
         kind: "centred" or "whitened".
@@ -77,7 +77,7 @@ class Space(NamedTuple):
             return alone
         mapped = np.empty(vectors.shape, np.float32)
         for first in range(0, len(vectors), _BLOCK):
-            block = np.asarray(vectors[first : first + _BLOCK], np.float32) - self.mean
+            block = l2_normalize(np.asarray(vectors[first : first + _BLOCK], np.float32)) - self.mean
             rows = block if self.matrix is None else block @ self.matrix
             mapped[first : first + _BLOCK] = l2_normalize(rows)
         return mapped

@@ -88,7 +88,9 @@ def test_one_vector_and_the_mean_itself():
     space = fit_space(rows(50, 8))
     vector = rows(1, 8, seed=1)
     np.testing.assert_array_equal(space.keys(vector[0]), space.keys(vector)[0])
-    np.testing.assert_array_equal(space.keys(space.mean), np.zeros(8, np.float32))
+    np.testing.assert_allclose(space.keys(3 * vector), space.keys(vector), atol=1e-6)
+    centred = fit_space(np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32), "centred")
+    np.testing.assert_array_equal(centred.keys(np.zeros((1, 2), np.float32)), [[0, 0]])
 
 
 @pytest.mark.parametrize(
