@@ -57,11 +57,11 @@ def split_chains(
     val_fraction = real_number(val_fraction, "split_chains: val_fraction")
     test_fraction = real_number(test_fraction, "split_chains: test_fraction")
     parts = _deal(store, {"val": val_fraction, **({"test": test_fraction} if test_fraction else {})}, seed)
-    stores = {name: _part(store, chains) for name, chains in parts.items()}
+    stores = {name: part_of(store, chains) for name, chains in parts.items()}
     # Validation gives way to training and test, test to training: so validation is the same whatever the test fraction.
     for name in list(stores)[1:]:
         others = [stores[other] for other in stores if other != name and (name, other) != ("test", "val")]
-        stores[name] = _without_near_duplicates(stores[name], others, near_duplicate, name, store.ids)
+        stores[name] = without_near_duplicates(stores[name], others, name, store.ids, near_duplicate)
     for name, part in stores.items():
         asked = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}[name]
         part.metadata["split"] = {"part": name, "seed": seed, "fraction": round(asked, 6), "rows": len(part.vectors)}
@@ -111,13 +111,18 @@ def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
     return taken
 
 
-def _part(store: ChainStore, chains: Int64) -> ChainStore:
+def part_of(store: ChainStore, chains: Int64) -> ChainStore:
+    """The store of some of the chains, in order."""
     ids, origins = ([names[chain] for chain in chains] for names in (store.ids, store.origins))
     return store.pieces(store.offsets[chains], store.offsets[chains + 1], ids, store.metadata, origins)
 
 
-def _without_near_duplicates(
-    part: ChainStore, others: Sequence[ChainStore], near_duplicate: float | None, name: str, taken: Sequence[str]
+def without_near_duplicates(
+    part: ChainStore,
+    others: Sequence[ChainStore],
+    name: str,
+    taken: Sequence[str],
+    near_duplicate: float | None = ALIKE,
 ) -> ChainStore:
     """`part`, cut where a chunk is a near-duplicate of one in `others`; no piece is called by an id that is taken."""
     kept = np.ones(len(part.vectors), dtype=bool)
