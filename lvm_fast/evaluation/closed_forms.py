@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -86,7 +85,7 @@ def closed_forms(windows: Windows, training: ChainStore | None = None, where: st
 
 
 def check_training(training: Any, dim: int, where: str) -> None:
-    """Raise ValueError, which begins with `where`, unless closed forms for vectors of this width can be fitted on it."""
+    """Raise ValueError, which begins with `where`, unless closed forms of this width can be fitted on it."""
     if training is None:
         return
     if not isinstance(training, ChainStore):
@@ -112,9 +111,7 @@ def _moments(store: ChainStore) -> Moments:
     return moments_of(store.vectors)
 
 
-def _best_decays(
-    training: ChainStore, context_length: int, keys: dict[str, _SpaceKeys | None]
-) -> dict[str, float]:
+def _best_decays(training: ChainStore, context_length: int, keys: dict[str, _SpaceKeys | None]) -> dict[str, float]:
     """The decay with the best Hit@5, and of equals the best MRR, on questions about the training chains."""
     try:
         windows = _sampled(question_windows(training, context_length))
@@ -123,7 +120,8 @@ def _best_decays(
     pool, best = Candidates(windows).targets(), {}
     for name, own in keys.items():
         means = recency_means(windows, DECAYS, own)
-        ranks = pool.both_ranks({str(decay): Answer(mean, mean, own) for decay, mean in zip(DECAYS, means, strict=True)})
+        answers = {f"decay {decay}": Answer(mean, mean, own) for decay, mean in zip(DECAYS, means, strict=True)}
+        ranks = pool.both_ranks(answers)
         best[name] = _best(ranks.unread or ranks.with_read)
     return best
 
@@ -134,5 +132,5 @@ def _sampled(windows: Windows) -> GivenWindows:
 
 
 def _best(ranks: dict[str, NDArray[np.int64]]) -> float:
-    merits: Sequence[tuple[float, float]] = [(float((r < 5).mean()), float((1 / (r + 1)).mean())) for r in ranks.values()]
+    merits = [(float((rank < 5).mean()), float((1 / (rank + 1)).mean())) for rank in ranks.values()]
     return DECAYS[max(range(len(DECAYS)), key=merits.__getitem__)]

@@ -71,7 +71,8 @@ def evaluate(
 
     Args:
         model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D). One whose `space` is not
-            None has `predict`, `query` and `keys` instead, as a `LatentVectorModel` has them. Of a `Mixture`, such as one of experts, the report tells which parts serve which queries, and how well.
+            None has `predict`, `query` and `keys` instead, as a `LatentVectorModel` has them. Of a `Mixture`, such as
+            one of experts, the report tells which parts serve which queries, and how well.
         store: The chains to predict: held-out ones, for a figure that means anything. Or windows over them, which are
             then the queries: what says how to lay windows out (context length, stride, least length and coherence) is
             theirs, not what is given here.
@@ -137,7 +138,7 @@ def evaluate(
     scores = query_scores(predicted, ranks, windows, asked.queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
     mine = means.pop(MODEL)
-    yardstick = best_of(means, headline_of(mine))
+    yardstick = str(best_of(means, headline_of(mine)))
     sizes = np.full(len(asked.queries), len(asked)) - (asked.read.counts if leaves_out and asked.read else 0)
     origin = {key: store.metadata[key] for key in _ORIGIN if key in store.metadata}
     experts = []

@@ -90,7 +90,8 @@ class Pool:
         return self._ranks(answers, self.read)
 
     def _ranks(self, answers: Mapping[str, Answer], read: ReadCandidates | None) -> Ranks:
-        with_read, unread = {}, {}
+        with_read: dict[str, NDArray[np.int64]] = {}
+        unread: dict[str, NDArray[np.int64]] = {}
         spaces: dict[Keys | None, list[str]] = {}
         for name, answer in answers.items():
             spaces.setdefault(answer.keys, []).append(name)
@@ -228,7 +229,7 @@ def _looked_up(windows: Windows, bank: VectorBank) -> Held:
     for equal in np.split(order, np.flatnonzero(np.diff(found[order])) + 1):
         if len(equal) > 1:
             unit = l2_normalize(windows.store.vectors[equal[:1]])
-            scores, places = bank.scored_band(unit, -np.inf, np.inf, len(equal))
-            places = np.sort(places[0, scores[0] == scores[0, 0]])
+            exact, best = bank.scored_band(unit, -np.inf, np.inf, len(equal))
+            places = np.sort(best[0, exact[0] == exact[0, 0]])
             found[equal] = np.append(places, np.full(len(equal), -1))[: len(equal)]
     return _places_of(found, len(bank))

@@ -133,8 +133,9 @@ def _unit(bank: VectorBank, vectors: NDArray[np.float32]) -> NDArray[np.float32]
     """The vectors as the bank multiplies them, nearly."""
     if not bank.normalize:
         return vectors
-    unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return unit.astype(np.float32)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (vectors / lengths).astype(np.float32)
+    return unit
 
 
 def _longest(rows: NDArray[np.float32]) -> float:
