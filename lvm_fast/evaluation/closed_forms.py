@@ -121,8 +121,7 @@ def _best_decays(training: ChainStore, context_length: int, keys: dict[str, _Spa
     for name, own in keys.items():
         means = recency_means(windows, DECAYS, own)
         answers = {f"decay {decay}": Answer(mean, mean, own) for decay, mean in zip(DECAYS, means, strict=True)}
-        ranks = pool.both_ranks(answers)
-        best[name] = _best(ranks.unread or ranks.with_read)
+        best[name] = _best(pool.both_ranks(answers).headline)
     return best
 
 

@@ -34,6 +34,11 @@ class Ranks(NamedTuple):
     with_read: dict[str, NDArray[np.int64]]
     unread: dict[str, NDArray[np.int64]] | None
 
+    @property
+    def headline(self) -> dict[str, NDArray[np.int64]]:
+        """The unread ones, where chains are known."""
+        return self.with_read if self.unread is None else self.unread
+
 
 Held = tuple["NDArray[np.int64]", "NDArray[np.int64]"]  # candidates that are rows of the store (K,), and which (K,)
 

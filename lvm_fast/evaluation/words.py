@@ -230,7 +230,7 @@ def _expert_table(report: Report) -> list[str]:
     note = (
         "The share of the queries that each has most to say on, and that it has a say in, in percent; how many these "
         "are, and on them the hits of the model's answers and of the best without training, in percent, in the same "
-        f"pool of {report.pool:,}. Each has queries of its own, some harder than others: compare within a row, not rows."
+        f"pool of {report.pool:,}. Each has queries of its own, some harder than others: compare within rows only."
     )
     return [note, "", *_experts(report, list(report.hits))]
 
