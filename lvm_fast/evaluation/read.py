@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from ..data.windows import Windows
     from ..scoring import VectorBank
 
-_BLOCK = 1 << 22  # rough scores held at a time (16 MB)
+_BLOCK = 1 << 22  # rough scores held at a time (32 MB)
+_PAIRS = 1 << 14  # exact scores asked at a time
 
 
 def knows_chains(windows: Windows) -> bool:
@@ -74,6 +76,8 @@ class ReadCandidates:
     def ahead(self, bank: VectorBank, asked: NDArray[np.float32]) -> NDArray[np.int64]:
         """How many read candidates beat each question's target, by the bank's own scores and rule for equal ones.
 
+        Products in float32 settle what is clear; the bank, whose scores are exact, settles the rest.
+
         Args:
             bank: The candidates.
             asked: What the questions search with, (P, Q, D): by P predictors.
@@ -81,52 +85,58 @@ class ReadCandidates:
         Returns:
             (P, Q) int64.
         """
-        ahead = np.zeros(asked.shape[:2], np.int64)
+        predictors, count, dim = asked.shape
+        vectors = asked.reshape(-1, dim)  # (P * Q, D)
+        targets = np.tile(self._targets, predictors)
+        limits = bank.pair_scores(vectors, targets)
+        ahead = np.zeros(len(vectors), np.int64)
+        close = [np.zeros((2, 0), np.int64)]  # which of the vectors, which candidate
+        for questions, places in self._chains():
+            rows = _unit(bank, bank.vectors[places])
+            for some in np.array_split(questions, -(-len(questions) * len(places) // _BLOCK)):
+                read = np.arange(len(places)) < (self._stops - self._firsts)[some][:, None]
+                for asking in some + count * np.arange(predictors)[:, None]:
+                    wins, open_ones = _compared(_unit(bank, vectors[asking]), rows, limits[asking], read)
+                    ahead[asking] = wins
+                    close.append(np.stack((asking[open_ones[0]], places[open_ones[1]])))
+        which, places = np.concatenate(close, axis=1)
+        for first in range(0, len(which), _PAIRS):
+            one, other = which[first : first + _PAIRS], places[first : first + _PAIRS]
+            scores = bank.pair_scores(vectors[one], other)
+            beats = (scores > limits[one]) | ((scores == limits[one]) & (other < targets[one]))
+            np.add.at(ahead, one[beats], 1)
+        return ahead.reshape(predictors, count)
+
+    def _chains(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Each chain's questions that have read something, and the candidates that the last of them has read."""
         reading = np.flatnonzero(self.counts)
         by_chain = reading[np.argsort(self._firsts[reading], kind="stable")]
-        for chain in np.split(by_chain, np.flatnonzero(np.diff(self._firsts[by_chain])) + 1):
-            if len(chain):
-                places = self._places[self._firsts[chain[0]] : self._stops[chain].max()]
-                rows = _unit(bank, bank.vectors[places])
-                step = max(1, _BLOCK // len(places))
-                for first in range(0, len(chain), step):
-                    questions = chain[first : first + step]
-                    for found, vectors in zip(ahead, asked, strict=True):
-                        found[questions] = self._ahead(bank, places, rows, questions, vectors[questions])
-        return ahead
+        for questions in np.split(by_chain, np.flatnonzero(np.diff(self._firsts[by_chain])) + 1):
+            if len(questions):
+                yield questions, self._places[self._firsts[questions[0]] : self._stops[questions].max()]
 
-    def _ahead(
-        self,
-        bank: VectorBank,
-        places: NDArray[np.int64],
-        rows: NDArray[np.float32],
-        questions: NDArray[np.int64],
-        vectors: NDArray[np.float32],
-    ) -> NDArray[np.int64]:
-        """One chain, one predictor: float32 settles what is clear, and the bank, whose scores are exact, the rest.
 
-        Args:
-            places: The chain's candidates, in reading order, (K,).
-            rows: Their vectors (K, D).
-            questions: (B,)
-            vectors: What these search with (B, D).
-        """
-        targets = self._targets[questions]
-        limits = bank.pair_scores(vectors, targets)  # (B,)
-        unit = _unit(bank, vectors)
-        with np.errstate(over="ignore", invalid="ignore"):
-            leads = unit @ rows.T - limits[:, None]  # (B, K)
-        read = np.arange(len(places)) < (self._stops - self._firsts)[questions][:, None]
+def _compared(
+    vectors: NDArray[np.float32], rows: NDArray[np.float32], limits: NDArray[np.float64], read: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
+    """How many of the rows that were read beat each limit for sure, by float32 products, and which are too close.
+
+    Args:
+        vectors: (B, D)
+        rows: (K, D)
+        limits: (B,)
+        read: (B, K)
+
+    Returns:
+        The counts (B,), and the places in (B, K) that exact scores have to settle.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        leads = vectors @ rows.T - limits[:, None]
         # the error of a product of D terms, with room for that of unit length
-        margin = (rows.shape[1] + 16) * 2.0**-23 * np.linalg.norm(unit, axis=1)[:, None] * _longest(rows)
-        ahead = np.count_nonzero(read & (leads > margin), axis=1)
-        close, which = np.nonzero(read & ~(np.abs(leads) > margin))  # NaN, too
-        if len(close):
-            scores = bank.pair_scores(vectors[close], places[which])
-            beats = (scores > limits[close]) | ((scores == limits[close]) & (places[which] < targets[close]))
-            np.add.at(ahead, close[beats], 1)
-        counted: NDArray[np.int64] = ahead.astype(np.int64)
-        return counted
+        lengths = np.linalg.norm(vectors, axis=1)[:, None] * np.linalg.norm(rows, axis=1).max()
+        margin = (rows.shape[1] + 16) * 2.0**-23 * lengths
+        is_close = read & ~(np.abs(leads) > margin)  # NaN, too
+    return np.count_nonzero(read & (leads > margin), axis=1), np.nonzero(is_close)
 
 
 def _unit(bank: VectorBank, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -136,7 +146,3 @@ def _unit(bank: VectorBank, vectors: NDArray[np.float32]) -> NDArray[np.float32]
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     unit: NDArray[np.float32] = (vectors / lengths).astype(np.float32)
     return unit
-
-
-def _longest(rows: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(rows, axis=1).max())
