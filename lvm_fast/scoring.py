@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,9 @@ from ._questions import (
 )
 from ._rows import is_tensor
 from ._util.numbers import any_number, truth_value
+
+if TYPE_CHECKING:
+    from .data.vectors import Vectors
 
 Result = TypeVar("Result")
 
@@ -93,9 +96,8 @@ class VectorBank:
         """
         self._check_filled("VectorBank.save")
         from .bank_file import write_bank
-        from .data.vectors import Vectors
 
-        write_bank(path, Vectors.of(self._vectors, None, "VectorBank.save"), self._bank.packed())
+        write_bank(path, self.vectors, self._bank.packed())
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> VectorBank:
@@ -136,6 +138,14 @@ class VectorBank:
         if self._path is None:
             return type(self)(_copied(self._vectors), self.normalize)
         return self._of_file(self._vectors, self._bank.packed(), self._path, "VectorBank: deepcopy")  # nobody writes it
+
+    @property
+    def vectors(self) -> Vectors:
+        """The candidates as they were given, (N, D): `Vectors`, whose slices are float32."""
+        from .data.vectors import Vectors
+
+        self._check_filled("VectorBank.vectors")
+        return Vectors.of(self._vectors, None, "VectorBank.vectors")
 
     def __len__(self) -> int:
         return self._size

@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         bootstrap=args.bootstrap,
         batch_size=args.batch_size,
         device=device,
+        exclude_read=scoring.reading(args),
+        training=scored.others,
         distractors=scored.others,
         data_name=scoring.name_of_data(recipe, args.split),
         progress=is_terminal(sys.stderr),

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         "bootstrap": args.bootstrap,
         "batch_size": args.batch_size,
         "device": device,
+        "exclude_read": scoring.reading(args),
+        "training": scored.others,
         "distractors": scored.others,
         "data_name": scoring.name_of_data(recipe, args.split),
         "notes": [f"{words[0].upper()}{words[1:]}." for words in seen],

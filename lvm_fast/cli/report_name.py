@@ -24,7 +24,7 @@ def report_name(args: argparse.Namespace, run: Run, recipe: Recipe, report: Repo
     """Return the name, without a suffix.
 
     Args:
-        args: The split, the pool, and ``output_dir``: beside the model unless given.
+        args: The split, the pool, what is read, and ``output_dir``: beside the model unless given.
         run: The model.
         recipe: Says which data was scored and how.
         report: What is to be saved, with the data's digest and the model's path in its data.
@@ -66,6 +66,8 @@ def _unusual(args: argparse.Namespace, run: Run, recipe: Recipe) -> Iterator[str
             yield f"{word}-{getattr(recipe, name)}"
     if args.pool != "targets":
         yield f"pool-{args.pool}"
+    if args.include_read:
+        yield "with-read"
 
 
 def _is_other_checkpoint(run: Run) -> bool:
@@ -91,5 +93,5 @@ def _is_free(path: Path, report: Report) -> bool:
 
 def _question(report: dict[str, Any]) -> list[Any]:
     data = report["data"]
-    asked = [report[key] for key in ("context_length", "stride", "pool", "seed")]
+    asked = [report[key] for key in ("context_length", "stride", "pool", "seed", "exclude_read")]
     return [*asked, *(data.get(key) for key in ("digest", "model", "split"))]

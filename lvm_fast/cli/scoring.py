@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
         whose: Whose settings are the defaults, such as "the run's".
     """
     add_query_arguments(parser, whose)
+    parser.add_argument(
+        "--include-read",
+        action="store_true",
+        help="rank chunks that the context's chain has said before among the candidates, as the reference does",
+    )
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
     add_device(parser)
 
@@ -182,6 +187,11 @@ def questions(scored: Scored, recipe: Recipe) -> Windows:
     if isinstance(scored.chains, Windows):
         return scored.chains
     return question_windows(scored.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
+
+
+def reading(args: argparse.Namespace) -> bool | None:
+    """What `evaluate` takes as `exclude_read`: where chains are known, what was read is left out unless told."""
+    return False if args.include_read else None
 
 
 def name_of_data(recipe: Recipe, split: str) -> str:

@@ -15,7 +15,8 @@ from .documents import save_documents
 from .evaluate import evaluate
 from .latency import Latency, latencies
 from .questions import question_windows
-from .report import MODEL, Interval, Report
+from .report import MODEL, RAW_COSINE, Interval, Report
+from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -55,12 +56,19 @@ class Figures:
         intervals: Of the scores; empty for chance.
         differences: The scores minus those of the reference, in pairs; empty for the reference and chance.
         difference_intervals: Of the differences.
+        over_yardstick: The scores minus those of the best closed form, in pairs; empty for closed forms and chance.
+        over_yardstick_intervals: Of these.
+        other_way: Hits and MRR the other way: with what each query's chain has said before among the candidates, or
+            without it; empty for chance, and where chains are not known.
     """
 
     scores: dict[str, float]
     intervals: dict[str, Interval | None]
     differences: dict[str, float]
     difference_intervals: dict[str, Interval | None]
+    over_yardstick: dict[str, float]
+    over_yardstick_intervals: dict[str, Interval | None]
+    other_way: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class Entry:
     Attributes:
         context_length: The most vectors it saw.
         latency: Of one prediction at a time.
+        raw_cosine: Where the model searches a space, the figures of its prediction among the candidates themselves.
         note: As the contender's, like what is not explained here.
     """
 
@@ -82,6 +91,7 @@ class Entry:
     note: str | None
     latency: Latency
     figures: Figures
+    raw_cosine: Figures | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ class Comparison:
     Attributes:
         against: The name of the reference, which the differences are from.
         entries: A row for each contender, in the order they were given.
-        baselines: The figures of copy_last, recency_mean and chance.
+        baselines: The figures of the closed forms (copy_last, recency_mean, centred_recency, whitened_recency) and of
+            chance. A contender is called better only where it is better than the best of them.
         report: The report on the reference; its pool, queries and data are everybody's.
     """
 
@@ -104,6 +115,7 @@ class Comparison:
         """Everything as plain JSON values."""
         shared = self.report.to_dict()
         own = {"hits", "mrr", "mean_cosine", "direction_margin", "model_type", "curve", "production_targets"}
+        own |= {"other_way"}
         return {
             "against": self.against,
             "runs": [{**asdict(entry), "latency": entry.latency._asdict()} for entry in self.entries],
@@ -187,11 +199,12 @@ def compare(
             package_bytes=plain(contender.package_bytes),
             note=contender.note,
             latency=times[contender.name],
-            figures=_figures(report, MODEL if contender.name == reference else _RIVAL + contender.name),
+            figures=_figures(report, _called(contender, reference)),
+            raw_cosine=_raw_cosine(report, _called(contender, reference)),
         )
         for contender in contenders
     ]
-    others = [name for name in report.baselines if not name.startswith(_RIVAL)]
+    others = [name for name in report.baselines if name in CLOSED_FORMS or name == "chance"]
     return Comparison(reference, entries, {name: _figures(report, name) for name in others}, report)
 
 
@@ -215,15 +228,29 @@ def _limited(contender: Contender, longest: int) -> LatentVectorModel | Router:
     return model if reach is None or reach >= longest or isinstance(model, Router) else Router({reach: model})
 
 
+def _called(contender: Contender, reference: str) -> str:
+    """What the report calls a contender."""
+    return MODEL if contender.name == reference else _RIVAL + contender.name
+
+
+def _raw_cosine(report: Report, name: str) -> Figures | None:
+    plainly = name + RAW_COSINE
+    return _figures(report, plainly) if plainly in report.scores else None
+
+
 def _figures(report: Report, name: str) -> Figures:
     """The report has the reference minus the others; this has the others minus the reference."""
     scores, mine = report.scores[name], report.scores[MODEL]
     pairs = report.intervals.get(f"{MODEL} - {name}", {})
+    over = {} if name in CLOSED_FORMS else report.intervals.get(f"{name} - {report.yardstick}", {})
     return Figures(
         scores=scores,
         intervals=report.intervals.get(name, {}),
         differences={metric: scores[metric] - mine[metric] for metric in pairs},
         difference_intervals={metric: None if ends is None else _negated(ends) for metric, ends in pairs.items()},
+        over_yardstick={metric: scores[metric] - report.baselines[str(report.yardstick)][metric] for metric in over},
+        over_yardstick_intervals=over,
+        other_way=report.other_way.get(name, {}),
     )
 
 

@@ -45,7 +45,7 @@ def _draw(comparison: Comparison, figure: Figure, notes: Sequence[str]) -> None:
     figures = [*(entry.figures for entry in comparison.entries), *comparison.baselines.values()]
     colours = [INK if name == comparison.against else COLOURS[MODEL] for name in names]
     colours += [COLOURS[name] for name in comparison.baselines]
-    left = (0.5 + 0.085 * min(_LONGEST, max(map(len, [*names, "recency mean"])))) / width
+    left = (0.5 + 0.085 * min(_LONGEST, max(map(len, [*names, "whitened recency"])))) / width
     head(figure, 0.3 / width, comparison_headline(comparison), _subtitle(comparison))
     write_notes(figure, 0.3 / width, notes)
     bottom = (0.4 + NOTE_HEIGHT * len(notes)) / height

@@ -6,28 +6,39 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from .queries import data_in_words, queries_in_words
+from .report import RAW_COSINE
 from .tables import cell, heading, table
-from .words import headline_metric, listed, outcome, spoken
+from .words import BEST, READ_KEPT, READ_LEFT_OUT, headline_metric, listed, outcome, spoken
 
 if TYPE_CHECKING:
     from .compare import Comparison, Entry, Figures
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """How contenders and baselines stand to the reference, in one sentence."""
+    """How contenders stand to the best closed form, and to the reference, in a sentence each."""
     metric = headline_metric(comparison.report)
-    outcomes = {
+    runs = {entry.name: entry.figures for entry in comparison.entries}
+    to_best = {
+        name: outcome(figures.over_yardstick[metric], figures.over_yardstick_intervals[metric])
+        for name, figures in runs.items()
+    }
+    to_reference = {
         name: outcome(figures.differences[metric], figures.difference_intervals[metric])
-        for name, figures in _figures(comparison).items()
+        for name, figures in runs.items()
         if figures.differences
     }
+    alone = "on a single chain, which proves nothing, " if comparison.report.chains < 2 else ""
+    said = f"Against {spoken(str(comparison.report.yardstick))} ({BEST}), {alone}{_standings(to_best)}."
+    return f"{said} Against {comparison.against}, {_standings(to_reference)}." if to_reference else said
+
+
+def _standings(outcomes: dict[str, str]) -> str:
     said = []
     for verb, one, several in _STANDS:
         names = [name for name, own in outcomes.items() if own == verb]
         if names:
             said.append(f"{listed(names)} {one if len(names) == 1 else several}")
-    alone = "on a single chain, which proves nothing, " if comparison.report.chains < 2 else ""
-    return f"Against {comparison.against}, {alone}{'; '.join(said)}."
+    return "; ".join(said)
 
 
 _STANDS = (
@@ -56,8 +67,15 @@ def comparison_in_words(comparison: Comparison, picture: str | None = None) -> s
             ["## Scores", "", f"Pool of {report.pool:,}; hits and MRR in percent.", "", *_score_table(comparison)]
         ),
         "\n".join(["## What they take", "", _timed(comparison), "", *_cost_table(comparison)]),
+        "\n".join([f"## Minus {spoken(str(report.yardstick))}, {BEST}", "", *_yardstick_table(comparison)]),
         "\n".join([f"## Minus {comparison.against}", "", *_difference_table(comparison)]),
-        _HOW_TO_READ.format(resamples=report.bootstrap, seed=report.seed),
+        "\n".join([f"## {_other_way(comparison)}", "", *_other_way_table(comparison)]) if report.other_way else None,
+        _HOW_TO_READ.format(
+            resamples=report.bootstrap,
+            seed=report.seed,
+            fitted=report.fitted_on,
+            reading=READ_LEFT_OUT if report.exclude_read else READ_KEPT,
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -67,6 +85,8 @@ def comparison_summary(comparison: Comparison, width: int = 100) -> str:
     report = comparison.report
     note = f"Pool of {report.pool:,}; hits and MRR in percent, 95% intervals over chains."
     lines = [fill(comparison_headline(comparison), width), "", note, "", *_score_table(comparison, brief=True)]
+    if report.other_way:
+        lines += ["", f"{_other_way(comparison)}:", "", *_other_way_table(comparison)]
     return "\n".join([*lines, "", _timed(comparison), "", *_cost_table(comparison)])
 
 
@@ -74,6 +94,9 @@ _HOW_TO_READ = """## How to read this
 
 - Every run was asked the same queries and ranked the same candidates. **Hit@K**: the true next chunk is among the K
   candidates closest to the prediction. A run that was trained on shorter contexts sees the last vectors of each.
+- What needs no training: copying the last vector, and the recency mean of the context as it is, centred, and whitened
+  (fitted on {fitted}). A run is better only where it is better than the best of these.
+- {reading}
 - **[low, high]** is a 95% interval: whole chains are drawn again with replacement, {resamples:,} times (seed {seed}).
   Differences are paired: the same queries, the same draws. Where one holds 0, the two cannot be told apart.
 - Intervals tell how much chains differ, not how much a training with another seed would."""
@@ -81,7 +104,11 @@ _HOW_TO_READ = """## How to read this
 
 def _figures(comparison: Comparison) -> dict[str, Figures]:
     """The figures of contenders and baselines, as people call them."""
-    own = {entry.name: entry.figures for entry in comparison.entries}
+    own = {}
+    for entry in comparison.entries:
+        own[entry.name] = entry.figures
+        if entry.raw_cosine is not None:
+            own[spoken(entry.name + RAW_COSINE)] = entry.raw_cosine
     return {**own, **{spoken(name): figures for name, figures in comparison.baselines.items()}}
 
 
@@ -105,6 +132,33 @@ def _difference_table(comparison: Comparison) -> list[str]:
         for name, own in others.items()
     ]
     note = f"Paired, pool of {comparison.report.pool:,}; hits and MRR in percentage points."
+    return [note, "", *table(["", *map(heading, metrics)], rows)]
+
+
+def _yardstick_table(comparison: Comparison) -> list[str]:
+    metrics = list(comparison.entries[0].figures.scores)
+    rows = [
+        [name, *(cell(m, own.over_yardstick[m], own.over_yardstick_intervals[m], signed=True) for m in metrics)]
+        for name, own in _figures(comparison).items()
+        if own.over_yardstick
+    ]
+    note = f"Paired, pool of {comparison.report.pool:,}; hits and MRR in percentage points."
+    return [note, "", *table(["", *map(heading, metrics)], rows)]
+
+
+def _other_way(comparison: Comparison) -> str:
+    left_out = comparison.report.exclude_read
+    return "With read chunks among the candidates" if left_out else "With read chunks left out"
+
+
+def _other_way_table(comparison: Comparison) -> list[str]:
+    metrics = [*comparison.report.hits, "mrr"]
+    rows = [
+        [name, *(cell(m, own.other_way[m], None) for m in metrics)]
+        for name, own in _figures(comparison).items()
+        if own.other_way
+    ]
+    note = f"The same questions and pool of {comparison.report.pool:,}; hits and MRR in percent."
     return [note, "", *table(["", *map(heading, metrics)], rows)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,26 +17,39 @@ if TYPE_CHECKING:
 _SIZES = (10, 20, 50, 115, 230, 500, 1149, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
 
 
+class RanksInPools(NamedTuple):
+    """Where predictors find the targets in one pool.
+
+    Attributes:
+        ranks: Rank of each query's target, (Q,) by predictor.
+        size: Candidates in the pool.
+        left_out: How many of them are left out for each query, as it has read them, (Q,); none for 0.
+    """
+
+    ranks: Mapping[str, NDArray[np.int64]]
+    size: int
+    left_out: NDArray[np.int64] | int = 0
+
+
 def hit_curve(
-    ranks_in_targets: Mapping[str, NDArray[np.int64]],
-    targets: int,
-    ranks_in_all: Mapping[str, NDArray[np.int64]],
-    candidates: int,
+    in_targets: RanksInPools,
+    in_all: RanksInPools,
     clusters: NDArray[np.int64],
     resamples: int,
     seed: int,
 ) -> list[CurvePoint]:
     """Hit@5 of every predictor, the model among them, with 95% intervals, at growing pool sizes up to all candidates.
 
+    Candidates that a query has read are drawn as all others are, and left out then: the sizes count them.
+
     Args:
-        ranks_in_targets: Rank of each query's target among the targets, (Q,) by predictor.
-        targets: How many targets there are.
-        ranks_in_all: Rank of each query's target among all candidates, (Q,) by predictor.
-        candidates: How many candidates there are.
+        in_targets: Among the targets.
+        in_all: Among all candidates, the targets among them.
         clusters: The cluster of each query, (Q,).
         resamples: Bootstrap resamples.
         seed: Seed of the resamples.
     """
+    (ranks_in_targets, targets, _), (ranks_in_all, candidates, _) = in_targets, in_all
     sizes = curve_sizes(targets, candidates)
     names = list(ranks_in_all)
     hits = np.stack(  # (Q, sizes * predictors)
@@ -54,7 +67,7 @@ def hit_curve(
     points = []
     for i, size in enumerate(sizes):
         found = {name: float(means[i, j]) for j, name in enumerate(names)}
-        found["chance"] = chance(size, (CURVE_K,))[f"hit@{CURVE_K}"]
+        found["chance"] = chance(_sizes_left(size, in_targets, in_all), (CURVE_K,))[f"hit@{CURVE_K}"]
         intervals: dict[str, Interval | None] = dict.fromkeys(names)
         if ends is not None:
             low, high = ends.reshape(2, len(sizes), len(names))[:, i]
@@ -64,6 +77,15 @@ def hit_curve(
         }
         points.append(CurvePoint(size, found, intervals, production))
     return points
+
+
+def _sizes_left(size: int, in_targets: RanksInPools, in_all: RanksInPools) -> NDArray[np.float64]:
+    """What is to be expected of a pool of this size once each query's read candidates are left out of it."""
+    (_, targets, read), (_, candidates, all_read) = in_targets, in_all
+    if size <= targets:
+        return np.asarray(size - read * (size - 1) / max(1, targets - 1))
+    others_read = np.subtract(all_read, read)
+    return np.asarray(size - read - others_read * (size - targets) / (candidates - targets))
 
 
 def curve_sizes(targets: int, candidates: int) -> list[int]:

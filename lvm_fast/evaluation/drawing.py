@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from .._util.optional import optional_module
 from ..files import atomic_path
-from .report import MODEL
+from .report import MODEL, RAW_COSINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {MODEL: "#1f5fa8", "copy_last": "#d9662b", "recency_mean": "#2f9580", "chance": "#9a9a9a"}
+COLOURS = {
+    MODEL: "#1f5fa8",
+    MODEL + RAW_COSINE: "#7ea6d6",
+    "copy_last": "#d9662b",
+    "recency_mean": "#2f9580",
+    "centred_recency": "#6aa84f",
+    "whitened_recency": "#274e13",
+    "chance": "#9a9a9a",
+}
 INK, MUTED, _GRID, _ALARM = "#222222", "#6b6b6b", "#e6e6e6", "#b3261e"
 NOTE_HEIGHT, _NOTE_CHARACTERS = 0.17, 14.5  # inches a line, characters an inch
 _STYLE: Any = {

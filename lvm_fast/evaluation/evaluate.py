@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._util.numbers import plain, whole_number
+from .._util.numbers import plain, truth_value, whole_number
 from ..data.windows import Windows
 from ..scoring import VectorBank
-from .baselines import chance, copy_last, recency_mean
-from .curve import hit_curve
+from .answers import Answer, answer_windows, plain_answer
+from .baselines import chance
+from .closed_forms import check_training, closed_forms
+from .curve import RanksInPools, hit_curve
 from .experts import Mixture, expert_scores, route_windows
 from .intervals import MOST_RESAMPLES, clusters_of
 from .metrics import differences, intervals_of, query_scores
-from .pools import Candidates, Pool, pool_of_bank
-from .predictions import predict_windows
+from .pools import Candidates, Pool, Ranks, pool_of_bank
 from .questions import question_windows, what_cannot_be_told
-from .report import MODEL, CurvePoint, Report
+from .read import knows_chains
+from .report import MODEL, RAW_COSINE, CurvePoint, Report, headline_of
+from .yardstick import CLOSED_FORMS, best_of
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +47,8 @@ def evaluate(
     *,
     min_length: int = 7,
     min_coherence: float | None = None,
+    exclude_read: bool | None = None,
+    training: ChainStore | None = None,
     distractors: ChainStore | None = None,
     pool_ids: NDArray[np.int64] | None = None,
     rivals: Mapping[str, torch.nn.Module] | None = None,
@@ -52,10 +57,11 @@ def evaluate(
     notes: Sequence[str] = (),
     progress: bool = False,
 ) -> Report:
-    """Score a model on every window of a store, beside baselines that have not learned anything.
+    """Score a model on every window of a store, beside closed forms that have not learned anything.
 
-    The right answer is always in the pool, and scores are cosines. Equal scores go to the lower index, so an exact
-    duplicate of a target that stands before it counts as a miss. The pool is one of
+    The right answer is always in the pool, and scores are cosines; a model with a space is searched with its `query`
+    among its `keys` of the candidates, and its prediction's cosines are told beside that. Equal scores go to the lower
+    index, so an exact duplicate of a target that stands before it counts as a miss. The pool is one of
 
     - ``"targets"``: the targets of the windows themselves;
     - a size: all targets and random other chunks up to that size; where it is smaller than the number of targets, a
@@ -64,8 +70,9 @@ def evaluate(
     - a `VectorBank` that holds the targets.
 
     Args:
-        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D). Of a
-            `Mixture`, such as one of experts, the report tells which parts serve which queries, and how well.
+        model: Called as ``model(context (B, N, D), lengths (B,))``; returns deltas (B, D). One whose `space` is not
+            None has `predict`, `query` and `keys` instead, as a `LatentVectorModel` has them. Of a `Mixture`, such as
+            one of experts, the report tells which parts serve which queries, and how well.
         store: The chains to predict: held-out ones, for a figure that means anything. Or windows over them, which are
             then the queries: what says how to lay windows out (context length, stride, least length and coherence) is
             theirs, not what is given here.
@@ -80,6 +87,11 @@ def evaluate(
         device: Where the model runs; where its parameters are unless given.
         min_length: Shortest chain piece a window is made from, target included.
         min_coherence: Drop windows whose target has a smaller cosine with its current vector.
+        exclude_read: Leave out of each query's candidates what its chain has said before the target, for models and
+            baselines alike; False is the reference's way. The report has both, and this one is its headline. True
+            unless given, but for a sequence file's windows, whose chains are not known.
+        training: The chains that mean, covariance and decays of the closed forms are taken from: those that the
+            model was trained on. Else mean and covariance come from all chunks of the store, and decays are fixed.
         distractors: More chains (the training part, say) that add their chunks to sized and ``"store"`` pools.
         pool_ids: With a bank as the pool: the place in it of every row of the store, (T,); looked up unless given.
         rivals: Other models by name, scored on the same queries and pool and compared in the same pairs.
@@ -107,23 +119,33 @@ def evaluate(
     input_dim = getattr(model, "input_dim", store.dim)
     if input_dim != store.dim:
         raise ValueError(f"evaluate: the store has {store.dim} dimensions; expected {input_dim}, as the model reads")
+    check_training(training, store.dim, "evaluate")
+    leaves_out = _leaves_out(exclude_read, windows)
     candidates = Candidates(windows, distractors)
     asked = _make_pool(candidates, pool, pool_ids, seed)
 
     models = {MODEL: model, **_checked_rivals(rivals or {})}
-    predictors = {name: predict_windows(m, windows, batch_size, device, progress) for name, m in models.items()}
-    predictors |= {"copy_last": copy_last(windows), "recency_mean": recency_mean(windows)}
+    answers: dict[str, Answer] = {}
+    for name, asked_model in models.items():
+        answers |= _answers(name, asked_model, windows, batch_size, device, progress)
+    forms = closed_forms(windows, training)
+    answers |= forms.answers
 
     clusters = clusters_of(store.origins, windows.chains)
-    ranks = asked.ranks(predictors)
-    scores = query_scores(predictors, ranks, windows, asked.queries, ks)
+    both = asked.both_ranks(answers)
+    ranks, others = _headline(both, leaves_out)
+    predicted = {name: answer.predicted for name, answer in answers.items()}
+    scores = query_scores(predicted, ranks, windows, asked.queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
     mine = means.pop(MODEL)
+    yardstick = str(best_of(means, headline_of(mine)))
+    sizes = np.full(len(asked.queries), len(asked)) - (asked.read.counts if leaves_out and asked.read else 0)
     origin = {key: store.metadata[key] for key in _ORIGIN if key in store.metadata}
     experts = []
     if isinstance(model, Mixture):
         shares = route_windows(model, windows, batch_size, device, progress)[asked.queries]
-        experts = expert_scores(model.route_names, shares, scores, clusters[asked.queries], bootstrap, seed)
+        experts = expert_scores(model.route_names, shares, scores, yardstick, clusters[asked.queries], bootstrap, seed)
+    pairs = differences(scores, yardstick)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
         data=plain({"name": data_name and os.fspath(data_name), **origin}),
@@ -139,18 +161,68 @@ def evaluate(
         mrr=mine["mrr"],
         mean_cosine=mine["mean_cosine"],
         direction_margin=mine["direction_margin"],
-        baselines={**means, "chance": chance(len(asked), ks)},
-        intervals=intervals_of({**scores, **differences(scores)}, clusters[asked.queries], bootstrap, seed),
-        curve=_curve(predictors, candidates, pool, len(asked), ranks, clusters, bootstrap, seed) if curve else [],
+        baselines={**means, "chance": chance(sizes, ks)},
+        intervals=intervals_of({**scores, **pairs}, clusters[asked.queries], bootstrap, seed),
+        curve=_curve(answers, candidates, asked, pool, both, leaves_out, clusters, bootstrap, seed) if curve else [],
         bootstrap=bootstrap,
         seed=seed,
+        exclude_read=leaves_out,
+        other_way={} if others is None else {name: _hits(own, ks) for name, own in others.items()},
+        fitted_on=forms.fitted_on,
+        decays=forms.decays,
         experts=experts,
-        notes=[*notes, *what_cannot_be_told(len(asked.queries), len(asked), ks)],
+        notes=[*notes, *forms.notes, *_of_reading(windows), *what_cannot_be_told(len(asked.queries), len(asked), ks)],
     )
 
 
+def _leaves_out(exclude_read: bool | None, windows: Windows) -> bool:
+    known = knows_chains(windows)
+    if exclude_read is None:
+        return known
+    if truth_value(exclude_read, "evaluate: exclude_read") and not known:
+        raise ValueError(
+            "evaluate: exclude_read = True, but the windows of a sequence file do not tell which chunks are of one "
+            "document; expected chains, as `lvm-fast prepare` makes them, or exclude_read=False"
+        )
+    return bool(exclude_read)
+
+
+def _of_reading(windows: Windows) -> list[str]:
+    """What a reader has to know where chains are not known."""
+    if knows_chains(windows):
+        return []
+    return ["The windows of a sequence file tell no documents: what a context has said before is among the candidates."]
+
+
+def _answers(
+    name: str,
+    model: torch.nn.Module,
+    windows: Windows,
+    batch_size: int,
+    device: torch.device | str | None,
+    progress: bool,
+) -> dict[str, Answer]:
+    """The answer of a model, and where it searches a space, that of its prediction among the candidates themselves."""
+    answer = answer_windows(model, windows, batch_size, device, progress)
+    plainly = {} if answer.keys is None else {name + RAW_COSINE: plain_answer(answer.predicted)}
+    return {name: answer, **plainly}
+
+
+def _headline(
+    ranks: Ranks, leaves_out: bool
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]] | None]:
+    """The ranks that are asked for, and the others, where there are some."""
+    if leaves_out and ranks.unread is not None:
+        return ranks.unread, ranks.with_read
+    return ranks.with_read, ranks.unread
+
+
+def _hits(ranks: NDArray[np.int64], ks: Sequence[int]) -> dict[str, float]:
+    return {**{f"hit@{k}": float((ranks < k).mean()) for k in ks}, "mrr": float(np.reciprocal(ranks + 1.0).mean())}
+
+
 def _checked_rivals(rivals: Mapping[str, torch.nn.Module]) -> Mapping[str, torch.nn.Module]:
-    taken = {MODEL, "copy_last", "recency_mean", "chance"} & set(rivals)
+    taken = {MODEL, MODEL + RAW_COSINE, *CLOSED_FORMS, "chance"} & set(rivals)
     if taken:
         raise ValueError(
             f"evaluate: rivals has the name {min(taken)!r}, which the report uses itself; expected another"
@@ -178,22 +250,28 @@ def _make_pool(
 
 
 def _curve(
-    predictors: dict[str, NDArray[np.float32]],
+    answers: dict[str, Answer],
     candidates: Candidates,
+    asked: Pool,
     pool: str | int | VectorBank,
-    size: int,
-    ranks: dict[str, NDArray[np.int64]],
+    ranks: Ranks,
+    leaves_out: bool,
     clusters: NDArray[np.int64],
     bootstrap: int,
     seed: int,
 ) -> list[CurvePoint]:
     """Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of the bank.
 
-    `ranks` in the pool of `size` that was asked are known already.
+    `ranks` in the pool that was `asked` are known already.
     """
+
+    def ranked(given: Pool, known: Ranks | None = None) -> RanksInPools:
+        own, _ = _headline(known or given.both_ranks(answers), leaves_out)
+        return RanksInPools(own, len(given), given.read.counts if leaves_out and given.read else 0)
+
     if isinstance(pool, VectorBank):
-        alone = {name: np.zeros(len(clusters), np.int64) for name in predictors}
-        return hit_curve(alone, 1, ranks, size, clusters, bootstrap, seed)
-    inner = ranks if pool == "targets" else candidates.targets().ranks(predictors)
-    outer = ranks if pool == "store" else candidates.all().ranks(predictors)
-    return hit_curve(inner, len(candidates.target_rows), outer, len(candidates), clusters, bootstrap, seed)
+        alone = RanksInPools({name: np.zeros(len(clusters), np.int64) for name in answers}, 1)
+        return hit_curve(alone, ranked(asked, ranks), clusters, bootstrap, seed)
+    inner = ranked(asked, ranks) if pool == "targets" else ranked(candidates.targets())
+    outer = ranked(asked, ranks) if pool == "store" else ranked(candidates.all())
+    return hit_curve(inner, outer, clusters, bootstrap, seed)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..data.windows import Windows
     from .metrics import Scores
 
-_BASELINE = "copy_last"
-
 
 @runtime_checkable
 class Mixture(Protocol):
@@ -49,16 +47,18 @@ def expert_scores(
     names: list[str],
     shares: NDArray[np.float32],
     scores: Scores,
+    yardstick: str,
     clusters: NDArray[np.int64],
     resamples: int,
     seed: int,
 ) -> list[ExpertScores]:
-    """How often each part serves, and the hits of the queries it serves beside copy-last's.
+    """How often each part serves, and the hits of the queries it serves beside the best closed form's.
 
     Args:
         names: The parts, (E,).
         shares: The share of each in the answer to each query, (Q, E).
         scores: What `query_scores` gives for the Q queries.
+        yardstick: The best closed form's name.
         clusters: The cluster of each query, (Q,).
         resamples: Bootstrap resamples.
         seed: Seed of the resamples.
@@ -70,7 +70,7 @@ def expert_scores(
         means: dict[str, dict[str, float]] = {}
         intervals: dict[str, dict[str, Interval | None]] = {}
         if served.any():
-            hits = {who: _hits(scores[who], served) for who in (MODEL, _BASELINE)}
+            hits = {who: _hits(scores[who], served) for who in (MODEL, yardstick)}
             hits |= differences(hits)
             means = {who: {metric: float(values.mean()) for metric, values in own.items()} for who, own in hits.items()}
             intervals = intervals_of(hits, clusters[served], resamples, seed)

@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels import l2_normalize
 from .intervals import bootstrap_intervals
 from .report import MODEL, Interval
+from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,13 +58,17 @@ def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
     return cosines
 
 
-def differences(scores: Scores) -> Scores:
-    """The model minus every other predictor, query by query: what both find hard cancels out."""
-    mine = scores[MODEL]
+def differences(scores: Scores, yardstick: str | None = None) -> Scores:
+    """The model minus every other predictor, query by query: what both find hard cancels out.
+
+    With a yardstick, the name of the best closed form, also everything that is no closed form minus it.
+    """
+    pairs = [(MODEL, name) for name in scores if name != MODEL]
+    if yardstick is not None:
+        pairs += [(name, yardstick) for name in scores if name not in (MODEL, *CLOSED_FORMS)]
     return {
-        f"{MODEL} - {name}": {metric: mine[metric] - theirs[metric] for metric in mine}
-        for name, theirs in scores.items()
-        if name != MODEL
+        f"{one} - {other}": {metric: scores[one][metric] - scores[other][metric] for metric in scores[one]}
+        for one, other in pairs
     }
 
 

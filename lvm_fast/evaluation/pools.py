@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..kernels import l2_normalize
 from ..scoring import VectorBank
+from .answers import Answer, Keys, mapped, plain_answer
+from .read import ReadCandidates, knows_chains
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,28 +23,59 @@ if TYPE_CHECKING:
 _SAME = 1e-3  # how far from 1 the cosine of a vector with its own stored copy may be (i8 and f16 rounding stay below)
 
 
+class Ranks(NamedTuple):
+    """Rank of each query's target (0 = best), (Q,) by predictor.
+
+    Attributes:
+        with_read: Among all candidates.
+        unread: Without those that the query has read, as `ReadCandidates` has them; where chains are not known, None.
+    """
+
+    with_read: dict[str, NDArray[np.int64]]
+    unread: dict[str, NDArray[np.int64]] | None
+
+    @property
+    def headline(self) -> dict[str, NDArray[np.int64]]:
+        """The unread ones, where chains are known."""
+        return self.with_read if self.unread is None else self.unread
+
+
+Held = tuple["NDArray[np.int64]", "NDArray[np.int64]"]  # candidates that are rows of the store (K,), and which (K,)
+
+
 @dataclass(frozen=True)
 class Pool:
     """Candidates and the questions put to them.
 
     Attributes:
+        windows: The windows that the questions are from.
         bank: The candidates; scores are cosines.
         queries: The windows asked, indices (Q,).
         targets: The place of each query's target in the bank, (Q,).
         words: What the candidates are, in words.
         holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
+        find_rows: Says which candidates are rows of the windows' store.
     """
 
+    windows: Windows
     bank: VectorBank
     queries: NDArray[np.int64]
     targets: NDArray[np.int64]
     words: str
     holds_current: float | None
+    find_rows: Callable[[], Held]
 
     def __len__(self) -> int:
         return len(self.bank)
 
-    def ranks(self, predictors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.int64]]:
+    @cached_property
+    def read(self) -> ReadCandidates | None:
+        """What each query has read; None where chains are not known."""
+        if not knows_chains(self.windows):
+            return None
+        return ReadCandidates(self.windows, self.queries, self.targets, *self.find_rows())
+
+    def ranks(self, predictors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.int64]]:
         """Rank of the target (0 = best, equal scores to the lower index) by predictor, in one pass over the bank.
 
         Args:
@@ -49,9 +84,31 @@ class Pool:
         Returns:
             Ranks of the pool's own queries (Q,) by name.
         """
-        asked = np.concatenate([vectors[self.queries] for vectors in predictors.values()])  # (P * Q, D)
-        ranks = self.bank.rank(asked, np.tile(self.targets, len(predictors)))
-        return dict(zip(predictors, np.split(ranks, len(predictors)), strict=True))
+        return self._ranks({name: plain_answer(vectors) for name, vectors in predictors.items()}, None).with_read
+
+    def both_ranks(self, answers: Mapping[str, Answer]) -> Ranks:
+        """Rank of the target by predictor, with and without what each query has read.
+
+        Args:
+            answers: What all W windows are answered, by name.
+        """
+        return self._ranks(answers, self.read)
+
+    def _ranks(self, answers: Mapping[str, Answer], read: ReadCandidates | None) -> Ranks:
+        with_read: dict[str, NDArray[np.int64]] = {}
+        unread: dict[str, NDArray[np.int64]] = {}
+        spaces: dict[Keys | None, list[str]] = {}
+        for name, answer in answers.items():
+            spaces.setdefault(answer.keys, []).append(name)
+        for keys, names in spaces.items():
+            bank = self.bank if keys is None else VectorBank(mapped(keys, self.bank.vectors))
+            asked = np.stack([answers[name].query[self.queries] for name in names])  # (P, Q, K)
+            ranks = bank.rank(asked.reshape(-1, bank.dim), np.tile(self.targets, len(names))).reshape(len(names), -1)
+            with_read |= dict(zip(names, ranks, strict=True))
+            if read is not None:
+                unread |= dict(zip(names, ranks - read.ahead(bank, asked), strict=True))
+        in_order = {name: with_read[name] for name in answers}
+        return Ranks(in_order, None if read is None else {name: unread[name] for name in answers})
 
 
 class Candidates:
@@ -80,8 +137,9 @@ class Candidates:
         """Every row there is, the contexts' own chunks among them."""
         if len(self.parts) > 1:
             return self._pool_of(np.arange(len(self)), f"every chunk of {self._whose}")
-        bank = VectorBank(self.parts[0], normalize=True)
-        return Pool(bank, np.arange(len(self.windows)), self.windows.targets, f"every chunk of {self._whose}", 1.0)
+        bank, rows = VectorBank(self.parts[0], normalize=True), np.arange(len(self))
+        queries, words = np.arange(len(self.windows)), f"every chunk of {self._whose}"
+        return Pool(self.windows, bank, queries, self.windows.targets, words, 1.0, lambda: (rows, rows))
 
     def sized(self, size: int, seed: int) -> Pool:
         """All targets and random other chunks up to `size`; below the number of targets, a random subset of queries."""
@@ -103,7 +161,9 @@ class Candidates:
         targets = self.windows.targets[queries]
         holds_current = float(np.isin(targets - 1, rows).mean())
         bank = VectorBank(self._gather(rows), normalize=True)
-        return Pool(bank, queries, np.searchsorted(rows, targets), words, holds_current)
+        own = np.flatnonzero(rows < len(self.parts[0]))
+        places = np.searchsorted(rows, targets)
+        return Pool(self.windows, bank, queries, places, words, holds_current, lambda: (own, rows[own]))
 
     def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         gathered, first = [], 0
@@ -144,7 +204,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             raise ValueError(
                 f"evaluate: pool_ids of the targets are {places.min()} to {places.max()}; expected 0 to {len(bank) - 1}"
             )
-        return Pool(bank, queries, places, words, None)
+        return Pool(windows, bank, queries, places, words, None, lambda: _places_of(ids, len(bank)))
     scores, found = bank.topk(l2_normalize(store.vectors[windows.targets]), 1)
     missing = np.flatnonzero(np.abs(scores[:, 0] - 1.0) > _SAME)
     if len(missing):
@@ -153,4 +213,28 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             f"evaluate: the pool does not hold the target at row {row} (best: {scores[missing[0], 0]:.4f}, not 1) "
             f"and {len(missing) - 1:,} more of {len(windows):,}; add them to the bank, or pass their places as pool_ids"
         )
-    return Pool(bank, queries, found[:, 0], words, None)
+    return Pool(windows, bank, queries, found[:, 0], words, None, lambda: _looked_up(windows, bank))
+
+
+def _places_of(ids: NDArray[np.int64], size: int) -> Held:
+    """The rows whose place is known; a place outside the bank is that of a row that is no candidate."""
+    rows = np.flatnonzero((ids >= 0) & (ids < size))
+    return ids[rows], rows
+
+
+def _looked_up(windows: Windows, bank: VectorBank) -> Held:
+    """The rows that the bank holds; of several equal ones each has a candidate of its own, as far as there are some."""
+    found = np.full(len(windows.store.vectors), -1, np.int64)
+    for first, block in windows.store.vectors.blocks():
+        unit = l2_normalize(block[:])
+        scores, places = bank.topk(unit, 1)
+        found[first : first + len(unit)] = np.where(np.abs(scores[:, 0] - 1.0) > _SAME, -1, places[:, 0])
+    rows = np.flatnonzero(found >= 0)
+    order = rows[np.argsort(found[rows], kind="stable")]
+    for equal in np.split(order, np.flatnonzero(np.diff(found[order])) + 1):
+        if len(equal) > 1:
+            unit = l2_normalize(windows.store.vectors[equal[:1]])
+            exact, best = bank.scored_band(unit, -np.inf, np.inf, len(equal))
+            places = np.sort(best[0, exact[0] == exact[0, 0]])
+            found[equal] = np.append(places, np.full(len(equal), -1))[: len(equal)]
+    return _places_of(found, len(bank))

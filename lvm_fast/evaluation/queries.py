@@ -16,7 +16,9 @@ def queries_in_words(report: Report) -> str:
         f"{regular}contexts of up to {report.context_length:,} chunks (median {report.median_context:,}). "
         f"The pool of {report.pool:,} holds {report.pool_words}."
     )
-    if report.pool_holds_current:
+    if report.exclude_read:
+        lines += " What a question's chain has said before the target is left out of its candidates."
+    elif report.pool_holds_current:
         lines += (
             f" For {100 * report.pool_holds_current:.3g}% of the queries it also holds the current chunk, "
             "which copy-last finds first: there, copy-last cannot get Hit@1."

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .documents import save_documents
+from .yardstick import best_of
 
 Interval = tuple[float, float]
 
 MODEL = "model"  # the name of the scored model among the predictors
+RAW_COSINE = "_raw_cosine"  # ends the name of a model's prediction, where it searches a space with another vector
 CURVE_K = 5  # the K of the curve against pool size
 PRODUCTION_TARGETS = {"hit@5": 0.55, "hit@10": 0.70}
+
+
+def headline_of(metrics: Mapping[str, Any]) -> str:
+    """Hit@5, or the largest K where the metrics do without it."""
+    hits = [metric for metric in metrics if metric.startswith("hit@")]
+    return f"hit@{CURVE_K}" if f"hit@{CURVE_K}" in hits else hits[-1]
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,8 @@ class ExpertScores:
         first: Share of the queries that it has most to say on; all experts' add up to one.
         at_all: Share of the queries that it has a say in.
         queries: How many these are.
-        hits: ``"hit@1"``, ... on these queries, of ``model`` and ``copy_last``, and ``"model - copy_last"``; empty
-            where there are none.
+        hits: ``"hit@1"``, ... on these queries, of ``model`` and of the report's yardstick (``whitened_recency``, for
+            instance), and ``"model - whitened_recency"``; empty where there are none.
         intervals: Their 95% intervals; None where there are fewer than two chains.
     """
 
@@ -75,12 +83,20 @@ class Report:
         mrr: Mean reciprocal rank of the model.
         mean_cosine: Mean cos(predicted, next) of the model.
         direction_margin: Mean of cos(predicted, next) - cos(predicted, current): below 0, it looks back, not ahead.
-        baselines: The same metrics of ``copy_last``, ``recency_mean`` and every rival; hits and MRR of ``chance``.
+        baselines: The same metrics of every rival and of the closed forms ``copy_last``, ``recency_mean``,
+            ``centred_recency`` and ``whitened_recency``; hits and MRR of ``chance``. Where a model searches a space,
+            ``model_raw_cosine`` is its prediction among the candidates themselves, by cosine. Cosines and margins are
+            of the encoder's own space throughout: of a closed form, those of its recency mean there.
         intervals: 95% intervals by predictor and metric, and by ``"model - copy_last"``, ... for the paired
-            differences; None where there are fewer than two chains.
+            differences, of rivals from the best closed form too; None where there are fewer than two chains.
         curve: Hit@5 against pool size.
         bootstrap: Resamples behind the intervals.
         seed: Seed of random pools and resamples.
+        exclude_read: Whether chunks that a query's chain has said before are left out of its candidates.
+        other_way: Hits and MRR of every predictor the other way: with these chunks, or without them; empty where
+            chains are not known.
+        fitted_on: What mean and covariance of the closed forms come from: "the training part" or "the candidates".
+        decays: What a chunk weighs beside the one after it, by closed form.
         experts: How a mixture of experts shares the queries out; empty for a model in one piece.
         notes: What a reader has to know: what training has seen of the answers, and what so few questions or
             candidates cannot tell; a sentence each.
@@ -105,6 +121,10 @@ class Report:
     curve: list[CurvePoint]
     bootstrap: int
     seed: int
+    exclude_read: bool = field(default=True, kw_only=True)
+    other_way: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
+    fitted_on: str = field(default="the candidates", kw_only=True)
+    decays: dict[str, float] = field(default_factory=dict, kw_only=True)
     experts: list[ExpertScores] = field(default_factory=list, kw_only=True)
     notes: list[str] = field(default_factory=list, kw_only=True)
 
@@ -113,6 +133,11 @@ class Report:
         """All metrics of all predictors, the model first."""
         mine = {"mrr": self.mrr, "mean_cosine": self.mean_cosine, "direction_margin": self.direction_margin}
         return {MODEL: {**self.hits, **mine}, **self.baselines}
+
+    @property
+    def yardstick(self) -> str | None:
+        """The best closed form, which is what the model has to beat; None where none was scored."""
+        return best_of(self.baselines, headline_of(self.hits))
 
     @property
     def production_targets(self) -> dict[str, dict[str, Any]]:
@@ -144,7 +169,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
-        derived = {"production_targets": self.production_targets, "interval_note": self.interval_note}
+        derived: dict[str, Any] = {"yardstick": self.yardstick, "production_targets": self.production_targets}
+        derived["interval_note"] = self.interval_note
         plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), **derived}, allow_nan=False))
         return plain
 

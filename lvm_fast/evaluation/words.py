@@ -6,28 +6,37 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from .queries import data_in_words, queries_in_words
-from .report import CURVE_K, MODEL
+from .report import CURVE_K, MODEL, RAW_COSINE, headline_of
 from .tables import cell, heading, table
+from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from .report import Interval, Report
 
-_NAMES = {MODEL: "model", "copy_last": "copy-last", "recency_mean": "recency mean"}
+_NAMES = {
+    MODEL: "model",
+    "copy_last": "copy-last",
+    "recency_mean": "recency mean",
+    "centred_recency": "centred recency",
+    "whitened_recency": "whitened recency",
+}
+BEST = "the best without training"
 
 
 def spoken(name: str) -> str:
     """A predictor's name as people say it; rivals keep the name they were given."""
-    return _NAMES.get(name, name)
+    own = name.removesuffix(RAW_COSINE)
+    return f"{spoken(own)}, plain cosine" if own != name else _NAMES.get(name, name)
 
 
 def headline(report: Report) -> str:
-    """Where the model stands against all baselines and rivals, in one sentence."""
+    """Where the model stands against the best closed form and all rivals, in one sentence."""
     metric = headline_metric(report)
-    others = [name for name in report.baselines if name != "chance"]
+    others = _to_beat(report)
     outcomes = {name: _outcome(report, name, metric) for name in others}
     stands = []
     for outcome in ("loses to", "cannot be told apart from", "beats"):
-        names = [spoken(name) for name in others if outcomes[name] == outcome]
+        names = [_introduced(report, name) for name in others if outcomes[name] == outcome]
         if names:
             stands.append(f"{outcome} {listed(names)}")
     if report.chains < 2:
@@ -35,18 +44,34 @@ def headline(report: Report) -> str:
     return f"The model {listed(stands)}."
 
 
+def _to_beat(report: Report) -> list[str]:
+    """The best closed form, if any, and the rivals: what the model is measured against."""
+    rivals = [name for name in report.baselines if name not in (*CLOSED_FORMS, "chance", MODEL + RAW_COSINE)]
+    rivals = [name for name in rivals if not name.endswith(RAW_COSINE) or name.removesuffix(RAW_COSINE) not in rivals]
+    return [*([] if report.yardstick is None else [report.yardstick]), *rivals]
+
+
+def _introduced(report: Report, name: str) -> str:
+    return f"{spoken(name)} ({BEST})" if name == report.yardstick else spoken(name)
+
+
 def verdict(report: Report) -> str:
     """The headline and the figures behind it."""
     metric = headline_metric(report)
     figure = _with_interval(report.hits[metric], report.intervals[MODEL][metric])
-    sentences = [headline(report), f"{heading(metric)} {figure} in a pool of {report.pool:,}."]
-    sentences += [_comparison(report, name, metric) for name in report.baselines if name != "chance"]
+    sentences = [headline(report), f"{heading(metric)} {figure} in {pool_in_words(report)}."]
+    sentences += [_comparison(report, name, metric) for name in _to_beat(report)]
     return " ".join(sentences)
+
+
+def pool_in_words(report: Report) -> str:
+    """The pool's size, and whether read chunks are left out of it."""
+    return f"a pool of {report.pool:,}{', read chunks left out' if report.exclude_read else ''}"
 
 
 def headline_metric(report: Report) -> str:
     """Hit@5, or the largest K where the report does without it."""
-    return f"hit@{CURVE_K}" if f"hit@{CURVE_K}" in report.hits else list(report.hits)[-1]
+    return headline_of(report.hits)
 
 
 def report_in_words(report: Report, picture: str | None = None) -> str:
@@ -60,13 +85,25 @@ def report_in_words(report: Report, picture: str | None = None) -> str:
         f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
         "\n".join(["## Scores", "", *_score_table(report)]),
         "\n".join(["## Model minus the others", "", *_difference_table(report)]),
+        "\n".join([f"## {_other_way_title(report)}", "", *_other_way_table(report)]) if report.other_way else None,
         "\n".join(["## The experts", "", *_expert_table(report)]) if report.experts else None,
         _direction(report),
         "\n".join(["## Production targets", "", *_production_lines(report)]) if report.production_targets else None,
         "\n".join([f"## Hit@{CURVE_K} against pool size", "", *_curve_table(report)]) if report.curve else None,
-        _HOW_TO_READ.format(resamples=report.bootstrap, seed=report.seed),
+        how_to_read(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def how_to_read(report: Report) -> str:
+    """What the figures of a report mean."""
+    weights = ", ".join(f"{spoken(name)} {decay:g}" for name, decay in report.decays.items())
+    reading = READ_LEFT_OUT if report.exclude_read else READ_KEPT
+    fitted = f", fitted on {report.fitted_on}" if report.decays else ""
+    told = f" ({weights})" if weights else ""
+    return _HOW_TO_READ.format(
+        resamples=report.bootstrap, seed=report.seed, fitted=fitted, weights=told, reading=reading
+    )
 
 
 def summary(report: Report, width: int = 100) -> str:
@@ -79,15 +116,26 @@ def summary(report: Report, width: int = 100) -> str:
         rows.append([spoken(name), *figures])
     note = f"Pool of {report.pool:,}; hits and MRR in percent, 95% intervals over chains."
     heads = map(heading, (*report.hits, "mrr"))
-    return "\n".join([fill(verdict(report), width), "", note, "", *table(["", *heads], rows)])
+    lines = [fill(verdict(report), width), "", note, "", *table(["", *heads], rows)]
+    if report.other_way:
+        lines += ["", f"{_other_way_title(report)}:", "", *_other_way_rows(report)]
+    return "\n".join(lines)
 
 
+READ_LEFT_OUT = (
+    "Chunks that the question's own chain has said before the target are left out of its candidates: they cannot come "
+    "next. These figures are the headline."
+)
+READ_KEPT = "Chunks that the question's own chain has said before the target are among its candidates."
 _HOW_TO_READ = """## How to read this
 
 - **Hit@K**: the true next chunk is among the K candidates closest to the prediction. It falls as the pool grows,
   so compare figures of the same pool only.
-- **copy-last** predicts the current chunk again; **recency mean** predicts the average of the context, each older
-  chunk weighing 0.8 of the one after it. Neither has learned anything.
+- **copy-last** predicts the current chunk again; **recency mean** the average of the context, in which older chunks
+  weigh less; **centred recency** and **whitened recency** the same after the mean is subtracted, and after what all
+  chunks have in common is toned down (mean and covariance{fitted}). None has learned anything. A chunk weighs so
+  much of the one after it{weights}. What a model has to beat is the best of the four.
+- {reading}
 - **[low, high]** is a 95% interval: whole chains are drawn again with replacement, {resamples:,} times (seed {seed}).
   Differences are paired: the same queries, the same draws.
 - An exact duplicate of a target that stands before it in the pool counts as a miss."""
@@ -134,6 +182,24 @@ def _score_table(report: Report) -> list[str]:
     return [f"Pool of {report.pool:,}; hits and MRR in percent.", "", *table(["", *head], rows)]
 
 
+def _other_way_title(report: Report) -> str:
+    return "With read chunks among the candidates" if report.exclude_read else "With read chunks left out"
+
+
+def _other_way_table(report: Report) -> list[str]:
+    way = "the reference's way" if report.exclude_read else "which `evaluate` makes its headline unless told otherwise"
+    return [f"The same questions and pool of {report.pool:,}, {way}; in percent.", "", *_other_way_rows(report)]
+
+
+def _other_way_rows(report: Report) -> list[str]:
+    metrics = [*report.hits, "mrr"]
+    rows = [
+        [spoken(name), *(cell(metric, scores[metric], None) for metric in metrics)]
+        for name, scores in report.other_way.items()
+    ]
+    return table(["", *map(heading, metrics)], rows)
+
+
 def _difference_table(report: Report) -> list[str]:
     metrics = list(report.scores[MODEL])
     rows = []
@@ -163,8 +229,8 @@ def experts_in_words(report: Report, width: int = 100) -> str:
 def _expert_table(report: Report) -> list[str]:
     note = (
         "The share of the queries that each has most to say on, and that it has a say in, in percent; how many these "
-        "are, and on them the hits of the model's answers and of copy-last, in percent, in the same pool of "
-        f"{report.pool:,}. Each has queries of its own, some harder than others: compare within a row, not rows."
+        "are, and on them the hits of the model's answers and of the best without training, in percent, in the same "
+        f"pool of {report.pool:,}. Each has queries of its own, some harder than others: compare within rows only."
     )
     return [note, "", *_experts(report, list(report.hits))]
 
@@ -172,8 +238,9 @@ def _expert_table(report: Report) -> list[str]:
 def _experts(report: Report, metrics: list[str], brief: bool = False) -> list[str]:
     """A row for each expert; in brief, with the interval of the difference only."""
     lead = headline_metric(report)
-    difference = f"{MODEL} - copy_last"
-    columns = [*((MODEL, metric) for metric in metrics), ("copy_last", lead), (difference, lead)]
+    yardstick = str(report.yardstick)
+    difference = f"{MODEL} - {yardstick}"
+    columns = [*((MODEL, metric) for metric in metrics), (yardstick, lead), (difference, lead)]
     rows = []
     for expert in report.experts:
         cells = [""] * len(columns)
@@ -188,7 +255,14 @@ def _experts(report: Report, metrics: list[str], brief: bool = False) -> list[st
                 for name, metric in columns
             ]
         rows.append([expert.name, _percent(expert.first), _percent(expert.at_all), f"{expert.queries:,}", *cells])
-    head = ["first", "at all", "queries", *map(heading, metrics), f"copy-last {heading(lead)}", "model minus it"]
+    head = [
+        "first",
+        "at all",
+        "queries",
+        *map(heading, metrics),
+        f"{spoken(yardstick)} {heading(lead)}",
+        "model minus it",
+    ]
     return table(["", *head], rows)
 
 

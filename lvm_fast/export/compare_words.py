@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..evaluation.queries import data_in_words, queries_in_words
 from ..evaluation.tables import cell, table
+from ..evaluation.words import spoken
+from ..evaluation.yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from .compare import PrecisionComparison, Row
 
 _HEAD = ["weights", "MB", "max error", "of the program", "min cosine", "Hit@5 %", "change, points", "converted in"]
-_BASELINES = {"copy_last": "copy-last", "recency_mean": "recency mean"}
 
 
 def comparison_in_words(comparison: PrecisionComparison) -> str:
@@ -28,8 +29,9 @@ def comparison_in_words(comparison: PrecisionComparison) -> str:
         "",
     ]
     baselines = [
-        [words, "", "", "", "", cell("hit@5", report.baselines[name]["hit@5"], None), "", ""]
-        for name, words in _BASELINES.items()
+        [spoken(name), "", "", "", "", cell("hit@5", report.baselines[name]["hit@5"], None), "", ""]
+        for name in CLOSED_FORMS
+        if name in report.baselines
     ]
     lines = table(_HEAD, [reference, *map(_cells, comparison.rows), *baselines])
     unverified = [row.name for row in comparison.rows if not row.verified]

@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from .. import __version__
 from .._util.numbers import plain
+from ..evaluation.yardstick import best_of
 from ..files import atomic_path, made_folder
 
 if TYPE_CHECKING:
@@ -130,4 +131,8 @@ def _quality(model: LatentVectorModel) -> str:
 def _baselines(model: LatentVectorModel) -> str:
     known = model.metrics.get("baselines", {})
     hits = ", ".join(f"{name} {scores['hit5']:.2f}%" for name, scores in known.items())
-    return f" What needs no training reaches Hit@5 {hits}." if hits else ""
+    if not hits:
+        return ""
+    best = best_of(known, "hit5")
+    beat = f" {best} is the one to beat." if best is not None and len(known) > 1 else ""
+    return f" What needs no training reaches Hit@5 {hits}.{beat}"

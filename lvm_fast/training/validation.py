@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..evaluation.baselines import copy_last, recency_mean
+from ..evaluation.answers import Answer, answer_windows
+from ..evaluation.closed_forms import closed_forms
 from ..evaluation.intervals import clusters_of
 from ..evaluation.metrics import query_scores
 from ..evaluation.pools import Candidates, Pool
-from ..evaluation.predictions import predict_windows
 from ..evaluation.questions import FEW_CHAINS, what_cannot_be_told
+from ..evaluation.yardstick import best_of
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
+    from ..data.store import ChainStore
     from ..data.windows import Windows
     from .distributed import Processes
 
@@ -27,31 +28,61 @@ SMALL_POOL = 5  # candidates up to which every prediction reaches Hit@5
 class Validation:
     """The validation windows, their pool, and the scores of the baselines.
 
-    Several processes share the predictions, batch by batch, and all get the scores that one alone would.
+    Several processes share the predictions, batch by batch, and all get the scores that one alone would. As in
+    `evaluate`, what a question's chain has said before is left out of its candidates, where chains are known.
 
     Attributes:
         pool: How many candidates there are.
-        baselines: Scores of "copy_last" and "recency_mean", as `score` gives them.
+        baselines: Scores of the closed forms ("copy_last", "recency_mean", "centred_recency" and "whitened_recency"),
+            as `score` gives them.
+        yardstick: The name of the best of them: what the model has to beat.
     """
 
-    def __init__(self, windows: Windows, pool: int | str, seed: int, batch_size: int, processes: Processes) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        pool: int | str,
+        seed: int,
+        batch_size: int,
+        processes: Processes,
+        training: ChainStore | None = None,
+    ) -> None:
+        """Score the closed forms.
+
+        Args:
+            windows: The validation windows.
+            pool: The candidates, as a recipe has them.
+            seed: Of a random pool.
+            batch_size: Windows a forward pass.
+            processes: Those that train together.
+            training: The training chains, which mean, covariance and decays of the closed forms are taken from; else
+                they come from all validation chunks.
+        """
         self.windows = windows
         self._processes = processes
         self._candidates = _candidates(windows, pool, seed)
         self._batch_size = batch_size
         self.pool = len(self._candidates)
-        self.baselines = self._scores({"copy_last": copy_last(windows), "recency_mean": recency_mean(windows)})
+        forms = closed_forms(windows, training, "train")
+        self._notes = forms.notes
+        self.baselines = self._scores(forms.answers)
+        self.yardstick = str(best_of(self.baselines, "hit5"))
 
     def score(self, model: torch.nn.Module) -> dict[str, float]:
-        """Return hit1, hit5, hit10 and mrr of a model, in percent, and its mean_cosine with the right answers."""
+        """Return hit1, hit5, hit10 and mrr of a model, in percent, and its mean_cosine with the right answers.
+
+        A model with a space is searched as it searches; the cosine is that of its prediction throughout.
+        """
         batches = slice(self._processes.rank, None, self._processes.count)
-        own = predict_windows(model, self.windows, self._batch_size, only=batches)
-        return self._scores({"model": self._processes.add_up_array(own)})["model"]
+        own = answer_windows(model, self.windows, self._batch_size, only=batches)
+        predicted = self._processes.add_up_array(own.predicted)
+        query = predicted if own.keys is None else self._processes.add_up_array(own.query)
+        return self._scores({"model": Answer(predicted, query, own.keys)})["model"]
 
     def warnings(self) -> list[str]:
         """What a reader of the scores has to know where they rest on little, a sentence each."""
         asked = self._candidates.queries
-        notes = what_cannot_be_told(len(asked), self.pool)
+        notes = [*self._notes, *what_cannot_be_told(len(asked), self.pool)]
         chains = len(np.unique(clusters_of(self.windows.store.ids, self.windows.chains[asked])))
         if chains < FEW_CHAINS:
             notes.append(f"Only {chains} validation chain{'s' * (chains != 1)}: others may differ much from them.")
@@ -66,9 +97,10 @@ class Validation:
             return hits
         return f"{hits} MRR={scores['mrr']:.2f} cos={scores['mean_cosine']:.4f}"
 
-    def _scores(self, predictions: dict[str, NDArray[np.float32]]) -> dict[str, dict[str, float]]:
-        ranks = self._candidates.ranks(predictions)
-        found = query_scores(predictions, ranks, self.windows, self._candidates.queries, _KS)
+    def _scores(self, answers: dict[str, Answer]) -> dict[str, dict[str, float]]:
+        ranks = self._candidates.both_ranks(answers)
+        predicted = {name: answer.predicted for name, answer in answers.items()}
+        found = query_scores(predicted, ranks.headline, self.windows, self._candidates.queries, _KS)
         told = {
             **{f"hit{k}": (f"hit@{k}", 100.0) for k in _KS},
             "mrr": ("mrr", 100.0),

@@ -196,6 +196,8 @@ def test_an_honest_report_has_no_word_of_leaks(trained_run, tmp_path):
         (["--data", "other.safetensors", "--split", "all"], "report-other-all"),
         (["--split", "all"], "report-all"),
         (["--pool", "50"], "report-pool-50"),
+        (["--include-read"], "report-with-read"),
+        (["--pool", "50", "--include-read"], "report-pool-50-with-read"),
         (["--context-length", "4", "--stride", "3"], "report-context-4-stride-3"),
         (["--seed", "7", "--val-fraction", "0.2", "--pool", "store"], "report-val-0.2-seed-7-pool-store"),
     ],
@@ -259,7 +261,7 @@ def test_the_score_is_printed_before_it_is_saved(trained_run, tmp_path, monkeypa
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("lvm_fast.evaluation.documents.atomic_write_text", refuse)
-    for command, said in (("evaluate", "Hit@5"), ("compare", "Against run, ")):
+    for command, said in (("evaluate", "Hit@5"), ("compare", "(the best without training), run ")):
         monkeypatch.chdir(tmp_path)
         assert main([command, str(trained_run), "--bootstrap", "5"]) == 2
         printed = capsys.readouterr()

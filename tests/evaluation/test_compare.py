@@ -16,6 +16,7 @@ import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.evaluation.compare import Contender, compare
 from lvm_fast.evaluation.compare_words import comparison_headline, comparison_summary
+from lvm_fast.evaluation.words import spoken
 from lvm_fast.models.memory_gru import MemoryGRU
 
 from .conftest import DIM, drifting_store
@@ -110,12 +111,15 @@ def test_the_documents_hold_everything(contenders, store, tmp_path):
     assert [run["name"] for run in numbers["runs"]] == ["one", "model", "copied"]
     assert numbers["runs"][1]["figures"]["scores"]["hit@5"] == found.entries[1].figures.scores["hit@5"]
     assert numbers["runs"][1]["latency"]["median_ms"] > 0
-    assert numbers["baselines"].keys() == {"copy_last", "recency_mean", "chance"}
+    closed_forms = {"copy_last", "recency_mean", "centred_recency", "whitened_recency"}
+    assert numbers["baselines"].keys() == {*closed_forms, "chance"}
+    assert numbers["yardstick"] in closed_forms
     assert not any("contender" in text for text in (written[0].read_text(), written[1].read_text()))
     document = written[1].read_text()
     assert comparison_headline(found) in document
     assert "![Hit@5 of every run, and its distance from one](comparison.png)" in document
-    assert document.count("| recency mean |") == 2
+    assert document.count("| whitened recency |") == 3  # scores, differences, the other way
+    assert f"## Minus {spoken(found.report.yardstick)}, the best without training" in document
     assert "-0.0 " not in document
     assert written[2].read_bytes().startswith(b"\x89PNG")
 
@@ -127,9 +131,10 @@ def test_the_headline_sorts_by_what_the_intervals_say(store):
     backwards.predict = contenders[0].model.predict
     found = compare([*contenders, Contender("back", backwards)], store, 10, stride=3, bootstrap=60, timed=2)
     said = comparison_headline(found)
-    assert said.startswith("Against first, ")
-    assert "same, again and copy-last cannot be told apart" in said
-    assert re.search(r"back( and recency mean)? (is|are) worse", said)
+    assert said == (
+        "Against copy-last (the best without training), first, same and again cannot be told apart; back is worse. "
+        "Against first, same and again cannot be told apart; back is worse."
+    )
 
 
 def test_one_chain_proves_nothing(contenders, one_chain):
@@ -196,7 +201,9 @@ def test_the_command_compares_whatever_holds_a_model(runs, tmp_path, capsys):
         note = f"compare: {name}: whether its training saw the chunks to predict is not known"
         assert f"lvm-fast: warning: {note}" in said.err
     assert [bool(run["note"]) for run in numbers["runs"]] == [False, False, True, True]
-    assert said.out.startswith("Against a, ")
+    assert said.out.startswith("Against ")
+    assert "(the best without training), " in said.out
+    assert "Against a, " in said.out
 
 
 def test_runs_of_other_context_lengths_keep_theirs(runs, tmp_path):

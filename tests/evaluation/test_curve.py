@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lvm_fast.evaluation.curve import curve_sizes, expected_hits, hit_curve
+from lvm_fast.evaluation.curve import RanksInPools, curve_sizes, expected_hits, hit_curve
 
 
 def averaged_over_all_pools(scores, target, targets, size, k):
@@ -45,7 +45,7 @@ def test_the_curve_never_rises_and_ends_at_all_candidates():
     rng = np.random.default_rng(0)
     outer = {"model": np.sort(rng.integers(0, 400, 60))}
     inner = {"model": outer["model"] // 10}
-    curve = hit_curve(inner, 60, outer, 700, np.arange(60) // 6, 100, 0)
+    curve = hit_curve(RanksInPools(inner, 60), RanksInPools(outer, 700), np.arange(60) // 6, 100, 0)
     assert [point.pool for point in curve] == [10, 20, 50, 60, 115, 230, 500, 700]
     hits = [point.hits["model"] for point in curve]
     assert hits == sorted(hits, reverse=True)

@@ -9,6 +9,7 @@ from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
 from lvm_fast.evaluation.questions import question_windows
+from lvm_fast.evaluation.yardstick import CLOSED_FORMS
 from lvm_fast.scoring import VectorBank, hit_at_k
 
 QUICK = {"context_length": 10, "bootstrap": 100}
@@ -26,7 +27,7 @@ def test_no_change_ties_copy_last_exactly(store, zero_delta, pool):
 
 def test_hits_of_the_targets_pool_equal_hit_at_k(store, momentum):
     windows = question_windows(store, 10)
-    report = evaluate(momentum, store, **QUICK)
+    report = evaluate(momentum, store, exclude_read=False, **QUICK)
     expected = hit_at_k(predict_windows(momentum, windows), np.asarray(store.vectors)[windows.targets], normalize=True)
     assert report.hits == {metric: pytest.approx(expected[metric]) for metric in report.hits}
     assert report.mrr == pytest.approx(expected["mrr"])
@@ -47,7 +48,7 @@ def test_cosine_and_direction_are_plain_means(store, momentum):
 
 def test_differences_are_paired_and_intervals_surround_the_figures(store, momentum):
     report = evaluate(momentum, store, **QUICK)
-    for name in ("copy_last", "recency_mean"):
+    for name in CLOSED_FORMS:
         for metric, (low, high) in report.intervals[f"model - {name}"].items():
             difference = report.scores["model"][metric] - report.baselines[name][metric]
             assert low <= difference + 1e-12
@@ -58,7 +59,7 @@ def test_differences_are_paired_and_intervals_surround_the_figures(store, moment
 
 
 def test_in_the_whole_store_copy_last_finds_itself(store, momentum):
-    report = evaluate(momentum, store, pool="store", **QUICK)
+    report = evaluate(momentum, store, pool="store", exclude_read=False, **QUICK)
     assert report.pool == len(store.vectors)
     assert report.baselines["copy_last"]["hit@1"] == 0.0
     assert report.pool_holds_current == 1.0
@@ -133,6 +134,10 @@ def test_the_seed_decides_everything(store, momentum):
         ({"ks": (0, 5)}, "ks = "),
         ({"pool_ids": np.arange(233)}, "pool_ids belong to a VectorBank"),
         ({"rivals": {"copy_last": torch.nn.Identity()}}, "rivals has the name 'copy_last'"),
+        ({"rivals": {"whitened_recency": torch.nn.Identity()}}, "rivals has the name 'whitened_recency'"),
+        ({"exclude_read": "yes"}, "evaluate: exclude_read: expected True or False, got 'yes'"),
+        ({"training": np.eye(12)}, "evaluate: training is a ndarray; expected a ChainStore or None"),
+        ({"training": ChainStore(np.eye(3, dtype=np.float32), [0, 3])}, "training has 3 dimensions; expected 12"),
         ({"min_length": 500}, "longest chain has 60 rows"),
         ({"bootstrap": 0}, "bootstrap = 0"),
     ],
@@ -150,8 +155,8 @@ def test_a_store_of_another_dimension_is_an_error(store, zero_delta):
 
 def test_every_pool_is_ranked_once_and_gives_one_curve(store, momentum, monkeypatch):
     ranked = []
-    ranks = Pool.ranks
-    monkeypatch.setattr(Pool, "ranks", lambda pool, predictors: ranked.append(len(pool)) or ranks(pool, predictors))
+    ranks = Pool.both_ranks
+    monkeypatch.setattr(Pool, "both_ranks", lambda pool, answers: ranked.append(len(pool)) or ranks(pool, answers))
     curves = []
     for pool in ("targets", "store", 150):
         curves.append(evaluate(momentum, store, pool=pool, **QUICK).curve)

@@ -10,14 +10,15 @@ from made_reports import HISTORY, make_report
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.plot import _label_ends, _spread
 from lvm_fast.evaluation.report import CurvePoint
-from lvm_fast.evaluation.words import headline, summary, verdict
+from lvm_fast.evaluation.words import headline, spoken, summary, verdict
+from lvm_fast.evaluation.yardstick import CLOSED_FORMS
 
 
 @pytest.mark.parametrize(
     ("difference", "half", "says", "detail"),
     [
-        (0.05, 0.02, "The model beats copy-last.", "ahead by 5.0 points [3.0, 7.0]."),
-        (-0.05, 0.02, "The model loses to copy-last.", "behind by 5.0 points [3.0, 7.0]."),
+        (0.05, 0.02, "The model beats copy-last (the best without training).", "ahead by 5.0 points [3.0, 7.0]."),
+        (-0.05, 0.02, "The model loses to copy-last (the best without training).", "behind by 5.0 points [3.0, 7.0]."),
         (0.01, 0.02, "The model cannot be told apart", "ahead by 1.0 points [-1.0, 3.0], not distinguishable."),
         (-0.01, 0.02, "The model cannot be told apart", "behind by 1.0 points [-1.0, 3.0], not distinguishable."),
         (0.0, 0.0, "The model cannot be told apart", "level with it [0.0, 0.0]."),
@@ -36,17 +37,38 @@ def test_the_verdict_is_plain(difference, half, says, detail):
 def test_the_headline_leads_with_the_defeats():
     report = make_report(0.05)
     copied = report.baselines["copy_last"]
-    report.baselines.update(recency_mean=copied, untrained=copied)
-    report.intervals["model - recency_mean"] = {"hit@5": (-0.2, -0.1)}
+    report.baselines.update(older=copied, untrained=copied)
+    report.intervals["model - older"] = {"hit@5": (-0.2, -0.1)}
     report.intervals["model - untrained"] = {"hit@5": (-0.1, 0.1)}
-    expected = "The model loses to recency mean, cannot be told apart from untrained and beats copy-last."
-    assert headline(report) == expected
+    best = "copy-last (the best without training)"
+    assert headline(report) == f"The model loses to older, cannot be told apart from untrained and beats {best}."
+
+
+@pytest.mark.parametrize(
+    ("hits", "mrr", "best"),
+    [
+        ({"copy_last": 0.3, "recency_mean": 0.2, "whitened_recency": 0.4}, {}, "whitened_recency"),
+        ({"copy_last": 0.3, "recency_mean": 0.35, "centred_recency": 0.34}, {}, "recency_mean"),
+        ({"copy_last": 0.3, "centred_recency": 0.3}, {"copy_last": 0.2, "centred_recency": 0.25}, "centred_recency"),
+        ({"copy_last": 0.3, "untrained": 0.9}, {}, "copy_last"),
+    ],
+)
+def test_the_yardstick_is_the_best_closed_form_alone(hits, mrr, best):
+    copied = make_report().baselines["copy_last"]
+    baselines = {name: {**copied, "hit@5": hit, "mrr": mrr.get(name, 0.2)} for name, hit in hits.items()}
+    apart = {f"model - {name}": dict.fromkeys(copied, (0.01, 0.02)) for name in hits}
+    report = make_report(baselines=baselines, intervals={**make_report().intervals, **apart})
+    assert report.yardstick == report.to_dict()["yardstick"] == best
+    said = verdict(report)
+    assert f"beats {spoken(best)} (the best without training)" in said
+    weaker = [spoken(name) for name in hits if name in CLOSED_FORMS and name != best]
+    assert not any(name in said for name in weaker)
 
 
 def test_the_document_leads_with_the_verdict():
     lines = make_report(-0.05).to_markdown().splitlines()
     assert lines[0].startswith("# ")
-    assert lines[2].startswith("**The model loses to copy-last.")
+    assert lines[2].startswith("**The model loses to copy-last")
 
 
 def test_hits_never_appear_without_their_pool():
@@ -61,7 +83,7 @@ def test_hits_never_appear_without_their_pool():
 
 def test_one_chain_is_no_proof():
     text = make_report(chains=1).to_markdown()
-    assert "On a single chain, which proves nothing, the model beats copy-last." in text
+    assert "On a single chain, which proves nothing, the model beats copy-last (the best without training)." in text
     assert "No intervals" in text
     assert not re.search(r"\d \[", text)
 
@@ -151,9 +173,28 @@ def test_the_summary_fits_a_terminal():
 
 
 def test_a_pool_with_the_current_chunk_says_so():
-    assert "copy-last cannot get Hit@1" in make_report(pool_holds_current=1.0).to_markdown()
+    kept = make_report(pool_holds_current=1.0, exclude_read=False).to_markdown()
+    assert "copy-last cannot get Hit@1" in kept
     for share in (0.0, None):
-        assert "cannot get Hit@1" not in make_report(pool_holds_current=share).to_markdown()
+        assert "cannot get Hit@1" not in make_report(pool_holds_current=share, exclude_read=False).to_markdown()
+    left_out = make_report(pool_holds_current=1.0).to_markdown()
+    assert "cannot get Hit@1" not in left_out
+    assert "What a question's chain has said before the target is left out of its candidates." in left_out
+
+
+@pytest.mark.parametrize("exclude_read", [True, False])
+def test_both_ways_are_told_and_the_first_named_the_headline(exclude_read):
+    other = {name: {"hit@1": 0.123, "hit@5": 0.234, "hit@10": 0.345, "mrr": 0.2} for name in ("model", "copy_last")}
+    report = make_report(exclude_read=exclude_read, other_way=other)
+    title = "With read chunks among the candidates" if exclude_read else "With read chunks left out"
+    for text in (report.to_markdown(), summary(report)):
+        assert title in text
+        assert re.search(r"\| copy-last +\| +12\.3 \| +23\.4 \| +34\.5 \| +20\.0 \|", text)
+        assert all(len(line) <= 100 for line in summary(report).splitlines())
+    assert ("These figures are the headline" in report.to_markdown()) == exclude_read
+    assert ("read chunks left out" in verdict(report)) == exclude_read
+    assert report.to_dict()["other_way"] == other
+    assert report.to_dict()["exclude_read"] is exclude_read
 
 
 def test_json_keeps_everything(store, momentum, tmp_path):

@@ -74,6 +74,14 @@ def test_save_pretrained_round_trip(model, tmp_path):
     assert "hidden_dim | 12" in card
 
 
+def test_the_card_names_the_best_without_training_as_the_one_to_beat(model, tmp_path):
+    reached = {"copy_last": 29.9, "whitened_recency": 44.1, "recency_mean": 33.0}
+    model.metrics = {"hit5": 40.0, "pool": 1149, "baselines": {name: {"hit5": hit} for name, hit in reached.items()}}
+    model.save_pretrained(tmp_path)
+    said = "copy_last 29.90%, whitened_recency 44.10%, recency_mean 33.00%. whitened_recency is the one to beat."
+    assert said in (tmp_path / "README.md").read_text()
+
+
 def test_the_digest_of_a_recipe_is_that_of_its_settings_wherever_the_run_lies():
     recipe = {"lr": 1e-4, "output_dir": Path("runs/a"), "resume": False}
     assert recipe_digest(recipe) == recipe_digest({"resume": True, "output_dir": None, "lr": 1e-4})
