@@ -50,12 +50,12 @@ def answer_windows(
     progress: bool = False,
     only: slice = slice(None),
 ) -> Answer:
-    """Ask a model every window: with its `query` and `keys` where it has a space, else with its prediction.
+    """Ask a model every window: with its `query` and `keys` where it has its own, else with its prediction.
 
     The arguments and errors are those of `predict_windows`.
     """
     model, windows = _without_router(model, windows)
-    if getattr(model, "space", None) is None:
+    if not getattr(model, "has_keys", False):
         return plain_answer(predict_windows(model, windows, batch_size, device, progress, only))
     width = model.keys(windows.store.vectors[:1]).shape[1]
     options = (batch_size, device, progress, only)
@@ -67,7 +67,7 @@ def _without_router(model: Any, windows: Windows) -> tuple[Any, Windows]:
     """A router of one arm only shortens contexts: where that has a space, the arm and the windows that it sees."""
     if isinstance(model, Router) and len(model.arms) == 1:
         ((longest, arm),) = model.arms.items()
-        if getattr(arm, "space", None) is None:
+        if not getattr(arm, "has_keys", False):
             return model, windows
         starts = np.maximum(windows.starts, windows.targets - longest)
         return arm, GivenWindows(windows.store, starts, windows.targets)

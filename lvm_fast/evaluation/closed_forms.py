@@ -8,9 +8,8 @@ import numpy as np
 
 from ..data.given_windows import GivenWindows
 from ..data.store import ChainStore
-from ..kernels import l2_normalize
-from ..spaces import Moments, Space, moments_of, space_of
-from .answers import Answer, plain_answer
+from ..spaces import Moments, moments_of, space_of
+from .answers import Answer, Keys, plain_answer
 from .baselines import copy_last, recency_means
 from .pools import Candidates
 from .questions import question_windows
@@ -42,17 +41,6 @@ class ClosedForms(NamedTuple):
     decays: dict[str, float]
     fitted_on: str
     notes: list[str]
-
-
-class _SpaceKeys:
-    """What vectors are in a space, at unit length before and after."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-
-    def __call__(self, vectors: Any) -> NDArray[np.float32]:
-        unit: NDArray[np.float32] = l2_normalize(np.asarray(vectors, np.float32))
-        return self._space.keys(unit)
 
 
 def closed_forms(windows: Windows, training: ChainStore | None = None, where: str = "evaluate") -> ClosedForms:
@@ -94,15 +82,14 @@ def check_training(training: Any, dim: int, where: str) -> None:
         raise ValueError(f"{where}: training has {training.dim} dimensions; expected {dim}, as the store has")
 
 
-def _keys(store: ChainStore) -> tuple[dict[str, _SpaceKeys | None], list[str]]:
+def _keys(store: ChainStore) -> tuple[dict[str, Keys | None], list[str]]:
     """What each recency mean searches in, by name, and which are left out."""
-    keys: dict[str, _SpaceKeys | None] = {"recency_mean": None}
+    keys: dict[str, Keys | None] = {"recency_mean": None}
     try:
         moments = _moments(store)
     except ValueError as error:
         return keys, [f"Without the centred and the whitened recency mean: {error}."]
-    spaces = {name: space_of(moments, kind, STRENGTH) for name, kind in _KINDS.items()}
-    return keys | {name: _SpaceKeys(space) for name, space in spaces.items()}, []
+    return keys | {name: space_of(moments, kind, STRENGTH).keys for name, kind in _KINDS.items()}, []
 
 
 def _moments(store: ChainStore) -> Moments:
@@ -111,7 +98,7 @@ def _moments(store: ChainStore) -> Moments:
     return moments_of(store.vectors)
 
 
-def _best_decays(training: ChainStore, context_length: int, keys: dict[str, _SpaceKeys | None]) -> dict[str, float]:
+def _best_decays(training: ChainStore, context_length: int, keys: dict[str, Keys | None]) -> dict[str, float]:
     """The decay with the best Hit@5, and of equals the best MRR, on questions about the training chains."""
     try:
         windows = _sampled(question_windows(training, context_length))

@@ -221,6 +221,11 @@ class LatentVectorModel(nn.Module, ABC):
         """
         return self._answer(context, lengths, weights, in_space=True)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether `query` and `keys` are other than predictions and the encoder's own vectors."""
+        return self.space is not None or self.adapts()
+
     def keys(self, vectors: Any) -> NDArray[np.float32]:
         """What to search in for a `query`: vectors in the model's space, or at unit length without one.
 

@@ -96,7 +96,8 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     check_model(recipe)  # now: the data may take minutes
     data = load_data(recipe)
     recipe = replace(recipe, data_digest=data.digest)
-    validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes)
+    chains = None if isinstance(data.training, GivenWindows) else data.training.store
+    validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes, chains)
 
     own_run = processes.on_first(run_to_continue, recipe)
     goes_on = own_run is not None

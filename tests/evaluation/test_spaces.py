@@ -26,10 +26,11 @@ QUICK = {"context_length": 10, "bootstrap": 40}
 class InSpace(MemoryGRU):
     """Searches the whitened space of some chains with the mean of the last two vectors there; predicts the last one."""
 
+    has_keys = True
+
     def __init__(self, **sizes):
         super().__init__(**sizes)
         self._fitted = fit_space(drifting_store([200], seed=6).vectors, "whitened", 0.8)
-        self.space = torch.nn.Identity()  # only that there is one
 
     def forward(self, context, lengths=None):
         raise AssertionError("a delta in another space is no answer")
