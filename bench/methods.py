@@ -71,6 +71,7 @@ METHODS = {
     "memory_gru: phase 1, the reference's recipe": Method({}, recipe="phase1"),
     PLAIN: Method({}),
     "champion": Method({}, recipe="champion"),
+    "recency_mixer: our first champion": Method({}, recipe="recency_mixer"),
     "hard negatives": Method({"enable_hard_negatives": True}),
     "soft negatives": Method({"enable_soft_negatives": True}),
     "16 specialists": Method({"model_type": "specialist_gru", "domains": "clusters"}),

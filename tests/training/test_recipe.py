@@ -90,7 +90,7 @@ SPECIALISTS = {"model_type": "specialist_gru", "domains": "clusters", "domain_we
 
 
 def test_the_packaged_recipes_are_the_phases_of_the_reference():
-    assert list(packaged_recipes()) == ["champion", *PHASES]
+    assert list(packaged_recipes()) == ["champion", *PHASES, "recency_mixer"]
     for name, (batch, accumulation, context, alpha, soft, hard) in PHASES.items():
         own = {
             "batch_size": batch,
@@ -109,15 +109,20 @@ def test_the_packaged_recipes_are_the_phases_of_the_reference():
         assert [w.stride for w in windows] == [context // 2, context]
 
 
-def test_the_champion_s_recipe_trains_it_on_every_position():
-    recipe = Recipe.named("champion", data="mine.safetensors")
-    assert (recipe.model_type, recipe.objective, recipe.infonce_batch) == ("champion", "all_positions", "effective")
+@pytest.mark.parametrize(
+    ("name", "model_type", "space"),
+    [("champion", "recency_residual", "whitened"), ("recency_mixer", "champion", "raw")],
+)
+def test_our_own_recipes_train_on_every_position(name, model_type, space):
+    recipe = Recipe.named(name, data="mine.safetensors")
+    assert (recipe.model_type, recipe.space) == (model_type, space)
+    assert (recipe.objective, recipe.infonce_batch) == ("all_positions", "effective")
     model = create_model(recipe.model_type, **recipe.model)
     assert model.is_causal()
 
 
 def test_a_name_that_is_no_recipe_suggests_one():
-    names = "champion, phase1, phase2, phase2b, phase2c, phase3, phase4"
+    names = "champion, phase1, phase2, phase2b, phase2c, phase3, phase4, recency_mixer"
     message = rf"unknown recipe 'phase_2'; did you mean 'phase2\w?'\? There are: {names}"
     with pytest.raises(ValueError, match=message):
         Recipe.named("phase_2")

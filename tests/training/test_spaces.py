@@ -1,0 +1,170 @@
+"""Training in a space, without what has been read, and from a closed form that it has to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from literal_models import SMALL
+
+from lvm_fast.data.store import ChainStore
+from lvm_fast.data.windows import Windows
+from lvm_fast.models.pretrained import load_model
+from lvm_fast.models.registry import create_model, model_names
+from lvm_fast.spaces import fit_space
+from lvm_fast.training.data import load_data
+from lvm_fast.training.distributed import Processes
+from lvm_fast.training.learner import Learner
+from lvm_fast.training.negatives.shared import read_chunks
+from lvm_fast.training.trainer import train
+
+RESIDUAL = {
+    "model_type": "recency_residual",
+    "model": {"hidden_dim": 4, "key_dim": 3},
+    "objective": "all_positions",
+    "infonce_batch": "effective",
+    "alpha_infonce": 10.0,
+    "stride": None,
+    "min_length": 2,
+}
+
+
+@pytest.mark.parametrize("space", ["centred", "whitened"])
+@pytest.mark.parametrize("name", [name for name in model_names() if name not in ("whitened_recency", "champion")])
+def test_any_model_trains_in_a_space_that_is_the_training_part_s(recipe, name, space):
+    sizes = {key: size for key, size in SMALL[name].items() if key != "input_dim"}
+    settings = recipe(model_type=name, model=sizes, space=space, space_strength=0.3, epochs=1)
+    result = train(settings)
+    training = load_data(settings).training.store
+    fitted = fit_space(training.vectors, space, 0.3)
+    np.testing.assert_array_equal(result.model.space.mean.numpy(), fitted.mean)
+    if space == "whitened":
+        np.testing.assert_array_equal(result.model.space.matrix.numpy(), fitted.matrix)
+    assert result.model.config["space"] == {"kind": space, "strength": fitted.strength, "rows": len(training.vectors)}
+    loaded, context = load_model(result.checkpoint), np.asarray(training.vectors[:6])
+    np.testing.assert_array_equal(loaded.predict(context), result.model.predict(context))
+
+
+def test_it_learns_from_what_it_sees_in_the_space(recipe):
+    result = train(recipe(space="whitened", epochs=12, lr=1e-2, accumulation_steps=1, patience=12, pool="store"))
+    assert result.history[-1]["hit1"] > result.untrained["hit1"] + 50
+    assert result.history[-1]["hit1"] > result.baselines["whitened_recency"]["hit1"] + 50
+
+
+def test_the_loss_is_that_of_vectors_in_the_space(recipe, store):
+    settings = recipe(space="whitened", model_type="gru", model={"hidden_dim": 4, "num_layers": 1}, alpha_infonce=0.0)
+    windows, space = Windows(store, 8), fit_space(store.vectors)
+    inside = ChainStore(space.keys(store.vectors), store.offsets)
+    torch.manual_seed(0)
+    model = create_model("gru", input_dim=store.dim, hidden_dim=4, num_layers=1, space=space)
+    step = Learner(model, settings, torch.device("cpu")).step(Windows(inside, 8), np.arange(10), 0.0)
+    batch = windows.batch(np.arange(10))
+    cosines = [
+        float(model.query(context[None, :length])[0] @ space.keys(target))
+        for context, length, target in zip(batch.context, batch.lengths, batch.target, strict=True)
+    ]
+    expected = np.mean([2 * (1 - c) / store.dim + 0.5 * (1 - c) for c in cosines])
+    assert step.loss == pytest.approx(expected, rel=1e-4)
+
+
+def stop_in_epoch(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Have a run stop when its so many-th epoch begins."""
+    real, epochs = Processes.seed_dropout, []
+
+    def seed(self, recipe_seed, epoch):
+        epochs.append(epoch)
+        if epoch == number:
+            raise KeyboardInterrupt
+        return real(self, recipe_seed, epoch)
+
+    patch.setattr(Processes, "seed_dropout", seed)
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(recipe, tmp_path):
+    settings = {**RESIDUAL, "space": "whitened", "infonce_unread": True}
+    whole = train(recipe(**settings, epochs=4, output_dir=str(tmp_path / "whole")))
+    with pytest.MonkeyPatch.context() as patch:
+        stop_in_epoch(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(**settings, epochs=4))
+    again = train(recipe(**settings, epochs=4, resume=True))
+    assert again.best_epoch == whole.best_epoch
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_read_chunks_are_those_of_the_chain_before_the_target(store, seed):
+    rng = np.random.default_rng(seed)
+    targets = rng.choice(len(store.vectors), 40)
+    candidates = np.sort(rng.choice(len(store.vectors), 200, replace=False))
+    expected = {
+        (question, place)
+        for question, target in enumerate(targets)
+        for place, row in enumerate(candidates)
+        if row < target and store.chain_of(row) == store.chain_of(target)
+    }
+    questions, places = read_chunks(store, targets, candidates)
+    assert len(questions) == len(expected)
+    assert set(zip(questions.tolist(), places.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("batch", ["effective", "bank"])
+def test_what_was_read_is_no_wrong_answer(recipe, store, batch):
+    changes = {"model_type": "gru", "model": {"hidden_dim": 4, "num_layers": 1}, "alpha_infonce": 1.0}
+    settings = recipe(**changes, infonce_batch=batch, infonce_unread=True, temperature=0.5)
+    model, windows = (
+        create_model("gru", input_dim=store.dim, hidden_dim=4, num_layers=1, dropout=0.0),
+        Windows(store, 8, 1),
+    )
+    group = np.arange(0, len(windows), 3)
+    loss = Learner(model, settings, torch.device("cpu")).step(windows, group, 0.0).loss
+    vectors = np.asarray(store.vectors, np.float64)
+    found = []
+    for window in group:
+        start, target = windows.starts[window], windows.targets[window]
+        predicted = model.predict(vectors[start:target].astype(np.float32)).astype(np.float64)
+        rows = np.unique(windows.targets[group]) if batch == "effective" else np.arange(len(vectors))
+        first = store.offsets[store.chain_of(target)]
+        wrong = [row for row in rows if not first <= row < target and vectors[row] @ vectors[target] < 0.999]
+        scores = vectors[[target, *wrong]] @ predicted / 0.5
+        cosine = predicted @ vectors[target]
+        infonce = np.log(np.exp(scores).sum()) - scores[0]
+        found.append(2 * (1 - cosine) / store.dim + 0.5 * (1 - cosine) + infonce)
+    assert loss == pytest.approx(np.mean(found), rel=1e-4)
+
+
+def test_the_champion_starts_at_the_closed_form_and_keeps_it_where_nothing_beats_it(recipe):
+    settings = recipe(**RESIDUAL, space="whitened", epochs=2, lr=1e-12)
+    result = train(settings)
+    assert result.best_epoch == 0
+    assert result.best_hit5 == result.untrained["hit5"]
+    assert "nothing that was learned beats the closed form" in (result.output_dir / "train.log").read_text()
+    closed = create_model("whitened_recency", input_dim=16, space=fit_space(load_data(settings).training.store.vectors))
+    context = np.asarray(settings.data.vectors[:7])
+    np.testing.assert_allclose(result.model.predict(context), closed.predict(context), atol=2e-6)
+
+
+def test_validation_chooses_how_much_of_what_was_learned_counts(recipe):
+    result = train(recipe(**RESIDUAL, space="whitened", epochs=6, lr=3e-2, patience=6, pool="store"))
+    assert result.best_epoch > 0
+    assert result.best_hit5 > result.untrained["hit5"]
+    assert {row["shrink"] for row in result.history} <= {0.25, 0.5, 0.75, 1.0}
+    assert load_model(result.checkpoint).metrics["hit5"] == result.best_hit5
+
+
+def test_a_closed_form_takes_no_steps(recipe):
+    result = train(recipe(model_type="whitened_recency", model={}, space="whitened"))
+    assert (result.steps, result.best_epoch, result.history) == (0, 0, [])
+    assert result.best_hit5 == result.untrained["hit5"]
+    assert load_model(result.output_dir).model_type == "whitened_recency"
+
+
+def test_settings_that_do_not_fit_are_named(recipe, tmp_path):
+    with pytest.raises(ValueError, match="Recipe: space = 'white'; expected str, 'raw' or 'centred' or 'whitened'"):
+        recipe(space="white")
+    with pytest.raises(ValueError, match="Recipe: infonce_unread with infonce_batch = 'micro'; expected 'effective'"):
+        recipe(infonce_unread=True)
+    train(recipe(model_type="gru", model={"hidden_dim": 4}, space="centred", epochs=1))
+    with pytest.raises(ValueError, match="warm_start reads a centred space; expected space = 'centred', got 'raw'"):
+        train(recipe(model_type="gru", model={}, warm_start=str(tmp_path / "run"), output_dir=str(tmp_path / "2")))
