@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _RIVALS = ("#8a5ab5", "#b0892a", "#c2477f")
 _LABEL = 10.5  # points
+_LONGEST = 28  # characters of a name that there is room for
 
 
 def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> bool:
@@ -47,13 +48,23 @@ def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]
 def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> None:
     """Lay out the panels on an empty figure: training on the left, the curve on the right, as far as they are there."""
     width, height = figure.get_figwidth(), figure.get_figheight()
-    left, right = 0.75 / width, 1 - 1.35 / width
+    names = 0.35 + 0.085 * min(_LONGEST, max(len(spoken(name)) for name in report.scores))  # inches beside the lines
+    left, right = 0.75 / width, 1 - names / width
+    gap = names + 0.55
     top, bottom = 1 - 1.18 / height, (0.56 + NOTE_HEIGHT * len(notes)) / height
     head(figure, left, headline(report), _subtitle(report))
     write_notes(figure, left, notes)
     columns = bool(history) + (len(report.curve) > 1)
     grid = figure.add_gridspec(
-        2, columns, left=left, right=right, top=top, bottom=bottom, height_ratios=(2.2, 1), hspace=0.32, wspace=0.34
+        2,
+        columns,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        height_ratios=(2.2, 1),
+        hspace=0.32,
+        wspace=2 * gap / (width - 0.75 - names - gap),
     )
     if len(report.curve) > 1:
         _draw_curve(figure.add_subplot(grid[:, -1]), report)

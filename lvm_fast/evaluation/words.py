@@ -100,7 +100,7 @@ def how_to_read(report: Report) -> str:
     weights = ", ".join(f"{spoken(name)} {decay:g}" for name, decay in report.decays.items())
     reading = READ_LEFT_OUT if report.exclude_read else READ_KEPT
     fitted = f", fitted on {report.fitted_on}" if report.decays else ""
-    told = f" ({weights})" if weights else ""
+    told = f"  A chunk weighs so much of the one after it: {weights}.\n" if weights else ""
     return _HOW_TO_READ.format(
         resamples=report.bootstrap, seed=report.seed, fitted=fitted, weights=told, reading=reading
     )
@@ -123,19 +123,19 @@ def summary(report: Report, width: int = 100) -> str:
 
 
 READ_LEFT_OUT = (
-    "Chunks that the question's own chain has said before the target are left out of its candidates: they cannot come "
-    "next. These figures are the headline."
+    "The headline's figures leave out of each question's candidates what its chain has said before the\n"
+    "  target: that cannot come next."
 )
-READ_KEPT = "Chunks that the question's own chain has said before the target are among its candidates."
+READ_KEPT = "The headline's figures count what a question's chain has said before the target among its candidates."
 _HOW_TO_READ = """## How to read this
 
 - **Hit@K**: the true next chunk is among the K candidates closest to the prediction. It falls as the pool grows,
   so compare figures of the same pool only.
 - **copy-last** predicts the current chunk again; **recency mean** the average of the context, in which older chunks
   weigh less; **centred recency** and **whitened recency** the same after the mean is subtracted, and after what all
-  chunks have in common is toned down (mean and covariance{fitted}). None has learned anything. A chunk weighs so
-  much of the one after it{weights}. What a model has to beat is the best of the four.
-- {reading}
+  chunks have in common is toned down (mean and covariance{fitted}).
+  None has learned anything. What a model has to beat is the best of the four.
+{weights}- {reading}
 - **[low, high]** is a 95% interval: whole chains are drawn again with replacement, {resamples:,} times (seed {seed}).
   Differences are paired: the same queries, the same draws.
 - An exact duplicate of a target that stands before it in the pool counts as a miss."""
