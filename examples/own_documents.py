@@ -89,7 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     print("3. Evaluate: the held-out documents again, beside what needs no training")
-    report = lf.evaluate(result.model, result.validation, args.context_length, stride=stride, data_name=place.name)
+    report = lf.evaluate(
+        result.model,
+        result.validation,
+        args.context_length,
+        stride=stride,
+        training=result.training,
+        data_name=place.name,
+    )
     report.save(result.output_dir, result.history)
     print(summary(report))
     print(*report.warnings, sep="\n")

@@ -88,6 +88,7 @@ def walk(recipe: Recipe, contexts: tuple[int, ...]) -> bool:
         stride=recipe.val_stride,
         seed=recipe.seed,
         rivals={"untrained": untrained},
+        training=result.training,
         data_name="the bundled sample",
     )
     print(f"\n{summary(report)}\n", flush=True)  # before anything is saved

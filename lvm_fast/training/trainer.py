@@ -45,13 +45,14 @@ class TrainResult:
             in a pool of 5 or fewer, where that is always 100, of the best MRR, and of those where that is 100 too, of
             the best mean_cosine.
         pool: Validation candidates.
-        baselines: hit1, hit5, hit10, mrr and mean_cosine of "copy_last" and "recency_mean", same queries and pool.
+        baselines: hit1, hit5, hit10, mrr and mean_cosine of the closed forms (`CLOSED_FORMS`), same queries and pool.
         untrained: The same scores of the model before its first step.
         history: A row an epoch: epoch, step, train_loss, the same scores, pool, lr, seconds, vectors_per_second.
         steps: Optimiser steps made.
         checkpoint: ``best_val_hit5.pt``.
         output_dir: The folder of the run.
         validation: The held-out chains; of a sequence file, the held-out windows. `evaluate` takes both.
+        training: The chains that were learned from, for `evaluate`; of a sequence file None.
     """
 
     model: LatentVectorModel
@@ -65,6 +66,7 @@ class TrainResult:
     checkpoint: Path
     output_dir: Path
     validation: ChainStore | Windows
+    training: ChainStore | None = None
 
 
 def train(recipe: Recipe) -> TrainResult:
@@ -167,6 +169,7 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
         checkpoint=folder / BEST_CHECKPOINT,
         output_dir=folder,
         validation=data.validation if isinstance(data.validation, GivenWindows) else data.validation.store,
+        training=chains,
     )
 
 
@@ -228,6 +231,6 @@ def _validate(
 def _epoch_words(row: dict[str, Any], epochs: int, validation: Validation) -> str:
     return (
         f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {validation.words(row)} "
-        f"copy_last_Hit@5={validation.baselines['copy_last']['hit5']:.2f} "
+        f"{validation.yardstick}_Hit@5={validation.baselines[validation.yardstick]['hit5']:.2f} "
         f"lr={row['lr']:.2g} vectors/s={row['vectors_per_second']:.0f}"
     )

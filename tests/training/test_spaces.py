@@ -114,7 +114,7 @@ def test_what_was_read_is_no_wrong_answer(recipe, store, batch):
     changes = {"model_type": "gru", "model": {"hidden_dim": 4, "num_layers": 1}, "alpha_infonce": 1.0}
     settings = recipe(**changes, infonce_batch=batch, infonce_unread=True, temperature=0.5)
     model, windows = (
-        create_model("gru", input_dim=store.dim, hidden_dim=4, num_layers=1, dropout=0.0),
+        create_model("gru", input_dim=store.dim, hidden_dim=4, num_layers=1),
         Windows(store, 8, 1),
     )
     group = np.arange(0, len(windows), 3)
