@@ -152,7 +152,7 @@ def test_a_wrong_search_is_caught(
         ({"bank": np.ones((4, 15), np.float32)}, "bank has 15 dimensions; expected 16, as the model has"),
         ({"bank": np.zeros((4, 16), np.float32)}, "zero"),
         ({"bank": np.full((4, 16), np.nan, np.float32)}, "NaN"),
-        ({"bank": [1.0, 2.0]}, "list"),
+        ({"bank": [1.0, 2.0]}, r"shape \(rows, D\), got \(2,\)"),
         ({"target": "ios17"}, "more than one function needs target 'ios18'"),
         ({"target": "ios17", "contexts": (), "bank_dtype": "int8"}, "bank_dtype = 'int8' needs target 'ios18'"),
     ],
