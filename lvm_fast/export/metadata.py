@@ -27,7 +27,7 @@ _DESCRIPTIONS = {
     "delta": "The predicted step from the last vector to the next one, in the units of the embeddings.",
 }
 _IN_SPACE = {
-    "next_vector": "The predicted embedding of the next chunk: query, mapped back from the {space} space, a unit vector.",
+    "next_vector": "The predicted embedding of the next chunk: query, mapped back out of the space; a unit vector.",
     "query": "What to search the bank with: l2_normalize(last vector + delta) in the {space} space, a unit vector.",
     "delta": "The predicted step from the last vector to the next one in the model's {space} space, no physical unit.",
 }
