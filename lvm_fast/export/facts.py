@@ -65,7 +65,8 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
         raise ValueError(f"verify_coreml: {path} was not exported by lvm_fast")
     try:
         compress = _fact(said, "compress", str, lambda how: how in (*COMPRESSIONS, "none"), "a compression or none")
-        config = _fact(said, "config", read_json, _is_config, "JSON with input_dim, and a kind for each space")
+        config = _fact(said, "config", read_json, _has_width, "JSON with input_dim")
+        _fact(said, "config", read_json, _has_kinds, "a kind for each space")
         return Facts(
             said["model_type"],
             config["input_dim"],
@@ -105,9 +106,11 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _is_config(config: object) -> bool:
-    if not isinstance(config, dict) or not _is_count(config.get("input_dim")):
-        return False
+def _has_width(config: object) -> bool:
+    return isinstance(config, dict) and _is_count(config.get("input_dim"))
+
+
+def _has_kinds(config: Any) -> bool:
     try:
         return all(kind is None or isinstance(kind, str) for kind in space_kinds(config))
     except (AttributeError, KeyError, TypeError):

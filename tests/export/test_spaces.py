@@ -112,7 +112,7 @@ def test_the_way_back_is_one_matrix_and_only_where_keys_are_adapted(tmp_path: Pa
 
 
 @pytest.mark.parametrize("compress", ["int8", "palette6", "palette4"])
-@pytest.mark.parametrize("name", ["memory_gru whitened", "recency_residual whitened"])
+@pytest.mark.parametrize("name", ["gru whitened", "recency_residual whitened"])
 def test_every_compression_verifies_and_leaves_the_space_int8(name: str, compress: str, tmp_path: Path) -> None:
     model = model_of(name, 64, **WIDE[name.split()[0]])
     package = plainly(model, tmp_path, "float16", streaming=True, compress=compress)
