@@ -169,7 +169,7 @@ class BatchedProgram(nn.Module):
     """A program in the interpreter, many contexts of one length at once, as `evaluate` asks a model.
 
     Attributes:
-        space: The space of the model, None where it has none.
+        has_keys: Whether `query` and `keys` are the way to search.
         keys: What the model searches among.
     """
 
@@ -177,7 +177,8 @@ class BatchedProgram(nn.Module):
         super().__init__()
         self._program = program
         self._built: tuple[tuple[int, int], Interpreter] | None = None
-        self.space = model.space
+        self._searched = "next_vector" if model.space is None else "query"
+        self.has_keys = model.has_keys
         self.keys = model.keys
 
     def forward(self, context: Tensor, lengths: Tensor) -> Tensor:
@@ -190,7 +191,7 @@ class BatchedProgram(nn.Module):
 
     def query(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """What to search with among `keys`: (B, N, D), lengths (B,) -> unit vectors (B, D)."""
-        return self._outputs("next_vector" if self.space is None else "query", context, lengths)
+        return self._outputs(self._searched, context, lengths)
 
     def _outputs(self, name: str, rows: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
         found = np.empty((len(rows), rows.shape[2]), np.float32)

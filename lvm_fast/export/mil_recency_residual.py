@@ -35,7 +35,7 @@ class RecencyResidualProgram(RecencyProgram[RecencyResidual]):
         units = layers.narrow(unit(features))  # (B, K, D)
         base = unit(mb.squeeze(x=mb.matmul(x=layers.constant("mix"), y=units), axes=[1]))  # (B, D)
         flat = mb.reshape(x=units, shape=[batch, kinds * dim])
-        rest = layers.product(layers.product(flat, "query_down.weight"), "query_up.weight")
+        rest = layers.dense(layers.product(flat, "query_down.weight"), "query_up")
         query = unit(mb.add(x=base, y=cast(rest, "float32")))
         current = mb.slice_by_index(x=features, begin=[0, 0, 0], end=[batch, 1, dim], squeeze_mask=[False, True, False])
         return mb.sub(x=query, y=cast(current, "float32"))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..models.base import LatentVectorModel
+from ..models.space_map import USUAL
 from .mil_layers import Layers, Variable, cast, unit
 from .toolkit import mb
 
 Wide = NDArray[np.float64]
 
-_MEAN, _INTO, _BACK = "space.mean", "space.into", "space.back"  # the last two: a matrix and its diagonal each
-WIDE = frozenset({_MEAN, f"{_INTO}.diagonal", f"{_BACK}.diagonal"})  # held in float32 whatever the precision
+_MEAN, _SPREAD, _USUAL = "space.mean", "space.spread", "space.usual"
+_INTO, _BACK = "space.into", "space.back"  # a matrix and its diagonal each
+# held in float32 whatever the precision
+WIDE = frozenset({_MEAN, _SPREAD, _USUAL, f"{_INTO}.diagonal", f"{_BACK}.diagonal"})
 
 
 def space_constants(model: LatentVectorModel, pull: Wide | None) -> dict[str, NDArray[np.float32]]:
@@ -23,7 +27,8 @@ def space_constants(model: LatentVectorModel, pull: Wide | None) -> dict[str, ND
     The matrices are those of row vectors, worked out in float64: ``space.into`` maps vectors without the mean into the
     space, ``space.back`` maps queries out of it, by way of the keys where the model adapts these. Where both are the
     same there is only ``space.into``. A matrix is stored without its diagonal, which is large, beside it: so the rest
-    keeps its digits in float16 and int8.
+    keeps its digits in float16 and int8. ``space.spread`` (1,) and ``space.usual`` (D,) are what `SpaceMap.back` weighs
+    and adds.
 
     Args:
         model: The model.
@@ -31,7 +36,10 @@ def space_constants(model: LatentVectorModel, pull: Wide | None) -> dict[str, ND
     """
     if model.space is None:
         return {}
-    folded = {_MEAN: _wide(model.space.mean).astype(np.float32)}
+    mean = _wide(model.space.mean)
+    spread = math.sqrt(max(0.0, 1.0 - float(mean @ mean)))
+    parts = {_MEAN: mean, _SPREAD: np.array([spread]), _USUAL: USUAL * mean}
+    folded = {name: part.astype(np.float32) for name, part in parts.items()}
     into = None if model.space.matrix is None else _wide(model.space.matrix)
     if into is not None:
         folded |= _apart(_INTO, into)
@@ -52,15 +60,15 @@ class SpaceLayers:
 
     def into(self, vectors: Variable) -> Variable:
         """Vectors of the encoder (..., D) -> unit vectors of the space (..., D), float32; the mean becomes zeros."""
-        centred = unit(mb.sub(x=vectors, y=self._layers.constant(_MEAN)))
+        centred = unit(mb.sub(x=unit(vectors), y=self._layers.constant(_MEAN)))
         return unit(self._product(centred, _INTO)) if self._has(_INTO) else centred
 
     def back(self, query: Variable) -> Variable:
         """A unit query in the space (B, D) -> the unit vector of the encoder's own space, float32."""
-        for name in (_BACK, _INTO):
-            if self._has(name):
-                return unit(self._product(query, name))
-        return unit(query)
+        way = next(filter(self._has, (_BACK, _INTO)), None)
+        direction = unit(query if way is None else self._product(query, way))
+        weighed = mb.mul(x=direction, y=self._layers.constant(_SPREAD))
+        return unit(mb.add(x=weighed, y=self._layers.constant(_USUAL)))
 
     def _has(self, name: str) -> bool:
         return self._layers.has(f"{name}.matrix")

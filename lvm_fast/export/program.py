@@ -131,7 +131,7 @@ class ModelProgram(ABC, Generic[Model]):
 
     def _outputs(self, current: Variable, raw: Variable) -> list[Variable]:
         """From the last vector (B, D) and the raw delta (B, D) to ``next_vector``, ``delta``, in a space ``query``."""
-        delta = unit(raw) if self.config.get("normalize_delta") else cast(raw, "float32")
+        delta = unit(raw) if self.config["normalize_delta"] else cast(raw, "float32")
         moved = mb.add(x=current, y=delta)
         name = "next_vector" if self.space is None else "query"
         answer = mb.real_div(x=moved, y=mb.add(x=norm(moved), y=np.float32(1e-8)), name=name)

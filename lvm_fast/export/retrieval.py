@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .._util.numbers import whole_number
 from ..data.store import ChainStore
-from ..models.base import LatentVectorModel
 from ..scoring import VectorBank
 from ..suggest import unknown_name
 from .arms import Exportable, arms_of
@@ -73,18 +72,14 @@ def _keys(model: Exportable, vectors: NDArray[np.float32], where: str) -> NDArra
     keys = first.keys(vectors)
     zero = ~keys.any(axis=1)
     if zero.any():
-        reason = "the mean of the model's space, which has no direction there"
-        raise ValueError(f"{where}: bank: row {int(zero.argmax())} is {reason}")
-    if any(searches_apart(arm) for arm in (first, *others)) and any(
+        raise ValueError(
+            f"{where}: bank: row {int(zero.argmax())} is zero among the model's keys; expected a direction"
+        )
+    if any(arm.has_keys for arm in (first, *others)) and any(
         not np.array_equal(arm.keys(vectors), keys) for arm in others
     ):
         raise ValueError(f"{where}: bank: the router's arms search in different spaces; export an arm with the bank")
     return keys
-
-
-def searches_apart(model: LatentVectorModel) -> bool:
-    """Whether a model's `keys` are other than the vectors at unit length."""
-    return model.space is not None or model.adapts()
 
 
 def topk_function(bank: Bank, precision: str, target: Any) -> Function:

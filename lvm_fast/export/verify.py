@@ -18,7 +18,7 @@ from .compression import LEAST_COSINES
 from .facts import BankFacts, Facts, read_facts
 from .findings import FunctionCheck, RetrievalCheck, Verification
 from .questions import Answers, answers_of_model, answers_of_program, questions_for, sample_rows
-from .retrieval import Bank, read_bank, searches_apart
+from .retrieval import Bank, read_bank
 
 if TYPE_CHECKING:
     from .mil_interpreter import SavedProgram
@@ -148,7 +148,7 @@ class _Verifier:
     def _pool(self, arm: LatentVectorModel) -> VectorBank:
         """What the model searches among: the rows, or its keys of them."""
         if id(arm) not in self._pools:
-            self._pools[id(arm)] = VectorBank(arm.keys(self.rows) if searches_apart(arm) else self.rows)
+            self._pools[id(arm)] = VectorBank(arm.keys(self.rows) if arm.has_keys else self.rows)
         return self._pools[id(arm)]
 
     def check_retrieval(self, name: str, about: BankFacts, bank: Bank | None) -> RetrievalCheck:

@@ -72,7 +72,7 @@ def drifting(steps: int, shift: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def recency_models() -> dict[str, LatentVectorModel]:
-    residual = stirred("recency_residual", rank=2, key_rank=2, taps=1, decays=(0.99, 1.0), decay=1.0)
+    residual = stirred("recency_residual", hidden_dim=2, key_dim=2, taps=1, decays=(0.99, 1.0), decay=1.0)
     closed = stirred("whitened_recency", decay=1.0)
     for model in (residual, closed):
         model.set_space(fit_space(drifting(300, 150), "whitened"))

@@ -37,7 +37,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "champion": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
     "specialist_gru": {"hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
     "whitened_recency": {"decay": 0.6},
-    "recency_residual": {"rank": 5, "key_rank": 4, "taps": 3, "decays": (0.5, 0.7, 1.0)},
+    "recency_residual": {"hidden_dim": 5, "key_dim": 4, "taps": 3, "decays": (0.5, 0.7, 1.0)},
 }
 # a model type and its space
 SPACED = (
@@ -59,7 +59,7 @@ WIDE: dict[str, dict[str, Any]] = {
     **{name: {"hidden_dim": 48} for name in SIZES},
     "amn": {"hidden_dim": 48, "attention_dim": 32},
     "whitened_recency": {},
-    "recency_residual": {"rank": 40, "key_rank": 36},
+    "recency_residual": {"hidden_dim": 40, "key_dim": 36},
 }
 
 

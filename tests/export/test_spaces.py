@@ -73,11 +73,18 @@ def test_models_without_a_space_have_no_query(name: str, tmp_path: Path) -> None
 
 def test_the_mean_of_the_space_is_a_zero_row_there(tmp_path: Path) -> None:
     model = model_of("whitened_recency whitened")
+    mean = pointed(model)
+    found = SavedProgram(plainly(model, tmp_path, contexts=(1,))).run("predict_1", {"context": mean[None, None]})
+    np.testing.assert_array_equal(found["query"], np.zeros((1, 16), np.float32))
+    np.testing.assert_allclose(found["next_vector"], model.predict(mean[None, None]), atol=1e-7)
+
+
+def pointed(model: LatentVectorModel) -> Array:
+    """Make the mean of a model's space a unit vector, which a vector can then equal."""
     assert model.space is not None
-    mean = model.space.mean.numpy()[None, None]
-    saved = SavedProgram(plainly(model, tmp_path, contexts=(1,)))
-    for output in saved.run("predict_1", {"context": mean}).values():
-        np.testing.assert_array_equal(output, np.zeros((1, 16), np.float32))
+    model.space.mean.copy_(torch.eye(16)[2])
+    mean: Array = model.space.mean.numpy().copy()
+    return mean
 
 
 @pytest.mark.parametrize("length", [1e-4, 1.0, 1e6])
@@ -101,8 +108,9 @@ def test_a_mean_close_to_all_vectors_keeps_its_digits_in_float16(tmp_path: Path)
 def test_the_way_back_is_one_matrix_and_only_where_keys_are_adapted(tmp_path: Path) -> None:
     residual = model_of("recency_residual whitened")
     names = set(SavedProgram(plainly(residual, tmp_path)).weights("predict_6"))
-    ways = {"space_mean", *(f"space_{way}_{part}" for way in ("into", "back") for part in ("matrix", "diagonal"))}
-    assert names == {*ways, "decays", "mix", "query_down_weight", "query_up_weight"}
+    ways = {f"space_{way}_{part}" for way in ("into", "back") for part in ("matrix", "diagonal")}
+    ways |= {"space_mean", "space_spread", "space_usual"}
+    assert names == {*ways, "decays", "mix", "query_down_weight", "query_up_weight", "query_up_bias"}
     for model in (residual.shrunk(0.0), model_of("gru whitened")):
         held = SavedProgram(plainly(model, tmp_path)).weights("predict_6")
         assert {name for name in held if name.startswith("space")} == {*ways} - {
@@ -200,9 +208,8 @@ def test_a_bank_of_other_keys_is_caught(tmp_path: Path) -> None:
 
 def test_a_row_at_the_mean_has_no_key(tmp_path: Path) -> None:
     model, bank = model_of("gru centred"), crowded(16)
-    assert model.space is not None
-    bank[7] = model.space.mean.numpy()
-    with pytest.raises(ValueError, match="export_coreml: bank: row 7 is the mean of the model's space, which has no"):
+    bank[7] = pointed(model)
+    with pytest.raises(ValueError, match="export_coreml: bank: row 7 is zero among the model's keys; expected a dir"):
         plainly(model, tmp_path, bank=bank)
     assert not list(tmp_path.iterdir())
 
