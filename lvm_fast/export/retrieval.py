@@ -72,9 +72,8 @@ def _keys(model: Exportable, vectors: NDArray[np.float32], where: str) -> NDArra
     keys = first.keys(vectors)
     zero = ~keys.any(axis=1)
     if zero.any():
-        raise ValueError(
-            f"{where}: bank: row {int(zero.argmax())} is zero among the model's keys; expected a direction"
-        )
+        found = f"row {int(zero.argmax())} is zero among the model's keys"
+        raise ValueError(f"{where}: bank: {found}; expected a direction")
     if any(arm.has_keys for arm in (first, *others)) and any(
         not np.array_equal(arm.keys(vectors), keys) for arm in others
     ):

@@ -120,6 +120,20 @@ def test_a_batched_program_in_a_space_answers_as_the_model_does() -> None:
         np.testing.assert_allclose(getattr(program, name)(rows, lengths), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["gru whitened", "recency_residual"])
+def test_a_model_with_keys_is_scored_among_them(name: str, store: ChainStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_module, "VARIANTS", {"float32": ("float32", None)})
+    model, windows = model_of(name, 64), lf.Windows(store, 8, 4)
+    comparison = compare_precisions(model, windows, bootstrap=20, exclude_read=False, **SIZES)
+    queries = np.concatenate([model.query(windows.batch([place]).context) for place in range(len(windows))])
+    bank = model.bank(store.vectors[windows.targets])
+    wanted = float((bank.rank(queries, np.arange(len(windows))) < 5).mean())
+    (row,) = comparison.rows
+    assert row.verified
+    assert row.hit5 == comparison.report.hits["hit@5"] == pytest.approx(wanted, abs=1e-9)
+    assert row.change == 0.0
+
+
 def test_the_command_prints_the_table(
     wide_model: LatentVectorModel,
     store: ChainStore,
