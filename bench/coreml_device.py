@@ -34,8 +34,9 @@ _DEVICES = {"MLNeuralEngineComputeDevice": "NE", "MLGPUComputeDevice": "GPU", "M
 class Measured(NamedTuple):
     """One function on one compute unit.
 
-    `placement` says what share of the estimated cost each device gets; `worst` is the least cosine of a next vector
-    with the expected one, or 1 - the largest error of a score; `least` is what it has to reach.
+    `placement` says what share of the estimated cost each device gets; `worst` is the least cosine of a next vector, or
+    of a query in the model's space, with the expected one, or 1 - the largest error of a score; `least` is what it has
+    to reach.
     """
 
     function: str
@@ -162,9 +163,11 @@ def _compare(found: list[dict[str, NDArray[Any]]], parts: Parts) -> tuple[float,
         errors = [_score_error(*rows) for rows in zip(found, parts["scores"], parts["ids"], strict=True)]
         error = float(np.max(errors))
         return error, 1 - error
-    vectors, deltas = (np.concatenate([outputs[part] for outputs in found]) for part in ("next_vector", "delta"))
-    error = np.max([np.abs(vectors - parts["next_vector"]).max(), np.abs(deltas - parts["delta"]).max()])
-    return float(error), float((vectors * parts["next_vector"]).sum(axis=1).min())
+    named = [part for part in ("next_vector", "delta", "query") if part in parts]
+    got = {part: np.concatenate([outputs[part] for outputs in found]) for part in named}
+    error = np.max([np.abs(got[part] - parts[part]).max() for part in named])
+    cosines = [(got[part] * parts[part]).sum(axis=1) for part in named if part != "delta"]
+    return float(error), float(np.min(cosines))
 
 
 def _score_error(outputs: dict[str, NDArray[Any]], scores: NDArray[Any], ids: NDArray[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -26,6 +27,13 @@ def arm_for(model: Exportable, context_length: int | None) -> LatentVectorModel:
         return model
     place = 0 if context_length is None else int(model.route([context_length])[0])
     return arms_of(model)[place]
+
+
+def space_kinds(config: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """The kind of a model's space, None where it has none, of a router those of its arms; from what `facts_of` says."""
+    arms = config["arms"].values() if "arms" in config else [{"config": config}]
+    spaces = [arm["config"].get("space") for arm in arms]
+    return tuple(None if space is None else space["kind"] for space in spaces)
 
 
 def check_as_built(model: Exportable, where: str) -> None:

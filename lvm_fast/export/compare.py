@@ -142,7 +142,7 @@ def compare_precisions(
             program = write_program(model, package, asked)
             seconds = time.monotonic() - started
             measured[name] = (size_of(package), seconds, verify_coreml(package, model, contexts=1))
-            programs[name] = BatchedProgram(program)
+            programs[name] = BatchedProgram(program, model)
     report = evaluate(model, store, context_length, rivals=programs, batch_size=_AT_ONCE, curve=False, **options)
     return PrecisionComparison(tuple(_row(name, *found, report) for name, found in measured.items()), report)
 
@@ -166,28 +166,45 @@ def _row(name: str, package_bytes: int, seconds: float, found: Verification, rep
 
 
 class BatchedProgram(nn.Module):
-    """A program in the interpreter, many contexts of one length at once, as `evaluate` calls a model."""
+    """A program in the interpreter, many contexts of one length at once, as `evaluate` asks a model.
 
-    def __init__(self, program: Program) -> None:
+    Attributes:
+        has_keys: Whether `query` and `keys` are the way to search.
+        keys: What the model searches among.
+    """
+
+    def __init__(self, program: Program, model: LatentVectorModel) -> None:
         super().__init__()
         self._program = program
         self._built: tuple[tuple[int, int], Interpreter] | None = None
+        self._searched = "next_vector" if model.space is None else "query"
+        self.has_keys = model.has_keys
+        self.keys = model.keys
 
     def forward(self, context: Tensor, lengths: Tensor) -> Tensor:
-        """Deltas: (B, N, D), lengths (B,) -> (B, D)."""
-        rows, counts = context.numpy(), lengths.numpy()
-        deltas = np.empty((len(rows), rows.shape[2]), np.float32)
+        """Deltas: (B, N, D), lengths (B,) -> (B, D); in the space where there is one."""
+        return torch.from_numpy(self._outputs("delta", context.numpy(), lengths.numpy()))
+
+    def predict(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Unit next vectors: (B, N, D), lengths (B,) -> (B, D)."""
+        return self._outputs("next_vector", context, lengths)
+
+    def query(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What to search with among `keys`: (B, N, D), lengths (B,) -> unit vectors (B, D)."""
+        return self._outputs(self._searched, context, lengths)
+
+    def _outputs(self, name: str, rows: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        found = np.empty((len(rows), rows.shape[2]), np.float32)
         for length in np.unique(counts):
             chosen = np.flatnonzero(counts == length)
-            deltas[chosen] = self._run(rows[chosen, :length])
-        return torch.from_numpy(deltas)
+            found[chosen] = self._run(rows[chosen, :length])[name]
+        return found
 
-    def _run(self, contexts: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         from .mil_interpreter import Interpreter
 
         batch, length, _ = contexts.shape
         if self._built is None or self._built[0] != (batch, length):
             function = self._program.predict(length, batch=batch)
             self._built = (batch, length), Interpreter({"predict": function})
-        deltas: NDArray[np.float32] = self._built[1].run("predict", {"context": contexts})["delta"]
-        return deltas
+        return self._built[1].run("predict", {"context": contexts})

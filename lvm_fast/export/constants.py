@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,10 @@ from .compression import Palettized, Quantized, Stored
 
 
 def wrong_constants(
-    stored: Mapping[str, Stored], expected: Mapping[str, NDArray[np.float32]], precision: str
+    stored: Mapping[str, Stored],
+    expected: Mapping[str, NDArray[np.float32]],
+    precision: str,
+    wide: Collection[str] = (),
 ) -> Iterator[str]:
     """A sentence on each constant that is not the model's, those that are missing or of another shape first.
 
@@ -22,11 +25,13 @@ def wrong_constants(
         stored: The constants of a function of the package, by name.
         expected: The arrays that the model makes of itself, by the same names.
         precision: "float16" or "float32".
+        wide: The names of those that are float32 whatever the precision.
     """
-    forms = {name: _form_fault(name, stored, expected, precision) for name in sorted(stored.keys() | expected.keys())}
+    held_in = {name: "float32" if name in wide else precision for name in sorted(stored.keys() | expected.keys())}
+    forms = {name: _form_fault(name, stored, expected, dtype) for name, dtype in held_in.items()}
     yield from (f"{name} {fault}" for name, fault in forms.items() if fault)  # first: they explain the others
     for name in (name for name, fault in forms.items() if not fault):
-        fault = _fault(stored[name], expected[name], precision)
+        fault = _fault(stored[name], expected[name], held_in[name])
         if fault:
             yield f"{name} {fault}"
 

@@ -44,6 +44,10 @@ def export_coreml(
     Core ML state. `bank` adds ``topk``: ``query`` (1, D), such as a ``next_vector`` -> ``scores`` (1, K), float32, and
     ``ids`` (1, K), int32: the rows of the bank with the largest inner products, best first.
 
+    A model with a space reads the encoder's vectors all the same, and maps them itself. ``next_vector`` is then its
+    `predict`, mapped back, ``delta`` the step in the space, and a third output, ``query`` (1, D), its `query`: what
+    ``topk`` takes, since the bank in the package is of the model's `keys`.
+
     Of a `Router`, each ``predict_N`` is the arm for N vectors; its limits are the contexts unless others are given. The
     weights of an arm are stored once for all its functions. It has no ``step`` and no ``predict``.
 
@@ -66,8 +70,8 @@ def export_coreml(
         overwrite: Replace a package at `path`, and the file beside it.
         author: For the metadata.
         flexible: Add ``predict``, which takes 1 to this many vectors.
-        bank: Add ``topk`` and put these candidates into the package, at unit length: a `ChainStore`, or an array or
-            tensor (N, D).
+        bank: Add ``topk`` and put these candidates into the package, as the model's `keys`: a `ChainStore`, or an
+            array or tensor (N, D).
         bank_dtype: How the candidates are stored: "float16", or "int8" with a scale for each (needs target "ios18").
         topk: How many candidates ``topk`` finds, K.
 
@@ -83,7 +87,7 @@ def export_coreml(
     """
     package = Path(path)
     check_path(package, overwrite, files_of(bank))
-    candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model.input_dim, "export_coreml")
+    candidates = None if bank is None else read_bank(bank, bank_dtype, topk, model, "export_coreml")
     if contexts is CONTEXTS:  # none were given
         contexts, _ = fitting_contexts(model, target, taken=streaming or flexible is not None or bank is not None)
     options = Options.checked(contexts, streaming, precision, compress, target, flexible, candidates)

@@ -28,7 +28,7 @@ _ABOUT = "{}/about"  # the key of what is known of a package; no package can be 
 _SCORE_ERROR = 0.01  # of a cosine among the candidates of `topk`: half precision and int8 rows
 _LONGEST = 4096  # vectors; what a longer context is to give is not worth its room
 _FLEXIBLE = 100  # vectors for a function that takes any number
-_OUTPUTS = {"query": ("scores", "ids"), **dict.fromkeys(("context", "vector"), ("next_vector", "delta"))}
+_OUTPUTS = {**dict.fromkeys(("context", "vector"), ("next_vector", "delta")), "query": ("scores", "ids")}
 _KNOWN = {
     "model_type": str,
     "precision": str,
@@ -76,8 +76,8 @@ def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
 
     Returns:
         Inputs and outputs of each function, by name; and what is known of the package: "model_type", "precision",
-        "compress", "min_cosine", the least cosine of a device's ``next_vector`` with the expected one, and
-        "max_score_error", the largest error of a device's ``scores``.
+        "compress", "min_cosine", the least cosine of a device's ``next_vector`` (and ``query``) with the expected one,
+        and "max_score_error", the largest error of a device's ``scores``.
 
     Raises:
         FileNotFoundError: There are no expectations of a package of this name beside it.
@@ -107,9 +107,9 @@ def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
 def _check_parts(functions: Mapping[str, Parts]) -> None:
     """Raise ValueError where a function lacks an input or an output, or they are not of as many calls."""
     for function, parts in functions.items():
-        given = [name for name in _OUTPUTS if name in parts]
-        wanted = {given[0], *_OUTPUTS[given[0]]} if len(given) == 1 else set()
-        if parts.keys() != wanted:
+        given = next((name for name in _OUTPUTS if name in parts), "query")
+        beside = parts.keys() - {given, *_OUTPUTS[given]}
+        if beside - {"query"} or not parts.keys() >= {given, *_OUTPUTS[given]}:  # a query is an output of a space, too
             raise ValueError(f"of function {function!r} it has {', '.join(sorted(parts))}; expected inputs and outputs")
         if len({len(array) if array.ndim else 0 for array in parts.values()}) > 1:
             raise ValueError(f"the inputs and outputs of function {function!r} are not of as many calls")
@@ -152,10 +152,10 @@ def _expected(
         questions = questions_for(asked, arm.max_context, rows, contexts=1)
         answers = answers_of_model(arm, questions)
         if name == "query":
-            parts = _nearest(answers.next_vector, options)
+            parts = _nearest(answers.searched, options)
         else:
             given = questions.context if name == "context" else questions.context[-1]
-            parts = {name: given, **answers._asdict()}
+            parts = {name: given, **answers.parts()}
         for part, array in parts.items():
             yield f"{function}/{part}", np.ascontiguousarray(array)
 

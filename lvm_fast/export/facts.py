@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._util.strict_json import read_json
+from .arms import space_kinds
 from .compression import COMPRESSIONS
 from .options import PRECISIONS
 from .retrieval import BANK_DTYPES
@@ -28,6 +29,7 @@ class Facts(NamedTuple):
     Attributes:
         model_type: Of the model, or "router".
         input_dim: Width D of the vectors.
+        spaces: The kind of the model's space, None where it has none; of a router, those of its arms.
         functions: Names of all functions, in order.
         precision: "float16" or "float32".
         compress: How matrices are stored, or None.
@@ -37,6 +39,7 @@ class Facts(NamedTuple):
 
     model_type: str
     input_dim: int
+    spaces: tuple[str | None, ...]
     functions: tuple[str, ...]
     precision: str
     compress: str | None
@@ -62,9 +65,12 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
         raise ValueError(f"verify_coreml: {path} was not exported by lvm_fast")
     try:
         compress = _fact(said, "compress", str, lambda how: how in (*COMPRESSIONS, "none"), "a compression or none")
+        config = _fact(said, "config", read_json, _has_width, "JSON with input_dim")
+        _fact(said, "config", read_json, _has_kinds, "a kind for each space")
         return Facts(
             said["model_type"],
-            _fact(said, "config", read_json, _has_width, "JSON with input_dim")["input_dim"],
+            config["input_dim"],
+            space_kinds(config),
             tuple(_fact(said, "functions", read_json, _is_names, "a JSON list of names")),
             _fact(said, "precision", str, lambda name: name in PRECISIONS, " or ".join(PRECISIONS)),
             None if compress == "none" else compress,
@@ -102,6 +108,13 @@ def _is_count(value: object) -> bool:
 
 def _has_width(config: object) -> bool:
     return isinstance(config, dict) and _is_count(config.get("input_dim"))
+
+
+def _has_kinds(config: Any) -> bool:
+    try:
+        return all(kind is None or isinstance(kind, str) for kind in space_kinds(config))
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def _is_names(functions: object) -> bool:

@@ -16,12 +16,12 @@ class FunctionCheck:
     Attributes:
         name: The function.
         predictions: How many predictions were compared.
-        max_abs_error: The largest difference of any number of ``next_vector`` or ``delta``; of deltas longer than 1,
-            in parts of their length.
-        min_cosine: The smallest cosine between the package's and the model's ``next_vector``.
+        max_abs_error: The largest difference of any number of ``next_vector``, ``delta`` or, in a space, ``query``; of
+            deltas longer than 1, in parts of their length.
+        min_cosine: The smallest cosine between the package's and the model's ``next_vector``, or ``query``.
         least_cosine: The smallest `min_cosine` that the compression of the package explains.
         hit5_agreement: Share of predictions for which both or neither have the true next vector among their five
-            nearest of the pool.
+            nearest of the pool, in the model's space where it has one.
         pool: How many vectors those are: all that contexts were cut from.
         program_error: The largest difference when the model's own matrices stand in for compressed ones; where none
             is compressed, or one has another shape, `max_abs_error`.

@@ -26,6 +26,12 @@ _DESCRIPTIONS = {
     "ids": "Which vectors of the bank these are: their places in it, from 0.",
     "delta": "The predicted step from the last vector to the next one, in the units of the embeddings.",
 }
+_IN_SPACE = {
+    "next_vector": "The predicted embedding of the next chunk: query, mapped back out of the space; a unit vector.",
+    "query": "What to search the bank with: l2_normalize(last vector + delta) in the {space} space, a unit vector.",
+    "delta": "The predicted step from the last vector to the next one in the model's {space} space, no physical unit.",
+}
+_ASKED_IN_SPACE = "What to look for: the query of a prediction, a unit vector in the {space} space; no physical unit."
 _STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit.{1}"
 _ENDS = " It has room for {0} vectors: after more, all outputs are NaN until it begins anew."
 
@@ -43,8 +49,20 @@ def describe_package(spec: Any, model: Exportable, options: Options, author: str
     longest = arm_for(model, None).max_context
     ends = "" if longest is None else _ENDS.format(longest)
     for function in spec.description.functions or [spec.description]:
+        meanings = _meanings(function, model)
         for feature in (*function.input, *function.output, *function.state):
-            feature.shortDescription = _describe_feature(feature, ends)
+            feature.shortDescription = _describe_feature(feature, meanings, ends)
+
+
+def _meanings(function: Any, model: Exportable) -> dict[str, str]:
+    """What the inputs and outputs of a function are, by name."""
+    (given,) = function.input
+    is_context = given.name == "context"
+    arm = arm_for(model, given.type.multiArrayType.shape[1] if is_context else None)
+    if arm.space is None:
+        return _DESCRIPTIONS
+    own = {"query": _ASKED_IN_SPACE} if given.name == "query" else _IN_SPACE
+    return _DESCRIPTIONS | {name: words.replace("{space}", arm.config["space"]["kind"]) for name, words in own.items()}
 
 
 def _user_metadata(model: Exportable, options: Options, functions: list[str]) -> dict[str, str]:
@@ -84,13 +102,13 @@ def _hits(metrics: dict[str, Any]) -> dict[str, str]:
     return hits
 
 
-def _describe_feature(feature: Any, ends: str) -> str:
+def _describe_feature(feature: Any, meanings: dict[str, str], ends: str) -> str:
     is_state = feature.type.WhichOneof("Type") == "stateType"
     array = feature.type.stateType.arrayType if is_state else feature.type.multiArrayType
     ranges = [(size.lowerBound, size.upperBound) for size in array.shapeRange.sizeRanges]
     sizes = [_range(*ends) for ends in ranges] or [str(size) for size in array.shape]
     dtype = array.ArrayDataType.Name(array.dataType).lower()
-    meaning = _STATE.format(feature.name, ends) if is_state else _DESCRIPTIONS[feature.name].format(*sizes)
+    meaning = _STATE.format(feature.name, ends) if is_state else meanings[feature.name].format(*sizes)
     return f"{meaning} Shape [{', '.join(sizes)}], {dtype}."
 
 

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..models.champion import RecencyMixer
-from .mil_layers import Variable, cast, gelu, length_of
-from .mil_parts import count_of, counted, parts_of, whole
-from .program import ModelProgram
+from .mil_layers import Variable, gelu
+from .mil_recency import RecencyProgram
 from .toolkit import mb
 
 
-class ChampionProgram(ModelProgram[RecencyMixer]):
-    """Builds the MIL functions of a champion: one product of each vector's shares with the vectors, and two heads.
-
-    A stream keeps decayed means, not sums, which would outgrow float16; and keeps them in two parts, since the mean of
-    thousands of vectors moves by less than float16 can tell.
-    """
+class ChampionProgram(RecencyProgram[RecencyMixer]):
+    """Builds the MIL functions of a champion: recency features, a linear map of them and a network beside it."""
 
     def fold(self, model: RecencyMixer) -> dict[str, NDArray[np.float32]]:
-        """The model's tensors, but for the mix as (1, K); and its decays, (E, 1)."""
+        """See `RecencyProgram.fold`; the mix is (1, K)."""
         folded = super().fold(model)
-        return {**folded, "mix": folded["mix"][None], "decays": np.array(model.config["decays"], np.float32)[:, None]}
+        return {**folded, "mix": folded["mix"][None]}
 
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
-        rows = self.layers.narrow(context)  # (B, N, D)
-        steps = length_of(context)
-        places = mb.range_1d(start=0, end=mb.squeeze(x=steps, axes=[0]), step=1)  # (N,)
-        ages = mb.sub(x=mb.sub(x=steps, y=1), y=places)  # (N,), 0 for the last vector
-        taken = mb.equal(x=np.arange(self.config["taps"], dtype=np.int32)[:, None], y=ages)  # (T, N)
-        decays = cast(self.layers.constant("decays"), "float32")
-        weights = mb.pow(x=decays, y=cast(ages, "float32"))  # (E, N)
-        ones = mb.fill(shape=mb.concat(values=[steps, np.array([1], np.int32)], axis=0), value=np.float32(1))
-        shares = mb.real_div(x=weights, y=mb.matmul(x=weights, y=ones))  # coremltools cannot read sums of constants
-        both = mb.concat(values=[cast(taken, "float32"), shares], axis=0)  # (K, N)
-        return self._head(mb.matmul(x=self.layers.narrow(both), y=rows))
-
-    def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """See `ModelProgram.state_shapes`."""
-        taps, decays = self.config["taps"], len(self.config["decays"])
-        return {"taps": (1, taps, self.dim), "means": (2, decays, self.dim), "weights": (2, decays, 1)}
-
-    def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
-        """See `ModelProgram.push`."""
-        taps, means, weights = states
-        row, taken = mb.expand_dims(x=self.layers.narrow(vector), axes=[1]), self.config["taps"]  # (1, 1, D)
-        if taken > 1:
-            older = mb.slice_by_index(x=taps, begin=[0, 0, 0], end=[1, taken - 1, self.dim])
-            taps = mb.concat(values=[row, older], axis=1)
-        else:
-            taps = row
-        decays = cast(self.layers.constant("decays"), "float32")
-        weight = mb.add(x=mb.mul(x=count_of(weights), y=decays), y=np.float32(1))  # (1, E, 1)
-        before = whole(means)  # (1, E, D)
-        step = mb.sub(x=mb.expand_dims(x=vector, axes=[1]), y=before)
-        mean = mb.add(x=before, y=mb.real_div(x=step, y=weight))
-        features = mb.concat(values=[taps, self.layers.narrow(mean)], axis=1)
-        return self._head(features), [taps, parts_of(mean), counted(weight)]
-
-    def _head(self, features: Variable) -> Variable:
-        """(B, K, D) -> raw delta (B, D)."""
+    def head(self, features: Variable) -> Variable:
+        """See `RecencyProgram.head`."""
         layers = self.layers
         batch, kinds, dim = features.shape
         flat = mb.reshape(x=features, shape=[batch, kinds * dim])

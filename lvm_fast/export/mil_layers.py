@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,18 +28,27 @@ class Layers:
         precision: "float16" or "float32": the dtype of constants and of every layer's input and output.
         compression: How the matrices of products are stored: None, "int8", "palette6" or "palette4".
         scope: What comes before the names of constants in the package.
+        wide: The names of arrays that are held in float32 whatever the precision.
 
     Raises:
         ValueError: An array is NaN or infinite, or holds a number that the precision cannot.
     """
 
-    def __init__(self, arrays: Arrays, precision: str, compression: str | None = None, scope: str = "") -> None:
-        for name, array in arrays.items():
-            largest = np.abs(array).max()
-            if not largest <= np.finfo(precision).max:
-                raise ValueError(f"export_coreml: {name} holds {largest:g}; expected at most the largest {precision}")
+    def __init__(
+        self,
+        arrays: Arrays,
+        precision: str,
+        compression: str | None = None,
+        scope: str = "",
+        wide: Collection[str] = (),
+    ) -> None:
         self._arrays = arrays
         self.precision = precision
+        self._wide = frozenset(wide)
+        for name, array in arrays.items():
+            largest, held_in = np.abs(array).max(), self._held_in(name)
+            if not largest <= np.finfo(held_in).max:
+                raise ValueError(f"export_coreml: {name} holds {largest:g}; expected at most the largest {held_in}")
         self._compression = compression
         self._scope = scope
         self._matrices: dict[str, Stored] = {}
@@ -49,15 +58,28 @@ class Layers:
         """All arrays by their names in the package, before precision and compression."""
         return {self._scope + name: array for name, array in self._arrays.items()}
 
-    def constant(self, name: str) -> Variable:
-        """The array called `name`, in the precision; call it once a block."""
-        return write_constant(self._arrays[name].astype(self.precision), self._scope + name)
+    @property
+    def wide(self) -> frozenset[str]:
+        """The names in the package of the arrays that are held in float32 whatever the precision."""
+        return frozenset(self._scope + name for name in self._wide)
 
-    def matrix(self, name: str) -> Variable:
-        """The matrix called `name`, compressed if that was asked; call it once a block."""
+    def has(self, name: str) -> bool:
+        """Whether there is an array called `name`."""
+        return name in self._arrays
+
+    def constant(self, name: str) -> Variable:
+        """The array called `name`, in the precision, or in float32 if it is wide; call it once a block."""
+        return write_constant(self._arrays[name].astype(self._held_in(name)), self._scope + name)
+
+    def matrix(self, name: str, most: str | None = None) -> Variable:
+        """The matrix called `name`, compressed if that was asked, by `most` where it is given; call it once a block."""
         if name not in self._matrices:
-            self._matrices[name] = compress(self._arrays[name], self._compression, self.precision)
+            compression = self._compression and (most or self._compression)
+            self._matrices[name] = compress(self._arrays[name], compression, self.precision)
         return write_constant(self._matrices[name], self._scope + name)
+
+    def _held_in(self, name: str) -> str:
+        return "float32" if name in self._wide else self.precision
 
     def narrow(self, x: Variable) -> Variable:
         """`x` in the precision of the layers."""
@@ -66,6 +88,10 @@ class Layers:
     def linear(self, x: Variable, weight: str, bias: str) -> Variable:
         """``x W^T + b`` for the named constants."""
         return mb.linear(x=x, weight=self.matrix(weight), bias=self.constant(bias))
+
+    def product(self, x: Variable, weight: str) -> Variable:
+        """``x W^T`` for the named matrix."""
+        return mb.matmul(x=x, y=self.matrix(weight), transpose_y=True)
 
     def dense(self, x: Variable, prefix: str) -> Variable:
         """`torch.nn.Linear` called `prefix`."""

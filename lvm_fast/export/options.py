@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -16,7 +17,9 @@ from ..files import check_folder_writable, check_holds_no_input, check_output
 from ..models.base import LatentVectorModel
 from ..suggest import unknown_name
 from .compression import COMPRESSIONS
-from .retrieval import Bank
+
+if TYPE_CHECKING:
+    from .retrieval import Bank
 
 SUFFIX = ".mlpackage"
 # a system and what runs the same programs on a Mac
@@ -150,8 +153,10 @@ def _is_untrained(model: LatentVectorModel) -> bool:
     """Whether all LayerNorms have their initial values; in a model without any, all linear layers.
 
     One optimiser step changes a LayerNorm, and takes some numbers of a linear layer out of the bounds that they were
-    drawn from, +-1 / sqrt(its inputs).
+    drawn from, +-1 / sqrt(its inputs). A model that starts at a closed form needs none.
     """
+    if model.starts_at_closed_form:
+        return False
     norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
     if norms:
         return all(bool((norm.weight == 1).all() and (norm.bias == 0).all()) for norm in norms)

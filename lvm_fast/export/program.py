@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..models.base import LatentVectorModel
 from .mil_layers import Arrays, Layers, Variable, cast, last_row, norm, unit
+from .mil_space import WIDE, SpaceLayers, Wide, space_constants
 from .toolkit import Function, ct, get_new_symbol, mb, types
 
 Model = TypeVar("Model", bound=LatentVectorModel)
@@ -47,36 +48,52 @@ class ModelProgram(ABC, Generic[Model]):
         ValueError: A constant is too large for the precision.
     """
 
+    exact: ClassVar[frozenset[str]] = frozenset()  # constants that are float32 whatever the precision, as a space's
     cannot_stream: ClassVar[str | None] = None  # why the model type has no `step`; None where it has one
 
     def __init__(self, model: Model, form: Form) -> None:
         self.config = model.config
         self.dim = model.input_dim
-        self.layers = Layers(self.fold(model), form.precision, form.compression, form.scope)
+        folded = {name: array for name, array in self.fold(model).items() if not name.startswith("space.")}
+        folded |= space_constants(model, self.pull(model))
+        wide = folded.keys() & (WIDE | self.exact)
+        self.layers = Layers(folded, form.precision, form.compression, form.scope, wide)
+        self.space = None if model.space is None else SpaceLayers(self.layers)
         self.target = form.target
 
     def fold(self, model: Model) -> dict[str, NDArray[np.float32]]:
-        """The constants of the program: the tensors of the model by name, but for what is worked out beforehand."""
+        """The constants of the program: the tensors of the model by name, but for what is worked out beforehand.
+
+        What belongs to its space is left out, whatever is given here.
+        """
         return arrays(model.state_dict())
+
+    def pull(self, model: Model) -> Wide | None:
+        """What keys make of a query where the model adapts them, (D, D) for row vectors; None where it does not."""
+        return None
 
     def constants(self, context_length: int | None) -> Arrays:
         """The constants of the function for contexts of this length, None for any length and for `step`, by name."""
         return self.layers.constants
 
+    def wide(self, context_length: int | None) -> frozenset[str]:
+        """The names of those `constants` that are float32 whatever the precision."""
+        return self.layers.wide
+
     @abstractmethod
     def read(self, context: Variable) -> Variable:
-        """The raw delta after a context, (B, N, D) -> (B, D), in the precision of the layers."""
+        """The raw delta after a context, (B, N, D) -> (B, D), in the precision of the layers or in float32."""
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """The states that `push` keeps between calls, by name; float16, zeros at first."""
         raise NotImplementedError
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
-        """The raw delta after one more vector (1, D), and the states after it; in the precision of the layers."""
+        """The raw delta after one more vector (1, D), and the states after it; see `read`."""
         raise NotImplementedError
 
     def predict(self, context_length: int | None, longest: int = 0, batch: int = 1) -> Function:
-        """``context`` (B, N, D) -> ``next_vector`` (B, D), ``delta`` (B, D).
+        """``context`` (B, N, D) -> ``next_vector`` (B, D), ``delta`` (B, D), in a space ``query`` (B, D), too.
 
         Args:
             context_length: N; None for any number from 1 to `longest`.
@@ -85,7 +102,7 @@ class ModelProgram(ABC, Generic[Model]):
         """
         steps = get_new_symbol() if context_length is None else context_length
         with self._function(context=mb.placeholder((batch, steps, self.dim), types.fp32)) as function:
-            context = function.inputs["context"]
+            context = self._mapped(function.inputs["context"])
             function.set_outputs(self._outputs(last_row(context), self.read(context)))
         if context_length is None:
             any_length = ct.RangeDim(lower_bound=1, upper_bound=longest, default=longest)
@@ -93,10 +110,11 @@ class ModelProgram(ABC, Generic[Model]):
         return function
 
     def step(self) -> Function:
-        """``vector`` (1, D) -> ``next_vector`` (1, D), ``delta`` (1, D); with the states of `push`, float16."""
+        """``vector`` (1, D) -> what `predict` gives; with the states of `push`, float16."""
         states = {name: mb.state_tensor_placeholder(shape, types.fp16) for name, shape in self.state_shapes().items()}
         with self._function(vector=mb.placeholder((1, self.dim), types.fp32), **states) as function:
-            vector, *kept = function.inputs.values()
+            given, *kept = function.inputs.values()
+            vector = self._mapped(given)
             raw, moved = self.push(vector, [self.layers.narrow(mb.read_state(input=state)) for state in kept])
             for state, value in zip(kept, moved, strict=True):
                 mb.coreml_update_state(state=state, value=cast(value, "float16"))
@@ -107,12 +125,20 @@ class ModelProgram(ABC, Generic[Model]):
         mb.name_count.clear()  # numbered names start afresh in each function
         return Function(inputs, opset_version=self.target)
 
+    def _mapped(self, vectors: Variable) -> Variable:
+        """What the model reads of the encoder's vectors (..., D)."""
+        return vectors if self.space is None else self.space.into(vectors)
+
     def _outputs(self, current: Variable, raw: Variable) -> list[Variable]:
-        """From the last vector (B, D) and the raw delta (B, D) to ``next_vector`` and ``delta``."""
+        """From the last vector (B, D) and the raw delta (B, D) to ``next_vector``, ``delta``, in a space ``query``."""
         delta = unit(raw) if self.config["normalize_delta"] else cast(raw, "float32")
         moved = mb.add(x=current, y=delta)
-        next_vector = mb.real_div(x=moved, y=mb.add(x=norm(moved), y=np.float32(1e-8)), name="next_vector")
-        return [next_vector, mb.identity(x=delta, name="delta")]
+        name = "next_vector" if self.space is None else "query"
+        answer = mb.real_div(x=moved, y=mb.add(x=norm(moved), y=np.float32(1e-8)), name=name)
+        outputs = [answer, mb.identity(x=delta, name="delta")]
+        if self.space is None:
+            return outputs
+        return [mb.identity(x=self.space.back(answer), name="next_vector"), outputs[1], answer]
 
 
 def arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:

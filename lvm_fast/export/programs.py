@@ -14,8 +14,10 @@ from .mil_hierarchical_gru import HierarchicalGRUProgram
 from .mil_layers import Arrays
 from .mil_lstm import LSTMProgram
 from .mil_memory_gru import MemoryGRUProgram
+from .mil_recency_residual import RecencyResidualProgram
 from .mil_specialist_gru import SpecialistGRUProgram
 from .mil_transformer import TransformerProgram
+from .mil_whitened_recency import WhitenedRecencyProgram
 from .program import Form, ModelProgram
 from .toolkit import Function
 
@@ -28,6 +30,8 @@ _PROGRAMS: dict[str, type[ModelProgram[Any]]] = {
     "hierarchical_gru": HierarchicalGRUProgram,
     "champion": ChampionProgram,
     "specialist_gru": SpecialistGRUProgram,
+    "whitened_recency": WhitenedRecencyProgram,
+    "recency_residual": RecencyResidualProgram,
 }
 
 
@@ -44,6 +48,10 @@ class RouterProgram:
     def constants(self, context_length: int | None) -> Arrays:
         """See `ModelProgram.constants`."""
         return self._arm(context_length).constants(context_length)
+
+    def wide(self, context_length: int | None) -> frozenset[str]:
+        """See `ModelProgram.wide`."""
+        return self._arm(context_length).wide(context_length)
 
     def predict(self, context_length: int | None, longest: int = 0, batch: int = 1) -> Function:
         """See `ModelProgram.predict`; the length has to be known."""

@@ -44,14 +44,35 @@ class Questions(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Unit next vectors and deltas, (P, D) float32 each."""
+    """What functions give for P contexts, (P, D) float32 each.
+
+    Attributes:
+        next_vector: Unit vectors.
+        delta: Steps, in the model's space where it has one.
+        query: Unit vectors in the model's space; None where it has none.
+    """
 
     next_vector: NDArray[np.float32]
     delta: NDArray[np.float32]
+    query: NDArray[np.float32] | None = None
+
+    @property
+    def searched(self) -> NDArray[np.float32]:
+        """What to search with among the model's keys."""
+        return self.next_vector if self.query is None else self.query
+
+    @property
+    def units(self) -> list[NDArray[np.float32]]:
+        """The unit vectors among them."""
+        return [self.next_vector] if self.query is None else [self.next_vector, self.query]
 
     def at(self, places: NDArray[np.int64]) -> Answers:
         """The answers to some of the questions."""
-        return Answers(self.next_vector[places], self.delta[places])
+        return Answers(**{name: array[places] for name, array in self.parts().items()})
+
+    def parts(self) -> dict[str, NDArray[np.float32]]:
+        """Those that there are, by the names of the outputs."""
+        return {name: array for name, array in self._asdict().items() if array is not None}
 
 
 def sample_rows(dim: int) -> NDArray[np.float32]:
@@ -87,12 +108,15 @@ def questions_for(
 
 def answers_of_model(model: LatentVectorModel, questions: Questions) -> Answers:
     """What the model says in torch."""
-    predicted = model.predict(questions.context, questions.lengths)
+    given = questions.context, questions.lengths
+    query = None if model.space is None else model.query(*given)
     with torch.no_grad():
         device, dtype = place_of(model)
-        context = torch.from_numpy(questions.context).to(device, dtype)
-        deltas = answering(model)(context, torch.from_numpy(questions.lengths).to(device))
-        return Answers(predicted, deltas.float().cpu().numpy())
+        context = torch.from_numpy(questions.context).to(device)
+        if model.space is not None:
+            context = model.space(context)
+        deltas = answering(model)(context.to(dtype), torch.from_numpy(questions.lengths).to(device))
+        return Answers(model.predict(*given), deltas.float().cpu().numpy(), query)
 
 
 def answers_of_program(program: Interpreter, function: str, questions: Questions) -> Answers:
@@ -104,4 +128,4 @@ def answers_of_program(program: Interpreter, function: str, questions: Questions
             results.append(program.run(function, {"vector": context[None, length - 1]}, state))
         else:
             results.append(program.run(function, {"context": context[None, :length]}))
-    return Answers(*(np.concatenate([result[name] for result in results]) for name in Answers._fields))
+    return Answers(**{name: np.concatenate([result[name] for result in results]) for name in results[0]})

@@ -1,4 +1,4 @@
-"""A bank of candidates inside a package: the function ``topk``, which finds those nearest to a prediction."""
+"""A bank of candidates inside a package: the function ``topk``, which finds those that a prediction points to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from .._util.numbers import whole_number
 from ..data.store import ChainStore
-from ..kernels import l2_normalize
 from ..scoring import VectorBank
 from ..suggest import unknown_name
+from .arms import Exportable, arms_of
 from .compression import Quantized, Stored, quantize
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Bank:
     """Candidates as a package holds them.
 
     Attributes:
-        rows: The vectors at unit length, (N, D) float32.
+        rows: The model's `keys` of the vectors, (N, D) float32: in its space, or at unit length where it has none.
         dtype: "float16" or "int8", with a scale for each row: how they are stored.
         k: How many of them ``topk`` finds.
     """
@@ -42,27 +42,43 @@ class Bank:
         return quantize(self.rows, precision) if self.dtype == "int8" else self.rows.astype(np.float16)
 
 
-def read_bank(bank: Any, dtype: str, k: int, dim: int, where: str) -> Bank:
-    """Check candidates and bring them to unit length.
+def read_bank(bank: Any, dtype: str, k: int, model: Exportable, where: str) -> Bank:
+    """Check candidates and make keys of them.
 
     Args:
         bank: A `ChainStore`, or an array or tensor (N, D).
         dtype: How to store them.
         k: How many of them to find.
-        dim: The D that the model needs.
+        model: What searches them.
         where: What messages begin with.
 
     Raises:
-        ValueError: A row is not finite or is zero, or an argument does not fit.
+        ValueError: A row is not finite or is zero, or so is its key, or an argument does not fit; or the arms of a
+            router search among different keys.
     """
     if dtype not in BANK_DTYPES:
         raise ValueError(f"{where}: {unknown_name('bank_dtype', dtype, BANK_DTYPES)}")
     vectors = bank.vectors if isinstance(bank, ChainStore) else bank
     checked = VectorBank(vectors, normalize=True)
-    if checked.dim != dim:
-        raise ValueError(f"{where}: bank has {checked.dim} dimensions; expected {dim}, as the model has")
+    if checked.dim != model.input_dim:
+        raise ValueError(f"{where}: bank has {checked.dim} dimensions; expected {model.input_dim}, as the model has")
     k = whole_number(k, f"{where}: topk", 1, len(checked))
-    return Bank(l2_normalize(np.asarray(vectors, np.float32)), dtype, k)
+    return Bank(_keys(model, np.asarray(vectors, np.float32), where), dtype, k)
+
+
+def _keys(model: Exportable, vectors: NDArray[np.float32], where: str) -> NDArray[np.float32]:
+    """What the model, or every arm of a router, searches among: (N, D), unit rows."""
+    first, *others = arms_of(model)
+    keys = first.keys(vectors)
+    zero = ~keys.any(axis=1)
+    if zero.any():
+        found = f"row {int(zero.argmax())} is zero among the model's keys"
+        raise ValueError(f"{where}: bank: {found}; expected a direction")
+    if any(arm.has_keys for arm in (first, *others)) and any(
+        not np.array_equal(arm.keys(vectors), keys) for arm in others
+    ):
+        raise ValueError(f"{where}: bank: the router's arms search in different spaces; export an arm with the bank")
+    return keys
 
 
 def topk_function(bank: Bank, precision: str, target: Any) -> Function:

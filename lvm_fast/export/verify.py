@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._util.numbers import whole_number
+from ..models.base import LatentVectorModel
 from ..scoring import VectorBank
-from .arms import Exportable, arm_for, check_as_built
+from .arms import Exportable, arm_for, check_as_built, facts_of, space_kinds
 from .compression import LEAST_COSINES
 from .facts import BankFacts, Facts, read_facts
 from .findings import FunctionCheck, RetrievalCheck, Verification
@@ -70,11 +71,11 @@ def verify_coreml(
     _check_kind(path, facts, model)
     check_as_built(model, "verify_coreml")
     saved = SavedProgram(path)
-    _check_functions(path, facts, saved)
+    _check_functions(path, facts, saved, model)
     if bank is not None and facts.bank is None:
         raise ValueError(f"verify_coreml: {path} holds no bank to compare with")
     if bank is not None and facts.bank is not None:
-        bank = read_bank(bank, facts.bank.dtype, facts.bank.topk, model.input_dim, "verify_coreml")
+        bank = read_bank(bank, facts.bank.dtype, facts.bank.topk, model, "verify_coreml")
     rows = sample_rows(model.input_dim) if vectors is None else _checked_rows(vectors, model.input_dim)
     changes = changes_in(path)
     # a program that has changed is not run: it may not end
@@ -105,7 +106,7 @@ class _Verifier:
         from .toolkit import ct
 
         self.saved, self.model, self.facts, self.rows = saved, model, facts, rows
-        self.pool = VectorBank(rows)
+        self._pools: dict[int, VectorBank] = {}  # by the id of their models
         self.program = build_program(model, Form(facts.precision, ct.target.iOS18))
 
     def check_prediction(self, name: str, contexts: int) -> FunctionCheck:
@@ -118,7 +119,8 @@ class _Verifier:
         arm = arm_for(self.model, length)
         exact = {mil_name(constant): array for constant, array in self.program.constants(length).items()}
         precision = self.facts.precision
-        wrong = tuple(wrong_constants(self.saved.weights(name), exact, precision))
+        wide = {mil_name(constant) for constant in self.program.wide(length)}
+        wrong = tuple(wrong_constants(self.saved.weights(name), exact, precision, wide))
         rounded = {constant: array.astype(precision) for constant, array in exact.items()}
         uncompressed = self.saved.with_constants(name, rounded)
         questions = questions_for(shape, self.facts.flexible or arm.max_context, self.rows, contexts)
@@ -128,19 +130,26 @@ class _Verifier:
             chosen = questions.one_a_length()
             exactly = answers_of_program(uncompressed, name, questions.at(chosen))
             program_error = _largest_error(exactly, wanted.at(chosen))
+        pool = self._pool(arm)
         computes_in = "float16" if self.saved.new_state(name) else precision  # states are float16
         return FunctionCheck(
             name=name,
             predictions=len(questions.targets),
             max_abs_error=error,
-            min_cosine=float((got.next_vector * wanted.next_vector).sum(axis=1).min()),  # of unit vectors
+            min_cosine=_least_cosine(got, wanted),
             least_cosine=LEAST_COSINES[self.facts.compress],
-            hit5_agreement=_hit5_agreement(self.pool, got, wanted, questions.targets),
-            pool=len(self.pool),
+            hit5_agreement=_hit5_agreement(pool, got, wanted, questions.targets),
+            pool=len(pool),
             program_error=program_error,
             tolerance=_tolerance(computes_in, self.model.input_dim),
             wrong_weights=wrong,
         )
+
+    def _pool(self, arm: LatentVectorModel) -> VectorBank:
+        """What the model searches among: the rows, or its keys of them."""
+        if id(arm) not in self._pools:
+            self._pools[id(arm)] = VectorBank(arm.keys(self.rows) if arm.has_keys else self.rows)
+        return self._pools[id(arm)]
 
     def check_retrieval(self, name: str, about: BankFacts, bank: Bank | None) -> RetrievalCheck:
         """Of the function that searches the bank, asked with predictions of the model."""
@@ -148,7 +157,7 @@ class _Verifier:
 
         arm = arm_for(self.model, None)
         contexts = questions_for((1, None, arm.input_dim), arm.max_context, self.rows, 0)
-        queries = answers_of_model(arm, contexts).next_vector
+        queries = answers_of_model(arm, contexts).searched
         return check_retrieval(self.saved, name, about, queries, bank, self.facts.precision)
 
 
@@ -166,9 +175,19 @@ def _check_kind(path: str | os.PathLike[str], facts: Facts, model: Exportable) -
             f"verify_coreml: {path} holds a {facts.model_type} of width {facts.input_dim}; "
             f"the model is a {model.model_type} of width {model.input_dim}"
         )
+    own = space_kinds(facts_of(model)["config"])
+    if facts.spaces != own:
+        raise ValueError(
+            f"verify_coreml: {path} holds a model in the space {_in_words(facts.spaces)}; "
+            f"the model's is {_in_words(own)}"
+        )
 
 
-def _check_functions(path: str | os.PathLike[str], facts: Facts, saved: SavedProgram) -> None:
+def _in_words(spaces: Sequence[str | None]) -> str:
+    return ", ".join(kind or "raw" for kind in spaces)
+
+
+def _check_functions(path: str | os.PathLike[str], facts: Facts, saved: SavedProgram, model: Exportable) -> None:
     """Raise ValueError where functions are not those that were exported, or one is none that we write."""
     if saved.functions != list(facts.functions):
         raise ValueError(
@@ -177,18 +196,22 @@ def _check_functions(path: str | os.PathLike[str], facts: Facts, saved: SavedPro
         )
     for name in saved.functions:
         shapes, outputs = saved.input_shapes(name), saved.output_names(name)
-        if not _is_ours(facts, shapes, outputs):
+        if not _is_ours(facts, shapes, outputs, model):
             found = f"inputs {shapes} and outputs {', '.join(outputs)}"
             raise ValueError(f"verify_coreml: {path}: function {name!r} has {found}; no function of ours has")
 
 
-def _is_ours(facts: Facts, shapes: Shapes, outputs: Sequence[str]) -> bool:
+def _is_ours(facts: Facts, shapes: Shapes, outputs: Sequence[str], model: Exportable) -> bool:
     ranks = {"context": 3, "vector": 2} | ({"query": 2} if facts.bank else {})
     if len(shapes) != 1 or not ranks.keys() >= shapes.keys():
         return False
     ((name, (batch, *rest)),) = shapes.items()
-    wanted = {"scores", "ids"} if name == "query" else {"next_vector", "delta"}
-    return (batch, len(rest) + 1, rest[-1]) == (1, ranks[name], facts.input_dim) and set(outputs) == wanted
+    if (batch, len(rest) + 1, rest[-1:]) != (1, ranks[name], [facts.input_dim]):
+        return False
+    arm = arm_for(model, rest[0] if name == "context" else None)
+    predicted = {"next_vector", "delta"} if arm.space is None else {"next_vector", "delta", "query"}
+    wanted = {"scores", "ids"} if name == "query" else predicted
+    return set(outputs) == wanted
 
 
 def _tolerance(precision: str, dim: int) -> float:
@@ -200,11 +223,17 @@ def _largest_error(got: Answers, wanted: Answers) -> float:
     """Of any number; of deltas longer than 1, in parts of their length, since rounding grows with it."""
     lengths = np.maximum(np.linalg.norm(wanted.delta, axis=1, keepdims=True), 1.0)  # (P, 1)
     deltas = np.abs(got.delta - wanted.delta) / lengths
-    return float(np.maximum(np.abs(got.next_vector - wanted.next_vector).max(), deltas.max()))  # NaN if either is
+    errors = [np.abs(mine - exact).max() for mine, exact in zip(got.units, wanted.units, strict=True)]
+    return float(np.max([*errors, deltas.max()]))  # NaN if any is
+
+
+def _least_cosine(got: Answers, wanted: Answers) -> float:
+    """The least of any two unit vectors that should be the same."""
+    return float(np.min([(mine * exact).sum(axis=1) for mine, exact in zip(got.units, wanted.units, strict=True)]))
 
 
 def _hit5_agreement(pool: VectorBank, got: Answers, wanted: Answers, targets: NDArray[np.int64]) -> float:
     """Share of questions for which both or neither have their target among the five nearest of the pool."""
-    vectors = [np.nan_to_num(answers.next_vector) for answers in (got, wanted)]  # the error tells of NaN
+    vectors = [np.nan_to_num(answers.searched) for answers in (got, wanted)]  # the error tells of NaN
     hits = [pool.rank(predicted, targets, max_rank=5) < 5 for predicted in vectors]
     return float((hits[0] == hits[1]).mean())

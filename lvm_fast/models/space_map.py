@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..spaces.space import KINDS, Space, check_dim
 
-_USUAL = 0.25  # share of the mean in a vector that goes back
+USUAL = 0.25  # share of the mean in a vector that goes back
 
 
 class SpaceMap(nn.Module):
@@ -67,7 +67,7 @@ class SpaceMap(nn.Module):
         if self.matrix is not None:
             rows = rows @ self.matrix.to(exact)
         spread = (1.0 - mean.square().sum()).clamp(min=0.0).sqrt()  # the root of E ||x - mean||^2
-        return F.normalize(spread * F.normalize(rows, dim=-1) + _USUAL * mean, dim=-1)
+        return F.normalize(spread * F.normalize(rows, dim=-1) + USUAL * mean, dim=-1)
 
     def as_space(self, facts: Mapping[str, Any]) -> Space:
         """The space as numpy has it."""

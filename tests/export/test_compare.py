@@ -23,6 +23,8 @@ from lvm_fast.export.program import Form
 from lvm_fast.export.programs import build_program
 from lvm_fast.export.toolkit import ct
 
+from .test_model_types import crowded, model_of
+
 SIZES = {"contexts": (3,), "streaming": False}
 
 
@@ -98,13 +100,38 @@ def test_the_table_tells_pool_chains_and_baselines(comparison: PrecisionComparis
 
 
 def test_a_batched_program_is_the_model_at_every_length(model: LatentVectorModel) -> None:
-    program = BatchedProgram(build_program(model, Form("float32", ct.target.iOS18)))
+    program = BatchedProgram(build_program(model, Form("float32", ct.target.iOS18)), model)
     context = torch.from_numpy(lf.l2_normalize(np.random.default_rng(0).standard_normal((7, 6, 16)).astype(np.float32)))
     lengths = torch.tensor([6, 2, 6, 1, 2, 6, 5])
     for rows in (slice(None), slice(0, 3)):
         with torch.no_grad():
             wanted = model(context[rows], lengths[rows])
         torch.testing.assert_close(program(context[rows], lengths[rows]), wanted, atol=1e-5, rtol=0)
+
+
+def test_a_batched_program_in_a_space_answers_as_the_model_does() -> None:
+    model = model_of("recency_residual whitened")
+    program = BatchedProgram(build_program(model, Form("float32", ct.target.iOS18)), model)
+    rows, lengths = crowded(16)[:12].reshape(2, 6, 16), np.array([6, 4])
+    assert program.has_keys
+    np.testing.assert_array_equal(program.keys(rows[0]), model.keys(rows[0]))
+    for name in ("predict", "query"):
+        wanted = getattr(model, name)(rows, lengths)
+        np.testing.assert_allclose(getattr(program, name)(rows, lengths), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gru whitened", "recency_residual"])
+def test_a_model_with_keys_is_scored_among_them(name: str, store: ChainStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_module, "VARIANTS", {"float32": ("float32", None)})
+    model, windows = model_of(name, 64), lf.Windows(store, 8, 4)
+    comparison = compare_precisions(model, windows, bootstrap=20, exclude_read=False, **SIZES)
+    queries = np.concatenate([model.query(windows.batch([place]).context) for place in range(len(windows))])
+    bank = model.bank(store.vectors[windows.targets])
+    wanted = float((bank.rank(queries, np.arange(len(windows))) < 5).mean())
+    (row,) = comparison.rows
+    assert row.verified
+    assert row.hit5 == comparison.report.hits["hit@5"] == pytest.approx(wanted, abs=1e-9)
+    assert row.change == 0.0
 
 
 def test_the_command_prints_the_table(

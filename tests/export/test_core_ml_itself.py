@@ -12,6 +12,9 @@ import lvm_fast as lf
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
+
+from .test_model_types import SPACED, crowded, exported, model_of  # noqa: E402
+
 pytestmark = [
     pytest.mark.apple,
     pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on Apple systems only"),
@@ -30,6 +33,17 @@ def loaded(package: Path, function: str | None) -> ct.models.MLModel:
 def test_predict_agrees_with_the_model(package: Path, model: LatentVectorModel) -> None:
     outputs = loaded(package, "predict_5").predict({"context": contexts(5)})
     np.testing.assert_allclose(outputs["next_vector"], model.predict(contexts(5)), atol=5e-3)
+
+
+@pytest.mark.parametrize("name", SPACED)
+def test_a_model_in_a_space_agrees(name: str, tmp_path: Path) -> None:
+    model, bank = model_of(name), crowded(16)
+    package = exported(model, tmp_path, contexts=(5,), flexible=None, bank=bank, topk=3)
+    outputs = loaded(package, "predict_5").predict({"context": contexts(5)})
+    np.testing.assert_allclose(outputs["next_vector"], model.predict(contexts(5)), atol=5e-3)
+    np.testing.assert_allclose(outputs["query"], model.query(contexts(5)), atol=5e-3)
+    found = loaded(package, "topk").predict({"query": outputs["query"]})
+    np.testing.assert_allclose(found["scores"], model.bank(bank).topk(model.query(contexts(5)), 3)[0], atol=1e-2)
 
 
 def test_step_keeps_its_state(package: Path, model: LatentVectorModel) -> None:

@@ -56,6 +56,9 @@ def test_packages_of_others_are_refused_before_their_operations_are_read(
 @pytest.mark.parametrize(
     ("fact", "value", "message"),
     [
+        ("config", '{"input_dim": 16, "space": 3}', "config is .*; expected a kind for each space"),
+        ("config", '{"input_dim": 16, "space": {}}', "config is .*; expected a kind for each space"),
+        ("config", '{"input_dim": 16, "arms": [1]}', "config is .*; expected a kind for each space"),
         ("precision", None, "precision is missing; expected float16 or float32"),
         ("precision", "float8", "precision is float8; expected float16 or float32"),
         ("compress", "zip", "compress is zip; expected a compression or none"),

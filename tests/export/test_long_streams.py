@@ -11,6 +11,7 @@ import torch
 
 import lvm_fast as lf
 from lvm_fast.models.base import LatentVectorModel
+from lvm_fast.spaces.space import fit_space
 
 ct = pytest.importorskip("coremltools")
 
@@ -70,8 +71,21 @@ def drifting(steps: int, shift: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return lf.l2_normalize((centres + 0.7 * rng.standard_normal((steps, 8))).astype(np.float32))
 
 
-def test_a_champions_stream_is_the_model_after_thousands_of_vectors(tmp_path: Path) -> None:
-    model = stirred("champion", hidden_dim=4, taps=1, decays=(0.99, 1.0))
+def recency_models() -> dict[str, LatentVectorModel]:
+    residual = stirred("recency_residual", hidden_dim=2, key_dim=2, taps=1, decays=(0.99, 1.0), decay=1.0)
+    closed = stirred("whitened_recency", decay=1.0)
+    for model in (residual, closed):
+        model.set_space(fit_space(drifting(300, 150), "whitened"))
+    return {
+        "champion": stirred("champion", hidden_dim=4, taps=1, decays=(0.99, 1.0)),
+        "recency_residual": residual,
+        "whitened_recency": closed,
+    }
+
+
+@pytest.mark.parametrize("name", ["champion", "recency_residual", "whitened_recency"])
+def test_a_recency_stream_is_the_model_after_thousands_of_vectors(name: str, tmp_path: Path) -> None:
+    model = recency_models()[name]
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(), precision="float32")
     saved, rows = SavedProgram(package), drifting(4500, 2500)
     state = saved.new_state("step")

@@ -12,6 +12,7 @@ import torch
 import lvm_fast as lf
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.registry import model_names
+from lvm_fast.spaces.space import fit_space
 
 pytest.importorskip("coremltools")
 
@@ -35,21 +36,51 @@ SIZES: dict[str, dict[str, Any]] = {
     "hierarchical_gru": {"hidden_dim": 12, "chunk_size": 4},
     "champion": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
     "specialist_gru": {"hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
+    "whitened_recency": {"decay": 0.6},
+    "recency_residual": {"hidden_dim": 5, "key_dim": 4, "taps": 3, "decays": (0.5, 0.7, 1.0)},
 }
+# a model type and its space
+SPACED = (
+    "gru centred",
+    "memory_gru whitened",
+    "whitened_recency whitened",
+    "recency_residual centred",
+    "recency_residual whitened",
+)
+MODELS = (*SIZES, *SPACED)
 STREAMS = [name for name in SIZES if name != "amn"]
 CONTEXTS = {
     "hierarchical_gru": (3, 8, 10),  # for chunks of 4: part of one, whole ones, whole ones and a part
     "champion": (2, 9),  # fewer vectors than taps, and more
+    "recency_residual": (2, 9),
+}
+# sizes whose matrices are worth compressing
+WIDE: dict[str, dict[str, Any]] = {
+    **{name: {"hidden_dim": 48} for name in SIZES},
+    "amn": {"hidden_dim": 48, "attention_dim": 32},
+    "whitened_recency": {},
+    "recency_residual": {"hidden_dim": 40, "key_dim": 36},
 }
 
 
 def model_of(name: str, input_dim: int = 16, **sizes: Any) -> LatentVectorModel:
+    """A model of a type, "gru" for instance, or of a type in a space, "gru centred"."""
+    model_type, _, kind = name.partition(" ")
     torch.manual_seed(1)
-    model = lf.create_model(name, input_dim=input_dim, **{**SIZES[name], **sizes})
+    model = lf.create_model(model_type, input_dim=input_dim, **{**SIZES[model_type], **sizes})
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) / model.config["hidden_dim"] ** 0.5)
+            parameter.add_(torch.randn_like(parameter) / model.config.get("hidden_dim", 12) ** 0.5)
+    if kind:
+        model.set_space(fit_space(crowded(input_dim), kind, 0.8))
     return model.eval()
+
+
+def crowded(input_dim: int, count: int = 200) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Unit vectors around one direction, with more variance along some axes than along others."""
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((count, input_dim)) * np.geomspace(1.0, 0.1, input_dim) + rng.standard_normal(input_dim)
+    return lf.l2_normalize(rows.astype(np.float32))
 
 
 def exported(model: LatentVectorModel, folder: Path, precision: str = "float32", **options: Any) -> Path:
@@ -62,33 +93,38 @@ def test_every_registered_type_is_tested_here() -> None:
     assert set(SIZES) == set(model_names())
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_function_is_the_model(name: str, tmp_path: Path) -> None:
     model = model_of(name)
     verification = lf.verify_coreml(exported(model, tmp_path), model)
     assert [check.name for check in verification.functions] == [
-        *(f"predict_{length}" for length in CONTEXTS.get(name, (5,))),
+        *(f"predict_{length}" for length in CONTEXTS.get(model.model_type, (5,))),
         "predict",
-        *(["step"] if name in STREAMS else []),
+        *(["step"] if model.model_type in STREAMS else []),
     ]
     assert verification.passed, verification.to_text()
     assert all(check.max_abs_error < 2e-6 for check in verification.functions if check.name != "step")
 
 
-@pytest.mark.parametrize("name", SIZES)
+def wide_model_of(name: str) -> LatentVectorModel:
+    return model_of(name, 64, **WIDE[name.partition(" ")[0]])
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_float16_and_int8_are_the_model_too(name: str, tmp_path: Path) -> None:
-    sizes = {"hidden_dim": 48} | ({"attention_dim": 32} if name == "amn" else {})
-    model = model_of(name, 64, **sizes)
+    model = wide_model_of(name)
     package = exported(model, tmp_path, "float16", contexts=(5,), flexible=None, compress="int8")
     verification = lf.verify_coreml(package, model)
     assert verification.passed, verification.to_text()
-    assert any(check.max_abs_error > check.program_error for check in verification.functions)
+    if name != "whitened_recency":  # it has no matrix without a space
+        assert any(check.max_abs_error > check.program_error for check in verification.functions)
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "whitened_recency"])
 def test_a_changed_number_of_any_tensor_is_caught(name: str, tmp_path: Path) -> None:
     package = exported(model_of(name), tmp_path, contexts=(2,), flexible=None, streaming=False)
-    tensors = [tensor for tensor in model_of(name).state_dict() if "write_gate" not in tensor]
+    unused = "key_" if name == "recency_residual" else "write_gate"  # without a space, keys are for the bank alone
+    tensors = [tensor for tensor in model_of(name).state_dict() if unused not in tensor]
     for tensor in (tensors[0], tensors[len(tensors) // 2], tensors[-1]):
         model = model_of(name)
         model.state_dict()[tensor].view(-1)[-1] += 1.0
@@ -151,7 +187,7 @@ def untrained(name: str) -> LatentVectorModel:
     return lf.create_model(name, input_dim=16, **SIZES[name]).eval()
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_bank_goes_with_any_type(name: str, tmp_path: Path) -> None:
     model = model_of(name)
     bank = np.random.default_rng(3).standard_normal((20, 16)).astype(np.float32)
@@ -159,13 +195,24 @@ def test_a_bank_goes_with_any_type(name: str, tmp_path: Path) -> None:
     assert lf.verify_coreml(package, model, bank=bank).passed
 
 
-@pytest.mark.parametrize("name", SIZES)
+CLOSED_FORMS = ("whitened_recency", "recency_residual")
+LEARNERS = [name for name in SIZES if name not in CLOSED_FORMS]
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_models_that_start_at_a_closed_form_need_no_training(name: str, tmp_path: Path) -> None:
+    model = untrained(name)
+    package = exported(model, tmp_path, contexts=(3,), flexible=None, streaming=False)  # warnings are errors
+    assert lf.verify_coreml(package, model).passed
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_untrained_models_export_with_a_warning(name: str, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="looks untrained"):
         exported(untrained(name), tmp_path, contexts=(3,), flexible=None, streaming=False)
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_one_step_of_training_is_enough_for_no_warning(name: str, tmp_path: Path) -> None:
     model = untrained(name).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -1,10 +1,12 @@
 import CoreML
 import Foundation
 
-/// The predicted embedding of the next chunk, at unit length, and the step that leads there from the last one.
+/// The predicted embedding of the next chunk, at unit length, and the step that leads there from the last one. Models
+/// with a space take the step there, and search there: with `query`, which of all others is `nextVector`.
 public struct Prediction {
     public let nextVector: [Float]
     public let delta: [Float]
+    public let query: [Float]
 }
 
 /// A vector of the bank inside the package: its place there, and its cosine with the query.
@@ -58,7 +60,7 @@ public final class LatentVectorModel {
         state = nil
     }
 
-    /// The vectors of the package's bank that are nearest to a prediction, best first. For `topk` only.
+    /// The vectors of the package's bank that are nearest to the `query` of a prediction, best first. For `topk` only.
     public func nearest(to query: [Float]) throws -> [Neighbour] {
         let row = MLShapedArray<Float>(scalars: query, shape: [1, query.count])
         let outputs = try model.prediction(from: features("query", row))
@@ -76,6 +78,8 @@ extension Prediction {
     fileprivate init(outputs: MLFeatureProvider) throws {
         nextVector = try MLShapedArray<Float>(outputs.array("next_vector")).scalars
         delta = try MLShapedArray<Float>(outputs.array("delta")).scalars
+        let searched = outputs.featureNames.contains("query") ? "query" : "next_vector"
+        query = try MLShapedArray<Float>(outputs.array(searched)).scalars
     }
 }
 

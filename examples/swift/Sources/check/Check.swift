@@ -39,19 +39,21 @@ struct Check {
     static func finding(
         _ model: LatentVectorModel, function: String, parts: Parts, limits: Limits
     ) throws -> Finding {
-        if let queries = parts.rows("query") {
-            let found = try queries.map { (query: [Float]) in try model.nearest(to: query) }
-            let error = scoreError(found, scores: parts.rows("scores") ?? [], ids: parts.ids("ids") ?? [])
+        if let scores = parts.rows("scores") {
+            let found = try (parts.rows("query") ?? []).map { (query: [Float]) in try model.nearest(to: query) }
+            let error = scoreError(found, scores: scores, ids: parts.ids("ids") ?? [])
             let words = "largest error of a score \(error), at most \(limits.max_score_error)"
             return Finding(function: function, words: words, passed: error <= limits.max_score_error)
         }
-        let found: [[Float]]
+        let found: [Prediction]
         if let vectors = parts.rows("vector") {
-            found = try vectors.map { (vector: [Float]) in try model.step(vector: vector).nextVector }
+            found = try vectors.map { (vector: [Float]) in try model.step(vector: vector) }
         } else {
-            found = [try model.predict(context: parts.rows("context") ?? []).nextVector]
+            found = [try model.predict(context: parts.rows("context") ?? [])]
         }
-        let cosine = leastCosine(found, parts.rows("next_vector") ?? [])
+        let vectors = parts.rows("next_vector") ?? []
+        let cosine = leastCosine(
+            found.map(\.nextVector) + found.map(\.query), vectors + (parts.rows("query") ?? vectors))
         let words = "least cosine with the model \(cosine), at least \(limits.min_cosine)"
         return Finding(function: function, words: words, passed: cosine >= limits.min_cosine)
     }
