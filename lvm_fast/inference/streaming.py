@@ -189,7 +189,8 @@ class _ModelSteps:
         exact = torch.promote_types(dtype, torch.float32)
         predicted = reconstruct(current.to(exact), delta.to(exact))
         self._state = moved
-        array: NDArray[np.float32] = self._model.to_vectors(predicted).float().cpu().numpy()
+        outside = predicted if space is None else self._model.to_vectors(predicted)
+        array: NDArray[np.float32] = outside.float().cpu().numpy()
         return array
 
 

@@ -24,8 +24,8 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(params=["centred", "whitened"])
-def space(request) -> Space:
-    return fit_space(rows(400), request.param)
+def space(request) -> Space | None:
+    return fit_space(rows(400), request.param or "raw")
 
 
 @pytest.fixture(params=model_names())
@@ -98,6 +98,7 @@ def test_without_a_space_query_and_keys_are_the_encoders_own(name):
 
 
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("space", [None, "centred", "whitened"], indirect=True)
 def test_a_stream_predicts_what_predict_does(name, space, weights):
     if weights != "float32" and name != "memory_gru":
         pytest.skip("only a memory_gru has such weights")
