@@ -161,7 +161,7 @@ def same_message(package: Path, whole: bytes) -> bool:
     return bool(ct.utils.load_spec(str(package)) == before)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_program_whose_byte_was_changed_does_not_pass_unless_it_says_the_same(
     copied: tuple[Path, LatentVectorModel], count: int
 ) -> None:
@@ -178,10 +178,10 @@ def test_a_program_whose_byte_was_changed_does_not_pass_unless_it_says_the_same(
 def test_a_weight_file_whose_byte_was_changed_never_passes(copied: tuple[Path, LatentVectorModel]) -> None:
     package, model = copied
     file = package / WEIGHTS
-    assert [place for place in flips(file, spread(file, 400)) if passes(package, model)] == []
+    assert [place for place in flips(file, spread(file, 100)) if passes(package, model)] == []
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_program_without_a_seal_ends_in_findings_or_an_error_of_one_line(
     copied: tuple[Path, LatentVectorModel], count: int
 ) -> None:
