@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..data.given_windows import GivenWindows
 from ..inference.router import Router
+from ..models.base import LatentVectorModel
 from .predictions import predict_windows, run_on_windows
 
 if TYPE_CHECKING:
@@ -57,10 +59,28 @@ def answer_windows(
     model, windows = _without_router(model, windows)
     if not getattr(model, "has_keys", False):
         return plain_answer(predict_windows(model, windows, batch_size, device, progress, only))
-    width = model.keys(windows.store.vectors[:1]).shape[1]
     options = (batch_size, device, progress, only)
+    if type(model).query is LatentVectorModel.query and type(model).predict is LatentVectorModel.predict:
+        return _answer_in_space(model, windows, *options)
+    width = model.keys(windows.store.vectors[:1]).shape[1]
     predicted = run_on_windows(_predict, model, windows, windows.store.dim, *options)
     return Answer(predicted, run_on_windows(_query, model, windows, width, *options), model.keys)
+
+
+def _answer_in_space(model: LatentVectorModel, windows: Windows, *options: Any) -> Answer:
+    """The answers of a model of ours: each vector is mapped once, not once a window that holds it."""
+    inside = copy.copy(windows)
+    if model.space is not None:
+        inside.store = model.space.as_space(model.config["space"]).store(windows.store)
+    query = predict_windows(model, inside, *options)
+    if model.space is None:
+        return Answer(query, query, model.keys)
+    asked = np.flatnonzero(query.any(axis=1))  # other processes answer the rest
+    predicted = np.zeros_like(query)
+    with torch.no_grad():
+        rows = torch.from_numpy(query[asked]).to(model.space.mean.device)
+        predicted[asked] = model.to_vectors(rows).float().cpu().numpy()
+    return Answer(predicted, query, model.keys)
 
 
 def _without_router(model: Any, windows: Windows) -> tuple[Any, Windows]:
