@@ -50,7 +50,8 @@ class RecencyModel(CausalModel):
         """The features after every vector, (B, N, K * D). See `CausalModel.hidden`."""
         steps = torch.arange(context.shape[1], device=context.device)
         shares = self._shares(steps[:, None] - steps).to(context)  # (K, N, N)
-        return torch.einsum("knm,bmd->bnkd", shares, context).flatten(2)
+        mixed = shares.transpose(0, 1).flatten(0, 1) @ context  # (B, N * K, D): as features lie, no copy
+        return mixed.view(*context.shape[:2], -1)
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """The features after each context's last vector, (B, K * D). See `CausalModel.last_hidden`."""

@@ -72,15 +72,16 @@ class Progress:
         """Epochs since the best one."""
         return self.epoch - self.best_epoch
 
-    def add(self, row: dict[str, Any], min_improvement: float) -> bool:
+    def add(self, row: dict[str, Any], min_improvement: float, is_noise: bool = False) -> bool:
         """Append the row of an epoch; return whether it is the best so far, by more than `min_improvement`, a fraction.
 
+        It is not where its gain over the start `is_noise`, as long as the start is the best.
         Hit@5 decides; in a pool of 5 or fewer, where it is always 100, MRR does, and where that cannot rise any more,
         the mean cosine with the right answers.
         """
         best = self.history[self.best_epoch - 1] if self.best_epoch else self.untrained if self.counts_start else {}
         self.history.append(row)
-        is_best = _is_better(row, best, min_improvement)
+        is_best = _is_better(row, best, min_improvement) and not (is_noise and not self.best_epoch)
         if is_best:
             self.best_hit5, self.best_epoch = row["hit5"], row["epoch"]
         return is_best

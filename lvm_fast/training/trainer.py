@@ -27,7 +27,7 @@ from .recipe import Recipe
 from .run_folder import RECIPE, claimed_folder, run_to_continue
 from .run_log import NoLog, RunLog
 from .schedule import learning_rate
-from .selection import best_offer
+from .selection import Offer, Selection
 from .sequence_files import fit_windows
 from .spaces import enter_space
 from .validation import Validation
@@ -111,6 +111,7 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     model = initial.to(processes.device)
     learner = Learner(model, recipe, processes.device, processes, own, domains and domains.numbers)
 
+    selection = Selection(validation, model)
     progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
     processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
     if model.starts_at_closed_form and not goes_on:
@@ -142,9 +143,10 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
                     log.say(own.words())
                     processes.on_first(own.warn_of_none)
                 row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
-                scores, offer = _validate(validation, model, row)
-                row |= {**scores, "pool": validation.pool}
-                best = offer if progress.add(row, recipe.min_improvement) else None
+                offer = _validate(selection, model, row)
+                row |= {**offer.scores, "pool": validation.pool}
+                is_best = progress.add(row, recipe.min_improvement, offer.is_noise)
+                best = offer.model if is_best else None
                 processes.on_first(_save, folder, learner, progress, validation, best)
                 log.record("epoch", row)
                 log.say(_epoch_words(row, recipe.epochs, validation))
@@ -218,11 +220,9 @@ def _train_epoch(
     }
 
 
-def _validate(
-    validation: Validation, model: LatentVectorModel, row: dict[str, Any]
-) -> tuple[dict[str, float], LatentVectorModel]:
+def _validate(selection: Selection, model: LatentVectorModel, row: dict[str, Any]) -> Offer:
     try:
-        return best_offer(validation, model)
+        return selection.offer(model)
     except ValueError as error:
         place = f"epoch {row['epoch']}, validation after step {row['step']} (lr {row['lr']:.2g})"
         raise ValueError(f"train: {place}: {error}") from error

@@ -16,6 +16,7 @@ from ..evaluation.yardstick import best_of
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from ..data.store import ChainStore
     from ..data.windows import Windows
@@ -73,11 +74,25 @@ class Validation:
 
         A model with a space is searched as it searches; the cosine is that of its prediction throughout.
         """
+        return self.score_and_hits(model)[0]
+
+    def score_and_hits(self, model: torch.nn.Module) -> tuple[dict[str, float], NDArray[np.float64]]:
+        """The scores of a model, and which questions it hits with five candidates, 0 or 1, (Q,)."""
         batches = slice(self._processes.rank, None, self._processes.count)
         own = answer_windows(model, self.windows, self._batch_size, only=batches)
         predicted = self._processes.add_up_array(own.predicted)
         query = predicted if own.keys is None else self._processes.add_up_array(own.query)
-        return self._scores({"model": Answer(predicted, query, own.keys)})["model"]
+        found = self._found({"model": Answer(predicted, query, own.keys)})["model"]
+        return _told(found), found["hit@5"]
+
+    def gain(self, hits: NDArray[np.float64], over: NDArray[np.float64]) -> tuple[float, float]:
+        """The mean difference of two models' hits, paired, and its standard error over chains."""
+        asked = self._candidates.queries
+        chains = clusters_of(self.windows.store.origins, self.windows.chains[asked])
+        difference = hits - over
+        mean = float(difference.mean())
+        sums = np.bincount(chains, difference - mean)
+        return mean, float(np.sqrt((sums**2).sum()) / len(difference))
 
     def warnings(self) -> list[str]:
         """What a reader of the scores has to know where they rest on little, a sentence each."""
@@ -98,18 +113,19 @@ class Validation:
         return f"{hits} MRR={scores['mrr']:.2f} cos={scores['mean_cosine']:.4f}"
 
     def _scores(self, answers: dict[str, Answer]) -> dict[str, dict[str, float]]:
+        return {name: _told(found) for name, found in self._found(answers).items()}
+
+    def _found(self, answers: dict[str, Answer]) -> dict[str, dict[str, NDArray[np.float64]]]:
+        """The figures of every question, (Q,) by predictor and metric."""
         ranks = self._candidates.both_ranks(answers)
         predicted = {name: answer.predicted for name, answer in answers.items()}
-        found = query_scores(predicted, ranks.headline, self.windows, self._candidates.queries, _KS)
-        told = {
-            **{f"hit{k}": (f"hit@{k}", 100.0) for k in _KS},
-            "mrr": ("mrr", 100.0),
-            "mean_cosine": ("mean_cosine", 1.0),
-        }
-        return {
-            name: {own: scale * float(scores[metric].mean()) for own, (metric, scale) in told.items()}
-            for name, scores in found.items()
-        }
+        return query_scores(predicted, ranks.headline, self.windows, self._candidates.queries, _KS)
+
+
+def _told(found: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+    """The means of figures, as a log has them."""
+    hits = {f"hit{k}": 100.0 * float(found[f"hit@{k}"].mean()) for k in _KS}
+    return {**hits, "mrr": 100.0 * float(found["mrr"].mean()), "mean_cosine": float(found["mean_cosine"].mean())}
 
 
 def _candidates(windows: Windows, pool: int | str, seed: int) -> Pool:
