@@ -17,7 +17,7 @@ class Offer(NamedTuple):
         scores: Those of `Validation.score`; of a model that began at a closed form also "shrink", how much of what it
             has learned counts, "gain", the Hit@5 over the closed form in percent, and "gain_error", its standard error.
         model: What has these scores.
-        is_noise: The gain is no larger than its standard error.
+        is_noise: The gain is no larger than two of its standard errors.
     """
 
     scores: dict[str, float]
@@ -29,7 +29,7 @@ class Selection:
     """Chooses what a run keeps, on the validation chains.
 
     Of a model that began at a closed form, the copy that scores best: validation chooses how much of the residual
-    counts, and nothing of it where the gain over the start is within its standard error over chains.
+    counts, and nothing of it where the gain over the start is within two standard errors over chains.
 
     Args:
         validation: Its questions.
@@ -52,7 +52,7 @@ class Selection:
         assert self._start is not None
         gain, error = self._validation.gain(hits, self._start)
         told = {"shrink": factor, "gain": 100.0 * gain, "gain_error": 100.0 * error}
-        return Offer({**scores, **told}, shrunk, gain <= error)
+        return Offer({**scores, **told}, shrunk, gain <= 2 * error)
 
 
 def _merit(offer: Offer) -> tuple[float, float]:
