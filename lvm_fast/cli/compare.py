@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.compare_words import comparison_summary
     from ..evaluation.documents import check_documents
     from ..training.runs import open_run
+    from ..training.spaces import check_encoder
 
     _check_output(args)
     device = choose_device(args.device)
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     scored = scoring.scored_chains(recipe, args.split, "compare")
     windows = _windows(args, recipe, list(runs.values()), scored)
     check_contenders(contenders, windows)
+    for contender in contenders:
+        check_encoder(contender.model, windows.store, f"compare: {contender.name}", args.force)
     for place, (opened, contender) in enumerate(zip(runs.values(), contenders, strict=True)):
         called, fair = f"compare: {contender.name}", "runs of one split by chain"
         seen = scoring.check_leaks(args, opened, recipe, scored, called, windows, fair)

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
     from ..training.runs import open_run
+    from ..training.spaces import check_encoder
 
     device = choose_device(args.device)
     opened = open_run(args.model, "evaluate")
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = scoring.scoring_recipe(args, opened, "evaluate")
     scored = scoring.scored_chains(recipe, args.split, "evaluate")
     windows = scoring.questions(scored, recipe)
+    check_encoder(model, windows.store, "evaluate", args.force)
     seen = scoring.check_leaks(args, opened, recipe, scored, "evaluate", windows)
     options = {
         "pool": args.pool,

@@ -26,10 +26,20 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_encoder(parser: argparse.ArgumentParser, meaning: str, default: str | None = None) -> None:
-    """Add ``--encoder``, and its name in earlier scripts, ``--model``."""
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force``."""
+    parser.add_argument(
+        "--force", action="store_true", help="go on where the data is of another encoder than the model's space"
+    )
+
+
+def add_encoder(
+    parser: argparse.ArgumentParser, meaning: str, default: str | None = None, earlier_name: bool = True
+) -> None:
+    """Add ``--encoder``, and its `earlier_name`, ``--model``, where that means nothing else."""
     parser.add_argument("--encoder", default=default, metavar="NAME|FOLDER", type=source, help=meaning)
-    parser.add_argument("--model", dest="encoder", default=default, type=source, help=argparse.SUPPRESS)
+    if earlier_name:
+        parser.add_argument("--model", dest="encoder", default=default, type=source, help=argparse.SUPPRESS)
 
 
 def source(text: str) -> str:

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser, of_run: bool = False) -> None
         help='the chunks\' texts, JSON lines {"id", "chunks"} (default: what `lvm-fast encode` wrote beside the store)',
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_encoder(parser, "for --text: a sentence-transformers model (default: the one that the store was encoded with)")
+    meaning = "for --text: a sentence-transformers model (default: the one that the store was encoded with)"
+    add_encoder(parser, meaning, earlier_name=not of_run)
     add_device(parser)
 
 

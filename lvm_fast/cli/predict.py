@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import found
-from .flags import TEXT, read_text
+from .flags import TEXT, add_force, read_text
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -18,7 +18,14 @@ HELP = "predict what comes after a text, and show the nearest chunks of a chain 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", type=Path, help="a training run, a checkpoint (.pt), or the folder of a saved model or a router"
+        "model",
+        type=Path,
+        nargs="?",
+        help="a training run, a checkpoint (.pt), the folder of a saved model or a router, or 'general': the model "
+        "that comes with the package, for text encoded by all-mpnet-base-v2",
+    )
+    parser.add_argument(
+        "--model", dest="named", type=Path, metavar="MODEL", help="the model, in place of the first word"
     )
     context = parser.add_mutually_exclusive_group(required=True)
     context.add_argument("--text", metavar=TEXT, help="the text so far, or @ and the file it is in")
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context-length", type=int, metavar="N", help="most vectors the model sees (default: as trained, else 100)"
     )
+    add_force(parser)
     parser.add_argument(
         "--weights",
         default="float32",
@@ -41,9 +49,16 @@ def run(args: argparse.Namespace) -> int:
     from ..data.search import search
     from ..data.source import open_source
     from ..device import choose_device
+    from ..models.base import LatentVectorModel
+    from ..models.pretrained import is_packaged
+    from ..spaces import fit_space
     from ..training.runs import open_run
+    from ..training.spaces import check_encoder
 
     found.check_encoder(args, "predict")
+    if (args.model is None) == (args.named is None):
+        raise ValueError("predict: expected one model: its path as the first word, or --model")
+    args.model = args.model or args.named
     if args.context_length is not None and args.context_length < 1:
         raise ValueError(f"predict: --context-length = {args.context_length}; expected at least 1")
     opened = open_run(args.model, "predict")
@@ -54,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"predict: the store has {store.dim} dimensions; expected {model.input_dim}, as the model reads"
         )
+    check_encoder(model, store, "predict", args.force)
+    if is_packaged(args.model) and isinstance(model, LatentVectorModel):
+        model.set_space(fit_space(store.vectors))  # it was trained in the spaces of other chunks
     most = args.context_length or opened.context_length or 100
     rows, held = _context(args, store, most)
     predicted = model.predict(rows[None], weights=args.weights)
@@ -82,7 +100,11 @@ def _context(args: argparse.Namespace, store: ChainStore, most: int) -> tuple[An
 
 
 def _data_of(run: Run) -> str:
-    """The data that a run was trained on. Raises ValueError where none is known."""
+    """The data that a run was trained on; the sample for a packaged model. Raises ValueError where none is known."""
+    from ..models.pretrained import is_packaged
+
+    if is_packaged(run.path):
+        return "sample"
     if run.recipe is None:
         raise ValueError(f"predict: {run.path} is no training run, so --data has to say which chain store to search")
     return str(run.recipe.data)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .flags import add_device, source
+from .flags import add_device, add_force, source
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
     add_device(parser)
+    add_force(parser)
 
 
 def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..inference.router import Router
 
 BEST_CHECKPOINT = "best_val_hit5.pt"
+PACKAGED = {"general": Path(__file__).with_name("general")}  # models that come with the package
 
 # numbers, arrays of them and paths that trainers leave in a checkpoint's results and arguments; none can run code
 _HARMLESS: list[Any] = [
@@ -46,13 +47,16 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
 
     Args:
         path: A ``best_val_hit5.pt`` (ours or the reference's), a folder from `save_pretrained` of a model or a router,
-            or the folder of a training run.
+            the folder of a training run, or "general": the model that comes with the package, for vectors of
+            all-mpnet-base-v2. It is at home in public corpora (docs/champion.md); `fit_space` and `set_space` bring it
+            into the space of other chunks, as ``lvm-fast predict`` does.
 
     Raises:
         FileNotFoundError: There is no such file, or the folder holds no model.
         ValueError: The file is damaged, is no checkpoint, or its tensors do not fit together.
     """
-    if (Path(path) / ROUTER).exists() and not (Path(path) / CONFIG).exists():
+    path = place_of_model(path)
+    if (path / ROUTER).exists() and not (path / CONFIG).exists():
         from ..inference.router_folder import load_router  # which imports this module
 
         return load_router(path)
@@ -61,7 +65,7 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
 
 def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
     """As `load_model`, where a router will not do: it is a ValueError."""
-    place = Path(path)
+    place = place_of_model(path)
     if place.is_dir():
         if (place / CONFIG).exists():
             return _load_folder(place)
@@ -72,6 +76,17 @@ def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
         expected = f"a {BEST_CHECKPOINT}, a folder with {CONFIG} and {WEIGHTS}, or a training run"
         raise FileNotFoundError(f"load_model: no model at {str(path)!r}; expected {expected}")
     return _load_checkpoint(place)
+
+
+def place_of_model(path: str | os.PathLike[str]) -> Path:
+    """Where a model is: the path, or where the package has the model of this name, if there is nothing at the path."""
+    place = Path(path)
+    return PACKAGED[os.fspath(path)] if os.fspath(path) in PACKAGED and not place.exists() else place
+
+
+def is_packaged(path: str | os.PathLike[str]) -> bool:
+    """Whether a path stands for a model that comes with the package."""
+    return place_of_model(path) in PACKAGED.values()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -73,7 +73,10 @@ _SPACE = one_of(
 _UNREAD = "leave out of each prediction's shared wrong answers what its chain has said before, which cannot come next"
 _VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
-_WARM_START = "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given"
+_WARM_START = (
+    "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given; 'general' is "
+    "the one that comes with the package"
+)
 
 
 @dataclasses.dataclass
@@ -91,7 +94,7 @@ class Recipe:
     model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
         default_factory=dict
     )
-    warm_start: Annotated[str | None, path_of(_WARM_START)] = None
+    warm_start: Annotated[str | None, path_of(_WARM_START, "general")] = None
     space: Annotated[str, _SPACE] = "raw"
     space_strength: Annotated[float, within(0, 1, "how far a whitened space goes: 1 makes all directions alike")] = 0.5
     context_length: Annotated[int, count("most vectors a context holds")] = 100

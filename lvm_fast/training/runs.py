@@ -10,7 +10,7 @@ from typing import Any
 from ..files import size_of
 from ..inference.router import Router, reach_of
 from ..models.base import LatentVectorModel
-from ..models.pretrained import BEST_CHECKPOINT, load_model
+from ..models.pretrained import BEST_CHECKPOINT, load_model, place_of_model
 from ..models.saving import CONFIG, ROUTER
 from .checkpoint import HISTORY
 from .recipe import Recipe
@@ -62,13 +62,14 @@ def open_run(path: Path, where: str) -> Run:
     """Load a model and what lies beside it.
 
     Args:
-        path: A training run, a checkpoint (.pt), or the folder of a saved model or a router.
+        path: A training run, a checkpoint (.pt), the folder of a saved model or a router, or "general".
         where: What messages begin with, such as "evaluate".
 
     Raises:
         FileNotFoundError: There is no model.
         ValueError: A file is damaged.
     """
+    path = place_of_model(path)
     if path.is_dir() and not any((path / name).exists() for name in (BEST_CHECKPOINT, CONFIG, ROUTER)):
         if (path / RECIPE).exists():
             raise FileNotFoundError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..spaces.space import Space, fit_space
 
 if TYPE_CHECKING:
+    from ..data.store import ChainStore
     from ..data.windows import Windows
     from ..models.base import LatentVectorModel
     from .data import TrainingData
@@ -29,7 +30,27 @@ def enter_space(recipe: Recipe, model: LatentVectorModel, data: TrainingData) ->
     if space is None:
         return data
     model.set_space(space)
+    encoder = data.training.store.metadata.get("encoder")
+    if isinstance(encoder, str):
+        model.config["space"]["encoder"] = encoder
     return data._replace(training=_in_space(data.training, space))
+
+
+def check_encoder(model: Any, store: ChainStore, where: str, force: bool = False) -> None:
+    """Raise ValueError where a model's space is of another encoder than a store's vectors, if both are known.
+
+    Args:
+        model: A model or a router.
+        store: What it is to read, or to find.
+        where: What messages begin with.
+        force: Say nothing.
+    """
+    mine = (getattr(model, "config", None) or {}).get("space") or {}
+    fitted, given = mine.get("encoder"), store.metadata.get("encoder")
+    if fitted and given and fitted != given and not force:
+        raise ValueError(
+            f"{where}: the data was encoded by {given}, the model's space is of {fitted}; encode it again, or --force"
+        )
 
 
 def _in_space(windows: Windows, space: Space) -> Windows:
