@@ -11,7 +11,7 @@ import pytest
 
 import lvm_fast as lf
 from lvm_fast.cli import main
-from lvm_fast.cli.demo import recipe, walk
+from lvm_fast.cli.demo import recipe, reference, walk
 
 
 def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
@@ -20,27 +20,29 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     folder = tmp_path / "demo"
     tiny = replace(
         recipe(folder, epochs=1, device="cpu"),
-        model={"hidden_dim": 8, "num_layers": 1, "memory_slots": 4},
+        model={"hidden_dim": 8, "key_dim": 4},
         context_length=10,
-        stride=300,
-        batch_size=8,
+        stride=60,
         val_stride=40,
         tensorboard=False,
     )
-    assert walk(tiny, contexts=(10,))
+    beside = replace(
+        reference(tiny), model={"hidden_dim": 8, "num_layers": 1, "memory_slots": 4}, stride=300, tensorboard=False
+    )
+    assert walk(tiny, (10,), beside)
 
     shown = capsys.readouterr().out
     assert "TRAINING COMPLETE" in shown
     assert "optimiser steps" in shown
-    said = shown.split("TRAINING COMPLETE")[1].splitlines()[1:]
+    said = shown.split("TRAINING COMPLETE")[-1].splitlines()[1:]
     assert all(len(line) <= 100 for line in said if str(folder) not in line)
     history = json.loads((folder / "training_history.json").read_text())
     report = json.loads((folder / "report.json").read_text())
     assert history["epochs"][0]["step"] > 5
-    assert {"copy_last", "recency_mean", "chance", "untrained"} <= report["baselines"].keys()
+    assert {"copy_last", "whitened_recency", "chance", "memory_gru"} <= report["baselines"].keys()
     assert report["pool"] == history["pool"]
     assert report["hits"]["hit@5"] == pytest.approx(history["best_hit5"] / 100, abs=1e-9)
-    assert report["baselines"]["untrained"]["hit@5"] == pytest.approx(history["untrained"]["hit5"] / 100, abs=1e-9)
+    assert report["hits"]["hit@5"] > report["baselines"]["copy_last"]["hit@5"]
     assert f"pool of {report['pool']}" in (folder / "report.md").read_text()
     assert "Data: the bundled sample (120 State of the Union addresses" in (folder / "report.md").read_text()
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
@@ -48,9 +50,9 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     model = lf.load_model(folder / "best_val_hit5.pt")
     assert np.linalg.norm(model.predict(lf.sample().vectors[:10][None])) == pytest.approx(1, abs=1e-5)
     assert re.findall(r"^(\w+) +equal ", shown, re.MULTILINE) == ["predict_10", "step"]
-    assert lf.verify_coreml(folder / "memory_gru.mlpackage", model).passed
+    assert lf.verify_coreml(folder / "recency_residual.mlpackage", model).passed
 
-    assert walk(replace(tiny, epochs=2, resume=True), contexts=(10,))
+    assert walk(replace(tiny, epochs=2, resume=True), (10,), replace(beside, epochs=2, resume=True))
     assert len(json.loads((folder / "training_history.json").read_text())["epochs"]) == 2
 
 
