@@ -23,6 +23,8 @@ _HOME_OF = {
     "search": "data.search",
     "mine": "data.mining",
     "MinedNegatives": "data.mined",
+    "Space": "spaces.space",
+    "fit_space": "spaces.space",
     "GRU": "gru",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from .scoring import VectorBank as VectorBank
     from .scoring import hit_at_k as hit_at_k
     from .sharded import ShardedBank as ShardedBank
+    from .spaces.space import Space as Space
+    from .spaces.space import fit_space as fit_space
     from .training.recipe import Recipe as Recipe
     from .training.trainer import train as train
 
