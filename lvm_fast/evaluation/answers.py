@@ -80,7 +80,7 @@ def _answer_in_space(model: LatentVectorModel, windows: Windows, *options: Any) 
     with torch.no_grad():
         rows = torch.from_numpy(query[asked]).to(model.space.mean.device)
         predicted[asked] = model.to_vectors(rows).float().cpu().numpy()
-    return Answer(predicted, query, model.keys)
+    return Answer(predicted, predicted if model.searches_vectors else query, model.keys)
 
 
 def _without_router(model: Any, windows: Windows) -> tuple[Any, Windows]:

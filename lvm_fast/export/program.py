@@ -59,6 +59,7 @@ class ModelProgram(ABC, Generic[Model]):
         wide = folded.keys() & (WIDE | self.exact)
         self.layers = Layers(folded, form.precision, form.compression, form.scope, wide)
         self.space = None if model.space is None else SpaceLayers(self.layers)
+        self._searches_vectors = model.searches_vectors
         self.target = form.target
 
     def fold(self, model: Model) -> dict[str, NDArray[np.float32]]:
@@ -133,12 +134,13 @@ class ModelProgram(ABC, Generic[Model]):
         """From the last vector (B, D) and the raw delta (B, D) to ``next_vector``, ``delta``, in a space ``query``."""
         delta = unit(raw) if self.config["normalize_delta"] else cast(raw, "float32")
         moved = mb.add(x=current, y=delta)
-        name = "next_vector" if self.space is None else "query"
-        answer = mb.real_div(x=moved, y=mb.add(x=norm(moved), y=np.float32(1e-8)), name=name)
-        outputs = [answer, mb.identity(x=delta, name="delta")]
+        answer = mb.real_div(x=moved, y=mb.add(x=norm(moved), y=np.float32(1e-8)))
+        delta = mb.identity(x=delta, name="delta")
         if self.space is None:
-            return outputs
-        return [mb.identity(x=self.space.back(answer), name="next_vector"), outputs[1], answer]
+            return [mb.identity(x=answer, name="next_vector"), delta]
+        outside = self.space.back(answer)
+        query = outside if self._searches_vectors else answer
+        return [mb.identity(x=outside, name="next_vector"), delta, mb.identity(x=query, name="query")]
 
 
 def arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:

@@ -27,6 +27,7 @@ from .space_map import SpaceMap
 
 Model = TypeVar("Model", bound="LatentVectorModel")
 
+VECTORS = "vectors"  # what a model in a space may search, in place of its keys
 _BLOCK = 8192  # keys adapted at a time
 _MOST_PACKED = 3  # contexts; more run faster together in torch than one by one on packed weights
 
@@ -215,11 +216,22 @@ class LatentVectorModel(nn.Module, ABC):
     def query(
         self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
     ) -> Tensor | NDArray[np.float32]:
-        """Predict what to search with among `keys`: the prediction in the model's space, or `predict` without one.
+        """Predict what to search with among `keys`: the prediction in the model's space, or that of `predict`.
+
+        It is that of `predict` without a space, and where the model `searches_vectors`.
 
         Arguments, results and errors are those of `predict`.
         """
-        return self._answer(context, lengths, weights, in_space=True)
+        return self._answer(context, lengths, weights, in_space=not self.searches_vectors)
+
+    @property
+    def searches_vectors(self) -> bool:
+        """Whether a model in a space searches the encoder's own vectors with `predict`, by plain cosine.
+
+        Training chooses so where that finds more (`config["space"]["search"]`): how far a candidate is from the mean
+        then counts, too.
+        """
+        return (self.config.get("space") or {}).get("search") == VECTORS
 
     @property
     def has_keys(self) -> bool:
@@ -242,6 +254,8 @@ class LatentVectorModel(nn.Module, ABC):
             got = f"vectors of {vectors.shape[-1]} dimensions"
             raise ValueError(f"{self.model_type}: keys: expected vectors of {self.input_dim} dimensions, got {got}")
         rows: NDArray[np.float32]
+        if self.space is not None and self.searches_vectors:
+            return l2_normalize(np.asarray(vectors, np.float32))
         if self.space is not None:
             rows = self.space.as_space(self.config["space"]).keys(vectors)
         else:
@@ -272,6 +286,14 @@ class LatentVectorModel(nn.Module, ABC):
 
     def shrunk(self, factor: float) -> LatentVectorModel:
         """A copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
+        raise NotImplementedError
+
+    def start_decays(self) -> list[float]:
+        """The decays that a closed form may start with (`start_at`), for models that start at one."""
+        raise NotImplementedError
+
+    def start_at(self, decay: float) -> None:
+        """Make a model that starts at a closed form the one of this decay."""
         raise NotImplementedError
 
     def bank(self, store: Any) -> VectorBank:

@@ -15,6 +15,7 @@ from .checks import check_share, check_sizes, tensor_of
 from .recency import RecencyModel, checked_decay, checked_decays
 
 _SAME = 1e-6  # how far float32 may be from a decay
+_LONGEST_START = 0.9  # beyond it a mean hardly moves
 _DECAYS = (0.5, 0.7, 0.85, 0.95, 0.99, 1.0)
 
 
@@ -57,16 +58,10 @@ class RecencyResidual(RecencyModel):
         input_dim, hidden_dim, key_dim, taps = sizes.values()
         dropout = check_share(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        checked = checked_decays(self.model_type, decays)
-        wanted = checked_decay(self.model_type, decay)
-        start = min(checked, key=lambda each: abs(each - wanted))
-        if abs(start - wanted) > _SAME:
-            raise ValueError(f"{self.model_type}: decay = {wanted}; expected one of decays, {checked}")
-        self.config |= {"decays": checked, "decay": start}
-        kinds = taps + len(checked)
-        mix = torch.zeros(kinds)
-        mix[taps + checked.index(start)] = 1.0
-        self.mix = nn.Parameter(mix)
+        self.config["decays"] = checked_decays(self.model_type, decays)
+        kinds = taps + len(self.decays)
+        self.mix = nn.Parameter(torch.zeros(kinds))
+        self.start_at(decay)
         self.dropout = nn.Dropout(dropout)
         self.query_down, self.query_up = _residual(kinds * input_dim, hidden_dim, input_dim, bias=True)
         self.key_down, self.key_up = _residual(input_dim, key_dim, input_dim)
@@ -98,6 +93,21 @@ class RecencyResidual(RecencyModel):
         rows = query.to(self.key_up.weight.dtype)
         pulled = rows + rows @ self.key_up.weight @ self.key_down.weight
         return super().to_vectors(F.normalize(pulled, dim=-1))
+
+    def start_decays(self) -> list[float]:
+        """See `LatentVectorModel.start_decays`."""
+        return [decay for decay in self.decays if decay <= _LONGEST_START]
+
+    def start_at(self, decay: float) -> None:
+        """See `LatentVectorModel.start_at`. Raises ValueError where it is none of the decays."""
+        wanted = checked_decay(self.model_type, decay)
+        start = min(self.decays, key=lambda each: abs(each - wanted))
+        if abs(start - wanted) > _SAME:
+            raise ValueError(f"{self.model_type}: decay = {wanted}; expected one of decays, {self.decays}")
+        self.config["decay"] = start
+        with torch.no_grad():
+            self.mix.zero_()
+            self.mix[self.taps + self.decays.index(start)] = 1.0
 
     def shrunk(self, factor: float) -> RecencyResidual:
         """A copy in which the residuals of query and keys count so much: 0 is the mix alone."""

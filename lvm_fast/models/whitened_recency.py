@@ -44,6 +44,14 @@ class WhitenedRecency(RecencyModel):
         raw: Tensor = mean - last
         return raw
 
+    def start_decays(self) -> list[float]:
+        """See `LatentVectorModel.start_decays`."""
+        return [0.5, 0.6, 0.7, 0.8, 0.9]
+
+    def start_at(self, decay: float) -> None:
+        """See `LatentVectorModel.start_at`."""
+        self.config["decay"] = checked_decay(self.model_type, decay)
+
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """See `LatentVectorModel.config_from_state`."""

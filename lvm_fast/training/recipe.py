@@ -70,6 +70,10 @@ _SPACE = one_of(
     "(centred), or softly whitened too",
     *KINDS,
 )
+_STRENGTH = (
+    "how far a whitened space goes: 1 makes all directions alike; 0.5 unless given, or for a model that starts at a "
+    "closed form what validation chooses"
+)
 _UNREAD = "leave out of each prediction's shared wrong answers what its chain has said before, which cannot come next"
 _VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
@@ -96,7 +100,7 @@ class Recipe:
     )
     warm_start: Annotated[str | None, path_of(_WARM_START, "general")] = None
     space: Annotated[str, _SPACE] = "raw"
-    space_strength: Annotated[float, within(0, 1, "how far a whitened space goes: 1 makes all directions alike")] = 0.5
+    space_strength: Annotated[float | None, within(0, 1, _STRENGTH)] = None
     context_length: Annotated[int, count("most vectors a context holds")] = 100
     objective: Annotated[str, _OBJECTIVE] = "last_position"
     stride: Annotated[int | None, count(_STRIDE)] = None

@@ -56,7 +56,7 @@ def path_of(meaning: str, *names: str) -> Setting:
 
 def within(low: float, high: float, meaning: str) -> Setting:
     """A number from `low` to `high`."""
-    return Setting(meaning, f"from {low:g} to {high:g}", lambda value: low <= value <= high)
+    return Setting(meaning, f"from {low:g} to {high:g}", lambda value: value is None or low <= value <= high)
 
 
 def one_of(meaning: str, *values: str) -> Setting:
@@ -96,7 +96,7 @@ def checked(value: Any, about: Setting, kinds: tuple[Any, ...], called: str) -> 
         if _is_number(number) and abs(number) > about.most:
             expected = f"at most {about.most}"
             raise ValueError(f"{f'{called}: {name}'.rstrip(': ')} = {number!r}; expected {expected}")
-    return float(value) if float in kinds else value
+    return float(value) if float in kinds and value is not None else value
 
 
 def read(value: Any, kinds: tuple[Any, ...]) -> Any:

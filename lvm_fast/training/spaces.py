@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from ..spaces.space import Space, fit_space
+from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
+from .selection import choose_start
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -13,27 +14,68 @@ if TYPE_CHECKING:
     from ..models.base import LatentVectorModel
     from .data import TrainingData
     from .recipe import Recipe
+    from .validation import Validation
+
+STRENGTHS = (0.25, 0.5, 0.75)  # that validation chooses from
 
 
-def enter_space(recipe: Recipe, model: LatentVectorModel, data: TrainingData) -> TrainingData:
+def enter_space(
+    recipe: Recipe,
+    model: LatentVectorModel,
+    data: TrainingData,
+    validation: Validation,
+    own_run: LatentVectorModel | None = None,
+) -> tuple[TrainingData, str]:
     """Fit the recipe's space to the training part, give it to the model, and return the data as it learns from it.
 
-    The validation windows stay as they are: a model maps what it is asked itself.
+    The validation windows stay as they are: a model maps what it is asked itself. A fresh model that starts at a closed
+    form gets the one that does best in validation.
+
+    Args:
+        recipe: Kind and strength of the space.
+        model: The model that a run begins with.
+        data: The run's data.
+        validation: Its questions.
+        own_run: The best model of this very run, where it goes on: what was chosen then stays.
+
+    Returns:
+        The data, and words for the log; none where the recipe is raw.
 
     Raises:
         ValueError: The rows are too few or all equal, or a warm start comes from a space and the recipe is raw.
     """
-    if recipe.space == "raw" and model.space is not None:
-        kind = model.config["space"]["kind"]
-        raise ValueError(f"train: warm_start reads a {kind} space; expected space = {kind!r}, got 'raw'")
-    space = fit_space(data.training.store.vectors, recipe.space, recipe.space_strength)
-    if space is None:
-        return data
-    model.set_space(space)
+    if recipe.space == "raw":
+        if model.space is not None:
+            kind = model.config["space"]["kind"]
+            raise ValueError(f"train: warm_start reads a {kind} space; expected space = {kind!r}, got 'raw'")
+        return data, ""
+    before = (own_run or model).config.get("space")
+    moments = moments_of(data.training.store.vectors)
+    if before is None and model.starts_at_closed_form:
+        words = _chosen(recipe, model, moments, validation)
+    else:
+        known = before or {}
+        strength = known.get("strength", STRENGTH) if recipe.space_strength is None else recipe.space_strength
+        model.set_space(space_of(moments, recipe.space, strength))
+        model.config["space"] |= {"search": known["search"]} if "search" in known else {}
+        if own_run is not None and "decay" in own_run.config:
+            model.config["decay"] = own_run.config["decay"]
+        words = f"space: {recipe.space} by {moments.rows:,} vectors"
     encoder = data.training.store.metadata.get("encoder")
     if isinstance(encoder, str):
         model.config["space"]["encoder"] = encoder
-    return data._replace(training=_in_space(data.training, space))
+    assert model.space is not None
+    space = model.space.as_space(model.config["space"])
+    return data._replace(training=_in_space(data.training, space)), words
+
+
+def _chosen(recipe: Recipe, model: LatentVectorModel, moments: Moments, validation: Validation) -> str:
+    """Choose a fresh model's closed form; words for the log."""
+    given = 0.0 if recipe.space == "centred" else recipe.space_strength
+    strengths = STRENGTHS if given is None else (given,)
+    spaces = {strength: space_of(moments, recipe.space, strength) for strength in strengths}
+    start = choose_start(validation, model, spaces)
+    return f"closed form: {recipe.space}, strength {start.strength}, decay {start.decay}, searching {start.search}"
 
 
 def check_encoder(model: Any, store: ChainStore, where: str, force: bool = False) -> None:

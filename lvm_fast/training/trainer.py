@@ -104,7 +104,8 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
     own_run = processes.on_first(run_to_continue, recipe)
     goes_on = own_run is not None
     initial, origin = initial_model(recipe, data.training.store.dim, own_run)
-    data = enter_space(recipe, initial, data)
+    best = None if own_run is None else load_single_model(own_run)
+    data, space_words = enter_space(recipe, initial, data, validation, best)
     own = own_negatives(recipe, data)
     domains = assign_domains(recipe, data, initial, processes, own_run)
     recipe = recipe.with_absolute_paths()  # as the run's files keep them
@@ -129,8 +130,8 @@ def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
         if learner.precision != recipe.precision:
             log.say(f"precision: {learner.precision}; this device has no {recipe.precision} products of its own")
         log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
-        if origin:
-            log.say(origin)
+        for words in filter(None, (space_words, origin)):
+            log.say(words)
         if domains is not None:
             log.say(domains.words())
         if own is not None:

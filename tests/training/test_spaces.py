@@ -17,6 +17,7 @@ from lvm_fast.training.distributed import Processes
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.negatives.shared import read_chunks
 from lvm_fast.training.trainer import train
+from lvm_fast.training.validation import Validation
 
 RESIDUAL = {
     "model_type": "recency_residual",
@@ -40,7 +41,8 @@ def test_any_model_trains_in_a_space_that_is_the_training_part_s(recipe, name, s
     np.testing.assert_array_equal(result.model.space.mean.numpy(), fitted.mean)
     if space == "whitened":
         np.testing.assert_array_equal(result.model.space.matrix.numpy(), fitted.matrix)
-    assert result.model.config["space"] == {"kind": space, "strength": fitted.strength, "rows": len(training.vectors)}
+    facts = {"kind": space, "strength": fitted.strength, "rows": len(training.vectors)}
+    assert result.model.config["space"].items() >= facts.items()
     loaded, context = load_model(result.checkpoint), np.asarray(training.vectors[:6])
     np.testing.assert_array_equal(loaded.predict(context), result.model.predict(context))
 
@@ -140,7 +142,9 @@ def test_the_champion_starts_at_the_closed_form_and_keeps_it_where_nothing_beats
     assert result.best_epoch == 0
     assert result.best_hit5 == result.untrained["hit5"]
     assert "nothing that was learned beats the closed form" in (result.output_dir / "train.log").read_text()
-    closed = create_model("whitened_recency", input_dim=16, space=fit_space(load_data(settings).training.store.vectors))
+    chosen, vectors = result.model.config, load_data(settings).training.store.vectors
+    space = fit_space(vectors, "whitened", chosen["space"]["strength"])
+    closed = create_model("whitened_recency", input_dim=16, decay=chosen["decay"], space=space)
     context = np.asarray(settings.data.vectors[:7])
     np.testing.assert_allclose(result.model.predict(context), closed.predict(context), atol=2e-6)
 
@@ -151,6 +155,34 @@ def test_validation_chooses_how_much_of_what_was_learned_counts(recipe):
     assert result.best_hit5 > result.untrained["hit5"]
     assert {row["shrink"] for row in result.history} <= {0.25, 0.5, 0.75, 1.0}
     assert load_model(result.checkpoint).metrics["hit5"] == result.best_hit5
+
+
+def test_validation_chooses_the_closed_form(recipe, tmp_path):
+    settings = recipe(model_type="whitened_recency", model={}, space="whitened")
+    result = train(settings)
+    data, found = load_data(settings), {}
+    validation = Validation(data.validation, "targets", 0, 32, Processes(torch.device("cpu")))
+    for strength in (0.25, 0.5, 0.75):
+        for decay in (0.5, 0.6, 0.7, 0.8, 0.9):
+            for search in ("keys", "vectors"):
+                space = fit_space(data.training.store.vectors, "whitened", strength)
+                model = create_model("whitened_recency", input_dim=16, decay=decay, space=space)
+                model.config["space"]["search"] = search
+                found[strength, decay, search] = validation.score(model)["mrr"]
+    chosen = result.model.config
+    assert found[chosen["space"]["strength"], chosen["decay"], chosen["space"]["search"]] == max(found.values())
+    assert result.untrained["mrr"] == pytest.approx(max(found.values()))
+    assert "closed form: whitened, strength" in (result.output_dir / "train.log").read_text()
+    given = train(
+        recipe(
+            model_type="whitened_recency",
+            model={},
+            space="whitened",
+            space_strength=0.9,
+            output_dir=str(tmp_path / "2"),
+        )
+    )
+    assert given.model.config["space"]["strength"] == 0.9
 
 
 def test_a_closed_form_takes_no_steps(recipe):
