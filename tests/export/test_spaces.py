@@ -290,3 +290,17 @@ def test_devices_are_compared_by_the_query_too(tmp_path: Path) -> None:
     for name in ("predict_6", "step"):
         parts = {**functions[name], "query": -functions[name]["query"]}
         assert coreml_device.measure(Device(package, name), name, "ALL", parts, 1, about).worst < -0.99
+
+
+@pytest.mark.parametrize("name", [name for name in SPACED if "whitened" in name.split()[-1]])
+def test_a_model_that_searches_the_encoders_vectors_asks_with_its_prediction(name: str, tmp_path: Path) -> None:
+    model, rows, context = model_of(name), crowded(16), context_of()
+    model.config["space"]["search"] = "vectors"
+    package = plainly(model, tmp_path, streaming=True, bank=rows[:20], topk=3)
+    found = SavedProgram(package).run("predict_6", {"context": context})
+    np.testing.assert_array_equal(found["query"], found["next_vector"])
+    np.testing.assert_allclose(found["next_vector"], model.predict(context), atol=1e-6)
+    asked = SavedProgram(package).run("topk", {"query": found["query"]})
+    expected = lf.VectorBank(rows[:20], normalize=True).topk(model.predict(context), 3)[1]
+    np.testing.assert_array_equal(asked["ids"], expected)
+    assert lf.verify_coreml(package, model, bank=rows[:20]).passed

@@ -155,3 +155,15 @@ def test_a_space_of_another_width_is_named(name):
         model.predict(spoilt)
     with pytest.raises(ValueError, match="keys: expected vectors of 16 dimensions, got vectors of 15 dimensions"):
         spaced(name, None).keys(rows(4)[:, :15])
+
+
+def test_a_model_in_a_space_may_search_the_encoders_vectors(name, space, tmp_path):
+    model, context, vectors = spaced(name, space), rows(9, 3), rows(30, 5)
+    inside = model.query(context)
+    model.config["space"]["search"] = "vectors"
+    assert model.searches_vectors
+    np.testing.assert_array_equal(model.query(context), model.predict(context))
+    assert not np.allclose(model.query(context), inside, atol=1e-3)
+    np.testing.assert_array_equal(model.keys(2 * vectors), lf.l2_normalize(2 * vectors))
+    model.save_pretrained(tmp_path / "saved")
+    assert lf.load_model(tmp_path / "saved").searches_vectors
