@@ -10,6 +10,7 @@ from typing import Any
 from . import scoring
 from .report_name import path_of, report_name
 
+_PUBLIC = "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
 
@@ -37,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
     from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
+    from ..models.base import LatentVectorModel
+    from ..models.pretrained import is_packaged
+    from ..spaces import fit_space
     from ..training.runs import open_run
     from ..training.spaces import check_encoder
 
@@ -48,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     windows = scoring.questions(scored, recipe)
     check_encoder(model, windows.store, "evaluate", args.force)
     seen = scoring.check_leaks(args, opened, recipe, scored, "evaluate", windows)
+    if is_packaged(args.model) and isinstance(model, LatentVectorModel):
+        model.set_space(fit_space((scored.others or windows.store).vectors))
+        args.output_dir = args.output_dir or Path()
+        seen = [*seen, _PUBLIC]
     options = {
         "pool": args.pool,
         "seed": recipe.seed,

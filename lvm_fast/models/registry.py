@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._util.numbers import plain
-from ..spaces.space import Space
 from ..suggest import unknown_name
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def create_model(name: str, **sizes: Any) -> LatentVectorModel:
     Raises:
         ValueError: The name or an argument is unknown (the nearest one is suggested), or a size is not positive.
     """
+    from ..spaces.space import Space  # which brings in numpy
+
     check_arguments(name, sizes)
     sizes = {size: value if isinstance(value, Space) else plain(value) for size, value in sizes.items()}
     if "d_model" in sizes:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..spaces.space import KINDS, Space, check_dim
+from ..spaces import KINDS
+from ..spaces.space import Space, check_dim
 
 USUAL = 0.25  # share of the mean in a vector that goes back
 

@@ -1,5 +1,22 @@
-"""What vectors are compared in: as the encoder gives them, centred, or whitened."""
+"""What vectors are compared in: as the encoder gives them, centred, or whitened. Names load on first use."""
 
-from .space import KINDS, Moments, Space, fit_space, moments_of, space_of
+from __future__ import annotations
 
-__all__ = ["KINDS", "Moments", "Space", "fit_space", "moments_of", "space_of"]
+from typing import TYPE_CHECKING, Any
+
+KINDS = ("raw", "centred", "whitened")
+
+if TYPE_CHECKING:
+    from .space import Moments as Moments
+    from .space import Space as Space
+    from .space import fit_space as fit_space
+    from .space import moments_of as moments_of
+    from .space import space_of as space_of
+
+
+def __getattr__(name: str) -> Any:
+    from . import space
+
+    if name not in ("Moments", "Space", "fit_space", "moments_of", "space_of"):
+        raise AttributeError(f"module 'lvm_fast.spaces' has no attribute {name!r}")
+    return getattr(space, name)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._util.numbers import real_number, whole_number
 from ..kernels import l2_normalize
+from . import KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ..data.store import ChainStore
     from ..data.vectors import Vectors
 
-KINDS = ("raw", "centred", "whitened")
 STRENGTH = 0.5  # of the whitening, where nothing chooses one
 _BLOCK = 4096  # rows at a time
 _NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone

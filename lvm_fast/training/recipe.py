@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ..models.registry import check_arguments, model_names
-from ..spaces.space import KINDS
+from ..spaces import KINDS
 from ..suggest import unknown_name
 from .negatives import own_source
 from .recipes import packaged_recipe
