@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    from . import space
+    from importlib import import_module
 
     if name not in ("Moments", "Space", "fit_space", "moments_of", "space_of"):
         raise AttributeError(f"module 'lvm_fast.spaces' has no attribute {name!r}")
-    return getattr(space, name)
+    return getattr(import_module(".space", __name__), name)
