@@ -203,7 +203,7 @@ def read_parliament(root: Path, archive: str, member: str) -> Iterator[Prose]:
     """A document a speech of a zipped table with the columns date, speaker, text and parlspeech_row."""
     with zipfile.ZipFile(root / archive) as opened:
         table = opened.read(member).decode()
-    csv.field_size_limit(len(table))
+    csv.field_size_limit(max(csv.field_size_limit(), len(table)))
     rows = list(csv.DictReader(io.StringIO(table)))
     for row in sorted(rows, key=lambda row: (row["date"], int(row["parlspeech_row"]))):
         text = re.sub(r" ([,.;:!?])", r"\1", row["text"])

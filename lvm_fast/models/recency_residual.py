@@ -68,15 +68,15 @@ class RecencyResidual(RecencyModel):
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""
-        features = F.normalize(self.features(hidden), dim=-1)  # (..., K, D)
-        base = F.normalize(torch.einsum("k,...kd->...d", self.mix, features), dim=-1)
+        features = _unit(self.features(hidden))  # (..., K, D)
+        base = _unit(torch.einsum("k,...kd->...d", self.mix, features))
         rest = self.query_up(self.query_down(self._dropped(features.flatten(-2))))
-        raw: Tensor = F.normalize(base + rest, dim=-1) - self.features(hidden)[..., 0, :]
+        raw: Tensor = _unit(base + rest) - self.features(hidden)[..., 0, :]
         return raw
 
     def adapted(self, vectors: Tensor) -> Tensor:
         """See `LatentVectorModel.adapted`."""
-        return F.normalize(vectors + self.key_up(self.key_down(self._dropped(vectors))), dim=-1)
+        return _unit(vectors + self.key_up(self.key_down(self._dropped(vectors))))
 
     def _dropped(self, rows: Tensor) -> Tensor:
         """The rows after dropout: drawn in the core where it can, in a tenth of torch's time."""
@@ -92,7 +92,7 @@ class RecencyResidual(RecencyModel):
         """See `LatentVectorModel.to_vectors`: a query meets ``z + P R z`` as ``q + R' P' q`` meets z."""
         rows = query.to(self.key_up.weight.dtype)
         pulled = rows + rows @ self.key_up.weight @ self.key_down.weight
-        return super().to_vectors(F.normalize(pulled, dim=-1))
+        return super().to_vectors(_unit(pulled))
 
     def start_decays(self) -> list[float]:
         """See `LatentVectorModel.start_decays`."""
@@ -124,6 +124,12 @@ class RecencyResidual(RecencyModel):
         hidden_dim, _ = tensor_of(cls.model_type, state, "query_down.weight", 2).shape
         key_dim, input_dim = tensor_of(cls.model_type, state, "key_down.weight", 2).shape
         return {"input_dim": input_dim, "hidden_dim": hidden_dim, "key_dim": key_dim}
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Unit rows; zeros stay zeros in half precision, too, which cannot hold the bound that guards the division."""
+    exact = torch.promote_types(rows.dtype, torch.float32)
+    return F.normalize(rows.to(exact), dim=-1).to(rows.dtype)
 
 
 def _residual(inputs: int, rank: int, outputs: int, bias: bool = False) -> tuple[nn.Linear, nn.Linear]:

@@ -11,7 +11,7 @@ from literal_models import SMALL
 
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
-from lvm_fast.models.registry import create_model, model_names
+from lvm_fast.models.registry import create_model
 from lvm_fast.training.data import TrainingData
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.negatives.own import own_negatives
@@ -96,7 +96,7 @@ def test_so_it_is_with_the_real_compiler(store, recipe, infonce_batch, precision
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "objective"), [("aot_eager", "last_position"), ("inductor", "all_positions")])
-@pytest.mark.parametrize("name", [name for name in model_names() if name != "memory_gru"])
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "memory_gru"])
 def test_so_it_is_with_every_model_type(store, recipe, name, backend, objective):
     assert_whole(store, recipe, {"objective": objective}, backend, name)
 

@@ -9,11 +9,10 @@ from literal_models import SMALL
 import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.models.registry import model_names
 from lvm_fast.training.trainer import train
 
 
-@pytest.fixture(params=model_names())
+@pytest.fixture(params=list(SMALL))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -121,11 +121,11 @@ def test_hundreds_of_candidates_meet_every_micro_batch(store, recipe, monkeypatc
     seen = []
     true_loss = learner_module.next_vector_loss
 
-    def spy(current, delta, target, alpha, temperature, negatives):
+    def spy(current, delta, target, alpha, temperature, negatives, adapted):
         rows, places = negatives.struck
         seen.append((len(target), len(negatives.shared)))
         torch.testing.assert_close(negatives.shared[places][rows.argsort(stable=True)], l2_normalize(target))
-        return true_loss(current, delta, target, alpha, temperature, negatives)
+        return true_loss(current, delta, target, alpha, temperature, negatives, adapted)
 
     monkeypatch.setattr(learner_module, "next_vector_loss", spy)
     asked = recipe(infonce_batch="effective", batch_size=64, accumulation_steps=8)
