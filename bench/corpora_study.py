@@ -37,6 +37,7 @@ from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.pools import Candidates
 from lvm_fast.evaluation.tables import table
 from lvm_fast.evaluation.yardstick import CLOSED_FORMS
+from lvm_fast.models.base import VECTORS
 from lvm_fast.spaces import fit_space
 
 POOL, CONTEXT, SEED = 1149, 100, 42
@@ -183,8 +184,9 @@ def _without_zero_rows(store: lf.ChainStore) -> lf.ChainStore:
 
 
 def at_home(model: Any, train: lf.ChainStore) -> Any:
-    """A general model in the whitened space of these chains."""
+    """A general model in the whitened space of these chains, searching the encoder's vectors."""
     model.set_space(fit_space(train.vectors))
+    model.config["space"]["search"] = VECTORS
     return model
 
 

@@ -17,6 +17,7 @@ from corpora_study import together
 from corpus_table import CORPORA
 
 import lvm_fast as lf
+from lvm_fast.models.base import VECTORS
 from lvm_fast.spaces import fit_space
 
 SAMPLE = "addresses-union"  # the bundled sample's corpus, or the whole of it
@@ -39,6 +40,7 @@ def main() -> None:
         model = lf.train(recipe).model
     everything = np.concatenate([np.asarray(store.vectors) for store in stores.values()])
     model.set_space(fit_space(everything))
+    model.config["space"]["search"] = VECTORS  # which finds more on corpora that it has not seen
     model.config["space"]["encoder"] = "sentence-transformers/all-mpnet-base-v2"
     model.metrics, model.recipe_digest = {}, None  # those of a split that nobody can repeat
     model.half().save_pretrained(args.output)

@@ -77,6 +77,8 @@ class LatentVectorModel(nn.Module, ABC):
     def set_space(self, space: Space | None) -> None:
         """Have the model read and predict in a space, or in the encoder's own where it is None.
 
+        What it searches stays (`searches_vectors`).
+
         Raises:
             ValueError: The space is of another width.
         """
@@ -84,7 +86,8 @@ class LatentVectorModel(nn.Module, ABC):
             self.config.pop("space", None)
             self.space = None
             return
-        self._make_room({"kind": space.kind, "strength": space.strength, "rows": space.rows})
+        facts = {"kind": space.kind, "strength": space.strength, "rows": space.rows}
+        self._make_room(facts | ({"search": VECTORS} if self.searches_vectors else {}))
         assert self.space is not None
         self.space.fill(space)
 
