@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 DECAYS = (0.5, 0.6, 0.7, 0.8, 0.9)
 USUAL_DECAYS = {"recency_mean": 0.8, "centred_recency": 0.7, "whitened_recency": 0.7}  # where nothing chooses one
-STRENGTH = 0.5  # of the whitening
 _KINDS = {"centred_recency": "centred", "whitened_recency": "whitened"}
 _QUESTIONS = 1000  # that a decay is chosen on
 _WIDEST = 4096  # dimensions up to which a covariance is worth its memory and time
@@ -89,7 +88,7 @@ def _keys(store: ChainStore) -> tuple[dict[str, Keys | None], list[str]]:
         moments = _moments(store)
     except ValueError as error:
         return keys, [f"Without the centred and the whitened recency mean: {error}."]
-    return keys | {name: space_of(moments, kind, STRENGTH).keys for name, kind in _KINDS.items()}, []
+    return keys | {name: space_of(moments, kind).keys for name, kind in _KINDS.items()}, []
 
 
 def _moments(store: ChainStore) -> Moments:

@@ -137,3 +137,15 @@ def test_validation_scores_are_those_of_the_report(store, model):
         assert found["mrr"] == pytest.approx(100 * scores["mrr"])
         assert found["mean_cosine"] == pytest.approx(scores["mean_cosine"])
     assert validation.yardstick == report.yardstick
+
+
+def test_a_model_that_searches_vectors_is_scored_by_plain_cosine():
+    store = drifting_store([60, 50, 40, 70], seed=3)
+    model = lf.create_model("whitened_recency", input_dim=DIM, space=fit_space(store.vectors))
+    by_keys = lf.evaluate(model, store, stride=2, **QUICK)
+    model.config["space"]["search"] = "vectors"
+    by_vectors = lf.evaluate(model, store, stride=2, **QUICK)
+    plain = by_keys.baselines["model_raw_cosine"]
+    assert by_vectors.mrr == pytest.approx(plain["mrr"])
+    assert by_vectors.hits["hit@5"] == pytest.approx(plain["hit@5"])
+    assert by_vectors.mrr != pytest.approx(by_keys.mrr)
