@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lvm_fast import cli
-from lvm_fast.cli.streams import Output, standard_streams
+from lvm_fast.cli._streams import Output, standard_streams
 
 COMMANDS = {
     "info": (),
