@@ -1,56 +1,64 @@
-"""The `lvm-fast` command: one module a command, each with HELP, add_arguments(parser) and run(args)."""
+"""Runs the `lvm-fast` command.
+
+A command is a module with HELP, add_arguments(parser) and run(args). A new one is one new file and one line here.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from .._util.did_you_mean import unknown_name
-from ._errors import BUG, mistake_in_words, print_bug
+from .._util.registry import Registry
+from ._errors import BUG, print_bug, user_error_message
 from ._options import expand_paths
 from ._streams import exit_code, standard_streams
 from ._warnings import plain_warnings
 
-COMMANDS = (
-    "demo",
-    "encode",
-    "prepare",
-    "train",
-    "evaluate",
-    "compare",
-    "predict",
-    "search",
-    "mine",
-    "export",
-    "verify",
-    "info",
+COMMANDS: Registry[ModuleType] = Registry(
+    "command",
+    __name__,
+    {
+        "demo": ".demo",
+        "encode": ".encode",
+        "prepare": ".prepare",
+        "train": ".train",
+        "evaluate": ".evaluate",
+        "compare": ".compare",
+        "predict": ".predict",
+        "search": ".search",
+        "mine": ".mine",
+        "export": ".export",
+        "verify": ".verify",
+        "info": ".info",
+    },
 )
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; its usage would be a screen of flags."""
+    """Reports an error in one line, because the usage would fill a screen with options."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help tells more)\n")
 
 
-def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of these commands: each brings its module, so one alone is quicker."""
+def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Build the parser of some commands; each imports its module, so one alone is quicker."""
     from .. import __version__
 
     parser = _Parser(
         prog="lvm-fast",
         description="Train, score and export Latent Vector Models: fast, exact, honest.",
-        epilog="Exit codes: 0 done, 1 done and found unequal (verify, demo, export --compare), 2 a mistake in what was "
-        "asked, 70 a bug, 130 interrupted, 141 nobody reads the output.",
+        epilog="Exit codes: 0 done, 1 done but the package is not equal to the model (verify, demo, export --compare), "
+        "2 a mistake in the command or its input, 70 a bug, 130 interrupted, 141 nobody reads the output.",
     )
     parser.add_argument("--version", action="version", version=f"lvm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
-        module = import_module(f".{name}", __name__)
+        module = COMMANDS.load(name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run, parser=command)
@@ -58,7 +66,7 @@ def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line; an unknown command or flag is an error that offers the nearest known one."""
+    """Parse the command line; the error for an unknown command or flag suggests the nearest one."""
     parser = build_parser(words[:1] if words and words[0] in COMMANDS else COMMANDS)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         parser.error(unknown_name("command", words[0], COMMANDS))
@@ -79,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        Its exit code. A mistake in what was asked is one line on standard error and exit code 2; a bug prints its
-        traceback and where to report it, exit code 70.
+        Its exit code. A mistake in the command or its input is one line on standard error and exit code 2. A bug prints
+        its traceback and where to report it, exit code 70.
 
     Raises:
         SystemExit: The command line is not understood (2), or asks for help (0).
@@ -97,7 +105,7 @@ def _run(words: Sequence[str]) -> int:
         print("lvm-fast: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        mistake = mistake_in_words(error)
+        mistake = user_error_message(error)
         if mistake is None:
             print_bug()
             return BUG

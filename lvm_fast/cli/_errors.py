@@ -1,4 +1,4 @@
-"""What went wrong, for whoever ran a command: a mistake in one line, a bug with where to report it."""
+"""Tells the user what went wrong: a mistake in one line, a bug with its traceback and where to report it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 BUG = 70  # the exit code of an internal error (EX_SOFTWARE in sysexits.h)
 
 _MISTAKES = (ValueError, OSError, ImportError, MemoryError, OverflowError, RecursionError, EOFError, zlib.error)
-# how torch's RuntimeErrors tell that memory ran out, or would
+# words in torch's RuntimeErrors when memory runs out, or would
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -20,24 +20,24 @@ _OUT_OF_MEMORY = (
 )
 
 
-def mistake_in_words(error: BaseException) -> str | None:
-    """Return one line for an error that input, the machine or an installation is to blame for; None for a bug."""
+def user_error_message(error: BaseException) -> str | None:
+    """Return one line for an error of input, machine or installation; None for a bug."""
     if isinstance(error, ModuleNotFoundError) and error.name == "lvm_fast._core":
         from .. import missing_core
 
         return missing_core()
-    if not isinstance(error, _MISTAKES) and not _is_of_torch(error):
+    if not isinstance(error, _MISTAKES) and not _is_torch_failure(error):
         return None
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if isinstance(error, MemoryError):
-        said = f"out of memory; {said}".rstrip("; ")
+        message = f"out of memory; {message}".rstrip("; ")
     if isinstance(error, RecursionError):
-        said = f"the input is nested too deeply ({said})"
-    return printable(said) or type(error).__name__
+        message = f"the input is nested too deeply ({message})"
+    return printable(message) or type(error).__name__
 
 
 def print_bug() -> None:
-    """Print the traceback of the error that is being handled, and what to do about it."""
+    """Print the traceback of the current error, and where to report it."""
     from .. import __version__
 
     traceback.print_exc(file=sys.stderr)
@@ -50,12 +50,12 @@ def print_bug() -> None:
 
 
 def printable(text: str) -> str:
-    """Text that cannot command a terminal: what is not printable becomes an escape."""
+    """Replace characters that could control a terminal by escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _is_of_torch(error: BaseException) -> bool:
-    """Whether torch has run out of memory, or its processes have lost each other."""
+def _is_torch_failure(error: BaseException) -> bool:
+    """Tell whether torch has run out of memory, or its processes have lost each other."""
     if not isinstance(error, RuntimeError):
         return False
     if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
@@ -65,7 +65,7 @@ def _is_of_torch(error: BaseException) -> bool:
 
 
 def _where_to_report() -> str:
-    """The address for issues in the installed package's metadata, else any address there."""
+    """Return the address for issues in the installed package's metadata, else any address there."""
     from importlib.metadata import metadata
 
     lines: list[str] = []

@@ -1,9 +1,10 @@
-"""Flags that several commands have, and mean the same in all of them."""
+"""Adds and reads the options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,32 +23,46 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="auto|cpu|mps|cuda",
-        help="where to compute; cuda:N is the GPU of that number (default: %(default)s)",
+        help="where to compute; cuda:N is GPU number N (default: %(default)s)",
     )
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add ``--force``."""
     parser.add_argument(
-        "--force", action="store_true", help="go on where the data is of another encoder than the model's space"
+        "--force", action="store_true", help="go on although the data comes from another encoder than the model's space"
     )
 
 
 def add_encoder(
-    parser: argparse.ArgumentParser, meaning: str, default: str | None = None, earlier_name: bool = True
+    parser: argparse.ArgumentParser, meaning: str, default: str | None = None, old_name: bool = True
 ) -> None:
-    """Add ``--encoder``, and its `earlier_name`, ``--model``, where that means nothing else."""
-    parser.add_argument("--encoder", default=default, metavar="NAME|FOLDER", type=source, help=meaning)
-    if earlier_name:
-        parser.add_argument("--model", dest="encoder", default=default, type=source, help=argparse.SUPPRESS)
+    """Add ``--encoder``, and its old name ``--model`` unless that means something else."""
+    parser.add_argument("--encoder", default=default, metavar="NAME|FOLDER", type=path_or_name, help=meaning)
+    if old_name:
+        parser.add_argument("--model", dest="encoder", default=default, type=path_or_name, help=argparse.SUPPRESS)
 
 
-def source(text: str) -> str:
-    """The type of a flag that takes a path or a name, such as ``sample``: `~` is the home folder."""
+def path_or_name(text: str) -> str:
+    """Read an option that takes a path or a name, such as ``sample``; `~` is the home folder."""
     try:
         return expanded(text, "path")
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def check_unused(args: argparse.Namespace, names: Iterable[str], where: str, when: str) -> None:
+    """Raise ValueError for the first of some options that was given, but would not be used.
+
+    Args:
+        args: The parsed command line, with its parser.
+        names: The options to check, as attributes of `args`.
+        where: What the message begins with.
+        when: When the option is used, such as "with --bank only".
+    """
+    for name in names:
+        if getattr(args, name) != args.parser.get_default(name):
+            raise ValueError(f"{where}: --{name.replace('_', '-')} is used {when}")
 
 
 def expand_paths(args: argparse.Namespace) -> None:
@@ -56,14 +71,14 @@ def expand_paths(args: argparse.Namespace) -> None:
         setattr(args, name, _expanded(value, name.replace("_", " ")))
 
 
-def _expanded(value: Any, called: str) -> Any:
+def _expanded(value: Any, option: str) -> Any:
     if isinstance(value, list):
-        return [_expanded(item, called) for item in value]
-    return Path(expanded(str(value), called)) if isinstance(value, Path) else value
+        return [_expanded(item, option) for item in value]
+    return Path(expanded(str(value), option)) if isinstance(value, Path) else value
 
 
 def read_text(given: str, where: str) -> Document:
-    """The text of a ``--text`` flag: the words themselves, or after an @ the name of a file that holds them.
+    """Read the text of ``--text``: the words themselves, or after an @ the file that holds them.
 
     Args:
         given: The words; ``@FILE``; or ``@@...``, for words that begin with an @.
@@ -71,7 +86,7 @@ def read_text(given: str, where: str) -> Document:
 
     Raises:
         OSError: The file cannot be opened.
-        ValueError: There are no words, the file holds none or several documents, or the words are the name of a file.
+        ValueError: The text is empty, the file holds no or several documents, or the words are the name of a file.
     """
     from ..data.documents import Document, read_documents
 

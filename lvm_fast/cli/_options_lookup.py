@@ -1,4 +1,4 @@
-"""What commands that look chunks up have in common: their store, its texts, and how what was found is printed."""
+"""Adds and reads the options of commands that look chunks up, and prints the hits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._options import add_device, add_encoder, source
+from ._options import add_device, add_encoder, path_or_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ..retrieval.search import ChunkTexts, Hit, Place
 
 WIDTH = 100
-_PLACES = 3  # where the same is said; JSON has them all
+_PLACES = 3  # most copies of a hit that a table names; JSON has them all
 
 
-def add_arguments(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
-    """Add the flags; with `of_run` the data is a training run's own unless given."""
+def add_lookup_options(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
+    """Add the options; with `of_run` the data is a training run's own unless given."""
     default = " (default: the run's own)" if of_run else ""
     parser.add_argument(
         "--data",
-        type=source,
+        type=path_or_name,
         required=not of_run,
         metavar="PATH|sample",
         help=f"the chain store, or 'sample' for the bundled one{default}",
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser, of_run: bool = False) -> None
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     meaning = "for --text: a sentence-transformers model (default: the one that the store was encoded with)"
-    add_encoder(parser, meaning, earlier_name=not of_run)
+    add_encoder(parser, meaning, old_name=not of_run)
     add_device(parser)
 
 
-def texts_of(args: argparse.Namespace) -> ChunkTexts | None:
-    """The texts of the store's chunks, where there are any."""
+def chunk_texts(args: argparse.Namespace) -> ChunkTexts | None:
+    """Open the texts of the store's chunks, where there are any."""
     from ..retrieval.search import ChunkTexts
 
     if args.text_of:
@@ -51,8 +51,8 @@ def texts_of(args: argparse.Namespace) -> ChunkTexts | None:
     return None if args.data == "sample" else ChunkTexts.beside(args.data)
 
 
-def read_rows(path: Path, dim: int, where: str) -> Any:
-    """Vectors (B, dim) float32 from a .npy of (B, dim) or (dim,). Raises ValueError, which begins with `where`."""
+def read_vectors(path: Path, dim: int, where: str) -> Any:
+    """Read vectors (B, dim) float32 from a .npy of (B, dim) or (dim,). Raises ValueError, beginning with `where`."""
     import numpy as np
 
     try:
@@ -63,12 +63,12 @@ def read_rows(path: Path, dim: int, where: str) -> Any:
         raise ValueError(f"{where}: {path}: expected a .npy file of floating-point numbers")
     if vectors.ndim not in (1, 2) or vectors.shape[-1] != dim or not len(vectors):
         raise ValueError(f"{where}: {path}: expected shape (B, {dim}) or ({dim},), got {vectors.shape}")
-    with np.errstate(over="ignore"):  # an overflow becomes infinity, which whoever reads the rows reports
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which the caller reports
         return np.atleast_2d(vectors.astype(np.float32))
 
 
 def encoder_for(store: ChainStore, args: argparse.Namespace, where: str) -> SentenceEncoder:
-    """The encoder that was asked for, or the one that the store was encoded with; messages begin with `where`."""
+    """Load the encoder that was asked for, or the store's own; messages begin with `where`."""
     from ..data.sentence_encoder import SentenceEncoder
 
     name = args.encoder or store.metadata.get("encoder")
@@ -78,40 +78,40 @@ def encoder_for(store: ChainStore, args: argparse.Namespace, where: str) -> Sent
 
 
 def check_encoder(args: argparse.Namespace, where: str) -> None:
-    """Raise ValueError for an encoder that would do nothing."""
+    """Raise ValueError for an encoder that would not be used."""
     if args.encoder and args.text is None:
         raise ValueError(f"{where}: --encoder encodes a --text; there is none")
 
 
 def check_width(rows: Any, encoder: SentenceEncoder, store: ChainStore, where: str) -> None:
-    """Raise ValueError unless an encoder gave vectors as wide as the store's."""
+    """Raise ValueError unless the encoder's vectors are as wide as the store's."""
     width = rows.shape[-1]
     if width != store.dim:
         raise ValueError(f"{where}: {encoder.name} gives vectors of {width} numbers; the store's have {store.dim}")
 
 
-def in_print(found: list[list[Hit]], as_json: bool) -> str:
-    """Hits by query, as JSON or as a table each."""
-    return _as_json(found) if as_json else _as_tables(found)
+def format_hits(queries: list[list[Hit]], as_json: bool) -> str:
+    """Return the hits of each query as JSON, or as a table each."""
+    return _as_json(queries) if as_json else _as_tables(queries)
 
 
-def _as_json(found: list[list[Hit]]) -> str:
+def _as_json(queries: list[list[Hit]]) -> str:
     import json
     import sys
     from dataclasses import asdict
 
     is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    return json.dumps([[asdict(hit) for hit in hits] for hits in found], ensure_ascii=not is_unicode, indent=1)
+    return json.dumps([[asdict(hit) for hit in hits] for hits in queries], ensure_ascii=not is_unicode, indent=1)
 
 
-def _as_tables(found: list[list[Hit]]) -> str:
-    if len(found) == 1:
-        return _as_table(found[0])
-    return "\n\n".join(f"query {query}\n{_as_table(hits)}" for query, hits in enumerate(found))
+def _as_tables(queries: list[list[Hit]]) -> str:
+    if len(queries) == 1:
+        return _as_table(queries[0])
+    return "\n\n".join(f"query {query}\n{_as_table(hits)}" for query, hits in enumerate(queries))
 
 
 def _as_table(hits: list[Hit]) -> str:
-    """One line a hit, and its text below, within WIDTH columns."""
+    """Return one line for each hit, and its text below, within WIDTH columns."""
     import textwrap
 
     rows = [("rank", "score", "chunk", "position", "chain")]
@@ -128,19 +128,19 @@ def _as_table(hits: list[Hit]) -> str:
         if hit and hit.text:
             lines += textwrap.wrap(_printable(hit.text), WIDTH, initial_indent=indent, subsequent_indent=indent)
         if hit and hit.also_in:
-            lines.append(_cut(f"{indent}also in {_places(hit.also_in)}"))
+            lines.append(_cut(f"{indent}also in {_name_places(hit.also_in)}"))
     return "\n".join(lines)
 
 
-def _places(places: Sequence[Place]) -> str:
-    """The first few of the places, and how many more there are."""
+def _name_places(places: Sequence[Place]) -> str:
+    """Name the first few places, and say how many more there are."""
     named = [f"{_printable(place.chain)} at {place.position}" for place in places[:_PLACES]]
     more = len(places) - len(named)
     return ", ".join([*named, *([f"and {more:,} more"] if more else [])])
 
 
 def _printable(text: str) -> str:
-    """Text that cannot command a terminal."""
+    """Replace characters that could control a terminal by spaces."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 

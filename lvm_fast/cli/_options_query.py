@@ -1,4 +1,4 @@
-"""What commands that score models have in common: which chains, which candidates, said in the same flags."""
+"""Adds and reads the options of commands that score models: which chains, and which candidates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._options import add_device, add_force, source
+from ._options import add_device, add_force, path_or_name
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
@@ -14,37 +14,38 @@ if TYPE_CHECKING:
     from ..training.recipe import Recipe
     from ..training.runs import Run
 
-_MANY = 0.01  # of the targets: some phrases stand in every collection
+_FEW = 0.01  # of the targets: some phrases are in every collection
 
 
-def add_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
-    """Add the flags.
+def add_evaluation_options(parser: argparse.ArgumentParser, whose: str) -> None:
+    """Add all options of an evaluation.
 
     Args:
-        whose: Whose settings are the defaults, such as "the run's".
+        parser: Of the command.
+        whose: Whose settings are the defaults, such as "the run's"; help texts say it.
     """
-    add_query_arguments(parser, whose)
+    add_query_options(parser, whose)
     parser.add_argument(
         "--include-read",
         action="store_true",
-        help="rank chunks that the context's chain has said before among the candidates, as the reference does",
+        help="keep chunks among the candidates that the context's chain has had before, as the reference does",
     )
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="windows at once (default: 256)")
     add_device(parser)
     add_force(parser)
 
 
-def add_query_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
-    """Add the flags that say what is asked, and among which candidates; `whose` as for `add_arguments`."""
+def add_query_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
+    """Add the options that choose the queries and the candidates; `whose` as for `add_evaluation_options`."""
     parser.add_argument(
         "--data",
-        type=source,
+        type=path_or_name,
         metavar="PATH|sample",
         help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)",
     )
     parser.add_argument("--split", choices=("val", "all"), default="val", help="which chains to score (default: val)")
     parser.add_argument(
-        "--allow-leaks", action="store_true", help="also score a model that was trained on what is to be predicted"
+        "--allow-leaks", action="store_true", help="also score a model that was trained on the chunks to predict"
     )
     parser.add_argument(
         "--pool",
@@ -74,8 +75,8 @@ def _pool(text: str) -> str | int:
     return int(text)
 
 
-def scoring_recipe(args: argparse.Namespace, run: Run, where: str) -> Recipe:
-    """The recipe that says what is scored: the one the model was trained with; what is given on the command line wins.
+def query_recipe(args: argparse.Namespace, run: Run, where: str) -> Recipe:
+    """Return the recipe that says what is scored: the run's own, with the options of the command line.
 
     Raises:
         ValueError: A flag does not fit, or there is neither a recipe nor --data.
@@ -99,12 +100,12 @@ def scoring_recipe(args: argparse.Namespace, run: Run, where: str) -> Recipe:
     return Recipe.from_dict({**known, **given})
 
 
-class Scored(NamedTuple):
-    """What is scored.
+class QueryData(NamedTuple):
+    """The data to score.
 
     Attributes:
-        chains: The chains, or of a sequence file the windows.
-        others: Chains that only lend their chunks to larger pools.
+        chains: The chains to score; the windows of a sequence file.
+        others: Other chains, whose chunks only serve as candidates of larger pools.
         digest: `ChainStore.fingerprint` of the data before it was split.
     """
 
@@ -113,12 +114,12 @@ class Scored(NamedTuple):
     digest: str
 
 
-def scored_chains(recipe: Recipe, split: str, where: str) -> Scored:
-    """Open what the recipe says, and take the part that is asked for.
+def open_query_data(recipe: Recipe, split: str, where: str) -> QueryData:
+    """Open the data of a recipe, and take the asked part of it.
 
     Raises:
         OSError: The data cannot be opened.
-        ValueError: It is of another kind, or does not split.
+        ValueError: It is of another kind, or cannot be split.
     """
     from ..data.given_windows import GivenWindows
     from ..data.source import is_sequence_file, open_source
@@ -129,73 +130,73 @@ def scored_chains(recipe: Recipe, split: str, where: str) -> Scored:
     if split == "all":
         if is_sequence_file(recipe.data):
             windows = GivenWindows.of_sequences(recipe.data)
-            return Scored(windows, None, checked_digest(windows.store, recipe, where))
+            return QueryData(windows, None, checked_digest(windows.store, recipe, where))
         store = open_source(recipe.data, f"{where}: data")
-        return Scored(store, None, checked_digest(store, recipe, where))
+        return QueryData(store, None, checked_digest(store, recipe, where))
     data = load_data(recipe, where)
     if isinstance(data.validation, GivenWindows):
-        return Scored(data.validation, None, data.digest)
-    return Scored(data.validation.store, data.training.store, data.digest)
+        return QueryData(data.validation, None, data.digest)
+    return QueryData(data.validation.store, data.training.store, data.digest)
 
 
 def check_leaks(
     args: argparse.Namespace,
     run: Run,
     recipe: Recipe,
-    scored: Scored,
-    called: str,
+    data: QueryData,
+    where: str,
     windows: Windows | None = None,
     fair: str | None = None,
 ) -> list[str]:
-    """What a reader has to know of what a model's training saw; a warning says it too.
+    """Warn of every target that the model's training has seen, and return the warnings.
 
     Args:
-        args: Which chains are scored, and whether a model that has seen the answers may be.
+        args: The options: which chains are scored, and whether leaks are allowed.
         run: The model.
         recipe: Which data is scored, and how it was split.
-        scored: What that gave.
-        called: What messages begin with, such as "evaluate".
-        windows: The questions; those of the recipe unless given.
-        fair: What should be asked instead. Unless given, a run may be asked what it was validated on, even where its
-            windows overlap or its warm start has seen some of it: there is nothing else of its own to ask.
+        data: The data that `open_query_data` opened for this recipe.
+        where: What messages begin with, such as "evaluate".
+        windows: The windows to score; those of the recipe unless given.
+        fair: A text that says what to score instead. Without one, a run may be scored on its own validation data, even
+            where windows overlap or its warm start has seen some of it: it has no other data.
 
     Raises:
-        ValueError: It was trained on what is to be predicted, and that is not allowed.
+        ValueError: The model was trained on what is to be predicted, and leaks are not allowed.
     """
     import warnings
     from dataclasses import replace
 
     from ..training.contamination import Asked, is_own_validation, seen_in_training
 
-    recipe = replace(recipe, data_digest=scored.digest)
-    asked = Asked(windows or questions(scored, recipe), recipe, args.split == "val")
-    found = seen_in_training(run.recipe, asked)
-    words = [seen.words for seen in found]
+    recipe = replace(recipe, data_digest=data.digest)
+    asked = Asked(windows or query_windows(data, recipe), recipe, args.split == "val")
+    leaks = seen_in_training(run.recipe, asked)
+    messages = [leak.words for leak in leaks]
     is_allowed = args.allow_leaks or (fair is None and is_own_validation(run.recipe, asked))
-    if not is_allowed and any(seen.share is not None and seen.share > _MANY for seen in found):
+    if not is_allowed and any(leak.share is not None and leak.share > _FEW for leak in leaks):
         expected = fair or "chains that its training held out"
-        raise ValueError(f"{called}: {'; '.join(words)}; expected {expected}, or --allow-leaks")
-    for said in words:
-        warnings.warn(f"{called}: {said}", stacklevel=2)
-    return words
+        raise ValueError(f"{where}: {'; '.join(messages)}; expected {expected}, or --allow-leaks")
+    for message in messages:
+        warnings.warn(f"{where}: {message}", stacklevel=2)
+    return messages
 
 
-def questions(scored: Scored, recipe: Recipe) -> Windows:
-    """The windows to score, laid out as the recipe says; of a sequence file, as they are."""
+def query_windows(data: QueryData, recipe: Recipe) -> Windows:
+    """Lay out the windows to score as the recipe says; those of a sequence file stay as they are."""
     from ..data.windows import Windows
     from ..evaluation.questions import question_windows
 
-    if isinstance(scored.chains, Windows):
-        return scored.chains
-    return question_windows(scored.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
+    if isinstance(data.chains, Windows):
+        return data.chains
+    return question_windows(data.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
-def reading(args: argparse.Namespace) -> bool | None:
-    """What `evaluate` takes as `exclude_read`: where chains are known, what was read is left out unless told."""
+def exclude_read(args: argparse.Namespace) -> bool | None:
+    """Return the `exclude_read` of `evaluate`: None, its default, unless --include-read is given."""
     return False if args.include_read else None
 
 
-def name_of_data(recipe: Recipe, split: str) -> str:
-    """What reports call the data."""
+def data_name(recipe: Recipe, split: str) -> str:
+    """Return the name of the data in reports."""
     own = recipe.validation_data if split == "val" else None
     return str(own or recipe.data)

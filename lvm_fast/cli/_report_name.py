@@ -1,6 +1,6 @@
-"""What a report is called, so that it replaces an earlier answer to the same question and nothing else.
+"""Names reports, so that a report replaces an earlier one of the same evaluation and nothing else.
 
-"report" is a run's own: on its validation chains, by its settings. Whatever is asked otherwise is in the name.
+"report" is the evaluation of a run by its own settings, on its validation chains. The name says whatever differs.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ def report_name(args: argparse.Namespace, run: Run, recipe: Recipe, report: Repo
     """Return the name, without a suffix.
 
     Args:
-        args: The split, the pool, what is read, and ``output_dir``: beside the model unless given.
+        args: The options: split, pool, --include-read, and --output-dir, which is beside the model unless given.
         run: The model.
-        recipe: Says which data was scored and how.
-        report: What is to be saved, with the data's digest and the model's path in its data.
+        recipe: Which data was scored, and how.
+        report: The report to save; its data has the digest of the data and the path of the model.
     """
     folder = args.output_dir or run.folder
-    whole = _whole_name(args, run, recipe)
-    if whole == "report" and args.output_dir is None:
-        return whole
-    names = ["report", whole] if run.recipe is None else [whole]
+    full = _full_name(args, run, recipe)
+    if full == "report" and args.output_dir is None:
+        return full
+    names = ["report", full] if run.recipe is None else [full]
     if args.output_dir is not None:
-        names.append(_joined([whole, run.name]))  # another model's report may be there
+        names.append(_joined([full, run.name]))  # another model's report may be there
     digest: str = report.data["digest"]
     free = (name for name in names if _is_free(folder / f"{name}.json", report))
-    return next(free, _joined([whole, run.name, digest[:8]]))
+    return next(free, _joined([full, run.name, digest[:8]]))
 
 
-def path_of(run: Run) -> str:
-    """Where a model is: its run's folder, or the checkpoint that is not the run's best."""
+def model_path(run: Run) -> str:
+    """Return the path of a model: its run's folder, or the checkpoint if it is not the run's best."""
     return str((run.path if _is_other_checkpoint(run) else run.folder).absolute())
 
 
-def _whole_name(args: argparse.Namespace, run: Run, recipe: Recipe) -> str:
-    return _joined(["report", *_unusual(args, run, recipe)])
+def _full_name(args: argparse.Namespace, run: Run, recipe: Recipe) -> str:
+    return _joined(["report", *_differences(args, run, recipe)])
 
 
-def _unusual(args: argparse.Namespace, run: Run, recipe: Recipe) -> Iterator[str]:
-    """What is not the run's own or not usual."""
+def _differences(args: argparse.Namespace, run: Run, recipe: Recipe) -> Iterator[str]:
+    """Yield a word for each setting that is not the run's own or not the default."""
     from ..training.recipe import Recipe, same_setting
 
     own, data = run.recipe, ("data", "validation_data")
@@ -81,17 +81,17 @@ def _joined(parts: list[str]) -> str:
 
 
 def _is_free(path: Path, report: Report) -> bool:
-    """Whether a report's file is not there, or holds an answer to the same question."""
+    """Tell whether a report's file is missing, or holds a report of the same evaluation."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        return _question(before) == _question(report.to_dict())
+        return _identity(before) == _identity(report.to_dict())
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
-def _question(report: dict[str, Any]) -> list[Any]:
+def _identity(report: dict[str, Any]) -> list[Any]:
     data = report["data"]
     asked = [report[key] for key in ("context_length", "stride", "pool", "seed", "exclude_read")]
     return [*asked, *(data.get(key) for key in ("digest", "model", "split"))]

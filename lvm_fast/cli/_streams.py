@@ -1,4 +1,4 @@
-"""Standard output and error as a command needs them: there, writable whatever the encoding, quiet when nobody reads."""
+"""Makes the standard streams safe for a command: always there, writable in any encoding, quiet when nobody reads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 
 
 class Output:
-    """A text stream that never fails: what it cannot write it drops, and remembers why.
+    """Wraps a text stream so that it never fails: it drops what it cannot write, and remembers why.
 
     Characters that the encoding lacks become escapes, such as ``\\u2026``.
 
     Attributes:
-        failure: The first error of the stream below; None while all is well.
+        failure: The first error of the stream; None before one.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -52,7 +52,7 @@ class Output:
             self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
 
     def _give_up(self, error: OSError) -> None:
-        """Send what is still buffered to nowhere: Python would complain of it at the very end."""
+        """Send what is still buffered to the null device; Python would report it at exit otherwise."""
         self.failure = error
         with suppress(OSError, AttributeError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -62,9 +62,9 @@ class Output:
 
 @contextmanager
 def standard_streams() -> Iterator[Output]:
-    """Make the standard streams fit to be used while the block runs, and give standard output.
+    """Replace the standard streams by safe ones while the block runs, and yield standard output.
 
-    A stream that the caller has closed leads nowhere: else the next file that is opened would take its number.
+    A stream that the caller has closed leads to the null device: otherwise the next opened file would take its number.
     """
     before = sys.stdin, sys.stdout, sys.stderr
     with ExitStack() as opened:
@@ -84,7 +84,7 @@ def standard_streams() -> Iterator[Output]:
 
 
 def exit_code(code: int, output: Output) -> int:
-    """The exit code of a command that ended with `code`, once its output is out."""
+    """Return the exit code of a command that ended with `code`, after its output is written."""
     output.flush()
     if code or output.failure is None:
         return code
@@ -95,7 +95,7 @@ def exit_code(code: int, output: Output) -> int:
 
 
 def _occupy(number: int) -> None:
-    """Open nothing under a file number, unless it is taken."""
+    """Open the null device under a file number, unless it is taken."""
     try:
         os.fstat(number)
     except OSError:

@@ -1,4 +1,4 @@
-"""Warnings as the command line prints them."""
+"""Prints warnings as the command line does: one line each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ._errors import printable
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Print what the block warns the user of as one line each on standard error, as it comes, the same only once."""
+    """Print each warning of the block as one line on standard error, at once; the same warning only once."""
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        del category, filename, lineno, file, line  # what Python would say too
+        del category, filename, lineno, file, line  # Python would print these, too
         print(f"lvm-fast: warning: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""`lvm-fast compare`: several models on one split and one pool -> one table and one picture."""
+"""`lvm-fast compare`: scores several models on one split and one pool, as one table and one picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..evaluation.compare import Contender
     from ..training.recipe import Recipe
     from ..training.runs import Run
-    from ._options_query import Scored
+    from ._options_query import QueryData
 
 HELP = "score several models on the same queries and candidates, beside baselines and each other"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "models", type=Path, nargs="+", help="training runs, checkpoints (.pt), folders of saved models or routers"
     )
     parser.add_argument("--against", type=Path, help="the model the others are compared with (default: the first)")
-    _options_query.add_arguments(parser, "that run's")
+    _options_query.add_evaluation_options(parser, "that run's")
     parser.add_argument(
         "--output-dir",
         type=Path,
@@ -52,20 +52,20 @@ def run(args: argparse.Namespace) -> int:
     paths = {path.absolute(): path for path in (*args.models, reference)}
     runs = {path: open_run(shown, "compare") for path, shown in paths.items()}
     base = runs[reference.absolute()]
-    recipe = _options_query.scoring_recipe(args, base, "compare")
+    recipe = _options_query.query_recipe(args, base, "compare")
     if args.output_dir is not None:
         inputs = [*args.models, args.against, recipe.data, recipe.validation_data]
         check_documents(args.output_dir, "comparison", "compare: comparison", inputs)
     contenders = _contenders(list(runs.values()))
-    scored = _options_query.scored_chains(recipe, args.split, "compare")
-    windows = _windows(args, recipe, list(runs.values()), scored)
+    data = _options_query.open_query_data(recipe, args.split, "compare")
+    windows = _windows(args, recipe, list(runs.values()), data)
     check_contenders(contenders, windows)
     for contender in contenders:
         check_encoder(contender.model, windows.store, f"compare: {contender.name}", args.force)
     for place, (opened, contender) in enumerate(zip(runs.values(), contenders, strict=True)):
-        called, fair = f"compare: {contender.name}", "runs of one split by chain"
-        seen = _options_query.check_leaks(args, opened, recipe, scored, called, windows, fair)
-        contenders[place] = replace(contender, note="; ".join(seen) or None)
+        where, fair = f"compare: {contender.name}", "runs of one split by chain"
+        leaks = _options_query.check_leaks(args, opened, recipe, data, where, windows, fair)
+        contenders[place] = replace(contender, note="; ".join(leaks) or None)
         contender.model.to(device)
     comparison = compare(
         contenders,
@@ -76,21 +76,21 @@ def run(args: argparse.Namespace) -> int:
         bootstrap=args.bootstrap,
         batch_size=args.batch_size,
         device=device,
-        exclude_read=_options_query.reading(args),
-        training=scored.others,
-        distractors=scored.others,
-        data_name=_options_query.name_of_data(recipe, args.split),
+        exclude_read=_options_query.exclude_read(args),
+        training=data.others,
+        distractors=data.others,
+        data_name=_options_query.data_name(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
     print(comparison_summary(comparison))
-    sys.stdout.flush()  # before anything is saved: there may be no place for it
+    sys.stdout.flush()  # before the save, which may fail
     written = comparison.save(args.output_dir or new_folder("comparison"))
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Refuse a folder that holds a comparison already, before the work."""
+    """Raise FileExistsError, before the work, for a folder that holds a comparison already."""
     if args.output_dir is None or args.overwrite:
         return
     if (args.output_dir / "comparison.json").exists():
@@ -98,7 +98,7 @@ def _check_output(args: argparse.Namespace) -> None:
 
 
 def _contenders(runs: Sequence[Run]) -> list[Contender]:
-    """The runs, called by the last part of their path where that tells them apart."""
+    """Name the runs by the last part of their path, or by the whole path where the last parts are not unique."""
     from ..evaluation.compare import Contender
 
     short = [run.name for run in runs]
@@ -109,12 +109,12 @@ def _contenders(runs: Sequence[Run]) -> list[Contender]:
     ]
 
 
-def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], scored: Scored) -> Windows:
-    """The queries: targets as far apart as the reference has them, contexts as long as any run can use."""
+def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], data: QueryData) -> Windows:
+    """Lay out the queries: the targets of the model compared with, contexts as long as any run can use."""
     from ..data.given_windows import GivenWindows
     from ..data.windows import Windows
 
-    own = _options_query.questions(scored, recipe)
+    own = _options_query.query_windows(data, recipe)
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
     if isinstance(own, GivenWindows) or args.context_length or longest == recipe.context_length:
         return own

@@ -1,4 +1,4 @@
-"""`lvm-fast demo`: the whole way on the bundled sample, in a few minutes on two cores."""
+"""`lvm-fast demo`: trains, scores, exports and verifies on the bundled sample, in a few minutes on two cores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._options import add_device
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
-HELP = "train, score and export the champion on the bundled sample, beside memory_gru: the whole way in minutes"
+HELP = "train, score, export and verify the champion on the bundled sample, beside memory_gru, in minutes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prepare_for_training()
     asked = recipe(args.output_dir, args.epochs, args.device, args.resume)
-    from ..export.defaults import CONTEXTS
+    from ..export.options import CONTEXTS
 
     return 0 if walk(asked, CONTEXTS, reference(asked)) else 1
 
 
 def recipe(output_dir: Path, epochs: int, device: str, resume: bool = False) -> Recipe:
-    """The champion's recipe for a few minutes on two cores."""
+    """Return the champion's recipe, shortened to a few minutes on two cores."""
     from ..training.recipe import Recipe
 
     own = {"data": "sample", "val_fraction": 0.2, "val_stride": 8, "context_length": 100}
@@ -41,10 +41,10 @@ def recipe(output_dir: Path, epochs: int, device: str, resume: bool = False) -> 
 
 
 def reference(asked: Recipe) -> Recipe:
-    """A recipe for the reference's memory_gru beside it: the same data, in a folder of its own.
+    """Return a recipe for the reference's memory_gru on the same data, in a folder of its own.
 
-    Contexts are short, so that there are hundreds of steps. The loss counts being found far more than being near: being
-    near alone draws every prediction towards the mean of all chunks.
+    Contexts are short, so that there are hundreds of steps. The contrastive part of the loss weighs most: without it
+    every prediction moves towards the mean of all chunks.
     """
     from ..training.recipe import Recipe
 
@@ -80,9 +80,9 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
 
     from ..evaluation.evaluate import evaluate
     from ..evaluation.report_markdown import summary
-    from ..export.coreml import export_coreml  # first of all: a missing extra should not cost a training
+    from ..export.coreml import export_coreml  # before training: a missing extra should not cost one
     from ..export.coremltools_compat import ct
-    from ..export.options import SUFFIX
+    from ..export.package import SUFFIX
     from ..export.verify import verify_coreml
     from ..training.fit import train
 
@@ -98,10 +98,10 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
         training=result.training,
         data_name="the bundled sample",
     )
-    print(f"\n{summary(report)}\n", flush=True)  # before anything is saved
+    print(f"\n{summary(report)}\n", flush=True)  # before the save, which may fail
     written = report.save(result.output_dir, result.history)
-    place = result.output_dir / f"{recipe.model_type}{SUFFIX}"
-    package = export_coreml(result.model, place, contexts, overwrite=True)
+    path = result.output_dir / f"{recipe.model_type}{SUFFIX}"
+    package = export_coreml(result.model, path, contexts, overwrite=True)
     verification = verify_coreml(package, result.model, contexts=1)
     print(f"{result.steps} optimiser steps; everything took {time.monotonic() - started:.0f} s")
     print(f"Checkpoint: {result.checkpoint}")

@@ -1,4 +1,4 @@
-"""`lvm-fast encode`: text -> a chain store."""
+"""`lvm-fast encode`: encodes texts into a chain store."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=Path, metavar="INPUT", help=".txt or .md files, folders of them, or .jsonl (id, text)"
     )
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace a store that is there, and the texts beside it"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing store, and the texts beside it")
     add_encoder(
         parser,
         "a sentence-transformers model, by name or folder (default: %(default)s)",
         "sentence-transformers/all-mpnet-base-v2",
     )
-    parser.add_argument("--chunk-tokens", type=int, default=20, help="tokens in a chunk, about (default: %(default)s)")
+    parser.add_argument(
+        "--chunk-tokens", type=int, default=20, help="tokens in a chunk, roughly (default: %(default)s)"
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="chunks encoded at once (default: %(default)s)")
     parser.add_argument(
         "--dtype",

@@ -1,4 +1,4 @@
-"""`lvm-fast evaluate`: a model, held-out chains -> Hit@K beside its baselines, in words, numbers and a picture."""
+"""`lvm-fast evaluate`: scores a model on held-out chains beside its baselines, as text, JSON and a picture."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from . import _options_query
-from ._report_name import path_of, report_name
+from ._report_name import model_path, report_name
 
-_PUBLIC = "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
+_GENERAL_NOTE = (
+    "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
+)
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
 
@@ -18,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, help="a training run, a checkpoint (.pt), or the folder of a saved model or a router"
     )
-    _options_query.add_arguments(parser, "the run's")
+    _options_query.add_evaluation_options(parser, "the run's")
     parser.add_argument(
         "--output-dir",
         type=Path,
-        help="where report.json, .md and .png go (default: beside the model); the name tells what is not the run's "
-        "own, such as report-DATA-pool-N.*",
+        help="where report.json, .md and .png go (default: beside the model); the name says which options differ from "
+        "the run's own, such as report-DATA-pool-N.*",
     )
 
 
@@ -47,39 +49,39 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
-    recipe = _options_query.scoring_recipe(args, opened, "evaluate")
-    scored = _options_query.scored_chains(recipe, args.split, "evaluate")
-    windows = _options_query.questions(scored, recipe)
+    recipe = _options_query.query_recipe(args, opened, "evaluate")
+    data = _options_query.open_query_data(recipe, args.split, "evaluate")
+    windows = _options_query.query_windows(data, recipe)
     check_encoder(model, windows.store, "evaluate", args.force)
-    seen = _options_query.check_leaks(args, opened, recipe, scored, "evaluate", windows)
+    notes = _options_query.check_leaks(args, opened, recipe, data, "evaluate", windows)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
-        model.set_space(fit_space((scored.others or windows.store).vectors))
+        model.set_space(fit_space((data.others or windows.store).vectors))
         args.output_dir = args.output_dir or Path()
-        seen = [*seen, _PUBLIC]
+        notes = [*notes, _GENERAL_NOTE]
     options = {
         "pool": args.pool,
         "seed": recipe.seed,
         "bootstrap": args.bootstrap,
         "batch_size": args.batch_size,
         "device": device,
-        "exclude_read": _options_query.reading(args),
-        "training": scored.others,
-        "distractors": scored.others,
-        "data_name": _options_query.name_of_data(recipe, args.split),
-        "notes": [f"{words[0].upper()}{words[1:]}." for words in seen],
+        "exclude_read": _options_query.exclude_read(args),
+        "training": data.others,
+        "distractors": data.others,
+        "data_name": _options_query.data_name(recipe, args.split),
+        "notes": [f"{note[0].upper()}{note[1:]}." for note in notes],
         "progress": is_terminal(sys.stderr),
     }
-    score: Any = evaluate_router if isinstance(model, Router) else evaluate
-    report = score(model, windows, **options)
-    report = replace(report, data={**report.data, "digest": scored.digest, "model": path_of(opened)})
-    for note in report.warnings[len(seen) :]:
+    evaluate_model: Any = evaluate_router if isinstance(model, Router) else evaluate
+    report = evaluate_model(model, windows, **options)
+    report = replace(report, data={**report.data, "digest": data.digest, "model": model_path(opened)})
+    for note in report.warnings[len(notes) :]:
         warnings.warn(f"evaluate: {note}", stacklevel=1)
     print(summary(report))
     if isinstance(report, RouterReport):
         print(f"\n{arms_in_words(report)}")
     if report.experts:
         print(f"\n{experts_in_words(report)}")
-    sys.stdout.flush()  # before anything is saved: the folder may be read-only
+    sys.stdout.flush()  # before the save, which may fail
     folder = args.output_dir or opened.folder
     name = report_name(args, opened, recipe, report)
     check_documents(folder, name, "evaluate: report", [args.model, recipe.data, recipe.validation_data])

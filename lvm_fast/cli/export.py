@@ -1,4 +1,4 @@
-"""`lvm-fast export`: a trained model -> a Core ML package."""
+"""`lvm-fast export`: writes a trained model as a Core ML package, or compares all its precisions."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _options_query
-from ._options import source
+from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
     from ..training.runs import Run
 
 HELP = "write a trained model as a Core ML package (.mlpackage)"
 
-_OF_PACKAGE = ("precision", "compress", "flexible", "bank", "target", "author", "overwrite")  # options of one package
-_OF_BANK = ("bank_dtype", "topk")
-_OF_COMPARE = ("data", "split", "pool", "context_length", "stride", "val_fraction", "seed", "bootstrap", "allow_leaks")
+_PACKAGE_OPTIONS = ("precision", "compress", "flexible", "bank", "target", "author", "overwrite")
+_BANK_OPTIONS = ("bank_dtype", "topk")
+_COMPARE_OPTIONS = (
+    "data",
+    "split",
+    "pool",
+    "context_length",
+    "stride",
+    "val_fraction",
+    "seed",
+    "bootstrap",
+    "allow_leaks",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, help="a checkpoint (.pt), a training run, or the folder of a saved model or router"
     )
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--output", type=Path, help="the package to write (.mlpackage)")
-    asked.add_argument(
+    result = parser.add_mutually_exclusive_group(required=True)
+    result.add_argument("--output", type=Path, help="the package to write (.mlpackage)")
+    result.add_argument(
         "--compare",
         action="store_true",
         help="instead of a package, print size, parity and Hit@5 of every precision and compression, in one table",
@@ -52,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flexible", type=int, metavar="N", help="add a predict function for any number of vectors from 1 to N"
     )
     parser.add_argument(
-        "--bank", type=source, metavar="DATA", help="add a topk function over this chain store's vectors, or 'sample'"
+        "--bank",
+        type=path_or_name,
+        metavar="DATA",
+        help="add a topk function over the vectors of this store, or 'sample'",
     )
     parser.add_argument("--bank-dtype", default="float16", help="how to store them: float16 (default) or int8")
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="how many of them to find (default: 10)")
@@ -61,11 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--author", help="for the metadata (default: The lvm_fast developers)")
     parser.add_argument("--overwrite", action="store_true", help="replace the package, and the file beside it")
-    _options_query.add_query_arguments(parser.add_argument_group("what --compare asks"), "the run's")
+    _options_query.add_query_options(parser.add_argument_group("queries of --compare"), "the run's")
 
 
 def run(args: argparse.Namespace) -> int:
-    _check_used(args)
+    _check_options(args)
     return _compare(args) if args.compare else _export(args)
 
 
@@ -102,30 +115,29 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_used(args: argparse.Namespace) -> None:
+def _check_options(args: argparse.Namespace) -> None:
     """Raise ValueError for the first option that was given, but would not be used."""
-    unused = dict.fromkeys(_OF_COMPARE, "with --compare only")
     if args.compare:
-        unused = dict.fromkeys((*_OF_PACKAGE, *_OF_BANK), "without --compare only, which packs every precision")
-    elif args.bank is None:
-        unused |= dict.fromkeys(_OF_BANK, "with --bank only")
-    for name, when in unused.items():
-        if getattr(args, name) != args.parser.get_default(name):
-            raise ValueError(f"export: --{name.replace('_', '-')} is used {when}")
+        when = "without --compare only, which packs every precision"
+        check_unused(args, (*_PACKAGE_OPTIONS, *_BANK_OPTIONS), "export", when)
+        return
+    check_unused(args, _COMPARE_OPTIONS, "export", "with --compare only")
+    if args.bank is None:
+        check_unused(args, _BANK_OPTIONS, "export", "with --bank only")
 
 
 def _functions(args: argparse.Namespace, opened: Run) -> tuple[dict[str, Any], list[str]]:
-    """The contexts and the streaming that were asked for, else what fits; and what does not fit, and why."""
-    from ..export.defaults import fitting_contexts, fitting_streaming
+    """Return the contexts and streaming that were asked for, else those that fit, and notes on what does not."""
+    from ..export.options import fitting_contexts, fitting_streaming
 
     streaming, no_step = args.streaming, None
     if streaming is None:
         streaming, no_step = fitting_streaming(opened.model, args.target)
     if args.contexts is not None:
         return {"contexts": _numbers(args.contexts), "streaming": streaming}, [no_step] if no_step else []
-    taken = streaming or args.flexible is not None or args.bank is not None
+    others_asked = streaming or args.flexible is not None or args.bank is not None
     trained = opened.recipe.context_length if opened.recipe else None
-    contexts, too_long = fitting_contexts(opened.model, args.target, taken, trained)
+    contexts, too_long = fitting_contexts(opened.model, args.target, others_asked, trained)
     return {"contexts": contexts, "streaming": streaming}, [note for note in (too_long, no_step) if note]
 
 
@@ -148,12 +160,12 @@ def _compare(args: argparse.Namespace) -> int:
     if isinstance(opened.model, Router):
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
     functions, left_out = _functions(args, opened)
-    recipe = _options_query.scoring_recipe(args, opened, "export")
-    scored = _options_query.scored_chains(recipe, args.split, "export")
-    _options_query.check_leaks(args, opened, recipe, scored, "export")
+    recipe = _options_query.query_recipe(args, opened, "export")
+    data = _options_query.open_query_data(recipe, args.split, "export")
+    _options_query.check_leaks(args, opened, recipe, data, "export")
     comparison = compare_precisions(
         opened.model,
-        scored.chains,
+        data.chains,
         recipe.context_length,
         **functions,
         pool=args.pool,
@@ -161,8 +173,8 @@ def _compare(args: argparse.Namespace) -> int:
         seed=recipe.seed,
         bootstrap=args.bootstrap,
         min_length=recipe.min_length,
-        distractors=scored.others,
-        data_name=_options_query.name_of_data(recipe, args.split),
+        distractors=data.others,
+        data_name=_options_query.data_name(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
     print(comparison.to_text())

@@ -1,4 +1,4 @@
-"""`lvm-fast info`: what this installation runs on."""
+"""`lvm-fast info`: prints versions, processor, threads and devices of this installation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, value in facts(args.devices).items():
+    for name, value in describe_installation(args.devices).items():
         print(f"{name:<12} {value}")
     return 0
 
 
-def facts(ask_torch: bool = False) -> dict[str, str]:
-    """What a bug report or a benchmark should state, in the order to print it; devices only where torch is asked."""
+def describe_installation(ask_torch: bool = False) -> dict[str, str]:
+    """Return what a bug report or a benchmark should state, in the order to print; `ask_torch` adds the devices."""
     import platform
 
     from .. import __version__
@@ -41,7 +41,7 @@ def facts(ask_torch: bool = False) -> dict[str, str]:
 
 
 def devices() -> str:
-    """The devices that torch finds, the most wanted last."""
+    """Return the devices that torch finds, the preferred one last."""
     from .._util.device import available_devices
 
     return ", ".join(available_devices())

@@ -1,24 +1,24 @@
-"""`lvm-fast mine`: a chain store -> the hard negatives of each of its chunks."""
+"""`lvm-fast mine`: finds the hard negatives of each chunk of a chain store."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ._options import source
+from ._options import path_or_name
 
 HELP = "find hard negatives for every chunk of a chain store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=source, required=True, help="the chain store, or 'sample' for the bundled one")
+    parser.add_argument("--data", type=path_or_name, required=True, help="the chain store; 'sample' is the bundled one")
     parser.add_argument(
         "--output",
         type=Path,
         required=True,
         help="the file to write (.safetensors): ids and scores, for `lvm-fast train --negatives`",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument(
         "--low", type=float, default=0.75, metavar="COS", help="least cosine of a negative (default: %(default)s)"
     )
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.9,
         metavar="COS",
-        help="cosines from here on are too near (default: %(default)s)",
+        help="cosines from here on are too close (default: %(default)s)",
     )
     parser.add_argument(
         "--limit", type=int, default=16, metavar="N", help="most negatives a chunk (default: %(default)s)"
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         exclude_chain=args.exclude_chain,
         overwrite=args.overwrite,
     )
-    found = np.count_nonzero(mined.ids >= 0, axis=1)
-    print(f"{unicode_text(args.output)}: chunks={len(mined)} negatives={found.sum()} limit={args.limit}")
-    print(f"{found.mean():.1f} a chunk; {np.count_nonzero(found == 0):,} chunks have none")
+    counts = np.count_nonzero(mined.ids >= 0, axis=1)
+    print(f"{unicode_text(args.output)}: chunks={len(mined)} negatives={counts.sum()} limit={args.limit}")
+    print(f"{counts.mean():.1f} a chunk; {np.count_nonzero(counts == 0):,} chunks have none")
     return 0

@@ -1,4 +1,4 @@
-"""`lvm-fast predict`: what comes next? A model, a text or vectors -> the nearest chunks of a store."""
+"""`lvm-fast predict`: predicts what comes after a text or vectors, and shows the nearest chunks of a store."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that comes with the package, for text encoded by all-mpnet-base-v2",
     )
     parser.add_argument(
-        "--model", dest="named", type=Path, metavar="MODEL", help="the model, in place of the first word"
+        "--model", dest="named", type=Path, metavar="MODEL", help="the model, instead of the first word"
     )
     context = parser.add_mutually_exclusive_group(required=True)
     context.add_argument("--text", metavar=TEXT, help="the text so far, or @ and the file it is in")
     context.add_argument(
         "--vectors", type=Path, metavar="FILE", help="the vectors so far: a .npy, (N, D), oldest first"
     )
-    _options_lookup.add_arguments(parser, of_run=True)
+    _options_lookup.add_lookup_options(parser, of_run=True)
     parser.add_argument(
         "--context-length", type=int, metavar="N", help="most vectors the model sees (default: as trained, else 100)"
     )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         default="float32",
         metavar="float32|bfloat16|int8",
-        help="precision of the weights; the last two are for a memory_gru on the CPU (default: %(default)s)",
+        help="precision of the weights; bfloat16 and int8 need a memory_gru on the CPU (default: %(default)s)",
     )
 
 
@@ -72,35 +72,35 @@ def run(args: argparse.Namespace) -> int:
     check_encoder(model, store, "predict", args.force)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
         model.set_space(fit_space(store.vectors))  # it was trained in the spaces of other chunks
-    most = args.context_length or opened.context_length or 100
-    rows, held = _context(args, store, most)
+    longest = args.context_length or opened.context_length or 100
+    rows, total = _context(args, store, longest)
     predicted = model.predict(rows[None], weights=args.weights)
-    # what was said does not come next
-    hits = search(store, predicted, args.k, texts=_options_lookup.texts_of(args), unlike=rows, fold_copies=True)
+    # `unlike` leaves out what the context has said
+    hits = search(store, predicted, args.k, texts=_options_lookup.chunk_texts(args), unlike=rows, fold_copies=True)
     if not args.json:
-        whole = "" if held == len(rows) else f"the last {len(rows):,} of "
-        print(f"{model.model_type} read {whole}{held:,} chunks of {_name(args)}; next may come:\n")
-    print(_options_lookup.in_print(hits, args.json))
+        part = "" if total == len(rows) else f"the last {len(rows):,} of "
+        print(f"{model.model_type} read {part}{total:,} chunks of {_context_name(args)}; next may come:\n")
+    print(_options_lookup.format_hits(hits, args.json))
     return 0
 
 
-def _context(args: argparse.Namespace, store: ChainStore, most: int) -> tuple[Any, int]:
-    """The last vectors, at most `most` (n, D), and how many there are in all."""
+def _context(args: argparse.Namespace, store: ChainStore, longest: int) -> tuple[Any, int]:
+    """Return the last vectors (n, D), at most `longest`, and how many there are in all."""
     if args.vectors:
-        rows = _options_lookup.read_rows(args.vectors, store.dim, "predict")
-        return rows[-most:], len(rows)
+        rows = _options_lookup.read_vectors(args.vectors, store.dim, "predict")
+        return rows[-longest:], len(rows)
     from ..data.encode import encode_context
 
     document = read_text(args.text, "predict")
     encoder = _options_lookup.encoder_for(store, args, "predict")
     tokens = store.metadata.get("chunk_tokens")
-    rows, held = encode_context(document, encoder, most, tokens if isinstance(tokens, int) else 20)
+    rows, total = encode_context(document, encoder, longest, tokens if isinstance(tokens, int) else 20)
     _options_lookup.check_width(rows, encoder, store, "predict")
-    return rows, held
+    return rows, total
 
 
 def _data_of(run: Run) -> str:
-    """The data that a run was trained on; the sample for a packaged model. Raises ValueError where none is known."""
+    """Return the data a run was trained on; the sample for a packaged model. Raises ValueError where it is unknown."""
     from ..models.pretrained import is_packaged
 
     if is_packaged(run.path):
@@ -110,8 +110,8 @@ def _data_of(run: Run) -> str:
     return str(run.recipe.data)
 
 
-def _name(args: argparse.Namespace) -> str:
-    """What the context came from."""
+def _context_name(args: argparse.Namespace) -> str:
+    """Return the name of the context: its file, or "the text"."""
     from .._util.text import unicode_text
 
     if args.vectors:

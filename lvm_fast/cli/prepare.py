@@ -1,4 +1,4 @@
-"""`lvm-fast prepare`: vectors that exist already -> a chain store."""
+"""`lvm-fast prepare`: turns existing vectors into a chain store."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help=".npz sequence file, .npy (T, D), or .jsonl with id and vectors")
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a store that is there, and remove the texts beside it"
+        "--overwrite", action="store_true", help="replace an existing store, and remove the texts beside it"
     )
     parser.add_argument("--offsets", type=Path, help="for .npy: a .npy of the chain boundaries (C + 1,)")
     parser.add_argument(
         "--max-length",
         type=int,
         metavar="ROWS",
-        help="cut longer chains into equal pieces of at most so many rows, where nothing tells documents apart",
+        help="cut longer chains into equal pieces of at most this many rows, where the file has no documents",
     )
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16", "int8"),
-        help="how to store the numbers; as they are when left out",
+        help="how to store the numbers (default: as they are)",
     )
 
 
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.input}: {error}") from error
     store, after = ChainStore.open(args.output), args.output.stat().st_size
     rows, dim = store.vectors.shape
-    facts = store.metadata.get("sequences")
-    if facts:
-        print(f"{facts['windows']:,} windows held {facts['rows_in_windows']:,} rows; joined, {rows:,} remain")
+    sequences = store.metadata.get("sequences")
+    if sequences:
+        print(f"{sequences['windows']:,} windows held {sequences['rows_in_windows']:,} rows; joined, {rows:,} remain")
     print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
     print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
     if len(store) == 1:

@@ -1,4 +1,4 @@
-"""`lvm-fast search`: the chunks of a store nearest to a text, a vector or another chunk."""
+"""`lvm-fast search`: shows the chunks of a store nearest to a text, vectors or another chunk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HELP = "show the chunks of a chain store nearest to a text, vectors or a chunk"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    _options_lookup.add_arguments(parser)
+    _options_lookup.add_lookup_options(parser)
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--text", metavar=TEXT, help="a text to encode and look for, or @ and the file it is in")
     query.add_argument("--vectors", type=Path, metavar="FILE", help="a .npy of vectors to look for, (B, D) or (D,)")
@@ -29,24 +29,24 @@ def run(args: argparse.Namespace) -> int:
 
     _options_lookup.check_encoder(args, "search")
     store = open_source(args.data, "search: data")
-    texts = _options_lookup.texts_of(args)
+    texts = _options_lookup.chunk_texts(args)
     hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk, fold_copies=True)
-    print(_options_lookup.in_print(hits, args.json))
+    print(_options_lookup.format_hits(hits, args.json))
     return 0
 
 
 def _queries(args: argparse.Namespace, store: ChainStore) -> Any:
-    """(B, D) rows to look for."""
+    """Return the vectors to look for, (B, D)."""
     if args.vectors:
-        return _options_lookup.read_rows(args.vectors, store.dim, "search")
+        return _options_lookup.read_vectors(args.vectors, store.dim, "search")
     if args.text is not None:
-        return _encoded(args, store)
+        return _encode_text(args, store)
     if not 0 <= args.chunk < len(store.vectors):
         raise ValueError(f"search: --chunk {args.chunk}: expected a row from 0 to {len(store.vectors) - 1}")
     return store.vectors[args.chunk : args.chunk + 1]
 
 
-def _encoded(args: argparse.Namespace, store: ChainStore) -> Any:
+def _encode_text(args: argparse.Namespace, store: ChainStore) -> Any:
     import numpy as np
 
     document = read_text(args.text, "search")

@@ -1,4 +1,4 @@
-"""`lvm-fast train`: one flag for each setting of the recipe."""
+"""`lvm-fast train`: trains a model; each setting of the recipe has an option."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from .._util.process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
 from ..training.recipes import packaged_recipes
-from ._options import source
+from ._options import path_or_name
 
 HELP = "train a model on a chain store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting of `Recipe`, and two for whole recipes."""
+    """Add an option for each setting of `Recipe`, and two for whole recipes."""
     names = ", ".join(packaged_recipes())
     parser.add_argument(
         "--recipe",
-        type=source,
+        type=path_or_name,
         metavar="NAME",
-        help=f"a recipe to start from, {names} or a YAML file; the flags win over it",
+        help=f"a recipe to start from: {names}, or a YAML file; other options override it",
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved recipe and stop")
-    usual = Recipe().to_dict()
+    defaults = Recipe().to_dict()
     for name in setting_names():
         meaning = setting(name)[0].meaning
-        default = "" if usual[name] in (None, {}) else f" (default: {usual[name]})"
-        parser.add_argument(_flag(name), **_form(name), default=argparse.SUPPRESS, help=meaning + default)
+        default = "" if defaults[name] in (None, {}) else f" (default: {defaults[name]})"
+        parser.add_argument(_flag(name), **_argument_form(name), default=argparse.SUPPRESS, help=meaning + default)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     prepare_for_training()
     recipe = _recipe(args.recipe or _recipe_to_resume(given), given)
     if args.print_config:
-        print(_in_print(recipe), end="")
+        print(_commented_yaml(recipe), end="")
         return 0
     from ..training.fit import train
 
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _in_print(recipe: Recipe) -> str:
-    """The recipe as YAML, its model checked, with what follows from it in comments: flags may still change that."""
+def _commented_yaml(recipe: Recipe) -> str:
+    """Check the model, and return the recipe as YAML; comments show values that follow from others."""
     from ..data.source import is_sequence_file
     from ..data.windows import Windows
     from ..training.load_data import kind_of_windows
@@ -56,21 +56,21 @@ def _in_print(recipe: Recipe) -> str:
     from ..training.warm_start import check_model
 
     for check in (fit_windows, check_model):
-        with suppress(FileNotFoundError):  # data and warm start may yet have to be made
+        with suppress(FileNotFoundError):  # data and warm start need not exist yet
             check(recipe)
-    most = Windows.usual_stride(recipe.context_length)
+    largest = Windows.usual_stride(recipe.context_length)
     comments = {
         "stride: null": f"  # {kind_of_windows(recipe).usual_stride(recipe.context_length)}",
-        "val_stride: null": f"  # {most}, or less until there are 200 targets",
+        "val_stride: null": f"  # {largest}, or less until there are 200 targets",
     }
     lines = recipe.to_yaml().splitlines()
-    if is_sequence_file(recipe.data):  # whose windows are where they are
+    if is_sequence_file(recipe.data):  # its windows have no stride
         comments = {}
     return "".join(f"{line}{comments.get(line, '')}\n" for line in lines)
 
 
 def _recipe(base: str | None, given: dict[str, Any]) -> Recipe:
-    """The recipe of a name or a YAML file, if any, under the given settings."""
+    """Return the recipe of a name or a YAML file, if any, with the given settings on top."""
     if base is None:
         return Recipe.from_dict(given)
     is_file = Path(base).suffix in (".yaml", ".yml")
@@ -78,7 +78,7 @@ def _recipe(base: str | None, given: dict[str, Any]) -> Recipe:
 
 
 def _recipe_to_resume(given: dict[str, Any]) -> str | None:
-    """The recipe of the run that is to go on, where there is one: its settings need not be given again."""
+    """Return the path of the recipe of the run to resume, if any, so that its settings need not be given again."""
     if not given.get("resume") or not given.get("output_dir"):
         return None
     from ..training.run_folder import RECIPE
@@ -91,7 +91,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _form(name: str) -> dict[str, Any]:
+def _argument_form(name: str) -> dict[str, Any]:
     about, kinds = setting(name)
     if bool in kinds:
         return {"action": argparse.BooleanOptionalAction}

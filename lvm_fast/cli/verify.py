@@ -1,18 +1,21 @@
-"""`lvm-fast verify`: does a Core ML package compute what its model does?"""
+"""`lvm-fast verify`: compares a Core ML package with its model, or measures it on this Mac."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._options import source
+from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
     from ..training.runs import Run
 
 HELP = "prove a Core ML package equal to the model it was exported from (exit code 1 if it is not)"
 
+_MODEL_OPTIONS = ("checkpoint", "data", "bank")
+_DEVICE_OPTIONS = ("units", "repeat", "json")
 _MOST_ROWS = 20_000  # to cut contexts from
 
 
@@ -21,27 +24,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        help="the model: a checkpoint, a training run, or the folder of a saved model or router (default: that of the "
-        "folder which the package is in)",
+        help="the model: a checkpoint, a training run, or the folder of a saved model or router (default: the model "
+        "in the package's folder)",
     )
     parser.add_argument(
         "--data",
-        type=source,
+        type=path_or_name,
         metavar="PATH|sample",
         help="the chain store whose vectors make the contexts (default: the run's own, else the bundled sample)",
     )
     parser.add_argument(
-        "--bank", type=source, help="the chain store that the package's bank was made of, to compare its rows with"
+        "--bank",
+        type=path_or_name,
+        help="the chain store that the package's bank was made from, to compare its rows",
     )
+    device = parser.add_argument_group("on a Mac")
+    device.add_argument(
+        "--device",
+        action="store_true",
+        help="run the package with Core ML: compare its outputs with NAME.expected.safetensors beside it, time every "
+        "function, and show which processors Core ML plans to use; needs no model",
+    )
+    device.add_argument(
+        "--units",
+        nargs="+",
+        metavar="UNITS",
+        help="compute units to run on: CPU_ONLY, CPU_AND_GPU, CPU_AND_NE, ALL (default: all four)",
+    )
+    device.add_argument("--repeat", type=int, default=100, metavar="N", help="timed calls (default: %(default)s)")
+    device.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.device:
+        check_unused(args, _MODEL_OPTIONS, "verify", "without --device only, which needs no model")
+        return _verify_on_device(args)
+    check_unused(args, _DEVICE_OPTIONS, "verify", "with --device only")
+    return _verify(args)
+
+
+def _verify(args: argparse.Namespace) -> int:
     from ..data.source import open_source
     from ..export.verify import verify_coreml
     from ..training.runs import open_run
 
-    opened = open_run(args.checkpoint or _folder_of(args.package), "verify")
-    data = args.data or _data_of(opened)
+    opened = open_run(args.checkpoint or _model_beside(args.package), "verify")
+    data = args.data or _training_data(opened)
     vectors = None if data is None else open_source(data, "verify: data").vectors[:_MOST_ROWS]
     bank = None if args.bank is None else open_source(args.bank, "verify: bank")
     verification = verify_coreml(args.package, opened.model, vectors, bank=bank)
@@ -49,8 +77,23 @@ def run(args: argparse.Namespace) -> int:
     return 0 if verification.passed else 1
 
 
-def _folder_of(package: Path) -> Path:
-    """The folder that a package lies in, where it holds a model. Raises ValueError where it does not."""
+def _verify_on_device(args: argparse.Namespace) -> int:
+    from .._util.atomic_files import atomic_write_text, check_output
+    from ..export.device import UNITS, verify_on_device
+    from ..export.options import expectations_path
+
+    if args.json is not None:
+        inputs = [args.package, expectations_path(args.package)]
+        check_output(args.json, "verify: --json", inputs, overwrite=True)
+    verification = verify_on_device(args.package, args.units or UNITS, args.repeat)
+    print(verification.to_text())
+    if args.json is not None:
+        atomic_write_text(args.json, json.dumps(verification.to_dict(), indent=2) + "\n")
+    return 0 if verification.passed else 1
+
+
+def _model_beside(package: Path) -> Path:
+    """Return the folder of a package, where it holds a model. Raises ValueError where it does not."""
     from ..models.pretrained import BEST_CHECKPOINT
     from ..models.saving import CONFIG, ROUTER
 
@@ -60,8 +103,8 @@ def _folder_of(package: Path) -> Path:
     return folder
 
 
-def _data_of(run: Run) -> str | None:
-    """The chain store that a run was trained on, where it is still there."""
+def _training_data(run: Run) -> str | None:
+    """Return the chain store that a run was trained on, where it is still there."""
     from ..data.source import is_sequence_file
 
     data = None if run.recipe is None else str(run.recipe.data)

@@ -1,1 +1,1 @@
-"""Core ML packages: writing them, and proving them equal to the model on any machine."""
+"""Writes Core ML packages, and proves them equal to their model on any machine."""

@@ -1,4 +1,4 @@
-"""Matrices in fewer bits: int8 with a scale for each row, and palettes found by k-means, one for each group of rows."""
+"""Stores matrices in fewer bits: int8 with a scale for each row, or k-means palettes for each group of rows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 COMPRESSIONS = ("int8", "palette6", "palette4")
-# the least cosine of a next vector with the model's; interpreted, a trained model reached 0.999999, 0.99998, 0.9997 and
-# 0.995, to which a device adds the half precision of its own sums
+# the least cosine of a next vector with the model's; a trained model reached 0.999999, 0.99998, 0.9997 and 0.995 in the
+# interpreter, and a device adds the float16 errors of its own sums
 LEAST_COSINES: dict[str | None, float] = {None: 0.999, "int8": 0.999, "palette6": 0.998, "palette4": 0.97}
 
-_LEAST = 2048  # numbers; smaller matrices are not worth it (coremltools' own default)
+_LEAST = 2048  # numbers; compressing a smaller matrix is not worth it (coremltools' own default)
 _GROUP = 16  # rows that share a palette
-_ROUNDS = 30  # of k-means; measured within 3% of the best palette there is, on weights of trained models
+_ROUNDS = 30  # of k-means; measured within 3% of the best palette, on weights of trained models
 _LARGEST = 127
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A matrix as ``scale * data``.
+    """Holds a matrix as ``scale * data``.
 
     Attributes:
         data: int8 (..., R, C), from -127 to 127.
@@ -41,15 +41,15 @@ class Quantized:
         return self.scale.dtype
 
     def values(self) -> NDArray[Any]:
-        """The matrix that it stands for, in the dtype of the scale; infinite where that cannot hold a product."""
+        """Return the matrix in the dtype of the scale; infinite where that cannot hold a product."""
         with np.errstate(over="ignore"):
             values: NDArray[Any] = self.data.astype(self.scale.dtype) * self.scale
         return values
 
     def fault(self, exact: NDArray[np.float32]) -> str | None:
-        """What rounding does not explain about it, given the matrix it was made from; None if all is well.
+        """Say what rounding does not explain, given the matrix it was made from; None if nothing.
 
-        Scales are those that the matrix asks for, and each number is the nearest multiple of its scale.
+        The scales must be those of the matrix, and each number the nearest multiple of its scale.
         """
         wanted = _scales(exact, self.scale.dtype)
         if not np.array_equal(self.scale, wanted):
@@ -64,11 +64,11 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Palettized:
-    """A matrix whose numbers are entries of a palette, one palette for each group of consecutive rows.
+    """Holds a matrix as indices into palettes, one palette for each group of consecutive rows.
 
     Attributes:
         indices: uint8 (..., R, C), below the length of a palette.
-        palettes: (..., R / rows of a group, 1, entries, 1), ascending; float16 or float32. The form Core ML wants.
+        palettes: (..., R / rows of a group, 1, entries, 1), ascending; float16 or float32. The shape is Core ML's.
     """
 
     indices: NDArray[np.uint8]
@@ -88,15 +88,15 @@ class Palettized:
         return int(self.palettes.shape[-2]).bit_length() - 1
 
     def values(self) -> NDArray[Any]:
-        """The matrix that it stands for, in the dtype of the palettes."""
+        """Return the matrix in the dtype of the palettes."""
         indices = self._grouped(self.indices).astype(np.int64)  # (G, n)
         values: NDArray[Any] = np.take_along_axis(self._entries(), indices, axis=1)
         return values.reshape(self.shape)
 
     def fault(self, exact: NDArray[np.float32]) -> str | None:
-        """What rounding does not explain about it, given the matrix it was made from; None if all is well.
+        """Say what rounding does not explain, given the matrix it was made from; None if nothing.
 
-        Each number is the entry of its palette nearest to it, and no palette is worse than evenly spaced entries.
+        Each number must be the nearest entry of its palette, and no palette worse than evenly spaced entries.
         """
         groups = self._grouped(exact).astype(np.float64)  # (G, n)
         entries = self._entries().astype(np.float64)  # (G, entries)
@@ -122,15 +122,15 @@ Stored: TypeAlias = NDArray[Any] | Quantized | Palettized  # how a package holds
 
 
 def compress(matrix: NDArray[np.float32], compression: str | None, dtype: str) -> Stored:
-    """A matrix as a package stores it.
+    """Return a matrix as a package stores it.
 
     Args:
         matrix: (..., R, C) float32, finite.
-        compression: "int8", "palette6", "palette4", or None for none at all.
-        dtype: "float16" or "float32": of what is not compressed, of scales and of palettes.
+        compression: "int8", "palette6", "palette4", or None for no compression.
+        dtype: "float16" or "float32": of uncompressed numbers, of scales and of palettes.
 
     Returns:
-        The compressed matrix, or the matrix in `dtype` where it is small or no matrix, or nothing was asked.
+        The compressed matrix; or the array in `dtype` if there is no compression, or it is small or no matrix.
     """
     if compression is None or matrix.ndim < 2 or matrix.size < _LEAST:
         return matrix.astype(dtype)
@@ -140,14 +140,14 @@ def compress(matrix: NDArray[np.float32], compression: str | None, dtype: str) -
 
 
 def quantize(matrix: NDArray[np.float32], dtype: str) -> Quantized:
-    """A matrix (..., R, C) as int8 with scales of `dtype`, one for each row."""
+    """Round a matrix (..., R, C) to int8 with scales of `dtype`, one for each row."""
     scale = _scales(matrix, np.dtype(dtype))
     data = np.rint(matrix / scale.astype(np.float64))
     return Quantized(data.astype(np.int8), scale)
 
 
 def _scales(matrix: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The smallest scales of `dtype` with which no number is beyond 127 or, made whole again, infinite.
+    """Return the smallest scales of `dtype` with which no number is beyond 127, and no product is infinite.
 
     Rows of zeros have a scale of 1.
     """
@@ -173,10 +173,10 @@ def _palettize(matrix: NDArray[np.float32], entries: int, dtype: np.dtype[Any]) 
 
 
 def _k_means(values: NDArray[np.float64], entries: int) -> NDArray[np.float64]:
-    """The palette of least squares for some numbers, ascending: Lloyd's algorithm, on sorted numbers and their sums.
+    """Return the least-squares palette of some numbers, ascending: Lloyd's algorithm on sorted numbers and their sums.
 
-    It starts with entries as dense as the cube root of the numbers' own density, which is the best for many entries
-    (Panter and Dite, 1951): the gaps between sorted numbers, each to the power 2/3, add up to equal parts.
+    It starts with entries whose density is the cube root of the numbers' density, the best for many entries (Panter
+    and Dite, 1951): the gaps between sorted numbers, each to the power 2/3, add up to equal parts.
     """
     ordered = np.sort(values)
     sums = np.concatenate(([0.0], np.cumsum(ordered)))
@@ -190,7 +190,7 @@ def _k_means(values: NDArray[np.float64], entries: int) -> NDArray[np.float64]:
 
 
 def _places(palette: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The index of the nearest entry of an ascending palette."""
+    """Return the index of the nearest entry of an ascending palette, for each value."""
     return np.searchsorted(_midpoints(palette), values)
 
 

@@ -1,4 +1,4 @@
-"""coremltools, imported once, quietly and in a version that works: the only way this package reaches it."""
+"""Imports coremltools once, quietly, in a version that works; the package imports it nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``NAME.expected.safetensors``: inputs and outputs for each function of a package, to compare a device with."""
+"""Writes and reads ``NAME.expected.safetensors``: inputs and expected outputs for each function of a package.
+
+A device is compared with it: see `device`, and ``examples/swift``.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,18 @@ from .._util.strict_json import read_json
 from ..data.safetensors_file import read_tensors
 from ..retrieval.bank import VectorBank
 from .compression import LEAST_COSINES
-from .exportable import Exportable, arm_for
+from .exportable import Exportable, model_for_length
 from .options import Options, expectations_path
-from .probe_inputs import answers_of_model, questions_for, sample_rows
+from .probe_inputs import make_probe_inputs, run_model, sample_rows
 
-_OLD_FILE = "expected.safetensors"  # of all packages of a folder, as it used to be
+_OLD_FILE = "expected.safetensors"  # earlier versions wrote one file for all packages of a folder
 _MARK = {"lvm_fast": "expectations"}
-_ABOUT = "{}/about"  # the key of what is known of a package; no package can be called like it, nor like the mark
-_SCORE_ERROR = 0.01  # of a cosine among the candidates of `topk`: half precision and int8 rows
-_LONGEST = 4096  # vectors; what a longer context is to give is not worth its room
-_FLEXIBLE = 100  # vectors for a function that takes any number
+_ABOUT = "{}/about"  # the key for facts on a package; no package can have this name, or that of the mark
+_SCORE_ERROR = 0.01  # of a score of `topk`: float16 and int8 rows
+_LONGEST = 4096  # vectors; a longer context would take too much room
+_FLEXIBLE = 100  # vectors for a function that takes any length
 _OUTPUTS = {**dict.fromkeys(("context", "vector"), ("next_vector", "delta")), "query": ("scores", "ids")}
-_KNOWN = {
+_ABOUT_KEYS = {
     "model_type": str,
     "precision": str,
     "compress": str | None,
@@ -45,19 +48,19 @@ Shape: TypeAlias = tuple[int | None, ...]
 def saved_expectations(
     package: Path, inputs: Mapping[str, Mapping[str, Shape]], model: Exportable, options: Options
 ) -> Iterator[None]:
-    """Write what a package has to compute beside it, once the block has written it.
+    """Write the expected outputs beside a package; the file appears when the block has written the package.
 
-    The file ``NAME.expected.safetensors`` of ``NAME.mlpackage`` holds ``NAME/<function>/<input or output>``, float32
-    (ids: int32), as the model gives them in torch: for ``step`` a row for each call.
+    ``NAME.expected.safetensors`` beside ``NAME.mlpackage`` holds tensors ``NAME/<function>/<input or output>``, as
+    torch computes them: float32, but int32 for ids. A tensor of ``step`` has a row for each call.
 
     Args:
         package: The package.
         inputs: The shapes of each function's inputs, None where any size fits; states are no inputs.
         model: The model.
-        options: What the package holds.
+        options: Those of the package.
 
     Raises:
-        FileExistsError: A file of this name is something else.
+        FileExistsError: Another kind of file has this name.
         OSError: The file cannot be written.
     """
     path = expectations_path(package)
@@ -72,12 +75,12 @@ def saved_expectations(
 
 
 def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
-    """What a package has to compute; also of an earlier one, which shared a file with all packages of its folder.
+    """Read the expected outputs of a package; also those of earlier versions, which wrote one file a folder.
 
     Returns:
-        Inputs and outputs of each function, by name; and what is known of the package: "model_type", "precision",
-        "compress", "min_cosine", the least cosine of a device's ``next_vector`` (and ``query``) with the expected one,
-        and "max_score_error", the largest error of a device's ``scores``.
+        Inputs and outputs of each function, by name; and facts on the package: "model_type", "precision", "compress",
+        "min_cosine" (the least cosine of a device's ``next_vector`` and ``query`` with the expected one), and
+        "max_score_error" (the largest error of a device's ``scores``).
 
     Raises:
         FileNotFoundError: There are no expectations of a package of this name beside it.
@@ -97,7 +100,7 @@ def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
                     functions.setdefault(place[0], {})[place[1]] = tensor.values
         if functions:
             _check_parts(functions)
-            return functions, _known(metadata.get(_ABOUT.format(package.stem)))
+            return functions, _about(metadata.get(_ABOUT.format(package.stem)))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; export {package.name} again") from error
     path = expectations_path(package)
@@ -105,7 +108,7 @@ def read_expectations(package: Path) -> tuple[dict[str, Parts], dict[str, Any]]:
 
 
 def _check_parts(functions: Mapping[str, Parts]) -> None:
-    """Raise ValueError where a function lacks an input or an output, or they are not of as many calls."""
+    """Raise ValueError where a function lacks an input or an output, or they differ in their number of calls."""
     for function, parts in functions.items():
         given = next((name for name in _OUTPUTS if name in parts), "query")
         beside = parts.keys() - {given, *_OUTPUTS[given]}
@@ -115,17 +118,17 @@ def _check_parts(functions: Mapping[str, Parts]) -> None:
             raise ValueError(f"the inputs and outputs of function {function!r} are not of as many calls")
 
 
-def _known(about: str | None) -> dict[str, Any]:
-    known = None if about is None else read_json(about)
-    if not isinstance(known, dict) or not all(
-        name in known and isinstance(known[name], kind) for name, kind in _KNOWN.items()
+def _about(text: str | None) -> dict[str, Any]:
+    about = None if text is None else read_json(text)
+    if not isinstance(about, dict) or not all(
+        name in about and isinstance(about[name], kind) for name, kind in _ABOUT_KEYS.items()
     ):
-        raise ValueError(f"what it says of the package is {about or 'missing'!s:.60}; expected {', '.join(_KNOWN)}")
-    return known
+        raise ValueError(f"what it says of the package is {text or 'missing'!s:.60}; expected {', '.join(_ABOUT_KEYS)}")
+    return about
 
 
 def _check_ours(path: Path) -> None:
-    """Raise FileExistsError where a file is none that this module wrote."""
+    """Raise FileExistsError where this module did not write the file."""
     if not path.exists():
         return
     try:
@@ -139,23 +142,23 @@ def _check_ours(path: Path) -> None:
 def _expected(
     inputs: Mapping[str, Mapping[str, Shape]], model: Exportable, options: Options
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Arrays by ``<function>/<input or output>``."""
+    """Yield arrays, named ``<function>/<input or output>``."""
     rows = sample_rows(model.input_dim)
     for function, shapes in inputs.items():
         ((name, shape),) = shapes.items()
         length = shape[1] if name == "context" else None
         if (length or 0) > _LONGEST:
             continue
-        arm = arm_for(model, length)
-        longest = min(filter(None, (options.flexible, arm.max_context, _FLEXIBLE)))
-        asked = (1, length or longest, model.input_dim) if name == "context" else (1, model.input_dim)
-        questions = questions_for(asked, arm.max_context, rows, contexts=1)
-        answers = answers_of_model(arm, questions)
+        used = model_for_length(model, length)
+        longest = min(filter(None, (options.flexible, used.max_context, _FLEXIBLE)))
+        input_shape = (1, length or longest, model.input_dim) if name == "context" else (1, model.input_dim)
+        probes = make_probe_inputs(input_shape, used.max_context, rows, contexts=1)
+        outputs = run_model(used, probes)
         if name == "query":
-            parts = _nearest(answers.searched, options)
+            parts = _nearest(outputs.searched, options)
         else:
-            given = questions.context if name == "context" else questions.context[-1]
-            parts = {name: given, **answers.parts()}
+            given = probes.context if name == "context" else probes.context[-1]
+            parts = {name: given, **outputs.by_name()}
         for part, array in parts.items():
             yield f"{function}/{part}", np.ascontiguousarray(array)
 

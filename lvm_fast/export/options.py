@@ -1,4 +1,4 @@
-"""What may be asked of `export_coreml`, checked before any work is done."""
+"""Checks the options of `export_coreml` before any work is done, and fills in those that were not given."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from .._util.atomic_files import check_folder_writable, check_holds_no_input, check_output
 from .._util.did_you_mean import unknown_name
 from .._util.numbers import truth_value, whole_number
+from ..inference.router import Router
 from ..models.base import LatentVectorModel
+from .candidate_bank import CandidateBank
 from .compression import COMPRESSIONS
+from .exportable import Exportable, models_of
+from .package import SUFFIX
 
-if TYPE_CHECKING:
-    from .candidate_bank import Bank
-
-SUFFIX = ".mlpackage"
-# a system and what runs the same programs on a Mac
+CONTEXTS = (100, 500, 1000)  # context lengths where none are given
+# coremltools' target for each of ours: a Mac runs the programs of the iOS of its year
 TARGETS = {
     "ios16": "iOS16",
     "ios17": "iOS17",
@@ -38,7 +38,7 @@ _LONGEST_CONTEXT = 1_000_000
 
 @dataclass(frozen=True)
 class Options:
-    """What a package is to hold, and how; see `export_coreml`."""
+    """The contents and the form of a package; `export_coreml` explains each option."""
 
     contexts: tuple[int, ...]
     streaming: bool
@@ -46,7 +46,7 @@ class Options:
     compress: str | None
     target: str
     flexible: int | None
-    bank: Bank | None = None
+    bank: CandidateBank | None = None
 
     @classmethod
     def checked(
@@ -57,9 +57,13 @@ class Options:
         compress: str | None,
         target: str,
         flexible: int | None = None,
-        bank: Bank | None = None,
+        bank: CandidateBank | None = None,
     ) -> Options:
-        """The options as plain values. Raises ValueError for the first that does not fit, or not with the others."""
+        """Make plain values of the options.
+
+        Raises:
+            ValueError: An option does not fit, or not with the others.
+        """
         if isinstance(contexts, str) or not isinstance(contexts, Iterable):
             raise ValueError(f"export_coreml: contexts = {contexts!r}; expected a list of whole numbers")
         lengths = tuple(_length(length, f"contexts[{index}]") for index, length in enumerate(contexts))
@@ -72,14 +76,14 @@ class Options:
             raise ValueError(f"export_coreml: {unknown_name('target', target, TARGETS)}")
         if compress is not None and compress not in COMPRESSIONS:
             raise ValueError(f"export_coreml: {unknown_name('compress', compress, COMPRESSIONS)}")
-        most = None if flexible is None else _length(flexible, "flexible")
+        longest = None if flexible is None else _length(flexible, "flexible")
         streams = truth_value(streaming, "export_coreml: streaming")
-        options = cls(lengths, streams, precision, compress, target, most, bank)
-        options._check_features()
+        options = cls(lengths, streams, precision, compress, target, longest, bank)
+        options._check_together()
         return options
 
-    def _check_features(self) -> None:
-        """That there is a function at all, and that the target knows all that is asked of it."""
+    def _check_together(self) -> None:
+        """Raise ValueError where the package would hold no function, or the target lacks what is asked of it."""
         functions = len(self.contexts) + (self.flexible is not None) + self.streaming + (self.bank is not None)
         if not functions:
             raise ValueError("export_coreml: contexts is empty and streaming is off; expected at least one function")
@@ -106,27 +110,71 @@ class Options:
 
     @property
     def is_multifunction(self) -> bool:
-        """Whether the target knows functions by name."""
+        """Whether the target can have several functions, each with a name."""
         return is_newest(self.target)
 
 
 def is_newest(target: str) -> bool:
-    """Whether a target has state, several functions and compressed weights; so has one that is not known."""
+    """Tell whether a target has state, several functions and compressed weights; an unknown one counts as new."""
     return TARGETS.get(target, _NEWEST) == _NEWEST
 
 
+def fitting_contexts(
+    model: Exportable, target: str, others_asked: bool = False, trained: int | None = None
+) -> tuple[tuple[int, ...], str | None]:
+    """Choose the context lengths where none are given: those of `CONTEXTS` that fit, or a router's limits.
+
+    Args:
+        model: The model.
+        target: The target. One before iOS 18 has room for one function.
+        others_asked: Whether other functions than ``predict_N`` were asked for.
+        trained: The context length the model was trained with, where it is known: the choice for older targets.
+
+    Returns:
+        The lengths, and a note that says what was left out and why; None if nothing was.
+    """
+    known = tuple(model.arms) if isinstance(model, Router) else CONTEXTS
+    longest = None if isinstance(model, Router) else model.max_context
+    fitting = tuple(length for length in known if longest is None or length <= longest) or (longest or 1,)
+    reason = f"the model has {longest} positions"
+    if not is_newest(target):
+        fitting = () if others_asked else _one_context(model, fitting, trained)
+        reason = f"target {target!r} holds one function"
+    left_out = [f"predict_{length}" for length in known if length not in fitting]
+    return fitting, f"{', '.join(left_out)}: {reason}" if left_out else None
+
+
+def fitting_streaming(model: Exportable, target: str) -> tuple[bool, str | None]:
+    """Tell whether model and target can have a ``step``; if not, the second value is a note that says why."""
+    from .mil.registry import why_no_step
+
+    reason = why_no_step(model) if is_newest(target) else f"target {target!r} has no Core ML state"
+    return reason is None, None if reason is None else f"step: {reason}"
+
+
+def _one_context(model: Exportable, fitting: tuple[int, ...], trained: int | None) -> tuple[int, ...]:
+    """Return the length the model was trained with if known, else a router's largest limit or the first that fits."""
+    if trained is not None:
+        return (trained,)
+    return fitting[-1:] if isinstance(model, Router) else fitting[:1]
+
+
 def expectations_path(package: Path) -> Path:
-    """Where it is written what a package has to compute."""
+    """Return the path of the file beside a package that holds its expected outputs."""
     return package.with_name(f"{package.stem}.expected.safetensors")
 
 
 def check_path(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Raise ValueError or OSError where a package, and the file beside it, cannot take this name.
+    """Check that a package, and the file beside it, can be written.
 
     Args:
         path: The package.
-        overwrite: Whether it may replace another one, and the file beside that.
-        inputs: The files and folders that it is made of.
+        overwrite: Whether it may replace another package and the file beside that.
+        inputs: The files and folders that it is made from.
+
+    Raises:
+        ValueError: The name has another ending, or an input would be overwritten.
+        OSError: Something is there already, or the folder is missing or read-only.
     """
     given = tuple(inputs)
     check_holds_no_input(path, "export_coreml: path", given)
@@ -140,20 +188,34 @@ def check_path(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[s
     check_output(expectations_path(path), "export_coreml: the file beside the package", given, overwrite)
 
 
-def check_weights(model: nn.Module, arms: Iterable[LatentVectorModel]) -> None:
-    """Raise ValueError where a weight is not finite; warn where a model, one of the arms, was never trained."""
+def check_lengths(model: Exportable, options: Options) -> None:
+    """Raise ValueError where a context is longer than its model can read, or a router has no model for it."""
+    if not isinstance(model, Router):
+        model.check_length(max(*options.contexts, options.flexible or 0, 0))
+        return
+    longest = max(model.arms)
+    for index, length in enumerate(options.contexts):
+        if length > longest:
+            expected = f"at most {longest}, the router's largest limit"
+            raise ValueError(f"export_coreml: contexts[{index}] = {length}; expected {expected}")
+    if options.flexible is not None:
+        raise ValueError("export_coreml: flexible: a router's model depends on the length; pass contexts instead")
+
+
+def check_weights(model: Exportable) -> None:
+    """Warn of a model that was never trained. Raises ValueError where a weight is not finite."""
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise ValueError(f"export_coreml: {name} of the model holds NaN or Inf; expected finite weights")
-    if any(map(_is_untrained, arms)):
+    if any(map(_is_untrained, models_of(model))):
         warnings.warn("export_coreml: the model looks untrained; its predictions will mean nothing", stacklevel=3)
 
 
 def _is_untrained(model: LatentVectorModel) -> bool:
-    """Whether all LayerNorms have their initial values; in a model without any, all linear layers.
+    """Tell whether all LayerNorms have their initial values; in a model without any, whether all linear layers do.
 
     One optimiser step changes a LayerNorm, and takes some numbers of a linear layer out of the bounds that they were
-    drawn from, +-1 / sqrt(its inputs). A model that starts at a closed form needs none.
+    drawn from, +-1 / sqrt(its inputs). A model that starts at a closed form needs no training.
     """
     if model.starts_at_closed_form:
         return False
@@ -164,5 +226,5 @@ def _is_untrained(model: LatentVectorModel) -> bool:
     return all(bool((module.weight.abs() <= module.in_features**-0.5).all()) for module in linear)
 
 
-def _length(value: object, called: str) -> int:
-    return whole_number(value, f"export_coreml: {called}", 1, _LONGEST_CONTEXT)
+def _length(value: object, name: str) -> int:
+    return whole_number(value, f"export_coreml: {name}", 1, _LONGEST_CONTEXT)

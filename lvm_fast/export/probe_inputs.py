@@ -1,4 +1,4 @@
-"""Real contexts to put to a package and to its model, and the answers of both."""
+"""Cuts real contexts from chains, and runs a model and its package on them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from .mil.interpreter import Interpreter
 
 _STREAMED = 32  # vectors pushed through `step`
-_FLEXIBLE = (1, 2, 13, 100)  # context lengths given to a function that takes any
+_FLEXIBLE_LENGTHS = (1, 2, 13, 100)  # of contexts given to a function that takes any length
 
 
-class Questions(NamedTuple):
+class ProbeInputs(NamedTuple):
     """Contexts for one function of a package.
 
     Attributes:
@@ -33,18 +33,18 @@ class Questions(NamedTuple):
     lengths: NDArray[np.int64]
     targets: NDArray[np.int64]
 
-    def one_a_length(self) -> NDArray[np.int64]:
-        """The places of the first question of each length."""
+    def first_of_each_length(self) -> NDArray[np.int64]:
+        """Return the places of the first context of each length."""
         places: NDArray[np.int64] = np.unique(self.lengths, return_index=True)[1]
         return places
 
-    def at(self, places: NDArray[np.int64]) -> Questions:
-        """Some of the questions."""
-        return Questions(self.context[places], self.lengths[places], self.targets[places])
+    def at(self, places: NDArray[np.int64]) -> ProbeInputs:
+        """Return some of the contexts."""
+        return ProbeInputs(self.context[places], self.lengths[places], self.targets[places])
 
 
-class Answers(NamedTuple):
-    """What functions give for P contexts, (P, D) float32 each.
+class ProbeOutputs(NamedTuple):
+    """The outputs of a function for P contexts, (P, D) float32 each.
 
     Attributes:
         next_vector: Unit vectors.
@@ -58,25 +58,25 @@ class Answers(NamedTuple):
 
     @property
     def searched(self) -> NDArray[np.float32]:
-        """What to search with among the model's keys."""
+        """The vectors to search with among the model's keys."""
         return self.next_vector if self.query is None else self.query
 
     @property
     def units(self) -> list[NDArray[np.float32]]:
-        """The unit vectors among them."""
+        """The outputs that are unit vectors."""
         return [self.next_vector] if self.query is None else [self.next_vector, self.query]
 
-    def at(self, places: NDArray[np.int64]) -> Answers:
-        """The answers to some of the questions."""
-        return Answers(**{name: array[places] for name, array in self.parts().items()})
+    def at(self, places: NDArray[np.int64]) -> ProbeOutputs:
+        """Return the outputs for some of the contexts."""
+        return ProbeOutputs(**{name: array[places] for name, array in self.by_name().items()})
 
-    def parts(self) -> dict[str, NDArray[np.float32]]:
-        """Those that there are, by the names of the outputs."""
+    def by_name(self) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs that there are, by the names that a package gives them."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
 
 def sample_rows(dim: int) -> NDArray[np.float32]:
-    """The vectors of the bundled sample, (T, D) float32, or random unit vectors for models of another width."""
+    """Return the vectors of the bundled sample, (T, D) float32, or random unit vectors for models of another width."""
     vectors = sample().vectors
     if vectors.shape[1] == dim:
         return np.asarray(vectors, np.float32)
@@ -84,14 +84,14 @@ def sample_rows(dim: int) -> NDArray[np.float32]:
     return l2_normalize(rows)
 
 
-def questions_for(
+def make_probe_inputs(
     shape: tuple[int | None, ...], longest: int | None, rows: NDArray[np.float32], contexts: int
-) -> Questions:
+) -> ProbeInputs:
     """Cut contexts from rows, spread evenly over them; past the last row they go on at the first.
 
     Args:
         shape: Of the function's input: (1, N, D) or (1, None, D) for contexts, (1, D) for one vector a call.
-        longest: Most vectors of a context where N is None, and of a stream; None where there is no end.
+        longest: Most vectors of a context where N is None, and of a stream; None where there is no limit.
         rows: (T, D).
         contexts: How many contexts where N is fixed.
     """
@@ -99,33 +99,33 @@ def questions_for(
         lengths = np.arange(1, min(_STREAMED, longest or _STREAMED) + 1)
         starts = np.zeros_like(lengths)
     else:
-        fitting = [length for length in _FLEXIBLE if longest is None or length <= longest]
+        fitting = [length for length in _FLEXIBLE_LENGTHS if longest is None or length <= longest]
         lengths = np.array(fitting if shape[1] is None else [shape[1]] * contexts)
         starts = np.linspace(0, len(rows), len(lengths), endpoint=False, dtype=np.int64)
     places = (starts[:, None] + np.arange(lengths.max())) % len(rows)  # (P, N)
-    return Questions(rows[places], lengths, (starts + lengths) % len(rows))
+    return ProbeInputs(rows[places], lengths, (starts + lengths) % len(rows))
 
 
-def answers_of_model(model: LatentVectorModel, questions: Questions) -> Answers:
-    """What the model says in torch."""
-    given = questions.context, questions.lengths
+def run_model(model: LatentVectorModel, inputs: ProbeInputs) -> ProbeOutputs:
+    """Run the model in torch."""
+    given = inputs.context, inputs.lengths
     query = None if model.space is None else model.query(*given)
     with torch.no_grad():
         device, dtype = place_of(model)
-        context = torch.from_numpy(questions.context).to(device)
+        context = torch.from_numpy(inputs.context).to(device)
         if model.space is not None:
             context = model.space(context)
-        deltas = answering(model)(context.to(dtype), torch.from_numpy(questions.lengths).to(device))
-        return Answers(model.predict(*given), deltas.float().cpu().numpy(), query)
+        deltas = answering(model)(context.to(dtype), torch.from_numpy(inputs.lengths).to(device))
+        return ProbeOutputs(model.predict(*given), deltas.float().cpu().numpy(), query)
 
 
-def answers_of_program(program: Interpreter, function: str, questions: Questions) -> Answers:
-    """What a function of a package says: context by context, or vector by vector through its state."""
+def run_program(program: Interpreter, function: str, inputs: ProbeInputs) -> ProbeOutputs:
+    """Run a function of a package: context by context, or vector by vector through its state."""
     state = program.new_state(function)
     results = []
-    for context, length in zip(questions.context, questions.lengths, strict=True):
+    for context, length in zip(inputs.context, inputs.lengths, strict=True):
         if "vector" in program.input_shapes(function):
             results.append(program.run(function, {"vector": context[None, length - 1]}, state))
         else:
             results.append(program.run(function, {"context": context[None, :length]}))
-    return Answers(**{name: np.concatenate([result[name] for result in results]) for name in results[0]})
+    return ProbeOutputs(**{name: np.concatenate([result[name] for result in results]) for name in results[0]})

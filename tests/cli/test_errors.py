@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lvm_fast import cli
-from lvm_fast.cli._errors import mistake_in_words, printable
+from lvm_fast.cli._errors import printable, user_error_message
 
 HUGE = "9" * 400
 
@@ -156,4 +156,4 @@ def test_a_wrong_instruction_set_is_a_mistake(tmp_path):
 
 def test_escapes_cannot_command_a_terminal():
     assert printable("a é\x07\x1b[0m\n") == "a é\\x07\\x1b[0m\\n"
-    assert mistake_in_words(TypeError()) is None
+    assert user_error_message(TypeError()) is None

@@ -9,7 +9,7 @@ import pytest
 
 from lvm_fast import cli
 from lvm_fast._util.device import available_devices
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 
 NO_TORCH = """
 import json, sys
@@ -60,19 +60,19 @@ def test_what_needs_no_torch_does_not_import_it(run_python, code):
 def test_devices_are_asked_of_torch_only_on_request(capsys):
     assert cli.main(["info", "--devices"]) == 0
     assert f"devices      {', '.join(available_devices())}\n" in capsys.readouterr().out
-    assert facts()["devices"] == "cpu (`lvm-fast info --devices` asks torch for more)"
+    assert describe_installation()["devices"] == "cpu (`lvm-fast info --devices` asks torch for more)"
 
 
 def test_versions_are_those_that_are_installed(monkeypatch):
     import torch
 
-    assert facts()["torch"] == torch.__version__
+    assert describe_installation()["torch"] == torch.__version__
 
     def damaged(name):
         raise TypeError("no such file")
 
     monkeypatch.setattr(importlib.metadata, "version", damaged)
-    assert facts()["coremltools"] == "unknown"
+    assert describe_installation()["coremltools"] == "unknown"
 
 
 def test_help_needs_no_numpy(run_python):

@@ -9,7 +9,7 @@ import pytest
 
 import lvm_fast as lf
 from lvm_fast import cli
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 
 
 def run(*arguments: str, cwd=None) -> subprocess.CompletedProcess[str]:
@@ -89,12 +89,12 @@ def test_an_interrupt_is_exit_code_130(monkeypatch, capsys):
 def test_info_prints_versions_level_threads_devices_and_models(capsys):
     assert cli.main(["info"]) == 0
     shown = capsys.readouterr().out
-    for name, value in facts().items():
+    for name, value in describe_installation().items():
         assert name in shown
         assert value in shown
-    assert lf.kernels.simd_level() in facts()["simd"]
-    assert "cpu" in facts()["devices"]
-    assert "memory_gru, lstm, " in facts()["models"]
+    assert lf.kernels.simd_level() in describe_installation()["simd"]
+    assert "cpu" in describe_installation()["devices"]
+    assert "memory_gru, lstm, " in describe_installation()["models"]
 
 
 def test_training_commands_prepare_their_process_before_torch_is_there():
@@ -107,3 +107,35 @@ print(os.environ["OMP_WAIT_POLICY"])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "PASSIVE"
+
+
+TOY_COMMAND = """
+HELP = "count to a number"
+
+
+def add_arguments(parser):
+    parser.add_argument("number", type=int)
+
+
+def run(args):
+    if args.number < 1:
+        raise ValueError(f"count: number = {args.number}; expected at least 1")
+    print(*range(1, args.number + 1))
+    return 0
+"""
+
+
+def test_a_new_command_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy_count.py").write_text(TOY_COMMAND)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS.places, "count", "toy_count")
+    assert cli.main(["count", "3"]) == 0
+    assert capsys.readouterr().out == "1 2 3\n"
+    assert cli.main(["count", "0"]) == 2
+    assert capsys.readouterr().err == "lvm-fast: error: count: number = 0; expected at least 1\n"
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "count to a number" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["cuont", "3"])
+    assert "unknown command 'cuont'; did you mean 'count'" in capsys.readouterr().err

@@ -114,7 +114,7 @@ def test_one_changed_number_of_a_row_is_caught_with_and_without_the_bank(
     assert not check.passed
     assert check.max_abs_error < check.tolerance  # searching its own rows it is right
     assert check.wrong_weights[0].startswith("bank.rows ")
-    monkeypatch.setattr("lvm_fast.export.verify_retrieval.digest", lambda rows: "another")
+    monkeypatch.setattr("lvm_fast.export.verify_topk.rows_digest", lambda rows: "another")
     assert retrieval_check(package, model).wrong_weights == ("bank_rows differs from what was exported",)
 
 

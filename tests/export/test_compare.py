@@ -17,10 +17,11 @@ from lvm_fast.models.base import LatentVectorModel
 pytest.importorskip("coremltools")
 
 from lvm_fast.export import compare as compare_module
-from lvm_fast.export.compare import VARIANTS, BatchedProgram, PrecisionComparison, compare_precisions
+from lvm_fast.export.compare import VARIANTS, BatchedProgram, compare_precisions
+from lvm_fast.export.comparison_result import PrecisionComparison
 from lvm_fast.export.coremltools_compat import ct
 from lvm_fast.export.mil.interpreter import SavedProgram
-from lvm_fast.export.mil.program import Form
+from lvm_fast.export.mil.program import ProgramOptions
 from lvm_fast.export.mil.registry import build_program
 
 from .test_model_types import crowded, model_of
@@ -100,7 +101,7 @@ def test_the_table_tells_pool_chains_and_baselines(comparison: PrecisionComparis
 
 
 def test_a_batched_program_is_the_model_at_every_length(model: LatentVectorModel) -> None:
-    program = BatchedProgram(build_program(model, Form("float32", ct.target.iOS18)), model)
+    program = BatchedProgram(build_program(model, ProgramOptions("float32", ct.target.iOS18)), model)
     context = torch.from_numpy(lf.l2_normalize(np.random.default_rng(0).standard_normal((7, 6, 16)).astype(np.float32)))
     lengths = torch.tensor([6, 2, 6, 1, 2, 6, 5])
     for rows in (slice(None), slice(0, 3)):
@@ -111,7 +112,7 @@ def test_a_batched_program_is_the_model_at_every_length(model: LatentVectorModel
 
 def test_a_batched_program_in_a_space_answers_as_the_model_does() -> None:
     model = model_of("recency_residual whitened")
-    program = BatchedProgram(build_program(model, Form("float32", ct.target.iOS18)), model)
+    program = BatchedProgram(build_program(model, ProgramOptions("float32", ct.target.iOS18)), model)
     rows, lengths = crowded(16)[:12].reshape(2, 6, 16), np.array([6, 4])
     assert program.has_keys
     np.testing.assert_array_equal(program.keys(rows[0]), model.keys(rows[0]))

@@ -317,8 +317,8 @@ def test_what_does_not_read_back_as_it_was_is_not_left(
 
     from lvm_fast.export import metadata
 
-    describe = metadata.describe_package
-    monkeypatch.setattr(metadata, "describe_package", lose)
+    describe = metadata.write_metadata
+    monkeypatch.setattr(metadata, "write_metadata", lose)
     with pytest.raises(ValueError, match=r"export_coreml: predict_3 was saved with "):
         lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3, 4), streaming=streaming)
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,13 @@ ct = pytest.importorskip("coremltools")
 
 from lvm_fast.export.coremltools_compat import Function, mb, types  # noqa: E402
 from lvm_fast.export.mil.interpreter import SavedProgram  # noqa: E402
-from lvm_fast.export.mil.split_precision import LARGEST_COUNT, count_of, counted, parts_of, whole  # noqa: E402
+from lvm_fast.export.mil.split_precision import (  # noqa: E402
+    LARGEST_COUNT,
+    join,
+    join_count,
+    split,
+    split_count,
+)
 from lvm_fast.export.package.package import write_package  # noqa: E402
 
 
@@ -35,7 +41,7 @@ def saved_step(path: Path, moved: Any, kept: Any) -> SavedProgram:
 
 
 def test_counts_are_exact_into_the_millions_and_then_stay(tmp_path: Path) -> None:
-    saved = saved_step(tmp_path, lambda x, parts: mb.add(x=x, y=count_of(parts)), counted)
+    saved = saved_step(tmp_path, lambda x, parts: mb.add(x=x, y=join_count(parts)), split_count)
     state, total = saved.new_state("f"), 0
     for more in (1, 1, 2045, 1, 1, 1, 63_000, 1, 1, 99_999, 1, 3_700_000, 1, 1):
         total += more
@@ -47,7 +53,7 @@ def test_counts_are_exact_into_the_millions_and_then_stay(tmp_path: Path) -> Non
 
 
 def test_parts_lose_almost_nothing_of_float32(tmp_path: Path, rng: np.random.Generator) -> None:
-    saved = saved_step(tmp_path, lambda x, parts: mb.add(x=x, y=whole(parts)), parts_of)
+    saved = saved_step(tmp_path, lambda x, parts: mb.add(x=x, y=join(parts)), split)
     state = saved.new_state("f")
     x = (rng.standard_normal((1, 3)) * (1e-3, 0.05, 1.0)).astype(np.float32)
     saved.run("f", {"x": x}, state)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
-from lvm_fast.export.probe_inputs import Answers
+from lvm_fast.export.probe_inputs import ProbeOutputs
 from lvm_fast.export.verification_result import FunctionCheck, Verification
 from lvm_fast.export.verify import _largest_error
 from lvm_fast.models.base import LatentVectorModel
@@ -222,7 +222,7 @@ def test_outputs_that_are_no_numbers_are_no_agreement(
 
 @pytest.mark.parametrize("part", ["next_vector", "delta"])
 def test_one_output_that_is_no_number_is_enough(part: str) -> None:
-    right = Answers(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+    right = ProbeOutputs(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
     wrong = right._replace(**{part: np.full((2, 3), np.nan, np.float32)})
     assert np.isnan(_largest_error(wrong, right))
 

@@ -1,4 +1,4 @@
-"""Constants as MIL operations, plain and compressed: written, and read back."""
+"""Writes constants as MIL operations, plain and compressed, and reads them back."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COMPRESSED = (_INT8, _PALETTE)
 
 
 def mil_name(name: str) -> str:
-    """A tensor's name as a MIL identifier, which knows no dots."""
+    """Return a tensor's name as a MIL identifier, which may have no dots."""
     return name.replace(".", "_")
 
 
 def write_constant(stored: Stored, name: str) -> Var:
-    """Add a constant to the block being built. Constants of one name share one place in the weight file."""
+    """Add a constant to the block being built; constants of one name share one place in the weight file."""
     if isinstance(stored, Quantized):
         variable = mb.constexpr_blockwise_shift_scale(data=stored.data, scale=stored.scale, name=mil_name(name))
     elif isinstance(stored, Palettized):
@@ -35,7 +35,7 @@ def write_constant(stored: Stored, name: str) -> Var:
 
 
 def read_compressed(operation: Operation) -> Quantized | Palettized:
-    """What an operation of `COMPRESSED` holds. Raises ValueError where it is of a form that we do not write."""
+    """Return the matrix of an operation of `COMPRESSED`. Raises ValueError for a form that lvm_fast does not write."""
     parts = {name: var.val for name, var in _parts(operation).items()}
     if operation.op_type == _INT8 and parts.keys() == {"data", "scale"} and parts["scale"].shape[-1] == 1:
         return Quantized(**parts)

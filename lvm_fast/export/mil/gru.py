@@ -1,4 +1,4 @@
-"""gru as a Core ML program."""
+"""Builds the Core ML program of gru."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from ...models.gru import GRUModel
 from ..coremltools_compat import mb
 from .layers import Variable
-from .program import Form, ModelProgram
+from .program import ModelProgram, ProgramOptions
 from .recurrent import GRULayers, scan
 
 
 class GRUProgram(ModelProgram[GRUModel]):
-    """Builds the MIL functions of a gru: all blocks go through the steps together, in one loop."""
+    """Builds the MIL functions of a gru, with one loop for all blocks."""
 
-    def __init__(self, model: GRUModel, form: Form) -> None:
-        super().__init__(model, form)
+    def __init__(self, model: GRUModel, options: ProgramOptions) -> None:
+        super().__init__(model, options)
         self._width, blocks = self.config["hidden_dim"], range(self.config["num_layers"])
         self._blocks = [GRULayers(self.layers, f"blocks.{block}.gru", self._width, 1) for block in blocks]
 
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
-        rows = self.layers.dense(self.layers.narrow(context), "input_proj")  # (B, N, H)
-        widths = [self._width] * (len(self._blocks) + 1)  # the blocks' states, and what comes out of the last
+    def raw_delta(self, context: Variable) -> Variable:
+        """See `ModelProgram.raw_delta`."""
+        rows = self.layers.dense(self.layers.to_precision(context), "input_proj")  # (B, N, H)
+        widths = [self._width] * (len(self._blocks) + 1)  # the blocks' states, and the last one's output
         final = scan(rows, widths, lambda row, *states: self._step(row, states[:-1]))[-1]
         return self.layers.dense(final, "output_proj")
 
@@ -32,11 +32,11 @@ class GRUProgram(ModelProgram[GRUModel]):
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         """See `ModelProgram.push`."""
-        *moved, final = self._step(self.layers.dense(self.layers.narrow(vector), "input_proj"), states)
+        *moved, final = self._step(self.layers.dense(self.layers.to_precision(vector), "input_proj"), states)
         return self.layers.dense(final, "output_proj"), moved
 
     def _step(self, x: Variable, states: Sequence[Variable]) -> list[Variable]:
-        """The next state of each block, and what the last one makes of x: LayerNorm(x + GRU(x)) each, (B, H)."""
+        """Return the next state of each block and the last output, (B, H) each; a block is LayerNorm(x + GRU(x))."""
         moved = []
         for index, (block, state) in enumerate(zip(self._blocks, states, strict=True)):
             moved += block.step(block.gates(x), state)

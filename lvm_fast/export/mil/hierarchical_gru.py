@@ -1,4 +1,4 @@
-"""hierarchical_gru as a Core ML program."""
+"""Builds the Core ML program of hierarchical_gru."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import numpy as np
 from ...models.hierarchical_gru import HierarchicalGRU
 from ..coremltools_compat import is_symbolic, mb
 from .layers import Variable, cast, gelu, last_row
-from .program import Form, ModelProgram
+from .program import ModelProgram, ProgramOptions
 from .recurrent import GRULayers, scan
 
-_LARGEST_CHUNK = 2048  # float16 counts no further
+_LARGEST_CHUNK = 2048  # float16 cannot count further
 
 
 class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
     """Builds the MIL functions of a hierarchical_gru.
 
-    A context of known length goes through one loop within all chunks at once and one over their summaries: 20 steps
-    for 100 vectors. A stream, and a context of any length, go vector by vector.
+    A context of known length takes one loop inside all chunks at once and one over their summaries: 20 steps for 100
+    vectors. A stream, or a context of any length, goes vector by vector.
     """
 
-    def __init__(self, model: HierarchicalGRU, form: Form) -> None:
-        super().__init__(model, form)
+    def __init__(self, model: HierarchicalGRU, options: ProgramOptions) -> None:
+        super().__init__(model, options)
         self._width, self._chunk = self.config["hidden_dim"], self.config["chunk_size"]
         sizes = self._width, self.config["num_layers"]
         self._local = GRULayers(self.layers, "local_encoder.gru", *sizes)
         self._global = GRULayers(self.layers, "global_encoder.gru", *sizes)
 
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
-        rows = self.layers.narrow(context)  # (B, N, D)
-        answer = self._read_steps(rows) if is_symbolic(rows.shape[1]) else self._read_chunks(rows)
-        return self._head(answer, last_row(rows))
+    def raw_delta(self, context: Variable) -> Variable:
+        """See `ModelProgram.raw_delta`."""
+        rows = self.layers.to_precision(context)  # (B, N, D)
+        output = self._read_steps(rows) if is_symbolic(rows.shape[1]) else self._read_chunks(rows)
+        return self._head(output, last_row(rows))
 
     def _read_chunks(self, rows: Variable) -> Variable:
-        """What the global encoder says of the summaries of all chunks, the last of which may be partial: (B, H)."""
+        """Run the global encoder over the summaries of all chunks, the last of which may be partial: (B, H)."""
         batch, steps, dim = rows.shape
         whole, summaries = steps // self._chunk, []
         if whole:
@@ -51,7 +51,7 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         return self.layers.layer_norm(self._global.last_state(normed), "global_encoder.norm")
 
     def _read_steps(self, rows: Variable) -> Variable:
-        """The same vector by vector, (B, H)."""
+        """Compute the same as `_read_chunks` vector by vector, (B, H)."""
         widths = [*self._local.widths, *self._global.widths, 1, self._width]
         return scan(self._local.gates(rows), widths, lambda row, *states: self._step(row, states[:-1]))[-1]
 
@@ -63,19 +63,20 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         """See `ModelProgram.push`."""
-        row = self.layers.narrow(vector)
-        *moved, answer = self._step(self._local.gates(row), states)
-        return self._head(answer, row), moved
+        row = self.layers.to_precision(vector)
+        *moved, output = self._step(self._local.gates(row), states)
+        return self._head(output, row), moved
 
     def _step(self, gates: Variable, states: Sequence[Variable]) -> list[Variable]:
-        """One vector more.
+        """Read one vector more.
 
         Args:
-            gates: What the local GRU's first layer makes of it.
-            states: Of the chunk so far, and of the chunks before it, (B, H) a layer each; its vectors read, (B, 1).
+            gates: The local GRU's `gates` of the vector.
+            states: The states of the chunk so far, then of the chunks before it, (B, H) for each layer; then the number
+                of its vectors read, (B, 1).
 
         Returns:
-            The states after it, and what the global encoder says of the chunks so far, (B, H).
+            The states after it, and the global encoder's output for the chunks so far, (B, H).
         """
         if self._chunk > _LARGEST_CHUNK:
             expected = f"at most {_LARGEST_CHUNK:,} for a stream or contexts of any length"
@@ -97,8 +98,8 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
             self.layers.layer_norm(after[-1], "global_encoder.norm"),
         ]
 
-    def _head(self, answer: Variable, current: Variable) -> Variable:
-        """The global encoder's answer (B, H) and the last vector (B, D) -> raw delta (B, D)."""
+    def _head(self, output: Variable, current: Variable) -> Variable:
+        """Compute the raw delta (B, D) from the global encoder's output (B, H) and the last vector (B, D)."""
         layers = self.layers
-        raw = layers.dense(gelu(layers.dense(answer, "output_proj.0")), "output_proj.3")
+        raw = layers.dense(gelu(layers.dense(output, "output_proj.0")), "output_proj.3")
         return mb.add(x=raw, y=layers.dense(current, "residual_proj"))

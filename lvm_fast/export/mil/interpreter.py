@@ -1,7 +1,7 @@
 """Runs ML programs with numpy, so that a package can be checked on any machine.
 
-Numbers are held as float32; what the program types as float16 is rounded to float16 after every operation, while the
-sums inside an operation are float32: what Core ML's back ends do, up to the order of their sums.
+All numbers are float32. Where the program has float16, the result of every operation is rounded to float16; sums inside
+an operation stay float32. Core ML's back ends do the same, up to the order of their sums.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .operations import OPERATIONS, Array
 
 State: TypeAlias = dict[str, Array]
 _Values: TypeAlias = dict[Any, Any]  # a MIL variable's value
-_ROUNDS = "rounds"  # the most that a loop may go, among the values
+_ROUNDS = "rounds"  # the key, among the values, of the most rounds that a loop may take
 
 
 class _Step:
-    """An operation that is no constant: what computes it, None for loops, its inputs, and its outputs with grids."""
+    """An operation that is no constant: its numpy function (None for a loop), inputs, outputs and their float types."""
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -34,11 +34,11 @@ class _Step:
         self.inputs = [(name, var) for name, var in operation.inputs.items() if var is not None]
         if self.compute is not None:
             _check_parameters(operation.op_type, self.compute, dict(self.inputs))
-        self.outputs = [(var, _grid(var)) for var in operation.outputs]
+        self.outputs = [(var, _float_type(var)) for var in operation.outputs]
 
 
 class Interpreter:
-    """Functions of an ML program, to look into and to run.
+    """Inspects and runs the functions of an ML program.
 
     Args:
         blocks: The functions by name.
@@ -47,7 +47,7 @@ class Interpreter:
         functions: Their names.
 
     Raises:
-        ValueError: A function holds an operation, or a parameter of one, that is not known here.
+        ValueError: A function holds an operation, or a parameter of one, that the interpreter does not know.
     """
 
     def __init__(self, blocks: Mapping[str, Function]) -> None:
@@ -72,37 +72,37 @@ class Interpreter:
                 self._prepare(inner)
 
     def with_constants(self, function: str, arrays: Mapping[str, Array]) -> Interpreter:
-        """The same program with these numbers in place of a function's compressed constants of the same names.
+        """Return a program with these arrays in place of a function's compressed constants of the same names.
 
-        Itself where the function has none of them, or one is of another shape.
+        It is this program itself where the function has no such constant, or one has another shape.
         """
         operations = _operations(self._blocks[function])
-        found = [op.outputs[0] for op in operations if op.op_type in COMPRESSED and op.outputs[0].name in arrays]
-        if not found or any(tuple(var.shape) != arrays[var.name].shape for var in found):
+        replaced = [op.outputs[0] for op in operations if op.op_type in COMPRESSED and op.outputs[0].name in arrays]
+        if not replaced or any(tuple(var.shape) != arrays[var.name].shape for var in replaced):
             return self
         other = copy.copy(self)
-        other._constants = self._constants | {var: arrays[var.name].astype(np.float32) for var in found}
+        other._constants = self._constants | {var: arrays[var.name].astype(np.float32) for var in replaced}
         return other
 
     def weights(self, function: str) -> dict[str, Stored]:
-        """The float arrays and compressed matrices among a function's constants, by name, as they are stored."""
+        """Return the float arrays and compressed matrices among a function's constants, by name, as they are stored."""
         operations = _operations(self._blocks[function])
         return {op.outputs[0].name: stored for op in operations if (stored := _stored(op)) is not None}
 
     def output_names(self, function: str) -> list[str]:
-        """The names of what `run` gives back."""
+        """Return the names of the outputs of `run`."""
         return [var.name for var in self._blocks[function].outputs]
 
     def count_operations(self, function: str) -> int:
-        """How many operations a function has that are not constants; those of a loop count once."""
+        """Count the operations of a function that are not constants; those inside a loop count once."""
         return sum(not _is_constant(operation) for operation in _operations(self._blocks[function]))
 
     def input_shapes(self, function: str) -> dict[str, tuple[int | None, ...]]:
-        """The inputs that `run` takes, by name, None where any size fits; states are no inputs."""
+        """Return the shapes of the inputs of `run` by name, None where any size fits; states are no inputs."""
         return inputs_of(self._blocks[function])
 
     def new_state(self, function: str) -> State:
-        """Zeros for the states of a function, float16."""
+        """Return zeros for the states of a function, float16."""
         inputs = self._blocks[function].inputs
         return {name: np.zeros(var.shape, np.float16) for name, var in inputs.items() if types.is_state(var.sym_type)}
 
@@ -126,8 +126,8 @@ class Interpreter:
             if name not in given or not _fits(given[name].shape, shape_of(var)):
                 got = given[name].shape if name in given else "nothing"
                 raise ValueError(f"{function}: input {name!r} is {got}; expected shape {shape_of(var)}")
-            values[var] = given[name] if types.is_state(var.sym_type) else _rounded(given[name], _grid(var))
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # infinity and NaN arise as they do there
+            values[var] = given[name] if types.is_state(var.sym_type) else _rounded(given[name], _float_type(var))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # infinity and NaN arise as in Core ML
             self._run_block(self._blocks[function], values)
         return {var.name: values[var] for var in self._blocks[function].outputs}
 
@@ -138,8 +138,8 @@ class Interpreter:
             else:
                 results = step.compute(**{name: self._value(var, values) for name, var in step.inputs})
             results = results if isinstance(results, list) else [results]
-            for (var, grid), result in zip(step.outputs, results, strict=True):
-                values[var] = _rounded(result, grid)
+            for (var, float_type), result in zip(step.outputs, results, strict=True):
+                values[var] = _rounded(result, float_type)
         return [self._value(var, values) for var in block.outputs]
 
     def _run_loop(self, operation: Operation, values: _Values) -> list[Any]:
@@ -160,7 +160,7 @@ class Interpreter:
 
 
 class SavedProgram(Interpreter):
-    """A package read back from disk.
+    """Reads a package from disk, and runs its functions.
 
     Args:
         path: The ``.mlpackage``.
@@ -171,7 +171,7 @@ class SavedProgram(Interpreter):
 
     Raises:
         FileNotFoundError: There is no folder at `path`.
-        ValueError: It is not a readable ML program package, or holds an operation that is not known here.
+        ValueError: It is not a readable ML program package, or holds an operation that the interpreter does not know.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -194,7 +194,7 @@ def _check_parameters(name: str, compute: Callable[..., Any], given: Mapping[str
 
 
 def _operations(block: Any) -> Iterator[Operation]:
-    """Every operation of a block and of the blocks inside it."""
+    """Yield every operation of a block and of the blocks inside it."""
     for operation in block.operations:
         yield operation
         for inner in operation.blocks:
@@ -206,7 +206,7 @@ def _is_constant(operation: Operation) -> bool:
 
 
 def _stored(operation: Operation) -> Stored | None:
-    """A float array or a compressed matrix among the constants; None for other operations, and for parts of these."""
+    """Return the array or compressed matrix of a float constant; None for other operations and parts of a matrix."""
     if operation.op_type in COMPRESSED:
         return read_compressed(operation)
     if operation.op_type != "const" or any(child.op_type in COMPRESSED for child in operation.outputs[0].child_ops):
@@ -220,16 +220,16 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _widened(value: Any) -> Any:
-    is_half = isinstance(value, (np.ndarray, np.generic)) and value.dtype == np.float16
-    return value.astype(np.float32) if is_half else value
+    is_f16 = isinstance(value, (np.ndarray, np.generic)) and value.dtype == np.float16
+    return value.astype(np.float32) if is_f16 else value
 
 
-def _grid(var: Any) -> str | None:
-    """ "float16" or "float32", what the numbers of a variable are rounded to; None for other types."""
+def _float_type(var: Any) -> str | None:
+    """Return the type that a variable's numbers are rounded to, "float16" or "float32"; None for other types."""
     return {types.fp16: "float16", types.fp32: "float32"}.get(var.dtype)
 
 
-def _rounded(value: Array, grid: str | None) -> Array:
-    if grid == "float16":
+def _rounded(value: Array, float_type: str | None) -> Array:
+    if float_type == "float16":
         return value.astype(np.float16).astype(np.float32)
-    return value if grid is None else value.astype(np.float32, copy=False)
+    return value if float_type is None else value.astype(np.float32, copy=False)

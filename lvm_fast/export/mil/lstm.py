@@ -1,4 +1,4 @@
-"""lstm as a Core ML program."""
+"""Builds the Core ML program of lstm."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 from ...models.lstm import LSTMModel
 from .layers import Variable
-from .program import Form, ModelProgram
+from .program import ModelProgram, ProgramOptions
 from .recurrent import LSTMLayers
 
 
 class LSTMProgram(ModelProgram[LSTMModel]):
     """Builds the MIL functions of an lstm."""
 
-    def __init__(self, model: LSTMModel, form: Form) -> None:
-        super().__init__(model, form)
+    def __init__(self, model: LSTMModel, options: ProgramOptions) -> None:
+        super().__init__(model, options)
         self._lstm = LSTMLayers(self.layers, "lstm", self.config["hidden_dim"], self.config["num_layers"])
 
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
-        return self.layers.dense(self._lstm.last_state(self.layers.narrow(context)), "output_proj")
+    def raw_delta(self, context: Variable) -> Variable:
+        """See `ModelProgram.raw_delta`."""
+        return self.layers.dense(self._lstm.last_state(self.layers.to_precision(context)), "output_proj")
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """See `ModelProgram.state_shapes`."""
@@ -28,5 +28,5 @@ class LSTMProgram(ModelProgram[LSTMModel]):
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
         """See `ModelProgram.push`."""
-        moved = self._lstm.step(self._lstm.gates(self.layers.narrow(vector)), *states)
+        moved = self._lstm.step(self._lstm.gates(self.layers.to_precision(vector)), *states)
         return self.layers.dense(moved[-2], "output_proj"), moved

@@ -1,4 +1,4 @@
-"""What each MIL operation computes, in numpy: float32 in, float32 out."""
+"""Computes each MIL operation in numpy: float32 in, float32 out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _require(condition: bool, what: str) -> None:
 
 def _cast(x: Array, dtype: str) -> Array:
     _require(dtype in ("fp16", "fp32"), f"cast to {dtype}")
-    return x  # rounded to its new type as every result is
+    return x  # the interpreter rounds every result to its type
 
 
 def _concat(values: list[Array], axis: int, interleave: bool = False) -> Array:

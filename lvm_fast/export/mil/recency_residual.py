@@ -1,4 +1,4 @@
-"""recency_residual as a Core ML program."""
+"""Builds the Core ML program of recency_residual."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from ...models.recency_residual import RecencyResidual
 from ..coremltools_compat import mb
 from .layers import Variable, cast, unit
 from .recency import RecencyProgram
-from .space import Wide
+from .space import Float64Array
 
 
 class RecencyResidualProgram(RecencyProgram[RecencyResidual]):
-    """Builds the MIL functions of a recency_residual; what it makes of keys is in the bank, and in the way back."""
+    """Builds the MIL functions of a recency_residual; its map of keys is part of the bank and of the way back."""
 
-    exact = frozenset({"decays"})  # powers are taken of them
+    float32_constants = frozenset({"decays"})  # powers are taken of them
 
     def fold(self, model: RecencyResidual) -> dict[str, NDArray[np.float32]]:
         """See `RecencyProgram.fold`; the mix is (1, K), and the maps of the keys are left out."""
         folded = {name: array for name, array in super().fold(model).items() if not name.startswith("key_")}
         return {**folded, "mix": folded["mix"][None]}
 
-    def pull(self, model: RecencyResidual) -> Wide:
-        """See `ModelProgram.pull`: a query meets ``z + P R z`` as ``q + R' P' q`` meets z."""
+    def key_adjoint(self, model: RecencyResidual) -> Float64Array:
+        """See `ModelProgram.key_adjoint`: the product of q with ``z + P R z`` is that of ``q + R' P' q`` with z."""
         up, down = (part.weight.detach().double().cpu().numpy() for part in (model.key_up, model.key_down))
-        pulled: Wide = np.eye(model.input_dim) + up @ down
-        return pulled
+        adjoint: Float64Array = np.eye(model.input_dim) + up @ down
+        return adjoint
 
     def head(self, features: Variable) -> Variable:
         """See `RecencyProgram.head`; lengths and sums are float32, products in the precision."""
         layers = self.layers
         batch, kinds, dim = features.shape
-        units = layers.narrow(unit(features))  # (B, K, D)
+        units = layers.to_precision(unit(features))  # (B, K, D)
         base = unit(mb.squeeze(x=mb.matmul(x=layers.constant("mix"), y=units), axes=[1]))  # (B, D)
         flat = mb.reshape(x=units, shape=[batch, kinds * dim])
         rest = layers.dense(layers.product(flat, "query_down.weight"), "query_up")

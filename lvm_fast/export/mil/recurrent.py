@@ -1,4 +1,4 @@
-"""Recurrent layers as MIL operations: one loop over the steps, however many layers there are, and one step alone."""
+"""Adds recurrent layers as MIL operations: one loop over the steps for all layers together, and single steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..coremltools_compat import mb, types
 from .layers import Layers, Variable, length_of
 
-# one step: the row of the step (B, W) and the states before it -> the states after it
+# one step: its row (B, W) and the states before it -> the states after it
 Advance: TypeAlias = Callable[..., Sequence[Variable]]
 
 
@@ -18,7 +18,7 @@ def scan(rows: Variable, widths: Sequence[int], advance: Advance) -> list[Variab
     """Step through a sequence from zero states, in one loop that carries nothing but the states.
 
     Args:
-        rows: What each step reads, (B, N, W), in float16 or float32.
+        rows: The input of each step, (B, N, W), in float16 or float32.
         widths: The width H of each state (B, H), in the same precision.
         advance: Called as ``advance(row (B, W), *states)`` within the loop.
 
@@ -42,11 +42,11 @@ def scan(rows: Variable, widths: Sequence[int], advance: Advance) -> list[Variab
 
 
 class GRULayers:
-    """A stacked `torch.nn.GRU`.
+    """Adds a stacked `torch.nn.GRU`.
 
     Args:
-        layers: What holds its parameters.
-        prefix: What comes before torch's names of them, such as "gru" for ``gru.weight_ih_l0``.
+        layers: Layers with its parameters.
+        prefix: The prefix of their names, such as "gru" for ``gru.weight_ih_l0``.
         hidden_dim: Width H of the hidden states.
         num_layers: Layers on top of each other.
     """
@@ -57,11 +57,11 @@ class GRULayers:
         self.widths = [hidden_dim] * num_layers
 
     def gates(self, x: Variable, layer: int = 0) -> Variable:
-        """``W_ih x + b_ih`` of a layer, (..., W) -> (..., 3H): reset, update and candidate part."""
+        """Compute ``W_ih x + b_ih`` of a layer, (..., W) -> (..., 3H): reset, update and candidate part."""
         return self.layers.linear(x, f"{self.prefix}.weight_ih_l{layer}", f"{self.prefix}.bias_ih_l{layer}")
 
     def step(self, gates: Variable, *hidden: Variable) -> list[Variable]:
-        """One time step.
+        """Advance by one time step.
 
         Args:
             gates: `gates` of layer 0, (B, 3H).
@@ -79,12 +79,12 @@ class GRULayers:
         return states
 
     def last_state(self, x: Variable) -> Variable:
-        """The last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
+        """Compute the last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
         return scan(self.gates(x), self.widths, self.step)[-1]
 
 
 class LSTMLayers:
-    """A stacked `torch.nn.LSTM`; arguments as of `GRULayers`."""
+    """Adds a stacked `torch.nn.LSTM`; the arguments are those of `GRULayers`."""
 
     def __init__(self, layers: Layers, prefix: str, hidden_dim: int, num_layers: int) -> None:
         self.layers = layers
@@ -92,11 +92,11 @@ class LSTMLayers:
         self.widths = [hidden_dim] * (2 * num_layers)
 
     def gates(self, x: Variable, layer: int = 0) -> Variable:
-        """``W_ih x + b_ih`` of a layer, (..., W) -> (..., 4H): input, forget, cell and output part."""
+        """Compute ``W_ih x + b_ih`` of a layer, (..., W) -> (..., 4H): input, forget, cell and output part."""
         return self.layers.linear(x, f"{self.prefix}.weight_ih_l{layer}", f"{self.prefix}.bias_ih_l{layer}")
 
     def step(self, gates: Variable, *states: Variable) -> list[Variable]:
-        """One time step: from `gates` of layer 0, (B, 4H), and hidden and cell state of each layer in turn, (B, H)."""
+        """Advance by one time step: `gates` of layer 0, (B, 4H), then hidden and cell state of each layer, (B, H)."""
         moved: list[Variable] = []
         for layer, (hidden, cell) in enumerate(zip(states[::2], states[1::2], strict=True)):
             if layer > 0:
@@ -106,20 +106,20 @@ class LSTMLayers:
         return moved
 
     def last_state(self, x: Variable) -> Variable:
-        """The last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
+        """Compute the last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
         return scan(self.gates(x), self.widths, self.step)[-2]
 
 
 def _lstm_cell(gates: Variable, cell: Variable) -> tuple[Variable, Variable]:
-    """i, f, o = sigmoid, g = tanh of their parts, c' = f c + i g, h' = o tanh(c')."""
-    keep, forget, candidate, output = mb.split(x=gates, num_splits=4, axis=-1)
-    fresh = mb.mul(x=mb.sigmoid(x=keep), y=mb.tanh(x=candidate))
+    """Compute i, f, o = sigmoid and g = tanh of their parts, then c' = f c + i g and h' = o tanh(c')."""
+    write, forget, candidate, output = mb.split(x=gates, num_splits=4, axis=-1)
+    fresh = mb.mul(x=mb.sigmoid(x=write), y=mb.tanh(x=candidate))
     moved = mb.add(x=mb.mul(x=mb.sigmoid(x=forget), y=cell), y=fresh)
     return mb.mul(x=mb.sigmoid(x=output), y=mb.tanh(x=moved)), moved
 
 
 def _gru_cell(gates: Variable, recurrent: Variable, state: Variable) -> Variable:
-    """r, z = sigmoid(both sums), n = tanh(x part + r * h part), h' = n + z (h - n): torch's (1 - z) n + z h."""
+    """Compute r, z = sigmoid(both sums), n = tanh(x part + r * h part), then h' = n + z (h - n) = (1 - z) n + z h."""
     width = state.shape[-1]
     input_rz, input_n = mb.split(x=gates, split_sizes=[2 * width, width], axis=-1)
     hidden_rz, hidden_n = mb.split(x=recurrent, split_sizes=[2 * width, width], axis=-1)

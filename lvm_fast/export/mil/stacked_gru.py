@@ -1,4 +1,4 @@
-"""What models have in common that read normalised vectors with one stack of GRU layers and look at its last state."""
+"""Builds the part shared by models that read normalised vectors with one stack of GRU layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from .layers import Variable
-from .program import Form, Model, ModelProgram
+from .program import Model, ModelProgram, ProgramOptions
 from .recurrent import GRULayers
 
 
@@ -16,16 +16,16 @@ class StackedGRUProgram(ModelProgram[Model]):
     A model type is a subclass with `head`.
     """
 
-    def __init__(self, model: Model, form: Form) -> None:
-        super().__init__(model, form)
+    def __init__(self, model: Model, options: ProgramOptions) -> None:
+        super().__init__(model, options)
         self._gru = GRULayers(self.layers, "gru", self.config["hidden_dim"], self.config["num_layers"])
 
     @abstractmethod
     def head(self, final: Variable) -> Variable:
-        """From the last layer's last state (B, H) to the raw delta (B, D)."""
+        """Compute the raw delta (B, D) from the last layer's last state (B, H)."""
 
-    def read(self, context: Variable) -> Variable:
-        """See `ModelProgram.read`."""
+    def raw_delta(self, context: Variable) -> Variable:
+        """See `ModelProgram.raw_delta`."""
         return self.head(self._gru.last_state(self._normed(context)))
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -38,4 +38,4 @@ class StackedGRUProgram(ModelProgram[Model]):
         return self.head(moved[-1]), moved
 
     def _normed(self, vectors: Variable) -> Variable:
-        return self.layers.layer_norm(self.layers.narrow(vectors), "input_norm")
+        return self.layers.layer_norm(self.layers.to_precision(vectors), "input_norm")

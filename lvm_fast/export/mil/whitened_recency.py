@@ -1,4 +1,4 @@
-"""whitened_recency as a Core ML program."""
+"""Builds the Core ML program of whitened_recency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .recency import RecencyProgram
 class WhitenedRecencyProgram(RecencyProgram[WhitenedRecency]):
     """Builds the MIL functions of a whitened_recency."""
 
-    exact = frozenset({"decays"})  # powers are taken of them
+    float32_constants = frozenset({"decays"})  # powers are taken of them
 
     def head(self, features: Variable) -> Variable:
         """See `RecencyProgram.head`: the mean without the last vector."""

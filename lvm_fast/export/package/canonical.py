@@ -1,4 +1,4 @@
-"""Messages of a package as plain values: walked through, and digested alike by every version of protobuf."""
+"""Walks through the protobuf messages of a package, and digests them alike with every version of protobuf."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SCALARS = (str, bytes, bool, int, float)
 
 
 def messages_in(message: Any) -> Iterator[Any]:
-    """A protobuf message and all messages inside it."""
+    """Yield a protobuf message and all messages inside it."""
     yield message
     for _, value in message.ListFields():
         for inner in _inner(value):
@@ -19,7 +19,7 @@ def messages_in(message: Any) -> Iterator[Any]:
 
 
 def digest_of(message: Any) -> str:
-    """SHA-256 (64 hex digits) of the fields that a message has, and those inside it; entries of maps by key."""
+    """Return the SHA-256 (64 hex digits) of all fields of a message and those inside it; maps are sorted by key."""
     digest = hashlib.sha256()
     for part in _parts(message):
         digest.update(len(part).to_bytes(8, "little") + part)
@@ -27,7 +27,7 @@ def digest_of(message: Any) -> str:
 
 
 def has_unknown_fields(message: Any) -> bool:
-    """Whether a message, or one inside it, has a field that its format does not know."""
+    """Tell whether a message, or one inside it, has a field that its format does not know."""
     known = type(message)()
     known.CopyFrom(message)
     known.DiscardUnknownFields()
@@ -35,7 +35,7 @@ def has_unknown_fields(message: Any) -> bool:
 
 
 def _inner(value: Any) -> Iterable[Any]:
-    """The messages that a field holds."""
+    """Return the messages that a field holds."""
     if isinstance(value, _SCALARS):
         return ()
     if hasattr(value, "ListFields"):
@@ -44,7 +44,7 @@ def _inner(value: Any) -> Iterable[Any]:
 
 
 def _parts(value: Any) -> Iterator[bytes]:
-    """A value as pieces of bytes, other pieces for every other value."""
+    """Yield a value as pieces of bytes; different values give different pieces."""
     if isinstance(value, str | bytes):
         yield b"text"
         yield value.encode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Core ML packages on disk: MIL functions in, a `.mlpackage` out, and back."""
+"""Writes MIL functions as a `.mlpackage` on disk, and reads one back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..._util.atomic_files import atomic_folder
 from ..coremltools_compat import Function, Program, Var, ct, is_symbolic, lower_program, raise_program, types
-from ..options import SUFFIX
+from . import SUFFIX
 from .seal import Changes, changes_since_sealed, seal
 from .weight_file import FILE as WEIGHT_FILE
 
@@ -27,7 +27,7 @@ def write_package(
     describe: Callable[[Any], None],
     overwrite: bool = False,
 ) -> None:
-    """Write MIL functions as a package, atomically, once it reads back with the same inputs and outputs.
+    """Write MIL functions as a package, atomically, and check that it reads back with the same inputs and outputs.
 
     Args:
         functions: By name; the first is the default. One function called "main" makes a package for targets before
@@ -39,7 +39,7 @@ def write_package(
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
         OSError: The package cannot be written.
-        ValueError: What was written does not read back as it was.
+        ValueError: The package does not read back as it was written.
     """
     program = Program()
     for name, function in functions.items():
@@ -74,22 +74,22 @@ def _check_saved(package: Path, functions: Mapping[str, Function]) -> None:
 
 
 def _signature(function: Function) -> dict[str, tuple[int | None, ...]]:
-    """Shapes of all inputs, states and outputs by name."""
+    """Return the shapes of all inputs, states and outputs by name."""
     return {var.name: shape_of(var) for var in (*function.inputs.values(), *function.outputs)}
 
 
 def inputs_of(function: Function) -> dict[str, tuple[int | None, ...]]:
-    """Shapes of the inputs by name, None where any size fits; states are no inputs."""
+    """Return the shapes of the inputs by name, None where any size fits; states are no inputs."""
     return {name: shape_of(var) for name, var in function.inputs.items() if not types.is_state(var.sym_type)}
 
 
 def shape_of(var: Var) -> tuple[int | None, ...]:
-    """The shape of a MIL variable, None where any size fits."""
+    """Return the shape of a MIL variable, None where any size fits."""
     return tuple(None if is_symbolic(size) else int(size) for size in var.shape)
 
 
 def read_package(path: str | os.PathLike[str]) -> tuple[Any, Program]:
-    """Read a package back through coremltools' own loader: its specification and its program, weights included.
+    """Read a package with coremltools' own loader: its specification, and its program with the weights.
 
     Raises:
         FileNotFoundError: There is no folder at `path`.
@@ -102,7 +102,7 @@ def read_package(path: str | os.PathLike[str]) -> tuple[Any, Program]:
 
 
 def read_description(path: str | os.PathLike[str]) -> Any:
-    """What a package says of itself, coremltools' ``ModelDescription``; its program may be anything.
+    """Read the description of a package, coremltools' ``ModelDescription``; its program may be anything.
 
     Raises:
         FileNotFoundError: There is no folder at `path`.
@@ -113,7 +113,7 @@ def read_description(path: str | os.PathLike[str]) -> Any:
 
 
 def changes_in(path: str | os.PathLike[str]) -> Changes:
-    """Say what has changed in a package since it was written; see `changes_since_sealed`.
+    """Say which parts of a package have changed since it was written; see `changes_since_sealed`.
 
     Raises:
         FileNotFoundError: There is no folder at `path`.

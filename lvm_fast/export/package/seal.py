@@ -1,4 +1,4 @@
-"""The seal of a package: digests of all that it holds, by which it tells that nothing has changed."""
+"""Seals a package with digests of all its parts, and finds what has changed since."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..package_metadata import KEY
+from . import METADATA_PREFIX
 from .canonical import digest_of, has_unknown_fields
 from .weight_file import constants_in, weight_file_fault
 
-_WEIGHTS, _PROGRAM, _DESCRIPTION = (f"{KEY}{part}_sha256" for part in ("weights", "program", "description"))
+_WEIGHTS, _PROGRAM, _DESCRIPTION = (f"{METADATA_PREFIX}{part}_sha256" for part in ("weights", "program", "description"))
 
 
 class Changes(NamedTuple):
-    """A sentence on each part of a package that is not as it was written: weight file, program, and all else."""
+    """A sentence on each part of a package that has changed since it was written; None on the others."""
 
     weights: str | None
     program: str | None
@@ -22,35 +22,36 @@ class Changes(NamedTuple):
 
 
 def seal(spec: Any, weights: Path) -> None:
-    """Put the digests into the metadata of a specification that is otherwise whole.
+    """Put the digests into the metadata of a specification that is otherwise complete.
 
     Args:
         spec: coremltools' specification.
-        weights: Its weight file, which need not be there.
+        weights: Its weight file, which may be missing.
     """
-    about = spec.description.metadata.userDefined
-    about[_WEIGHTS] = _digest_of_file(weights)
-    about[_PROGRAM] = digest_of(spec.mlProgram)
-    about[_DESCRIPTION] = _digest_of_description(spec)
+    metadata = spec.description.metadata.userDefined
+    metadata[_WEIGHTS] = _digest_of_file(weights)
+    metadata[_PROGRAM] = digest_of(spec.mlProgram)
+    metadata[_DESCRIPTION] = _digest_of_description(spec)
 
 
 def changes_since_sealed(spec: Any, weights: Path) -> Changes:
-    """Say what has changed in a package since it was written; of one without a seal, what cannot have been so.
+    """Say which parts of a package have changed since it was written.
 
-    Earlier packages have no seal. One that has lost a part of its seal has changed.
+    Packages of earlier versions have no seal: of these it says which parts cannot have been written so. A package that
+    has lost a part of its seal has changed.
 
     Args:
         spec: coremltools' specification, as it was read.
         weights: The weight file.
     """
-    about = spec.description.metadata.userDefined
+    metadata = spec.description.metadata.userDefined
     wanted = {
         _WEIGHTS: _digest_of_file(weights),
         _PROGRAM: digest_of(spec.mlProgram),
         _DESCRIPTION: _digest_of_description(spec),
     }
-    is_sealed = any(part in about for part in wanted)
-    broken = {part for part, digest in wanted.items() if is_sealed and about.get(part) != digest}
+    is_sealed = any(part in metadata for part in wanted)
+    broken = {part for part, digest in wanted.items() if is_sealed and metadata.get(part) != digest}
     if has_unknown_fields(spec.mlProgram):
         broken.add(_PROGRAM)
     elif has_unknown_fields(spec):
@@ -66,7 +67,7 @@ def changes_since_sealed(spec: Any, weights: Path) -> Changes:
 
 
 def _digest_of_description(spec: Any) -> str:
-    """Of all but the program and this digest."""
+    """Return the digest of everything but the program and this digest."""
     other = type(spec)()
     other.CopyFrom(spec)
     other.ClearField("mlProgram")

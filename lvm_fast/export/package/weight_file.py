@@ -1,7 +1,7 @@
-"""The weight file of a package, byte for byte: what its program's constants explain, and nothing else.
+"""Checks the weight file of a package byte by byte: the program's constants must explain every one.
 
-The layout is that of Core ML's blob storage: 64 bytes with the number of constants and the version; before each
-constant 64 bytes of its own, all at multiples of 64; zeros everywhere else.
+The layout is that of Core ML's blob storage. The first 64 bytes hold the number of constants and the version. Each
+constant has a header of 64 bytes before it, at a multiple of 64. All other bytes are zero.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .canonical import messages_in
 
 FILE = Path("weights", "weight.bin")
 _VERSION, _SENTINEL, _BLOCK = 2, 0xDEADBEEF, 64
-# by the type's number in a program: its number in the file, and the bits of a value
+# for each type's number in a program: its number in the file, and the bits of a value
 _TYPES = {
     10: (1, 16),  # float16
     11: (2, 32),  # float32
@@ -31,7 +31,7 @@ _TYPES = {
 
 
 class Constant(NamedTuple):
-    """Where the program says that one is, and of what type and how many numbers."""
+    """The place of a constant, its type and how many numbers it has, as the program says."""
 
     offset: int
     dtype: int
@@ -39,7 +39,7 @@ class Constant(NamedTuple):
 
 
 def constants_in(message: Any) -> Iterator[Constant]:
-    """The constants that a message, or one inside it, says are in the weight file."""
+    """Yield the constants that a message, or one inside it, says are in the weight file."""
     for inner in messages_in(message):
         if inner.DESCRIPTOR.name == "Value" and inner.WhichOneof("value") == "blobFileValue":
             kind = inner.type.tensorType
@@ -48,10 +48,10 @@ def constants_in(message: Any) -> Iterator[Constant]:
 
 
 def weight_file_fault(path: Path, constants: Iterable[Constant]) -> str | None:
-    """Say what is wrong with a weight file, but for the numbers of its constants; None if all is well.
+    """Say what is wrong with a weight file, apart from the numbers of its constants; None if nothing is.
 
     Args:
-        path: The file; one that is not there is empty.
+        path: The file; a missing one counts as empty.
         constants: Those of the program, from `constants_in`.
     """
     file = np.fromfile(path, np.uint8) if path.exists() else np.empty(0, np.uint8)
@@ -60,7 +60,7 @@ def weight_file_fault(path: Path, constants: Iterable[Constant]) -> str | None:
     if unknown:
         return f"the weight file holds a constant of type {unknown[0].dtype} of Core ML; lvm_fast writes none"
     wanted = np.zeros_like(file)
-    free = np.full_like(file, 0xFF)  # the bits that are no numbers
+    free = np.full_like(file, 0xFF)  # the bits outside the numbers
     if constants:
         _put(wanted, 0, struct.pack("<II", len(constants), _VERSION))
     for offset, dtype, numbers in constants:

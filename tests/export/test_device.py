@@ -1,7 +1,9 @@
-"""bench/coreml_device.py: what it measures, with the interpreter in the place of Core ML."""
+"""`lvm-fast verify --device`, with the interpreter in the place of Core ML."""
 
 from __future__ import annotations
 
+import json
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -16,12 +18,13 @@ from lvm_fast.models.base import LatentVectorModel
 
 pytest.importorskip("coremltools")
 
-import coreml_device
-
+from lvm_fast.cli import main
+from lvm_fast.export import device as device_module
+from lvm_fast.export.device import DeviceCheck, DeviceVerification, check_function
 from lvm_fast.export.expectations import read_expectations
 from lvm_fast.export.mil.interpreter import SavedProgram
 
-Measure: TypeAlias = Callable[..., list[coreml_device.Measured]]
+Measure: TypeAlias = Callable[..., list[DeviceCheck]]
 
 
 class Model:
@@ -57,15 +60,17 @@ def package(small_model: Callable[[], LatentVectorModel], tmp_path_factory: pyte
     return lf.export_coreml(small_model(), path, contexts=(3,), bank=bank, topk=4)
 
 
+def report(rows: list[DeviceCheck], package: Path) -> str:
+    return DeviceVerification(tuple(rows), read_expectations(package)[1], 5, "a machine").to_text()
+
+
 @pytest.fixture
-def measured(package: Path) -> Callable[..., list[coreml_device.Measured]]:
+def measured(package: Path) -> Callable[..., list[DeviceCheck]]:
     """Measures all functions of a package by what is expected of `package`."""
 
-    def measure(of: Path = package) -> list[coreml_device.Measured]:
+    def measure(of: Path = package) -> list[DeviceCheck]:
         functions, about = read_expectations(package)
-        return [
-            coreml_device.measure(Device(of, name), name, "ALL", parts, 5, about) for name, parts in functions.items()
-        ]
+        return [check_function(Device(of, name), name, "ALL", parts, 5, about) for name, parts in functions.items()]
 
     return measure
 
@@ -77,7 +82,7 @@ def test_every_function_is_timed_and_compared(package: Path, measured: Measure) 
         assert row.passed
         assert 0 < row.median_ms <= row.p95_ms
         assert row.max_error < 5e-3
-    text = coreml_device.report(rows, read_expectations(package)[1])
+    text = report(rows, package)
     assert text.startswith("memory_gru, float16, compress none")
     assert text.count("CPU 25%, NE 75%") == 3
     assert "WRONG" not in text
@@ -91,7 +96,7 @@ def test_outputs_of_another_model_are_wrong(
     bank = np.random.default_rng(3).standard_normal((30, 16)).astype(np.float32)
     rows = measured(lf.export_coreml(other, tmp_path / "other.mlpackage", contexts=(3,), bank=bank, topk=4))
     assert not any(row.passed for row in rows)
-    assert coreml_device.report(rows, read_expectations(package)[1]).count("WRONG") == 3
+    assert report(rows, package).count("WRONG") == 3
 
 
 def test_outputs_that_are_no_numbers_are_wrong(measured: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +133,7 @@ def test_wrong_ids_are_wrong_though_every_score_is_right(
 def test_loading_is_timed_without_the_plan(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Device, "placement", lambda self, model: time.sleep(1.0) or {})
     functions, about = read_expectations(package)
-    row = coreml_device.measure(Device(package, "predict_3"), "predict_3", "ALL", functions["predict_3"], 2, about)
+    row = check_function(Device(package, "predict_3"), "predict_3", "ALL", functions["predict_3"], 2, about)
     assert row.load_s < 1.0
 
 
@@ -137,27 +142,87 @@ def test_a_package_without_expectations_is_named(package: Path) -> None:
         read_expectations(package.with_name("other.mlpackage"))
 
 
+@pytest.fixture
+def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the command believe that this is a Mac whose Core ML is the interpreter."""
+    monkeypatch.setattr(device_module.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(device_module, "CoreML", lambda package, function, units: Device(package, function))
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="says so elsewhere only")
-def test_elsewhere_it_says_that_nothing_was_measured(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert coreml_device.main([str(package)]) == 2
-    assert "Core ML runs on Apple systems only" in capsys.readouterr().err
+def test_elsewhere_the_command_says_that_it_needs_a_mac(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(package), "--device"]) == 2
+    message = f"lvm-fast: error: verify: --device needs a Mac with Core ML; this is {platform.system()}\n"
+    assert capsys.readouterr() == ("", message)
 
 
 @pytest.mark.apple
 def test_core_ml_computes_what_is_expected_on_every_compute_unit(package: Path) -> None:
-    assert coreml_device.main([str(package), "--repeat", "5"]) == 0
+    assert main(["verify", str(package), "--device", "--repeat", "5"]) == 0
 
 
-def test_damaged_expectations_are_one_line_and_exit_code_2(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("on_a_mac")
+def test_the_command_prints_a_table_and_writes_the_figures(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(coreml_device.sys, "platform", "darwin")
+    figures = tmp_path / "m.json"
+    words = ["--device", "--units", "ALL", "CPU_ONLY", "--repeat", "2", "--json", str(figures)]
+    assert main(["verify", str(package), *words]) == 0
+    shown = capsys.readouterr().out
+    assert "| predict_3, CPU_ONLY " in shown
+    assert "\n2 calls each, one context a call; macOS " in shown
+    written = json.loads(figures.read_text())
+    assert (written["passed"], written["repeat"]) == (True, 2)
+    assert [(check["function"], check["units"]) for check in written["checks"]] == [
+        (function, units) for units in ("ALL", "CPU_ONLY") for function in ("predict_3", "step", "topk")
+    ]
+
+
+@pytest.mark.usefixtures("on_a_mac")
+def test_the_command_ends_with_1_where_an_output_is_wrong(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict = Model.predict
+    monkeypatch.setattr(
+        Model, "predict", lambda *call, **options: {k: -v for k, v in predict(*call, **options).items()}
+    )
+    assert main(["verify", str(package), "--device", "--units", "ALL", "--repeat", "1"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repeat", "0"], "verify: --repeat: expected a whole number of at least 1, got 0"),
+        (["--units", "GPU"], "verify: unknown --units 'GPU'; there are: CPU_ONLY, CPU_AND_GPU, CPU_AND_NE, ALL"),
+        (["--checkpoint", "run"], "verify: --checkpoint is used without --device only, which needs no model"),
+        (["--json", "PACKAGE"], "is an input too; expected another file"),
+    ],
+)
+@pytest.mark.usefixtures("on_a_mac")
+def test_an_option_that_does_not_fit_is_one_line(
+    package: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    expected = str(package.with_name("m.expected.safetensors"))
+    words = [expected if word == "PACKAGE" else word for word in words]
+    assert main(["verify", str(package), "--device", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_options_of_the_device_need_device(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(package), "--repeat", "5"]) == 2
+    assert capsys.readouterr().err == "lvm-fast: error: verify: --repeat is used with --device only\n"
+
+
+@pytest.mark.usefixtures("on_a_mac")
+def test_damaged_expectations_are_one_line_and_exit_code_2(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "m.mlpackage"
-    assert coreml_device.main([str(other)]) == 2
+    assert main(["verify", str(other), "--device"]) == 2
     assert "holds no expectations of m.mlpackage; export it again" in capsys.readouterr().err
     whole = package.with_name("m.expected.safetensors").read_bytes()
     (tmp_path / "m.expected.safetensors").write_bytes(whole[:-1])
-    assert coreml_device.main([str(other)]) == 2
+    assert main(["verify", str(other), "--device"]) == 2
     said = capsys.readouterr().err
     assert "m.expected.safetensors is damaged: " in said
     assert said.count("\n") == 1

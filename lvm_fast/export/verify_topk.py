@@ -1,4 +1,4 @@
-"""The function ``topk`` of a package against exact retrieval."""
+"""Compares the function ``topk`` of a package with exact retrieval."""
 
 from __future__ import annotations
 
@@ -7,61 +7,62 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .candidate_bank import ROWS, Bank, digest
+from .candidate_bank import ROWS_NAME, CandidateBank, rows_digest
 from .compare_weights import wrong_constants
+from .metadata import BankMetadata
 from .mil.constants import mil_name
-from .package_metadata import BankFacts
 from .verification_result import RetrievalCheck
 
 if TYPE_CHECKING:
     from .mil.interpreter import Interpreter
 
-# of a cosine; products of unit vectors are sums of float32, and rounded to the precision twice
+# of a score: products of unit vectors are float32 sums, rounded to the precision twice
 _TOLERANCES = {"float16": 1e-3, "float32": 1e-6}
 
 
-def check_retrieval(
+def check_topk(
     saved: Interpreter,
     name: str,
-    facts: BankFacts,
+    metadata: BankMetadata,
     queries: NDArray[np.float32],
-    bank: Bank | None,
+    bank: CandidateBank | None,
     precision: str,
 ) -> RetrievalCheck:
-    """Ask a package for the candidates nearest to some predictions, and compare with exact inner products.
+    """Ask a package for the candidates nearest to some queries, and compare its answers with exact inner products.
 
     Args:
         saved: The package.
-        name: Its retrieval function.
-        facts: What the package says of its bank.
+        name: Its function ``topk``.
+        metadata: The package's metadata on its bank.
         queries: Unit vectors (P, D).
-        bank: The candidates it was given, for a comparison row by row; without them, the digest must do.
-        precision: Of the package.
+        bank: The candidates it was exported with, to compare row by row; None compares the digest alone.
+        precision: The package's.
 
     Raises:
         ValueError: The function has no rows.
     """
-    rows = saved.weights(name).get(mil_name(ROWS))
+    rows = saved.weights(name).get(mil_name(ROWS_NAME))
     if rows is None:
-        raise ValueError(f"it has no {mil_name(ROWS)}")
+        raise ValueError(f"it has no {mil_name(ROWS_NAME)}")
     values = np.asarray(rows if isinstance(rows, np.ndarray) else rows.values(), np.float64)  # (N, D)
     exact = queries.astype(np.float64) @ values.T  # (P, N)
-    k = facts.topk
+    k = metadata.topk
     best = -np.sort(-exact, axis=1)[:, :k]  # (P, K)
     error, hits = 0.0, 0
-    for query, mine, wanted in zip(queries, exact, best, strict=True):
-        found = saved.run(name, {"query": query[None]})
-        scores, ids = found["scores"][0], found["ids"][0]
+    for query, products, largest in zip(queries, exact, best, strict=True):
+        outputs = saved.run(name, {"query": query[None]})
+        scores, ids = outputs["scores"][0], outputs["ids"][0]
         if len(np.unique(ids)) < k or not np.isin(ids, np.arange(len(values))).all():
             error = float("inf")  # a row found twice, or one that is not there
             continue
-        error = np.max([error, *np.abs(scores - mine[ids]), *np.abs(mine[ids] - wanted)])  # NaN if any is
-        hits += int((mine[ids] >= wanted[-1]).sum())
+        error = np.max([error, *np.abs(scores - products[ids]), *np.abs(products[ids] - largest)])  # NaN if any is
+        hits += int((products[ids] >= largest[-1]).sum())
     if bank is None:
-        wrong = [] if digest(rows) == facts.sha256 else [f"{mil_name(ROWS)} differs from what was exported"]
+        is_same = rows_digest(rows) == metadata.sha256
+        wrong = [] if is_same else [f"{mil_name(ROWS_NAME)} differs from what was exported"]
     else:
         stored_in = precision if bank.dtype == "int8" else bank.dtype
-        wrong = list(wrong_constants({ROWS: rows}, {ROWS: bank.rows}, stored_in))
+        wrong = list(wrong_constants({ROWS_NAME: rows}, {ROWS_NAME: bank.rows}, stored_in))
     return RetrievalCheck(
         name=name,
         queries=len(queries),
