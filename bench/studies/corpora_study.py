@@ -1,8 +1,8 @@
 """Score the closed forms and the champion on every corpus: the same pool size, unread candidates, paired intervals.
 
-python corpora_study.py --folder runs/corpora --output runs/study               # an hour or more; again to go on
-python corpora_study.py --folder runs/corpora --output runs/study --only sotu   # one corpus
-python corpora_study.py --folder runs/corpora --output runs/study --zero-shot   # the champion of others, too
+python bench/studies/corpora_study.py --folder runs/corpora --output runs/study  # an hour or more
+python bench/studies/corpora_study.py --folder runs/corpora --output runs/study --only sotu  # one corpus
+python bench/studies/corpora_study.py --folder runs/corpora --output runs/study --zero-shot  # and of others
 
 `corpora.py` makes the corpora; "sotu" is the bundled sample. A corpus with fewer than 50 test chains is dealt
 into five folds by chain, each held out once; others are split once, 60/20/20. Every question has 1,149 candidates: the
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lvm_fast as lf
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 from lvm_fast.data.folds import Fold, fold_chains
 from lvm_fast.evaluation.answers import Answer, answer_windows
 from lvm_fast.evaluation.closed_forms import closed_forms
@@ -88,19 +88,26 @@ def scored(name: str, stores: dict[str, lf.ChainStore], output: Path, zero_shot:
     for number, fold in enumerate(folds):
         place = output / name / f"fold-{number}"
         champion, spent = trained(fold, place)
-        answers: dict[str, Callable[[lf.Windows], Answer]] = {
-            CHAMPION: lambda windows, model=champion: answer_windows(model, windows),
-            RAW_COSINE: lambda windows, model=champion: plain(answer_windows(model, windows)),
-        }
-        if zero_shot:
-            answers[ZERO_SHOT] = lambda windows, train=fold.train: answer_windows(at_home(general(), train), windows)
-        parts.append(ranks_of(fold, answers, place))
+        parts.append(ranks_of(fold, methods_of(champion, general if zero_shot else None, fold.train), place))
         seconds.append(spent)
         rows.append(len(fold.train.vectors))
     methods = [method for method in parts[0] if method != "chains"]
     chains = np.concatenate([part["chains"] + 100_000 * number for number, part in enumerate(parts)])
     ranks = {method: np.concatenate([part[method] for part in parts]) for method in methods}
     return Scored(ranks, chains, {CHAMPION: float(np.mean(seconds))}, float(np.mean(rows)))
+
+
+def methods_of(
+    champion: Any, general: Callable[[], Any] | None, train: lf.ChainStore
+) -> dict[str, Callable[[lf.Windows], Answer]]:
+    """The learned methods by name: each answers windows."""
+    methods: dict[str, Callable[[lf.Windows], Answer]] = {
+        CHAMPION: lambda windows: answer_windows(champion, windows),
+        RAW_COSINE: lambda windows: plain(answer_windows(champion, windows)),
+    }
+    if general is not None:
+        methods[ZERO_SHOT] = lambda windows: answer_windows(at_home(general(), train), windows)
+    return methods
 
 
 def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
@@ -168,12 +175,19 @@ def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path)
 
 def together(stores: dict[str, lf.ChainStore]) -> lf.ChainStore:
     """One store of several corpora, each in its own whitened space."""
-    rows = np.concatenate([fit_space(store.vectors).keys(store.vectors) for store in stores.values()])
+    rows = np.concatenate([whitened(store) for store in stores.values()])
     lengths = np.concatenate([store.lengths for store in stores.values()])
     ids = [f"{name}/{chain}" for name, store in stores.items() for chain in store.ids]
     origins = [f"{name}/{chain}" for name, store in stores.items() for chain in store.origins]
     whole = lf.ChainStore(rows, np.concatenate([[0], np.cumsum(lengths)]), ids, origins=origins)
     return whole if np.linalg.norm(rows, axis=1).all() else _without_zero_rows(whole)
+
+
+def whitened(store: lf.ChainStore) -> NDArray[np.float32]:
+    """A store's vectors in the whitened space of its own."""
+    space = fit_space(store.vectors)
+    assert space is not None  # whitened is its default
+    return space.keys(store.vectors)
 
 
 def _without_zero_rows(store: lf.ChainStore) -> lf.ChainStore:
@@ -192,7 +206,7 @@ def at_home(model: Any, train: lf.ChainStore) -> Any:
 
 def hits(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
     """Hit@5 of each question, in percent."""
-    return 100.0 * (ranks < 5)
+    return np.multiply(100.0, ranks < 5, dtype=np.float64)
 
 
 def best_closed_form(found: Scored) -> str:
@@ -243,7 +257,7 @@ def in_words(found: dict[str, Scored]) -> str:
         mean += [f"{np.mean([n['hit5'][method] for n in numbers.values()]):.1f}"]
         mean += [f"{np.mean([n['gain'][method][0] for n in numbers.values()]):+.1f}"]
     lines = "\n".join(table(head, [*rows, mean]))
-    about = f"Hit@5 in percent, {POOL:,} candidates, unread. {facts().get('cpu', '')}".strip()
+    about = f"Hit@5 in percent, {POOL:,} candidates, unread. {describe_installation().get('cpu', '')}".strip()
     return f"{about}\n\n{lines}\n"
 
 

@@ -1,6 +1,6 @@
 """Train the model that comes with the package: the champion of all corpora whose texts allow it.
 
-python bench/studies/general_model.py --folder runs/corpora --output lvm_fast/models/general    # some minutes
+python bench/studies/general_model.py --folder runs/corpora --output lvm_fast/models/general  # some minutes
 
 Each corpus lies in its own whitened space, so that what is learned holds for the space of chunks never seen. The space
 that the model keeps is that of all of them together; `set_space(fit_space(store.vectors))` brings it home.
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def known(args: argparse.Namespace, name: str) -> bool:
-    return (args.folder / f"{name}.safetensors").exists()
+    return Path(args.folder, f"{name}.safetensors").exists()
 
 
 if __name__ == "__main__":

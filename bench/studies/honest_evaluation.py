@@ -1,6 +1,6 @@
 r"""How much of the reference's Hit@5 is pool size and leakage? Trains its way and the honest way, and takes it apart.
 
-python bench/studies/honest_evaluation.py --store STORE                             # minutes on two cores: small models
+python bench/studies/honest_evaluation.py --store STORE  # minutes on two cores: small models
 python bench/studies/honest_evaluation.py --store STORE --contexts 100 --epochs 50 --set accumulation_steps=8 lr=1e-4 \
     alpha_infonce=0.05 temperature=0.07 model={}                                  # the reference's recipe and size
 
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 import lvm_fast as lf
 from lvm_fast._util.process import prepare_for_training
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 from lvm_fast.evaluation.baselines import copy_last
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
 from lvm_fast.evaluation.pools import Candidates
@@ -85,7 +85,7 @@ def main() -> None:
     print(f"\nHit@5, %, with 95% intervals. memory_gru by the phase recipes, with {settings}.")
     print("The random windows have full contexts, the held-out chains up to so many vectors.")
     print(f"{(time.monotonic() - started) / 60:.0f} minutes.", end=" ")
-    print(", ".join(f"{name} {value}" for name, value in facts().items()))
+    print(", ".join(f"{name} {value}" for name, value in describe_installation().items()))
 
 
 def study(store: lf.ChainStore, context: int, settings: dict[str, Any], args: argparse.Namespace) -> list[Row]:

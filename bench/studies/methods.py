@@ -1,6 +1,6 @@
 """Train every method of the package on one split, with three seeds, and score all of them on one pool of test chains.
 
-python bench/studies/methods.py --store STORE --folder runs/methods            # hours on two cores; again to go on
+python bench/studies/methods.py --store STORE --folder runs/methods  # hours on two cores; again to go on
 python bench/studies/methods.py --epochs 1 --seeds 42 --methods champion lstm  # the bundled sample, minutes
 
 The chains are dealt into training, validation and test. Training chooses its best epoch on validation; nothing is
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 import lvm_fast as lf
 from lvm_fast._util.process import prepare_for_training
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 from lvm_fast.evaluation.answers import Answer, answer_windows
 from lvm_fast.evaluation.closed_forms import closed_forms
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
@@ -113,7 +113,7 @@ def main() -> None:
             windows = asked.windows(METHODS[name].context)
             hits.setdefault(name, []).append(asked.hits(answer_windows(lf.load_model(run), windows)))
         print("\n".join([*report(asked, hits, list(forms)), ""]), flush=True)
-    print(", ".join(f"{name} {value}" for name, value in facts().items()))
+    print(", ".join(f"{name} {value}" for name, value in describe_installation().items()))
 
 
 class Questions:
@@ -165,7 +165,8 @@ def trained(name: str, seed: int, training: lf.ChainStore, held_out: lf.ChainSto
 
 def folder_of(name: str, seed: int, args: argparse.Namespace) -> Path:
     words = "".join(letter if letter.isalnum() else " " for letter in name).split()
-    return args.folder / f"{'-'.join(words)}-{seed}"
+    folder: Path = args.folder
+    return folder / f"{'-'.join(words)}-{seed}"
 
 
 def report(asked: Questions, hits: dict[str, list[dict[str, NDArray[np.float64]]]], forms: list[str]) -> list[str]:

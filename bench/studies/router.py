@@ -1,8 +1,8 @@
 """Does a router keep the accurate model's Hit@5 at 60% of its time, on contexts of 20, 50, 100, 200 and 500 vectors?
 
-python router.py --store STORE --fast runs/fast --accurate runs/accurate   # models of one split
-python router.py --store STORE                                             # two models trained on the spot
-python router.py --lengths 10 20 40 80 --limits 20 80 --epochs 1           # the bundled sample, a few minutes
+python bench/studies/router.py --store STORE --fast runs/fast --accurate runs/accurate  # models of one split
+python bench/studies/router.py --store STORE  # two models trained on the spot
+python bench/studies/router.py --lengths 10 20 40 80 --limits 20 80 --epochs 1  # the bundled sample, a few minutes
 
 The router is Router({100: fast, 500: accurate}). How sure the fast model must be to answer a longer context is read off
 held-out chains; so that no threshold is scored on the chains it was read off, these are dealt into two halves, and each
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import lvm_fast as lf
 from lvm_fast._util.process import keep_freed_memory
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.evaluation.baselines import copy_last
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
@@ -93,7 +93,7 @@ def main() -> None:
     pool = candidates.targets() if args.pool is None else candidates.sized(args.pool, args.seed)
     hits = {name: (rank < 5).astype(np.float64) for name, rank in pool.ranks(predicted).items()}
     print("\n".join(report(windows, pool.queries, len(pool), hits, arms, seconds)))
-    print(f"\n{', '.join(f'{name} {value}' for name, value in facts().items())}")
+    print(f"\n{', '.join(f'{name} {value}' for name, value in describe_installation().items())}")
 
 
 def models(args: argparse.Namespace, training: lf.ChainStore, held_out: lf.ChainStore) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
 """Does training in bfloat16 reach the Hit@5 of float32? Trains both with several seeds and compares query by query.
 
-python bench/train_precision.py STORE                                    # three seeds, the reference's recipe
-python bench/train_precision.py STORE --set epochs=4 context_length=32   # any setting of the recipe
-python bench/train_precision.py --set epochs=1 'model={hidden_dim: 32, num_layers: 2, memory_slots: 64}'   # a minute
+python bench/studies/train_precision.py STORE  # three seeds, the reference's recipe
+python bench/studies/train_precision.py STORE --set epochs=4 context_length=32  # any setting of the recipe
+python bench/studies/train_precision.py --set epochs=1 'model={hidden_dim: 32, num_layers: 2, memory_slots: 64}'
 
 Every run sees the same split, so all of them answer the same queries in the same pool; seeds differ in weights, order
 and dropout. Each run is scored with its best epoch. The interval of a difference resamples whole chains, for both
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 import lvm_fast as lf
 from lvm_fast._util.device import choose_device, multiplies_bfloat16
-from lvm_fast.cli.info import facts
+from lvm_fast.cli.info import describe_installation
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
 from lvm_fast.evaluation.pools import Candidates, Pool
 from lvm_fast.evaluation.predictions import predict_windows
@@ -67,7 +67,8 @@ def main() -> None:
                     runs[seed, precision] = run_of(lf.Recipe.from_dict({**settings, **data, **own}), windows, pool)
     print(table(runs, args.seeds, clusters_of(held_out.origins, windows.chains[pool.queries])))
     print(f"\nHit@5 in a pool of {len(pool):,} ({pool.words}), {len(pool.queries):,} queries, context")
-    print(f"{usual.context_length}, with its 95% interval. {', '.join(f'{k} {v}' for k, v in facts().items())}")
+    machine = ", ".join(f"{name} {value}" for name, value in describe_installation().items())
+    print(f"{usual.context_length}, with its 95% interval. {machine}")
 
 
 def pool_of(windows: lf.Windows, name: str) -> Pool:
