@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from .._util.atomic_files import atomic_folder, made_folder
+from .._version import __version__
 from ..models.pretrained import load_single_model
 from ..models.saving import CARD, ROUTER, json_text
 from ..retrieval.bank import VectorBank

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 
-from .. import __version__
 from .._util.atomic_files import atomic_path, made_folder
 from .._util.numbers import plain
+from .._version import __version__
 from ..evaluation.yardstick import best_of
 
 if TYPE_CHECKING:

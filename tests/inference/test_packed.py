@@ -13,7 +13,7 @@ import lvm_fast as lf
 from lvm_fast.inference.packed import PRECISIONS, packed
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.memory_gru import MemoryGRU
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 
 SIZES = [  # input, hidden, layers, slots
     (3, 1, 1, 1),
@@ -91,7 +91,7 @@ def test_the_number_of_threads_changes_nothing(restore_threads, weights):
     context = contexts(1, 20, 40)
     results = []
     for threads in (1, 2, 5):
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         results.append(model.predict(context, weights=weights))
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
