@@ -16,7 +16,7 @@ from .._util.torch_compat import own_tensors
 from ..layers.gru import GRU
 from ..ops.packed_memory_gru import PackedMemoryGRU
 from .causal import CausalModel
-from .checks import check_share, check_sizes, recurrent_sizes, tensor_of
+from .checks import check_fraction, check_sizes, recurrent_sizes, tensor_of
 from .recurrence import between_layers, last_state_of, runs_as_built, states_of, widening_head
 
 _KEPT = 0.9  # share of the memory that survives a write
@@ -123,7 +123,7 @@ class MemoryGRU(CausalModel):
             memory_slots=memory_slots,
         )
         input_dim, hidden_dim, num_layers, memory_slots = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         between = between_layers(dropout, num_layers)
         self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
