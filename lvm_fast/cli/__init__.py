@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
     """Build the parser of some commands; each imports its module, so one alone is quicker."""
-    from .. import __version__
+    from .._version import __version__
 
     parser = _Parser(
         prog="lvm-fast",

@@ -38,7 +38,7 @@ def user_error_message(error: BaseException) -> str | None:
 
 def print_bug() -> None:
     """Print the traceback of the current error, and where to report it."""
-    from .. import __version__
+    from .._version import __version__
 
     traceback.print_exc(file=sys.stderr)
     place = _where_to_report()

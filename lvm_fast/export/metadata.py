@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .. import __version__
 from .._util.numbers import plain
 from .._util.strict_json import read_json
+from .._version import __version__
+from ..models.model_types import MODELS
 from .candidate_bank import BANK_DTYPES, rows_digest
 from .compression import COMPRESSIONS
 from .exportable import Exportable, describe_model, model_for_length, space_kinds
@@ -115,8 +116,9 @@ def read_metadata(path: str | os.PathLike[str]) -> PackageMetadata:
         compress = _entry(entries, "compress", str, lambda how: how in (*COMPRESSIONS, "none"), "a compression or none")
         config = _entry(entries, "config", read_json, _has_width, "JSON with input_dim")
         _entry(entries, "config", read_json, _has_space_kinds, "a kind for each space")
+        model_type = entries["model_type"]
         return PackageMetadata(
-            entries["model_type"],
+            MODELS.current_name(model_type) if model_type in MODELS else model_type,
             config["input_dim"],
             space_kinds(config),
             tuple(_entry(entries, "functions", read_json, _is_names, "a JSON list of names")),

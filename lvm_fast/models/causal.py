@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._util.numbers import truth_value
 from .base import LatentVectorModel
-from .checks import check_share, check_sizes, configured
+from .checks import check_fraction, check_sizes, configured
 from .recurrence import last_valid
 
 
@@ -23,17 +23,17 @@ class CausalModel(LatentVectorModel):
     Args:
         sizes: Constructor arguments that are counts, `input_dim` among them.
         normalize_delta: Return ``raw / ||raw||`` (the reference's habit); False returns ``raw``.
-        **shares: Constructor arguments from 0 to 1, such as dropout.
+        **fractions: Constructor arguments from 0 to 1, such as dropout.
 
     Raises:
-        ValueError: A size is not an integer of at least 1, or a share is not from 0 to 1.
+        ValueError: A size is not an integer of at least 1, or a fraction is not from 0 to 1.
     """
 
     normalize_delta: bool = configured("normalize_delta", truth_value)
 
-    def __init__(self, sizes: dict[str, int], normalize_delta: bool, **shares: float) -> None:
+    def __init__(self, sizes: dict[str, int], normalize_delta: bool, **fractions: float) -> None:
         config: dict[str, Any] = {**check_sizes(self.model_type, **sizes)}
-        config |= {name: check_share(self.model_type, name, share) for name, share in shares.items()}
+        config |= {name: check_fraction(self.model_type, name, fraction) for name, fraction in fractions.items()}
         super().__init__(config)
         self.normalize_delta = normalize_delta
 

@@ -16,8 +16,8 @@ def check_sizes(model_type: str, **sizes: Any) -> dict[str, int]:
     return {name: size(value, f"{model_type}: {name}") for name, value in sizes.items()}
 
 
-def check_share(model_type: str, name: str, value: Any) -> float:
-    """Return a share as a float. Raises ValueError unless it is a number from 0 to 1."""
+def check_fraction(model_type: str, name: str, value: Any) -> float:
+    """Return a fraction as a float. Raises ValueError unless it is a number from 0 to 1."""
     try:
         return real_number(value, name, 0, 1)
     except ValueError:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..layers.gru import GRU
 from .answering import zeros_for
 from .causal import CausalModel
-from .checks import check_share, check_sizes, configured, recurrent_sizes, size
+from .checks import check_fraction, check_sizes, configured, recurrent_sizes, size
 from .recurrence import between_layers, last_valid, states_of, widening_head
 
 
@@ -77,7 +77,7 @@ class HierarchicalGRU(CausalModel):
             self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers, chunk_size=chunk_size
         )
         input_dim, hidden_dim, num_layers, _ = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.local_encoder = Encoder(input_dim, hidden_dim, num_layers, dropout)
         self.global_encoder = Encoder(hidden_dim, hidden_dim, num_layers, dropout)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.dropout import dropout
-from .checks import check_share, check_sizes, tensor_of
+from .checks import check_fraction, check_sizes, tensor_of
 from .recency import RecencyModel, checked_decay, checked_decays
 
 _SAME = 1e-6  # how far float32 may be from a decay
@@ -56,7 +56,7 @@ class RecencyResidual(RecencyModel):
     ) -> None:
         sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, key_dim=key_dim, taps=taps)
         input_dim, hidden_dim, key_dim, taps = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.config["decays"] = checked_decays(self.model_type, decays)
         kinds = taps + len(self.decays)
@@ -80,10 +80,10 @@ class RecencyResidual(RecencyModel):
 
     def _dropped(self, rows: Tensor) -> Tensor:
         """The rows after dropout: drawn in the core where it can, in a tenth of torch's time."""
-        share = self.dropout.p
+        p = self.dropout.p
         dropped: Tensor
-        if self.training and share and rows.device.type == "cpu" and rows.dtype == torch.float32:
-            dropped = dropout(rows, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+        if self.training and p and rows.device.type == "cpu" and rows.dtype == torch.float32:
+            dropped = dropout(rows, p, torch.randint(-(2**63), 2**63 - 1, (1,)))
         else:
             dropped = self.dropout(rows)
         return dropped

@@ -14,7 +14,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from .answering import zeros_for
 from .cache import Cache
 from .causal import CausalModel
-from .checks import check_share, check_sizes, numbered, tensor_of
+from .checks import check_fraction, check_sizes, numbered, tensor_of
 
 
 class Positions(nn.Module):
@@ -105,7 +105,7 @@ class TransformerModel(CausalModel):
             max_positions=max_positions,
         )
         input_dim, hidden_dim, num_layers, num_heads, feedforward_dim, max_positions = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         if hidden_dim % num_heads:
             raise ValueError(f"transformer: hidden_dim = {hidden_dim}; expected a multiple of num_heads = {num_heads}")

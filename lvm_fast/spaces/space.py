@@ -1,14 +1,16 @@
-"""`Space`: the map from an encoder's vectors to those that are compared; fitted in one pass over a store."""
+"""`Space`: the map from an encoder's vectors to those that are compared."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._util.numbers import real_number, whole_number
 from ..ops.rowwise import l2_normalize
-from . import KINDS
+from .moments import Moments, moments_of
+from .registry import SPACES, kinds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,29 +20,13 @@ if TYPE_CHECKING:
 
 STRENGTH = 0.5  # of the whitening, where nothing chooses one
 _BLOCK = 4096  # rows at a time
-_NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone
-_FLOOR = 0.02  # share of the mean variance that every direction has at least: few rows know little of most directions
-
-
-class Moments(NamedTuple):
-    """What a space is made of.
-
-    Attributes:
-        mean: (D,) float64.
-        covariance: (D, D) float64, divided by the number of rows.
-        rows: How many rows.
-    """
-
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
-    rows: int
 
 
 class Space(NamedTuple):
     """Where vectors are compared: ``unit(A (unit(x) - mean))``, with A symmetric; without A where it is only centred.
 
     Attributes:
-        kind: "centred" or "whitened".
+        kind: "centred", "whitened", or another of `SPACES`.
         strength: How far the whitening goes: 0 leaves the covariance as it is, 1 makes it the identity.
         mean: (D,) float32.
         matrix: A, (D, D) float32; None where the space is only centred.
@@ -95,66 +81,30 @@ def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength:
     Raises:
         ValueError: As `moments_of` and `space_of`.
     """
-    check_kind(kind, "fit_space: kind")
+    check_kind(kind, "fit_space: kind", kinds())
     return None if kind == "raw" else space_of(moments_of(vectors), kind, strength)
 
 
-def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
-    """The mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
-
-    Raises:
-        ValueError: There are fewer than two rows, one holds NaN or infinity, or all are equal.
-    """
-    count = len(vectors)
-    if count < 2:
-        raise ValueError(f"Space: {count} row{'s' * (count != 1)}; expected at least 2 to fit a space")
-    origin = _unit_rows(vectors, 0, 1)[0]  # sums of squares of what is alike would lose their digits
-    total, squares = np.zeros_like(origin), np.zeros((len(origin), len(origin)))
-    for first in range(0, count, _BLOCK):
-        rows = _unit_rows(vectors, first, first + _BLOCK) - origin
-        total += rows.sum(axis=0)
-        squares += rows.T @ rows
-    shift = total / count
-    covariance = squares / count - np.outer(shift, shift)
-    if not np.trace(covariance) > _NO_VARIANCE:
-        raise ValueError(f"Space: all {count} rows are equal; expected rows that differ")
-    return Moments(origin + shift, covariance, count)
-
-
-def _unit_rows(vectors: Vectors | NDArray[Any], first: int, end: int) -> NDArray[np.float64]:
-    rows = np.asarray(vectors[first:end], np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"Space: row {first + int(np.argmin(finite))} holds NaN or Inf; expected finite values")
-    return np.asarray(l2_normalize(rows), np.float64)
-
-
 def space_of(moments: Moments, kind: str, strength: float = STRENGTH) -> Space:
-    """The centred or whitened space of a mean and covariance.
-
-    With eigenvalues w and eigenvectors E of the covariance, ``A = E diag((w + 0.02 mean(w))^(-strength / 2)) E^T``:
-    ZCA whitening (Bell and Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1), softened by the strength. The floor
-    shrinks what few rows tell of the covariance towards the identity. A is scaled to a mean eigenvalue of 1.
+    """Make a space of a kind from a mean and a covariance.
 
     Raises:
         ValueError: The kind is unknown, or the strength is not from 0 to 1.
     """
-    check_kind(kind, "space_of: kind")
+    check_kind(kind, "space_of: kind", SPACES.names())
     strength = real_number(strength, "Space: strength", 0.0, 1.0)
+    known = SPACES.load(kind)
+    matrix = known.matrix(moments, strength)
     mean = moments.mean.astype(np.float32)
-    if kind == "centred":
+    if matrix is None:
         return Space(kind, 0.0, mean, None, moments.rows)
-    values, vectors = np.linalg.eigh(moments.covariance)
-    values = np.maximum(values, 0.0)
-    scales = (values + _FLOOR * values.mean()) ** (-strength / 2)
-    matrix = (vectors * (scales / scales.mean())) @ vectors.T
     return Space(kind, strength, mean, matrix.astype(np.float32), moments.rows)
 
 
-def check_kind(kind: Any, called: str) -> None:
-    """Raise ValueError, which begins with `called`, unless there is such a kind of space."""
-    if kind not in KINDS:
-        raise ValueError(f"{called} = {kind!r}; expected one of {', '.join(KINDS)}")
+def check_kind(kind: Any, called: str, known: Sequence[str]) -> None:
+    """Raise ValueError, which begins with `called`, unless the kind is among those known."""
+    if kind not in known:
+        raise ValueError(f"{called} = {kind!r}; expected one of {', '.join(known)}")
 
 
 def check_dim(dim: int, space: Space, called: str) -> None:

@@ -21,7 +21,7 @@ PROGRAMS: Registry[type[ModelProgram[Any]]] = Registry(
         "transformer": ".transformer:TransformerProgram",
         "amn": ".amn:AMNProgram",
         "hierarchical_gru": ".hierarchical_gru:HierarchicalGRUProgram",
-        "champion": ".recency_mixer:RecencyMixerProgram",
+        "recency_mixer": ".recency_mixer:RecencyMixerProgram",
         "specialist_gru": ".specialist_gru:SpecialistGRUProgram",
         "whitened_recency": ".whitened_recency:WhitenedRecencyProgram",
         "recency_residual": ".recency_residual:RecencyResidualProgram",
