@@ -1,4 +1,4 @@
-"""Real vectors, two threads everywhere, and peers whose answers are checked before they are timed.
+"""Gives all peers real vectors and the same threads; their results are checked before they are timed.
 
 Run `python bench/table.py` for the table with ratios; `--store FILE` benches on a chain store of your own.
 """
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def same_conditions_for_all() -> None:
-    """The same threads, and an allocator that keeps what is freed: nobody pays for fresh pages."""
+    """Set the same threads for all, and let the allocator keep freed memory: nobody pays for fresh pages."""
     keep_freed_memory()
     threads = lf.kernels.num_threads()
     torch.set_num_threads(threads)
@@ -49,7 +49,7 @@ def same_conditions_for_all() -> None:
 
 
 class Limits:
-    """The machine's own limits, measured."""
+    """Measures the machine's own limits."""
 
     FLAGS: ClassVar = {
         "TILES_INT8": ["-mavx512f", "-mamx-tile", "-mamx-int8"],
@@ -60,13 +60,13 @@ class Limits:
     }
 
     def int8_ops(self, level: str) -> float | None:
-        """TOP/s of int8 products at an instruction set; None without a micro-benchmark."""
+        """Measure TOP/s of int8 products at an instruction set; None without a micro-benchmark."""
         units = {"amx": "TILES_INT8", "avx512bf16": "VECTORS_INT8", "avx512": "VECTORS_INT8"}
         return self.ops(units[level]) if level in units else None
 
     @cache  # noqa: B019 - one object a run
     def ops(self, unit: str) -> float | None:
-        """TOP/s of a unit's products in registers, all threads; None without the unit or a compiler."""
+        """Measure TOP/s of a unit's products in registers, all threads; None without the unit or a compiler."""
         source = Path(__file__).with_name("unit_ceiling.cpp")
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "ceiling"
@@ -82,7 +82,7 @@ class Limits:
 
     @cache  # noqa: B019
     def copy_bandwidth(self) -> float:
-        """Bytes a second that a plain copy reads and writes: the best of several, all threads."""
+        """Measure the bytes a second that a plain copy reads and writes: the best of several, all threads."""
         source = torch.zeros(100_000, 768)
         target = torch.zeros_like(source)
         times = []
@@ -100,7 +100,7 @@ def limits() -> Limits:
 
 @pytest.fixture(scope="session")
 def vectors(pytestconfig: pytest.Config) -> np.ndarray:
-    """(T, 768) float32: every chunk of the store."""
+    """Return every vector of the store, (T, 768) float32."""
     path = pytestconfig.getoption("--store")
     store = lf.ChainStore.open(path) if path else lf.sample()
     return np.asarray(store.vectors, dtype=np.float32)
@@ -108,16 +108,17 @@ def vectors(pytestconfig: pytest.Config) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def model() -> torch.nn.Module:
-    """memory_gru at the reference's size."""
+    """Build a memory_gru of the reference's size."""
     torch.manual_seed(0)
     return lf.create_model("memory_gru")
 
 
 @pytest.fixture
 def timed(benchmark: Any) -> Callable[..., Any]:
-    """Time a call: warmed up, the median of `rounds`, of quick calls more; `note(result, median)` stands beside it.
+    """Return a function that times a call: warmed up, the median of `rounds`, or of more for quick calls.
 
-    `value(result)`, a number and its words, stands in the median's place where not the time is what is measured.
+    `note(result, median)` is printed beside the time. `value(result)`, a number and its text, replaces the time where
+    something else is measured.
     """
 
     def run(

@@ -1,4 +1,4 @@
-"""How much memory a program takes at most, measured in a process of its own, where nothing freed lies ready."""
+"""Measures the peak memory of a program in a process of its own, which has no freed memory to reuse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ print(_megabytes("VmHWM") - _before)
 
 
 def peak_megabytes(before: str, measured: str) -> float:
-    """Return by how many MB the program `measured` goes beyond what is held after the program `before` (Linux)."""
+    """Return how many MB the program `measured` takes at most beyond those held after the program `before` (Linux)."""
     script = _MEASURE.format(before=before, measured=measured)
     result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     return float(result.stdout)

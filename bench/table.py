@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def table(benchmarks: list[dict[str, Any]]) -> str:
-    """(group, peer, median) rows; the ratio says how many times the time (or memory) of the group's lvm_fast."""
+    """Return the Markdown table; the ratio is that of the time (or memory) to the group's lvm_fast."""
     lines = ["| work | peer | median | relative to lvm_fast | |", "|---|---|---:|---:|---|"]
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in benchmarks:

@@ -18,7 +18,7 @@ import lvm_fast as lf
 
 
 class LiteralMemoryGRU(nn.Module):
-    """The reference's forward pass written out in plain torch: the memory's content is concatenated to every step."""
+    """Runs the reference's forward pass in plain torch: the memory's content is concatenated to every step."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ TRAINING = [  # context, batch
 
 
 class Lesson:
-    """A model and what it is taught: real contexts and the vectors that followed them."""
+    """Trains a model on real contexts and the vectors that followed them."""
 
     def __init__(
         self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, device: str = "cpu"
@@ -71,16 +71,16 @@ class Lesson:
         self.subject.to(device)
         self.batch = contexts(vectors, batch, length).to(device)
         self.target = torch.from_numpy(vectors[length : length + 50 * batch : 50]).to(device)
-        self.half = "bf16" in peer
+        self.bf16 = "bf16" in peer
         self.optimiser = torch.optim.AdamW(self.subject.parameters(), lr=1e-4, fused=True)
 
     def loss(self) -> Tensor:
-        with torch.autocast(self.batch.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.batch.device.type, torch.bfloat16, enabled=self.bf16):
             delta = self.subject(self.batch)
         return 1 - (lf.reconstruct(self.batch[:, -1], delta.float()) * self.target).sum(dim=-1).mean()
 
     def slope(self) -> Tensor:
-        """The gradient without dropout and memory writes, in which all peers are one function."""
+        """Return the gradient without dropout and memory writes, which is the same for all peers."""
         self.subject.zero_grad()
         self.subject.eval()
         self.loss().backward()
@@ -96,15 +96,15 @@ class Lesson:
         return loss.item()
 
 
-def note_of_training(model: nn.Module, limits: Any, half: bool, length: int, batch: int) -> Callable[[Any, float], str]:
+def note_of_training(model: nn.Module, limits: Any, bf16: bool, length: int, batch: int) -> Callable[[Any, float], str]:
     """Sequences a second, and arithmetic beside the ceiling of the unit that does it."""
     dim, hidden, layers = (model.config[name] for name in ("input_dim", "hidden_dim", "num_layers"))
-    weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's half of the input folded
+    weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's part of the input folded
     operations = 3 * 2 * weights * length * batch  # forward, to the inputs, to the weights
-    of_half = "TILES_BF16" if lf.kernels.simd_level() == "amx" else "VECTORS_BF16"
+    bf16_unit = "TILES_BF16" if lf.kernels.simd_level() == "amx" else "VECTORS_BF16"
 
     def note(_: Any, median: float) -> str:
-        ceiling, rate = limits.ops(of_half if half else "VECTORS_FP32"), operations / median
+        ceiling, rate = limits.ops(bf16_unit if bf16 else "VECTORS_FP32"), operations / median
         share = f" = {rate / ceiling / 1e12:.0%} of {ceiling * 1e3:.0f}" if ceiling else ""
         return f"{batch / median:.3g} sequences/s; {rate / 1e9:.0f} GFLOP/s{share}"
 
@@ -118,10 +118,10 @@ def test_training_step(timed, limits, model, vectors, peer, length, batch):
     if length == TRAINING[0].values[0]:
         found, expected = lesson.slope(), Lesson(model, "torch eager", vectors, length, batch).slope()
         error = ((found - expected).norm() / expected.norm()).item()
-        assert error < (0.05 if lesson.half else 1e-3), f"{peer}: the gradient is off by {error:.1e}"
+        assert error < (0.05 if lesson.bf16 else 1e-3), f"{peer}: the gradient is off by {error:.1e}"
     group = f"training step, memory_gru, context {length}, batch {batch}"
     rounds = 1 if peer.startswith("torch") and length > 100 else 5
-    note = note_of_training(model, limits, lesson.half, length, batch)
+    note = note_of_training(model, limits, lesson.bf16, length, batch)
     assert 0 < timed(group, peer, lesson.step, rounds=rounds, note=note) < 2
 
 
@@ -169,7 +169,7 @@ def check_against(expected: Tensor, allowed: float, result: Tensor) -> str:
 
 
 def weights_of_a_step(model: nn.Module) -> int:
-    """How many weights one step reads, with the memory's reads folded as `lvm_fast.inference.packed` does."""
+    """Count the weights that one step reads, with the memory's reads folded as `lvm_fast.inference.packed` does."""
     dim, hidden, layers, slots = (model.config[k] for k in ("input_dim", "hidden_dim", "num_layers", "memory_slots"))
     recurrent = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)
     return recurrent + hidden * (slots + dim + hidden) + hidden * slots + 2 * hidden * (hidden + dim)

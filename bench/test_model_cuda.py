@@ -13,10 +13,10 @@ PEERS = ["lvm_fast", "lvm_fast, compiled", "cuDNN eager"]  # the compiler refuse
 
 
 class GpuLesson(Lesson):
-    """A lesson whose memory writes, if any, follow the step, as in `lvm_fast.train`."""
+    """Trains as `lvm_fast.train` does: memory writes, if any, follow the step."""
 
-    def __init__(self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, half: bool) -> None:
-        super().__init__(model, f"{peer}, bf16" if half else peer, vectors, length, batch, "cuda")
+    def __init__(self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, bf16: bool) -> None:
+        super().__init__(model, f"{peer}, bf16" if bf16 else peer, vectors, length, batch, "cuda")
         self.taught = torch.compile(super().loss, fullgraph=True) if "compiled" in peer else super().loss
 
     def loss(self) -> Tensor:
@@ -29,15 +29,15 @@ class GpuLesson(Lesson):
         return loss
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["TF32", "bf16 autocast"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["TF32", "bf16 autocast"])
 @pytest.mark.parametrize(("length", "batch"), TRAINING)
 @pytest.mark.parametrize("peer", PEERS)
-def test_training_step_on_cuda(timed, model, vectors, peer, length, batch, half):
-    lesson = GpuLesson(model, peer, vectors, length, batch, half)
+def test_training_step_on_cuda(timed, model, vectors, peer, length, batch, bf16):
+    lesson = GpuLesson(model, peer, vectors, length, batch, bf16)
     if length == TRAINING[0].values[0]:
         found, expected = lesson.slope(), GpuLesson(model, "cuDNN eager", vectors, length, batch, False).slope()
         error = ((found - expected).norm() / expected.norm()).item()
-        assert error < (0.05 if half else 5e-3), f"{peer}: the gradient is off by {error:.1e}"
-    precision = "bf16 autocast" if half else "float32, cuDNN in TF32"
+        assert error < (0.05 if bf16 else 5e-3), f"{peer}: the gradient is off by {error:.1e}"
+    precision = "bf16 autocast" if bf16 else "float32, cuDNN in TF32"
     group = f"training step, memory_gru, context {length}, batch {batch}, {torch.cuda.get_device_name()}, {precision}"
     assert 0 < timed(group, peer, lesson.step, note=lambda _, median: f"{batch / median:,.0f} sequences/s") < 2

@@ -82,7 +82,7 @@ def at_level(level: str) -> Iterator[None]:
 
 
 class Taken:
-    """What the calls of one row took, packing left out: pairs screened, refined and rescored."""
+    """Counts the pairs that the calls of one row screened, refined and rescored, without packing."""
 
     def __init__(self, work: Work, limits: Any) -> None:
         self.pairs, self.dim, self.limits = len(work.queries) * len(work.pool), work.pool.shape[1], limits

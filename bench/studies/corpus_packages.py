@@ -30,7 +30,7 @@ class Package(NamedTuple):
 
 
 def fetch(package: Package, folder: Path) -> Path:
-    """The package's file in `folder`; downloaded now unless it is there already.
+    """Return the package's file in `folder`; download it unless it is there.
 
     Raises:
         ValueError: the client gives no such file, or one of another digest.

@@ -1,4 +1,4 @@
-"""Readers of the corpora: from an unpacked package to documents, each a list of paragraphs of running text."""
+"""Reads documents from unpacked packages; a document is a list of paragraphs of running text."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _Paragraphs(HTMLParser):
 
 
 def html_paragraphs(html: str, skipped_classes: Sequence[str] = (), text_classes: Sequence[str] = ()) -> list[str]:
-    """The running text of a page, one string a paragraph.
+    """Return the running text of a page, one string a paragraph.
 
     Args:
         skipped_classes: Classes or ids of elements to leave out, in lower case.
@@ -100,7 +100,7 @@ def read_html(
     text_classes: Sequence[str] = (),
     language: str | None = None,
 ) -> Iterator[Prose]:
-    """A document a page, in the order of their paths; pages of everything at once, for printing, are left out.
+    """Yield a document for each page, in the order of their paths, without pages that repeat everything for printing.
 
     Args:
         language: Leave out pages that say they are in another one.
@@ -120,14 +120,14 @@ def _decoded(page: bytes) -> str:
 
 
 def read_text(root: Path, pattern: str, without: Sequence[str] = ()) -> Iterator[Prose]:
-    """A document a text file, in the order of numbers and words in their names, but for those `without`."""
+    """Yield a document for each text file, ordered by numbers and words in their names, except those `without`."""
     files = [file for file in root.glob(pattern) if file.stem not in without]
     for file in sorted(files, key=lambda file: [part.zfill(9) for part in re.split(r"(\d+)", file.stem)]):
         yield Prose(file.stem, _split_paragraphs(file.read_text("utf-8")))
 
 
 def read_sword(root: Path, chapters: int) -> Iterator[Prose]:
-    """A Bible in the SWORD project's compressed format: so many chapters of one book a document, without notes."""
+    """Read a Bible in the SWORD project's compressed format: some chapters of one book make a document; no notes."""
     (folder,) = root.glob("usr/share/sword/modules/texts/ztext/*")
     for testament in ("ot", "nt"):
         table = (folder / f"{testament}.bzs").read_bytes()
@@ -164,7 +164,7 @@ def read_r_books(root: Path, chapter: str) -> Iterator[Prose]:
 
 
 def _r_strings(serialized: bytes) -> list[str]:
-    """The strings of an R character vector, as R serialises it."""
+    """Read the strings of an R character vector, as R serialises it."""
     at = serialized.index(b"\x00\x00\x00\x10")  # a character vector, then its length
     (count,) = struct.unpack_from(">i", serialized, at + 4)
     at, strings = at + 8, []
@@ -187,7 +187,7 @@ def _split_paragraphs(text: str) -> list[str]:
 
 
 def read_speeches(root: Path, file: str, query: str) -> Iterator[Prose]:
-    """A document a row of an SQLite database.
+    """Yield a document for each row of an SQLite database.
 
     Args:
         query: Gives id and text.
@@ -200,7 +200,7 @@ def read_speeches(root: Path, file: str, query: str) -> Iterator[Prose]:
 
 
 def read_parliament(root: Path, archive: str, member: str) -> Iterator[Prose]:
-    """A document a speech of a zipped table with the columns date, speaker, text and parlspeech_row."""
+    """Yield a document for each speech of a zipped table with columns date, speaker, text and parlspeech_row."""
     with zipfile.ZipFile(root / archive) as opened:
         table = opened.read(member).decode()
     csv.field_size_limit(max(csv.field_size_limit(), len(table)))
@@ -211,14 +211,14 @@ def read_parliament(root: Path, archive: str, member: str) -> Iterator[Prose]:
 
 
 def read_factbook(root: Path, folder: str) -> Iterator[Prose]:
-    """A document a country: the entries that are sentences, in the book's order."""
+    """Yield a document for each country: the entries that are sentences, in the book's order."""
     for file in sorted((root / folder).glob("*/*.json")):
         entries = [_without_tags(text) for text in _texts(json.loads(file.read_text("utf-8")))]
         yield Prose(file.stem, [text for text in entries if _is_prose(text)])
 
 
 def _is_prose(text: str) -> bool:
-    """Whether an entry is sentences, not a list of names or a few figures."""
+    """Tell whether an entry is sentences, not a list of names or a few figures."""
     words = text.split()
     return len(words) >= 25 and sum(word[0].islower() for word in words) > len(words) / 2
 

@@ -1,4 +1,4 @@
-"""The table of corpora: where each comes from, under what licence, and how it is read.
+"""Lists the corpora: where each comes from, its licence, and how it is read.
 
 A new line needs packages whose files were looked at: running text with document boundaries, the licence of the text
 itself. `trainable` says that the text is in the public domain or under a permissive licence, so that a model which is

@@ -51,7 +51,7 @@ SMALL = {
 
 
 class Row(NamedTuple):
-    """A line of the table: hits of the model and of copy-last (Q,), and whose they are."""
+    """A line of the table: hits of the model and of copy-last (Q,), and the chain of each."""
 
     words: str
     pool: int
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def study(store: lf.ChainStore, context: int, settings: dict[str, Any], args: argparse.Namespace) -> list[Row]:
-    """The four rows of one context length."""
+    """Compute the four rows of one context length."""
     grid = lf.Windows(store, context, context // 2, context + 1, cross_chains=True)
     order = np.random.default_rng(args.seed).permutation(len(grid))
     held, kept = np.split(order, [round(0.1 * len(grid))])
@@ -118,13 +118,13 @@ def study(store: lf.ChainStore, context: int, settings: dict[str, Any], args: ar
 
 
 def alone(store: lf.ChainStore, grid: lf.Windows, chosen: NDArray[np.int64]) -> lf.ChainStore:
-    """A store whose chains are these windows, target included: the reference's sequence file."""
+    """Make a store whose chains are these windows with their targets: the reference's sequence file."""
     names = [f"window {window}" for window in chosen]
     return store.pieces(grid.starts[chosen], grid.targets[chosen] + 1, names, {})
 
 
 def trained(context: int, settings: dict[str, Any], data: lf.ChainStore, held_out: lf.ChainStore) -> Any:
-    """A model by the recipe of this context's phase: its best epoch on what is held out, as the reference chooses."""
+    """Train a model by the recipe of this context's phase; the best epoch is chosen as the reference does."""
     name = PHASES[max(known for known in PHASES if known <= max(context, min(PHASES)))]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         places = {"data": data, "validation_data": held_out, "output_dir": str(Path(folder, "run"))}
@@ -132,7 +132,7 @@ def trained(context: int, settings: dict[str, Any], data: lf.ChainStore, held_ou
 
 
 def with_others(targets: NDArray[np.int64], total: int, args: argparse.Namespace) -> NDArray[np.int64]:
-    """The targets and random other rows, as many as the pool has, sorted."""
+    """Return the targets and random other rows, as many as the pool has, sorted."""
     others = np.setdiff1d(np.arange(total), targets)
     more = np.random.default_rng(args.seed).choice(others, args.pool - len(targets), replace=False)
     return np.sort(np.concatenate([targets, more]))
@@ -153,7 +153,7 @@ def row(
 
 
 def lines(context: int, rows: list[Row]) -> list[str]:
-    """The rows as Markdown; a step from one row to the next is paired where the questions are the same."""
+    """Return the rows as Markdown; a step from one row to the next is paired where the questions are the same."""
     shown = []
     for place, (words, pool, model, copied, chains) in enumerate(rows):
         step = with_interval(model - rows[place - 1].model, chains) if place in (1, 3) else ""

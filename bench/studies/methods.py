@@ -38,7 +38,7 @@ REFERENCE = "memory_gru: the reference's phase"
 
 
 class Method(NamedTuple):
-    """How a line of the table differs from the shared recipe, or the packaged recipe it goes by instead.
+    """A line of the table: its differences from the shared recipe, or the packaged recipe that it uses instead.
 
     Attributes:
         settings: What differs.
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 class Questions:
-    """The questions put to every method: the same targets, the same candidates."""
+    """Asks every method the same questions: the same targets, the same candidates."""
 
     def __init__(self, store: lf.ChainStore, args: argparse.Namespace) -> None:
         self.store, self._stride = store, args.stride
@@ -130,13 +130,13 @@ class Questions:
         return lf.Windows(self.store, context, self._stride)
 
     def hits(self, answer: Answer) -> dict[str, NDArray[np.float64]]:
-        """Whether each question's answer is found among what its chain has not said yet, (Q,) by metric."""
+        """Return whether each question finds its target among unread candidates, (Q,) by metric."""
         rank = self.pool.both_ranks({"": answer}).headline[""]
         return {f"hit@{k}": (rank < k).astype(np.float64) for k in KS}
 
 
 def trained(name: str, seed: int, training: lf.ChainStore, held_out: lf.ChainStore, args: argparse.Namespace) -> Path:
-    """The folder of the method's run with this seed; trained now unless it is there already."""
+    """Return the folder of the method's run with this seed; train it unless it is there."""
     method, folder = METHODS[name], folder_of(name, seed, args)
     if (folder / "done").exists():
         return folder
@@ -170,7 +170,7 @@ def folder_of(name: str, seed: int, args: argparse.Namespace) -> Path:
 
 
 def report(asked: Questions, hits: dict[str, list[dict[str, NDArray[np.float64]]]], forms: list[str]) -> list[str]:
-    """A line a method: what it found, and its difference to the best closed form and to the plain phase 1."""
+    """Return a line for each method: its hits, and the difference to the best closed form and to plain phase 1."""
     mean = {name: {k: np.mean([run[k] for run in runs], axis=0) for k in runs[0]} for name, runs in hits.items()}
     best = max(forms, key=lambda name: mean[name]["hit@5"].mean())
     rows = []

@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def models(args: argparse.Namespace, training: lf.ChainStore, held_out: lf.ChainStore) -> tuple[Any, Any]:
-    """The models named, or two trained on the spot: a small one on short contexts, a larger one on long ones."""
+    """Load the named models, or train two: a small one on short contexts, a larger one on long ones."""
     made = []
     for path, limit, width in ((args.fast, args.limits[0], 192), (args.accurate, args.limits[1], 384)):
         if path is not None:
@@ -140,7 +140,7 @@ def windows_of(store: lf.ChainStore, lengths: list[int], most: int) -> GivenWind
 
 
 def halves_of(windows: GivenWindows, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """The windows of one half of the chains and those of the other; chains with long contexts are dealt first."""
+    """Split the windows into those of two halves of the chains; chains with long contexts are dealt first."""
     clusters = clusters_of(windows.store.origins, windows.chains)
     reach = np.zeros(clusters.max() + 1, np.int64)
     np.maximum.at(reach, clusters, windows.lengths)
@@ -151,7 +151,7 @@ def halves_of(windows: GivenWindows, rng: np.random.Generator) -> list[NDArray[n
 
 
 def routed(router: lf.Router, windows: GivenWindows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The router's unit predictions (W, D), and which arm gave each."""
+    """Return the router's unit predictions (W, D), and the model (arm) of each."""
     predicted, arms = np.empty((len(windows), windows.store.dim), np.float32), np.empty(len(windows), np.int64)
     order = np.argsort(windows.lengths, kind="stable")
     with torch.no_grad():
@@ -172,7 +172,7 @@ def report(
     arms: NDArray[np.int64],
     seconds: dict[str, NDArray[np.float64]],
 ) -> list[str]:
-    """A row for each length and one for all, and whether the goal is met."""
+    """Return a row for each length and one for all, and whether the goal is met."""
     clusters = clusters_of(windows.store.origins, windows.chains)[queries]
     lengths = windows.lengths[queries]
     columns = np.stack([*hits.values(), hits["router"] - hits["accurate"]], axis=1)  # (Q, 5)

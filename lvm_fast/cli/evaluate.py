@@ -11,7 +11,8 @@ from . import _options_query
 from ._report_name import model_path, report_name
 
 _GENERAL_NOTE = (
-    "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
+    "the general model has learned from public corpora (docs/explanation/champion.md); "
+    "of those, this is no held-out score"
 )
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 

@@ -1,4 +1,4 @@
-"""What `verify_coreml` says of packages that are not ours, or no longer what they were."""
+"""Metadata of packages: what `verify_coreml` says of those that are not ours, are damaged, or are of version 0.1."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import lvm_fast as lf
 from lvm_fast.cli import main
@@ -17,6 +18,7 @@ from lvm_fast.models.base import LatentVectorModel
 ct = pytest.importorskip("coremltools")
 
 from lvm_fast.export.coremltools_compat import Function, mb, types  # noqa: E402
+from lvm_fast.export.metadata import read_metadata  # noqa: E402
 from lvm_fast.export.package.package import write_package  # noqa: E402
 
 
@@ -87,6 +89,23 @@ def test_damaged_metadata_is_one_clear_error(
 
     with pytest.raises(ValueError, match=f"is damaged: lvm_fast.{message}; export it again"):
         lf.verify_coreml(altered(alter), model)
+
+
+def test_a_package_of_version_0_1_that_names_a_champion_is_a_recency_mixer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = lf.create_model("recency_mixer", input_dim=16, hidden_dim=8)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    package = lf.export_coreml(model.eval(), tmp_path / "m.mlpackage", contexts=(3,))
+    assert read_metadata(package).model_type == "recency_mixer"
+    spec = ct.utils.load_spec(str(package))
+    entries = spec.description.metadata.userDefined
+    entries["lvm_fast.model_type"] = "champion"
+    for name in [name for name in entries if name.endswith("_sha256") and name != "lvm_fast.recipe_sha256"]:
+        del entries[name]  # version 0.1 had no seal
+    (package / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString())
+    assert read_metadata(package).model_type == "recency_mixer"
+    assert lf.verify_coreml(package, model).passed
 
 
 def test_deep_metadata_is_one_line_and_exit_code_2(

@@ -1,15 +1,15 @@
 import CoreML
 import Foundation
 
-/// The predicted embedding of the next chunk, at unit length, and the step that leads there from the last one. Models
-/// with a space take the step there, and search there: with `query`, which of all others is `nextVector`.
+/// The predicted embedding of the next chunk, at unit length, and the step that leads there from the last one. A model
+/// with a space takes the step in the space, and searches there with `query`; for all others `query` is `nextVector`.
 public struct Prediction {
     public let nextVector: [Float]
     public let delta: [Float]
     public let query: [Float]
 }
 
-/// A vector of the bank inside the package: its place there, and its cosine with the query.
+/// A vector of the bank inside the package: its place in the bank, and its cosine with the query.
 public struct Neighbour {
     public let id: Int
     public let score: Float
