@@ -366,12 +366,12 @@ def _bank_rows(vectors: Any, where: str) -> Matrix:
 
 
 def _copied(vectors: Any) -> Any:
-    """The rows alone: torch would pickle all that a tensor is a view of."""
+    """Return the rows alone: torch would pickle all that a tensor is a view of."""
     return vectors.detach().clone() if is_tensor(vectors) else copy.deepcopy(vectors)
 
 
 def _opened_again(kind: type[VectorBank], path: str, digest: str) -> VectorBank:
-    """The bank of a file, as it was when it was pickled."""
+    """Return the bank of a file, as it was when it was pickled."""
     from .bank_file import digest_of
 
     bank = kind.open(path)

@@ -1,4 +1,4 @@
-"""What a bank is given and asked, checked and made plain: rows that the core scores, ids, numbers."""
+"""Checks what a bank is given and asked (rows, ids, numbers), and brings it to the form that the core reads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Matrix(NamedTuple):
 
 
 def matrix_of(x: Any, where: str) -> Matrix:
-    """The rows of x, (rows, D): float32, float16 and bfloat16 where they lie, others in a float32 copy.
+    """Return the rows of x, (rows, D): float32, float16 and bfloat16 where they lie, others in a float32 copy.
 
     Raises:
         ValueError: x is no matrix of numbers that float32 can hold; the message begins with `where`.
@@ -59,7 +59,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
 
 
 def queries_of(x: Any, dim: int, where: str) -> Matrix:
-    """The same of queries (B, D) on any device, or of one query (D,)."""
+    """Return the same of queries (B, D) on any device, or of one query (D,)."""
     array = array_of(x, where)
     if array.ndim not in (1, 2):
         raise ValueError(f"{where}: expected shape (B, D) or (D,), got {tuple(array.shape)}")
@@ -122,7 +122,7 @@ def one_number_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.float6
 
 
 def at_least_one(x: Any, where: str) -> int:
-    """A whole number from 1 that the core can hold. Raises ValueError beginning with `where`."""
+    """Return a whole number from 1 that the core can hold. Raises ValueError beginning with `where`."""
     number = whole_number(x, where)
     if not 1 <= number < 2**63:
         raise ValueError(f"{where}: expected at least 1 and below 2^63, got {number}")
@@ -165,7 +165,7 @@ def _check_tensor(x: Any, where: str) -> None:
 
 
 def _plain_array(x: Any, where: str) -> NDArray[Any]:
-    """A numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
+    """Return a numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
     _check_no_masks(x, where)
     if is_tensor(x):
         _check_tensor(x, where)
@@ -220,7 +220,7 @@ def _row_by_row(x: Any) -> Any:
 
 
 def _lost_whole(block: NDArray[Any]) -> tuple[int, str] | None:
-    """The first row of whole numbers that float32 has not, and what is wrong with it."""
+    """Return the first row of whole numbers that float32 has not, and what is wrong with it."""
     most, least = block.max(axis=1), block.min(axis=1)
     rows = np.flatnonzero((most > _MOST_WHOLE) | (least < -_MOST_WHOLE))
     if len(rows) == 0:

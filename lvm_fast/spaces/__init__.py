@@ -1,4 +1,4 @@
-"""What vectors are compared in: as the encoder gives them, centred, or whitened. Names load on first use."""
+"""Spaces in which vectors are compared: raw, centred, whitened. Names load on first use."""
 
 from __future__ import annotations
 

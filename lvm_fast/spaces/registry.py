@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SpaceKind(Protocol):
-    """What a kind of space is: ``unit(A (unit(x) - mean))``, with a matrix A of its own or none.
+    """A kind of space: ``unit(A (unit(x) - mean))``, with a matrix A of its own or none.
 
     Attributes:
         has_matrix: Whether there is a matrix A.

@@ -38,7 +38,7 @@ class Moments(NamedTuple):
 
 
 class Space(NamedTuple):
-    """Where vectors are compared: ``unit(A (unit(x) - mean))``, with A symmetric; without A where it is only centred.
+    """A space in which vectors are compared: ``unit(A (unit(x) - mean))``, A symmetric; no A where it is only centred.
 
     Attributes:
         kind: "centred", "whitened", or another of `SPACES`.
@@ -84,7 +84,7 @@ class Space(NamedTuple):
         return mapped
 
     def store(self, store: ChainStore) -> ChainStore:
-        """The same chains with every vector in the space, float32, in memory."""
+        """Return the same chains with every vector in the space, float32, in memory."""
         from ..data.chain_store import ChainStore
 
         return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
@@ -101,7 +101,7 @@ def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength:
 
 
 def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
-    """The mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
+    """Return the mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
 
     Raises:
         ValueError: There are fewer than two rows, one holds NaN or infinity, or all are equal.
