@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +29,23 @@ _WHOLE = (
 _MOST_WHOLE = 1 << 24  # float32 holds every whole number up to it
 _LEAST = float(np.finfo(np.float32).tiny)
 _NUMBERS_AT_ONCE = 1 << 21
+_BEGINS_WITH_NAME = re.compile(r"(\w*)(.*)", re.DOTALL)
+
+
+class Names(NamedTuple):
+    """The names in which errors are said.
+
+    Attributes:
+        where: The function that was called.
+        arguments: Its own names of a bank's arguments, where they differ.
+    """
+
+    where: str
+    arguments: Mapping[str, str] = MappingProxyType({})
+
+    def of(self, argument: str) -> str:
+        """Return what an error of an argument begins with."""
+        return f"{self.where}: {self.arguments.get(argument, argument)}"
 
 
 class Matrix(NamedTuple):
@@ -144,12 +163,14 @@ def blocks_of(rows: int, width: int) -> Iterator[slice]:
     return (slice(first, first + step) for first in range(0, rows, step))
 
 
-def renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
-    """The core names the argument at fault; this puts the caller's name before it."""
+def renamed(names: str | Names, call: Callable[..., Result], *arguments: Any) -> Result:
+    """Call the core, whose errors begin with the argument at fault; the error raised says it in the caller's names."""
+    names = Names(names) if isinstance(names, str) else names
     try:
         return call(*arguments)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        argument, rest = _BEGINS_WITH_NAME.match(str(error)).groups()  # type: ignore[union-attr]
+        raise ValueError(f"{names.of(argument)}{rest}") from None
 
 
 def _check_tensor(x: Any, where: str) -> None:
