@@ -62,7 +62,7 @@ def _predict_in_torch(model: Any, contexts: Tensor, counts: Tensor | None) -> Te
 
 
 class Asked(NamedTuple):
-    """What a caller of `predict` gave, in one form.
+    """The contexts of a caller of `predict`, in one form.
 
     Attributes:
         contexts: (B, N, D).
@@ -164,7 +164,7 @@ def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights:
 
 
 def not_finite() -> ValueError:
-    """What to raise where a prediction came out as NaN or infinity."""
+    """Make the error for a prediction that came out as NaN or infinity."""
     return ValueError("predict: a prediction is NaN or infinite; expected finite weights and moderate vectors")
 
 

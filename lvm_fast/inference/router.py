@@ -1,4 +1,4 @@
-"""`Router`: several models behind one door; a context's length, and how sure the quickest is, say which answers."""
+"""`Router`: several models that act as one; a context's length, and how sure the quickest is, choose which answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Ask = Callable[[LatentVectorModel, Tensor, Tensor | None], Tensor]  # arm, (b, n
 
 
 class Routed(NamedTuple):
-    """What came of a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
+    """The answers to a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
 
     answers: Tensor
     arms: NDArray[np.int64]
@@ -142,7 +142,7 @@ class Router(nn.Module):
         return self.routed(context, lengths).answers
 
     def routed(self, context: Tensor, lengths: Tensor | None = None) -> Routed:
-        """As `forward`, and which arm gave each delta.
+        """Predict deltas as `forward` does, and tell which arm gave each.
 
         Raises:
             ValueError: The context or the lengths do not fit.
@@ -244,7 +244,7 @@ class Router(nn.Module):
         return Routed(answers, arms)
 
     def _ask(self, place: int, context: Tensor, counts: NDArray[np.int64], ask: Ask) -> Tensor:
-        """One arm's answers for contexts (b, N, D), of which it sees its last vectors."""
+        """Return one arm's answers for contexts (b, N, D), of which it sees its last vectors."""
         longest, arm = list(self.arms.items())[place]
         seen = np.minimum(counts, longest)  # (b,)
         most = int(seen.max())
@@ -265,7 +265,7 @@ def reach_of(model: Any) -> int | None:
 
 
 def _checked_limits(arms: Any, unit: int) -> dict[int, Any]:
-    """The arms by their limits, ascending."""
+    """Return the arms by their limits, ascending."""
     if not isinstance(arms, Mapping) or not arms:
         got = "empty" if isinstance(arms, Mapping) else f"a {type(arms).__name__}"
         raise ValueError(f"Router: arms is {got}; expected models by the longest context of each: {{100: fast}}")

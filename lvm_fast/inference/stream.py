@@ -193,7 +193,7 @@ class _ModelSteps:
 
 
 def _copied(model: Any) -> Any:
-    """A copy of a model in evaluation mode that no later change reaches, with weights that its streams share."""
+    """Return a copy of a model in evaluation mode that no later change reaches, with weights that its streams share."""
     weights = list(model.parameters())
 
     def make() -> list[Tensor]:

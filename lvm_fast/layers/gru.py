@@ -214,7 +214,7 @@ class GRU(GRUBase):
     def _forward_packed(
         self, packed: PackedSequence, hx: Tensor | None, layers: Layers
     ) -> tuple[PackedSequence, Tensor]:
-        """The sequences in their sorted order, padded."""
+        """Return the sequences in their sorted order, padded."""
         data, batch_sizes, order, back = packed
         steps, batch = len(batch_sizes), int(batch_sizes[0])
         rows = (torch.arange(batch) < batch_sizes[:, None]).flatten().nonzero().squeeze(1).to(data.device)

@@ -1,4 +1,4 @@
-"""The layers of a GRU, wherever they run best: in the core, in cuDNN, or as torch runs them."""
+"""Runs the layers of a GRU where they are fastest: in the core, in cuDNN, or as torch runs them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Layer: TypeAlias = Callable[[Tensor, Tensor, Weights, float, Tensor | None], tu
 def run_on_core(
     inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """In the core, on the CPU.
+    """Run the layers in the core, on the CPU.
 
     Args:
         inputs: (N, B, I) float32, or bfloat16 under autocast; what lies beyond a length may be anything.
@@ -63,7 +63,7 @@ def _run_ordered(
 def run_in_cudnn(
     inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """In cuDNN, layer by layer; arguments and results as those of `run_on_core`, in any float dtype."""
+    """Run the layers in cuDNN, one by one; arguments and results as those of `run_on_core`, in any float dtype."""
     if lengths is not None:  # padding is computed, too: steps take a GPU as long for few sequences as for many
         lengths = lengths.to(inputs.device)
         inputs = within(inputs, lengths)
@@ -73,7 +73,7 @@ def run_in_cudnn(
 def run_in_torch(
     inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """As `torch.nn.GRU` runs; arguments and results as those of `run_on_core`, in any float dtype."""
+    """Run the layers as `torch.nn.GRU` does; arguments and results as those of `run_on_core`, in any float dtype."""
     flat = [tensor for layer in layers for tensor in layer]
     settings = (True, len(layers), p, p > 0 or torch.is_grad_enabled())  # MIOpen wants to know of gradients
     if lengths is None:

@@ -39,15 +39,15 @@ class CausalModel(LatentVectorModel):
 
     @abstractmethod
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
-        """The hidden state after every vector: (B, N, D), lengths (B,) or None for N -> (B, N, H)."""
+        """Return the hidden state after every vector: (B, N, D), lengths (B,) or None for N -> (B, N, H)."""
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
-        """The hidden state after each context's last vector: (B, N, D), lengths (B,) or None for N -> (B, H)."""
+        """Return the hidden state after each context's last vector: (B, N, D), lengths (B,) or None for N -> (B, H)."""
         return last_valid(self.hidden(context, lengths), lengths)
 
     @abstractmethod
     def next_hidden(self, state: Any, vector: Tensor) -> tuple[Tensor, Any]:
-        """The hidden states (B, H) after one more vector (B, D), and a stream's next state; see `advance`."""
+        """Return the hidden states (B, H) after one more vector (B, D), and a stream's next state; see `advance`."""
 
     @abstractmethod
     def raw_delta(self, hidden: Tensor) -> Tensor:
@@ -91,5 +91,5 @@ class CausalModel(LatentVectorModel):
 
 
 def _home(kind: type, name: str) -> type:
-    """The class that a class has an attribute from."""
+    """Return the class that a class has an attribute from."""
     return next(each for each in kind.__mro__ if name in vars(each))

@@ -37,7 +37,7 @@ class Encoder(nn.Module):
 
 
 class Place(NamedTuple):
-    """Where a stream stands: the states of the chunk so far, of the chunks before it, and its vectors read."""
+    """The state of a stream: the states of the chunk so far, of the chunks before it, and its vectors read."""
 
     local: Tensor  # (L, B, H)
     before: Tensor  # (L, B, H)
@@ -107,7 +107,7 @@ class HierarchicalGRU(CausalModel):
         return torch.cat((final, last_valid(context, lengths)), dim=-1)
 
     def _summaries(self, context: Tensor) -> Tensor:
-        """What the local encoder says of each chunk so far: (B, N, D) -> (B, C, chunk, H), the last chunk filled up."""
+        """Run the local encoder over each chunk so far: (B, N, D) -> (B, C, chunk, H), the last chunk filled up."""
         batch, steps, dim = context.shape
         whole = F.pad(context, (0, 0, 0, -steps % self.chunk_size))  # (B, C chunk, D)
         summaries: Tensor = self.local_encoder(whole.reshape(-1, self.chunk_size, dim))  # (B C, chunk, H)

@@ -75,7 +75,7 @@ class RecencyMixer(RecencyModel):
 
 
 def _faint(inputs: int, outputs: int) -> nn.Linear:
-    """A linear map that hardly adds anything at first: the prediction begins near the mix."""
+    """Return a linear map that hardly adds anything at first: the prediction begins near the mix."""
     linear = nn.Linear(inputs, outputs)
     nn.init.normal_(linear.weight, std=1e-3)
     nn.init.zeros_(linear.bias)

@@ -79,7 +79,7 @@ class RecencyResidual(RecencyModel):
         return _unit(vectors + self.key_up(self.key_down(self._dropped(vectors))))
 
     def _dropped(self, rows: Tensor) -> Tensor:
-        """The rows after dropout: drawn in the core where it can, in a tenth of torch's time."""
+        """Return the rows after dropout: drawn in the core where it can, in a tenth of torch's time."""
         p = self.dropout.p
         dropped: Tensor
         if self.training and p and rows.device.type == "cpu" and rows.dtype == torch.float32:
@@ -110,7 +110,7 @@ class RecencyResidual(RecencyModel):
             self.mix[self.taps + self.decays.index(start)] = 1.0
 
     def shrunk(self, factor: float) -> RecencyResidual:
-        """A copy in which the residuals of query and keys count so much: 0 is the mix alone."""
+        """Return a copy in which the residuals of query and keys count so much: 0 is the mix alone."""
         copied = copy.deepcopy(self)
         with torch.no_grad():
             for up in (copied.query_up, copied.key_up):
@@ -133,7 +133,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _residual(inputs: int, rank: int, outputs: int, bias: bool = False) -> tuple[nn.Linear, nn.Linear]:
-    """A map of low rank that is zero at first."""
+    """Return a map of low rank that is zero at first."""
     down, up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=bias)
     nn.init.normal_(down.weight, std=inputs**-0.5)
     nn.init.zeros_(up.weight)

@@ -45,7 +45,7 @@ def save_pretrained(model: Any, folder: str | os.PathLike[str]) -> None:
 
 
 def json_text(described: Mapping[str, Any]) -> str:
-    """What a saved model or router is described by, as JSON; numpy's scalars are plain numbers there.
+    """Write the description of a saved model or router as JSON, numpy's scalars as plain numbers.
 
     Raises:
         ValueError: Something in it is not for JSON: NaN, infinity, or an object.

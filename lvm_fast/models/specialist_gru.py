@@ -70,7 +70,7 @@ class SpecialistGRU(MixtureOfExperts):
         return last_state_of(self.gru, self.input_norm(context), lengths)
 
     def start_steps(self, batch_size: int) -> Tensor:
-        """The state of every layer, (L, B, H)."""
+        """Return the state of every layer, (L, B, H)."""
         return zeros_for(self, self.config["num_layers"], batch_size, self.config["hidden_dim"])
 
     def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:

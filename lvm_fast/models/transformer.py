@@ -49,7 +49,7 @@ class Seen(NamedTuple):
         return Seen(self.keys.with_next(key), self.values.with_next(value))
 
     def answer(self, attention: nn.MultiheadAttention, asked: Tensor) -> Tensor:
-        """What the attention says to one query, (B, H) -> (B, H)."""
+        """Attend with one query, (B, H) -> (B, H)."""
         width = attention.embed_dim
         query = F.linear(asked, attention.in_proj_weight[:width], attention.in_proj_bias[:width])
         query = query.view(-1, attention.num_heads, 1, attention.head_dim)
@@ -132,7 +132,7 @@ class TransformerModel(CausalModel):
         return raw
 
     def start_steps(self, batch_size: int) -> list[tuple[Seen, Seen]]:
-        """What each layer's two attentions have seen: nothing."""
+        """Make empty caches for each layer's two attentions."""
         like, heads, width = zeros_for(self, 0), self.config["num_heads"], self.config["hidden_dim"]
 
         def nothing() -> Seen:

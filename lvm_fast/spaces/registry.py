@@ -9,11 +9,9 @@ from .._util.registry import Registry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .moments import Moments
-
 
 class SpaceKind(Protocol):
-    """What a kind of space is: ``unit(A (unit(x) - mean))``, with a matrix A of its own or none.
+    """A kind of space: ``unit(A (unit(x) - mean))``, with a matrix A of its own or none.
 
     Attributes:
         has_matrix: Whether there is a matrix A.
@@ -22,16 +20,16 @@ class SpaceKind(Protocol):
     has_matrix: ClassVar[bool]
 
     @staticmethod
-    def matrix(moments: Moments, strength: float) -> NDArray[Any] | None:
-        """Return A (D, D), symmetric, for these moments and a strength from 0 to 1; None where there is none."""
+    def matrix(moments: Any, strength: float) -> NDArray[Any] | None:
+        """Return A (D, D), symmetric, for `Moments` and a strength from 0 to 1; None where there is none."""
 
 
 SPACES: Registry[SpaceKind] = Registry(
     "kind of space",
     "lvm_fast.spaces",
     {
-        "centred": ".centred:Centred",
-        "whitened": ".whitened:Whitened",
+        "centred": ".space:Centred",
+        "whitened": ".space:Whitened",
     },
 )
 

@@ -1,4 +1,4 @@
-"""`Space`: the map from an encoder's vectors to those that are compared."""
+"""`Space`: the map from an encoder's vectors to those that are compared; fitted in one pass over a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from .._util.numbers import real_number, whole_number
 from ..ops.rowwise import l2_normalize
-from .moments import Moments, moments_of
 from .registry import SPACES, kinds
 
 if TYPE_CHECKING:
@@ -20,10 +19,26 @@ if TYPE_CHECKING:
 
 STRENGTH = 0.5  # of the whitening, where nothing chooses one
 _BLOCK = 4096  # rows at a time
+_NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone
+_FLOOR = 0.02  # part of the mean variance that every direction has at least: few rows know little of most directions
+
+
+class Moments(NamedTuple):
+    """The first two moments of unit rows.
+
+    Attributes:
+        mean: (D,) float64.
+        covariance: (D, D) float64, divided by the number of rows.
+        rows: How many rows.
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    rows: int
 
 
 class Space(NamedTuple):
-    """Where vectors are compared: ``unit(A (unit(x) - mean))``, with A symmetric; without A where it is only centred.
+    """A space in which vectors are compared: ``unit(A (unit(x) - mean))``, A symmetric; no A where it is only centred.
 
     Attributes:
         kind: "centred", "whitened", or another of `SPACES`.
@@ -69,7 +84,7 @@ class Space(NamedTuple):
         return mapped
 
     def store(self, store: ChainStore) -> ChainStore:
-        """The same chains with every vector in the space, float32, in memory."""
+        """Return the same chains with every vector in the space, float32, in memory."""
         from ..data.chain_store import ChainStore
 
         return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
@@ -83,6 +98,66 @@ def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength:
     """
     check_kind(kind, "fit_space: kind", kinds())
     return None if kind == "raw" else space_of(moments_of(vectors), kind, strength)
+
+
+def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
+    """Return the mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
+
+    Raises:
+        ValueError: There are fewer than two rows, one holds NaN or infinity, or all are equal.
+    """
+    count = len(vectors)
+    if count < 2:
+        raise ValueError(f"Space: {count} row{'s' * (count != 1)}; expected at least 2 to fit a space")
+    origin = _unit_rows(vectors, 0, 1)[0]  # sums of squares of what is alike would lose their digits
+    total, squares = np.zeros_like(origin), np.zeros((len(origin), len(origin)))
+    for first in range(0, count, _BLOCK):
+        rows = _unit_rows(vectors, first, first + _BLOCK) - origin
+        total += rows.sum(axis=0)
+        squares += rows.T @ rows
+    shift = total / count
+    covariance = squares / count - np.outer(shift, shift)
+    if not np.trace(covariance) > _NO_VARIANCE:
+        raise ValueError(f"Space: all {count} rows are equal; expected rows that differ")
+    return Moments(origin + shift, covariance, count)
+
+
+def _unit_rows(vectors: Vectors | NDArray[Any], first: int, end: int) -> NDArray[np.float64]:
+    rows = np.asarray(vectors[first:end], np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"Space: row {first + int(np.argmin(finite))} holds NaN or Inf; expected finite values")
+    return np.asarray(l2_normalize(rows), np.float64)
+
+
+class Centred:
+    """``unit(unit(x) - mean)``, with no matrix; the strength means nothing."""
+
+    has_matrix = False
+
+    @staticmethod
+    def matrix(moments: Moments, strength: float) -> None:
+        """None: the mean alone is taken away."""
+
+
+class Whitened:
+    """``unit(A (unit(x) - mean))`` with a whitening matrix A."""
+
+    has_matrix = True
+
+    @staticmethod
+    def matrix(moments: Moments, strength: float) -> NDArray[np.float64]:
+        """Return A (D, D), symmetric, scaled to a mean eigenvalue of 1.
+
+        With eigenvalues w and eigenvectors E of the covariance, ``A = E diag((w + 0.02 mean(w))^(-strength / 2)) E^T``:
+        ZCA whitening (Bell and Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1), softened by the strength. The floor
+        shrinks what few rows tell of the covariance towards the identity.
+        """
+        values, vectors = np.linalg.eigh(moments.covariance)
+        values = np.maximum(values, 0.0)
+        scales = (values + _FLOOR * values.mean()) ** (-strength / 2)
+        matrix: NDArray[np.float64] = (vectors * (scales / scales.mean())) @ vectors.T
+        return matrix
 
 
 def space_of(moments: Moments, kind: str, strength: float = STRENGTH) -> Space:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from ..spaces.moments import Moments, moments_of
-from ..spaces.space import STRENGTH, Space, space_of
+from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
 from .selection import choose_start
 
 if TYPE_CHECKING:
