@@ -169,7 +169,7 @@ def check_leaks(
     from ..training.contamination import Asked, is_own_validation, seen_in_training
 
     recipe = replace(recipe, data_digest=data.digest)
-    asked = Asked(windows or query_windows(data, recipe), recipe, args.split == "val")
+    asked = Asked(windows or windows_to_score(data, recipe), recipe, args.split == "val")
     leaks = seen_in_training(run.recipe, asked)
     messages = [leak.words for leak in leaks]
     is_allowed = args.allow_leaks or (fair is None and is_own_validation(run.recipe, asked))
@@ -181,7 +181,7 @@ def check_leaks(
     return messages
 
 
-def query_windows(data: QueryData, recipe: Recipe) -> Windows:
+def windows_to_score(data: QueryData, recipe: Recipe) -> Windows:
     """Lay out the windows to score as the recipe says; those of a sequence file stay as they are."""
     from ..data.windows import Windows
     from ..evaluation.questions import question_windows

@@ -114,7 +114,7 @@ def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], data
     from ..data.given_windows import GivenWindows
     from ..data.windows import Windows
 
-    own = _options_query.query_windows(data, recipe)
+    own = _options_query.windows_to_score(data, recipe)
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
     if isinstance(own, GivenWindows) or args.context_length or longest == recipe.context_length:
         return own

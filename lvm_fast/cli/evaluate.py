@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     model = opened.model.to(device)
     recipe = _options_query.query_recipe(args, opened, "evaluate")
     data = _options_query.open_query_data(recipe, args.split, "evaluate")
-    windows = _options_query.query_windows(data, recipe)
+    windows = _options_query.windows_to_score(data, recipe)
     check_encoder(model, windows.store, "evaluate", args.force)
     notes = _options_query.check_leaks(args, opened, recipe, data, "evaluate", windows)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
