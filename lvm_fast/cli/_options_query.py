@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
     from ..data.windows import Windows
     from ..training.recipe import Recipe
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 _MANY = 0.01  # of the targets: some phrases stand in every collection
 
@@ -170,7 +170,7 @@ def check_leaks(
     recipe = replace(recipe, data_digest=scored.digest)
     asked = Asked(windows or questions(scored, recipe), recipe, args.split == "val")
     found = seen_in_training(run.recipe, asked)
-    words = [seen.words for seen in found]
+    words = [seen.description for seen in found]
     is_allowed = args.allow_leaks or (fair is None and is_own_validation(run.recipe, asked))
     if not is_allowed and any(seen.share is not None and seen.share > _MANY for seen in found):
         expected = fair or "chains that its training held out"
@@ -183,11 +183,11 @@ def check_leaks(
 def questions(scored: Scored, recipe: Recipe) -> Windows:
     """The windows to score, laid out as the recipe says; of a sequence file, as they are."""
     from ..data.windows import Windows
-    from ..evaluation.questions import question_windows
+    from ..evaluation.query_windows import query_windows
 
     if isinstance(scored.chains, Windows):
         return scored.chains
-    return question_windows(scored.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
+    return query_windows(scored.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
 def reading(args: argparse.Namespace) -> bool | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ._options import source
 
 if TYPE_CHECKING:
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 HELP = "prove a Core ML package equal to the model it was exported from (exit code 1 if it is not)"
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..data.source import open_source
     from ..export.verify import verify_coreml
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
 
     opened = open_run(args.checkpoint or _folder_of(args.package), "verify")
     data = args.data or _data_of(opened)

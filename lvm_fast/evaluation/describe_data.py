@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .figures import ReportFigures
 
 
-def queries_in_words(report: Report) -> str:
+def describe_queries(report: ReportFigures) -> str:
     """Where the queries come from, and what they were ranked among."""
     regular = f"a target every {report.stride} chunks, " if report.stride else ""
     lines = (
@@ -26,7 +26,7 @@ def queries_in_words(report: Report) -> str:
     return lines
 
 
-def data_in_words(report: Report) -> str | None:
+def describe_data(report: ReportFigures) -> str | None:
     """Which vectors were scored, as far as the store and the caller say."""
     name, source, encoder = (report.data.get(key) for key in ("name", "source", "encoder"))
     said = f"{name} ({source})" if name and source else name or source
@@ -35,7 +35,7 @@ def data_in_words(report: Report) -> str | None:
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence else None
 
 
-def _origin(report: Report) -> str:
+def _origin(report: ReportFigures) -> str:
     split, dropped = report.data.get("split"), report.data.get("near_duplicates_dropped", 0)
     if not isinstance(split, dict) or not {"part", "fraction", "seed"} <= split.keys():
         return (

@@ -11,18 +11,17 @@ import numpy as np
 from .._util.numbers import plain, truth_value, whole_number
 from ..data.windows import Windows
 from ..retrieval.bank import VectorBank
-from .answers import Answer, answer_windows, plain_answer
-from .baselines import chance
-from .closed_forms import check_training, closed_forms
+from .baselines import chance, check_training, closed_forms
 from .experts import Mixture, expert_scores, route_windows
+from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, CurvePoint, best_of, headline_of
 from .intervals import MOST_RESAMPLES, clusters_of
 from .metrics import differences, intervals_of, query_scores
 from .pool_curve import RanksInPools, hit_curve
 from .pools import Candidates, Pool, Ranks, pool_of_bank
-from .questions import question_windows, what_cannot_be_told
+from .predictions import Answer, answer_windows, plain_answer
+from .query_windows import query_windows, small_sample_notes
 from .read_chunks import knows_chains
-from .report import MODEL, RAW_COSINE, CurvePoint, Report, headline_of
-from .yardstick import CLOSED_FORMS, best_of
+from .report import Report
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +113,7 @@ def evaluate(
     ks = sorted({whole_number(k, f"evaluate: ks = {tuple(ks)}", 1) for k in ks})
     windows = store
     if not isinstance(windows, Windows):
-        windows = question_windows(windows, context_length, stride, min_length, min_coherence)
+        windows = query_windows(windows, context_length, stride, min_length, min_coherence)
     store = windows.store
     input_dim = getattr(model, "input_dim", store.dim)
     if input_dim != store.dim:
@@ -153,7 +152,7 @@ def evaluate(
         median_context=int(np.median(windows.lengths[asked.queries])),
         stride=plain(windows.stride),
         pool=len(asked),
-        pool_words=asked.words,
+        pool_words=asked.description,
         pool_holds_current=asked.holds_current,
         queries=len(asked.queries),
         chains=len(np.unique(clusters[asked.queries])),
@@ -171,7 +170,7 @@ def evaluate(
         fitted_on=forms.fitted_on,
         decays=forms.decays,
         experts=experts,
-        notes=[*notes, *forms.notes, *_of_reading(windows), *what_cannot_be_told(len(asked.queries), len(asked), ks)],
+        notes=[*notes, *forms.notes, *_of_reading(windows), *small_sample_notes(len(asked.queries), len(asked), ks)],
     )
 
 

@@ -13,10 +13,11 @@ from ..data.windows import Windows
 from ..inference.router import Router
 from ..models.answering import answering
 from .evaluate import evaluate
-from .latency import Latency, latencies
+from .figures import MODEL, Latency
+from .latency import latencies
 from .markdown_table import cell, heading, table
-from .questions import question_windows
-from .report import MODEL, Report
+from .query_windows import query_windows
+from .report import Report
 from .report_markdown import headline_metric
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class RouterReport(Report):
 
     def to_markdown(self, picture: str | None = None) -> str:
         """The report in words and tables; see `Report.to_markdown`."""
-        return f"{super().to_markdown(picture)}\n## The arms\n\n{arms_in_words(self)}\n"
+        return f"{super().to_markdown(picture)}\n## The arms\n\n{arms_table(self)}\n"
 
 
 def evaluate_router(
@@ -94,7 +95,7 @@ def evaluate_router(
     windows = store
     if not isinstance(windows, Windows):
         length = max(router.arms) if context_length is None else context_length
-        windows = question_windows(windows, length, stride, min_length, min_coherence)
+        windows = query_windows(windows, length, stride, min_length, min_coherence)
     alone = {f"arm {longest}": Router({longest: answering(arm)}) for longest, arm in router.arms.items()}
     watched = _Watched(router)
     report = evaluate(watched, windows, rivals={**alone, **(rivals or {})}, **options)
@@ -131,7 +132,7 @@ class _Watched(torch.nn.Module):
         return arms
 
 
-def arms_in_words(report: RouterReport) -> str:
+def arms_table(report: RouterReport) -> str:
     """A table of the router and its arms: how often, how long, how well."""
     metric = headline_metric(report)
     arms = {arm.name: arm for arm in report.arms}

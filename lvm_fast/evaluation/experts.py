@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..models.answering import read_by
+from .figures import MODEL, ExpertScores, Interval
 from .metrics import differences, intervals_of
 from .predictions import run_on_windows
-from .report import MODEL, ExpertScores, Interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..ops.rowwise import l2_normalize
+from .figures import CLOSED_FORMS, MODEL, Interval
 from .intervals import bootstrap_intervals
-from .report import MODEL, Interval
-from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .baselines import chance
+from .figures import CURVE_K, MODEL, PRODUCTION_TARGETS, CurvePoint, Interval
 from .intervals import bootstrap_intervals
-from .report import CURVE_K, MODEL, PRODUCTION_TARGETS, CurvePoint, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

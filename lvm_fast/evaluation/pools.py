@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ops.rowwise import l2_normalize
 from ..retrieval.bank import VectorBank
-from .answers import Answer, Keys, mapped, plain_answer
+from .predictions import Answer, Keys, mapped, plain_answer
 from .read_chunks import ReadCandidates, knows_chains
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Pool:
         bank: The candidates; scores are cosines.
         queries: The windows asked, indices (Q,).
         targets: The place of each query's target in the bank, (Q,).
-        words: What the candidates are, in words.
+        description: What the candidates are, in words.
         holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
         find_rows: Says which candidates are rows of the windows' store.
     """
@@ -61,7 +61,7 @@ class Pool:
     bank: VectorBank
     queries: NDArray[np.int64]
     targets: NDArray[np.int64]
-    words: str
+    description: str
     holds_current: float | None
     find_rows: Callable[[], Held]
 
@@ -138,8 +138,8 @@ class Candidates:
         if len(self.parts) > 1:
             return self._pool_of(np.arange(len(self)), f"every chunk of {self._whose}")
         bank, rows = VectorBank(self.parts[0], normalize=True), np.arange(len(self))
-        queries, words = np.arange(len(self.windows)), f"every chunk of {self._whose}"
-        return Pool(self.windows, bank, queries, self.windows.targets, words, 1.0, lambda: (rows, rows))
+        queries, description = np.arange(len(self.windows)), f"every chunk of {self._whose}"
+        return Pool(self.windows, bank, queries, self.windows.targets, description, 1.0, lambda: (rows, rows))
 
     def sized(self, size: int, seed: int) -> Pool:
         """All targets and random other chunks up to `size`; below the number of targets, a random subset of queries."""
@@ -155,7 +155,7 @@ class Candidates:
         rows = np.concatenate([targets, rng.choice(others, size - len(targets), replace=False)])
         return self._pool_of(np.sort(rows), f"the {len(targets):,} targets and random other chunks of {self._whose}")
 
-    def _pool_of(self, rows: NDArray[np.int64], words: str, queries: NDArray[np.int64] | None = None) -> Pool:
+    def _pool_of(self, rows: NDArray[np.int64], description: str, queries: NDArray[np.int64] | None = None) -> Pool:
         """A pool of sorted different rows, kept in store order: equal scores are settled the same way in every pool."""
         queries = np.arange(len(self.windows)) if queries is None else queries
         targets = self.windows.targets[queries]
@@ -163,7 +163,7 @@ class Candidates:
         bank = VectorBank(self._gather(rows), normalize=True)
         own = np.flatnonzero(rows < len(self.parts[0]))
         places = np.searchsorted(rows, targets)
-        return Pool(self.windows, bank, queries, places, words, holds_current, lambda: (own, rows[own]))
+        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (own, rows[own]))
 
     def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         gathered, first = [], 0
@@ -193,7 +193,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
     store = windows.store
     if bank.dim != store.dim:
         raise ValueError(f"evaluate: pool has {bank.dim} dimensions; expected {store.dim}, as in the store")
-    words = "the given bank"
+    description = "the given bank"
     queries = np.arange(len(windows))
     if ids is not None:
         ids = np.asarray(ids, np.int64)
@@ -204,7 +204,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             raise ValueError(
                 f"evaluate: pool_ids of the targets are {places.min()} to {places.max()}; expected 0 to {len(bank) - 1}"
             )
-        return Pool(windows, bank, queries, places, words, None, lambda: _places_of(ids, len(bank)))
+        return Pool(windows, bank, queries, places, description, None, lambda: _places_of(ids, len(bank)))
     scores, found = bank.topk(l2_normalize(store.vectors[windows.targets]), 1)
     missing = np.flatnonzero(np.abs(scores[:, 0] - 1.0) > _SAME)
     if len(missing):
@@ -213,7 +213,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             f"evaluate: the pool does not hold the target at row {row} (best: {scores[missing[0], 0]:.4f}, not 1) "
             f"and {len(missing) - 1:,} more of {len(windows):,}; add them to the bank, or pass their places as pool_ids"
         )
-    return Pool(windows, bank, queries, found[:, 0], words, None, lambda: _looked_up(windows, bank))
+    return Pool(windows, bank, queries, found[:, 0], description, None, lambda: _looked_up(windows, bank))
 
 
 def _places_of(ids: NDArray[np.int64], size: int) -> Held:

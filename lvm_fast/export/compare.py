@@ -18,7 +18,8 @@ from .._util.atomic_files import size_of
 from ..data.chain_store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.evaluate import evaluate
-from ..evaluation.report import MODEL, Interval, Report
+from ..evaluation.figures import MODEL, Interval
+from ..evaluation.report import Report
 from ..models.base import LatentVectorModel
 from .defaults import CONTEXTS, fitting_contexts
 from .exportable import check_as_built

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..evaluation.describe_data import data_in_words, queries_in_words
+from ..evaluation.describe_data import describe_data, describe_queries
+from ..evaluation.figures import CLOSED_FORMS
 from ..evaluation.markdown_table import cell, table
-from ..evaluation.report_markdown import spoken
-from ..evaluation.yardstick import CLOSED_FORMS
+from ..evaluation.report_markdown import display_name
 
 if TYPE_CHECKING:
     from .compare import PrecisionComparison, Row
@@ -29,7 +29,7 @@ def comparison_in_words(comparison: PrecisionComparison) -> str:
         "",
     ]
     baselines = [
-        [spoken(name), "", "", "", "", cell("hit@5", report.baselines[name]["hit@5"], None), "", ""]
+        [display_name(name), "", "", "", "", cell("hit@5", report.baselines[name]["hit@5"], None), "", ""]
         for name in CLOSED_FORMS
         if name in report.baselines
     ]
@@ -39,7 +39,7 @@ def comparison_in_words(comparison: PrecisionComparison) -> str:
         [
             *lines,
             "",
-            *filter(None, [data_in_words(report), queries_in_words(report), report.interval_note]),
+            *filter(None, [describe_data(report), describe_queries(report), report.interval_note]),
             _HOW_TO_READ,
             *([f"NOT the model: {', '.join(unverified)} failed verification."] if unverified else []),
         ]

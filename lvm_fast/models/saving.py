@@ -15,7 +15,7 @@ from safetensors.torch import save
 from .. import __version__
 from .._util.atomic_files import atomic_path, made_folder
 from .._util.numbers import plain
-from ..evaluation.yardstick import best_of
+from ..evaluation.figures import best_of
 
 if TYPE_CHECKING:
     from .base import LatentVectorModel

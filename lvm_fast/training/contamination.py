@@ -1,4 +1,4 @@
-"""Whether a model was trained on what it is asked: models compare fairly only where none has seen the answers."""
+"""Finds out whether a model was trained on what it is asked: models compare fairly where none has seen the answers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .run_folder import recipe_of
 
 
 class Seen(NamedTuple):
-    """What one training saw of the targets.
+    """How much of the targets one training saw.
 
     Attributes:
         share: The share of the different targets that its windows hold, copies and near-copies included; None where
             its recipe or its data are gone.
-        words: The same for a reader.
+        description: The same in a sentence.
     """
 
     share: float | None
-    words: str
+    description: str
 
 
 class Asked(NamedTuple):
-    """What a model is asked.
+    """The questions that a model is asked.
 
     Attributes:
-        windows: The questions.
+        windows: Their windows.
         recipe: Says which data they are of, its digest too, and how it was split.
         is_held_out: Whether they are of the split's validation part; else of all its chains.
     """
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 
 def seen_in_training(trained: Recipe | None, asked: Asked) -> list[Seen]:
-    """What the training of a model, and those that led to its warm start, saw of what it is asked.
+    """List what the training of a model, and those that led to its warm start, saw of what it is asked.
 
     Args:
         trained: The model's recipe; None if it is gone.
@@ -57,20 +57,20 @@ def seen_in_training(trained: Recipe | None, asked: Asked) -> list[Seen]:
     Returns:
         The trainings that saw something, or may have, the last one first.
     """
-    found = []
+    seen = []
     for whose, recipe in _trainings(trained):
         share = None if recipe is None else _share(recipe, asked)
         if recipe is None or share is None:
             gone = "its recipe or its data are not there, or the data has changed"
-            found.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
+            seen.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
         elif share > 0:
             own = f"data {recipe.data!r}, seed {recipe.seed}, val_fraction {recipe.val_fraction}"
-            found.append(Seen(share, f"{whose} ({own}) saw {share:.1%} of the chunks to predict"))
-    return found
+            seen.append(Seen(share, f"{whose} ({own}) saw {share:.1%} of the chunks to predict"))
+    return seen
 
 
 def is_own_validation(trained: Recipe | None, asked: Asked) -> bool:
-    """Whether a training is asked what it was validated on itself; whatever leaks there it has warned of."""
+    """Return whether a training is asked what it was validated on; it has warned of whatever leaks there."""
     if trained is None or not asked.is_held_out or not _is_same_data(trained, asked.recipe):
         return False
     return _split_of(trained) == _split_of(asked.recipe)

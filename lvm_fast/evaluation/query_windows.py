@@ -20,7 +20,7 @@ FEW_QUESTIONS, FEW_CHAINS = 100, 10
 _LEAST_STRIDE = 2  # at 1 the chunk before each target is a target too: copy-last would find itself first
 
 
-def question_windows(
+def query_windows(
     store: ChainStore,
     context_length: int,
     stride: int | None = None,
@@ -46,7 +46,7 @@ def _usual_stride(lengths: NDArray[np.int64], context_length: int, min_length: i
     return strides[max(0, enough - 1)]
 
 
-def what_cannot_be_told(questions: int, pool: int, ks: Sequence[int] = (5,)) -> list[str]:
+def small_sample_notes(questions: int, pool: int, ks: Sequence[int] = (5,)) -> list[str]:
     """What a reader has to know of scores that rest on little, a sentence each; nothing where there is enough.
 
     Args:
