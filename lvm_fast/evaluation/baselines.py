@@ -1,4 +1,4 @@
-"""What a model has to beat: chance, and closed forms, which train nothing and are each as strong as can be."""
+"""Baselines that a model has to beat: chance, and closed forms, which train nothing and are as strong as can be."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEGLIGIBLE = 1e-9  # a weight that cannot change a float32 sum of unit vectors
 
 
 class ClosedForms(NamedTuple):
-    """What the closed forms answer.
+    """The answers of the closed forms to a set of windows.
 
     Attributes:
         answers: By name, those of `CLOSED_FORMS`.
@@ -86,7 +86,7 @@ def check_training(training: Any, dim: int, where: str) -> None:
 
 
 def _keys(store: ChainStore) -> tuple[dict[str, Keys | None], list[str]]:
-    """What each recency mean searches in, by name, and which are left out."""
+    """Return the map each recency mean searches in, by name, and notes on those left out."""
     keys: dict[str, Keys | None] = {"recency_mean": None}
     try:
         moments = _moments(store)
@@ -102,7 +102,7 @@ def _moments(store: ChainStore) -> Moments:
 
 
 def _best_decays(training: ChainStore, context_length: int, keys: dict[str, Keys | None]) -> dict[str, float]:
-    """The decay with the best Hit@5, and of equals the best MRR, on questions about the training chains."""
+    """Find the decay with the best Hit@5, and of equals the best MRR, on questions about the training chains."""
     try:
         windows = _sampled(query_windows(training, context_length))
     except ValueError:  # there is not a single question
@@ -145,7 +145,7 @@ def recency_mean(windows: Windows, decay: float = 0.8) -> NDArray[np.float32]:
 def recency_means(
     windows: Windows, decays: Sequence[float], keys: Callable[[Any], NDArray[np.float32]] | None = None
 ) -> list[NDArray[np.float32]]:
-    """The `recency_mean` of every decay, of the vectors that `keys` makes of those of the store, if it is given.
+    """Predict the `recency_mean` of every decay, of the vectors that `keys` makes of the store's, if it is given.
 
     Each row is mapped once a block of windows.
 
@@ -176,12 +176,12 @@ def recency_means(
 
 
 def _oldest(decay: float) -> float:
-    """How many vectors count with a decay."""
+    """Return how many vectors of a context count with a decay."""
     return np.inf if decay == 1.0 else np.log(_NEGLIGIBLE) / np.log(decay) + 1
 
 
 def chance(pool: int | NDArray[Any], ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-    """What drawing candidates blindly reaches in a pool of this size: Hit@k = k / pool, MRR = H(pool) / pool.
+    """Score a blind draw of candidates from a pool of this size: Hit@k = k / pool, MRR = H(pool) / pool.
 
     H(n) = 1 + 1/2 + ... + 1/n is the harmonic number: the rank of the target is then uniform. Of several sizes, such
     as those of each query's own pool, it is the mean.

@@ -1,4 +1,4 @@
-"""How sure a router's quick arm has to be: read off held-out chains, where it is known who was right."""
+"""Chooses how sure a router's first arm has to be, on held-out chains, where it is known who was right."""
 
 from __future__ import annotations
 

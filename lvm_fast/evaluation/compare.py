@@ -52,7 +52,7 @@ class Comparison(ComparisonFigures):
     """The result of `compare`: the attributes of `ComparisonFigures`, and documents in Markdown, JSON and PNG."""
 
     def to_markdown(self, picture: str | None = None) -> str:
-        """The comparison in words and tables.
+        """Return the comparison as Markdown: sentences and tables.
 
         Args:
             picture: File name of the picture to show, relative to the document.
@@ -102,7 +102,7 @@ def compare(
         raise ValueError(f"compare: contenders are called {names or 'nothing'}; expected at least one, no name twice")
     if against is not None and against not in by_name:
         raise ValueError(f"compare: against: {unknown_name('contender', against, by_name)}")
-    reference = contenders[0].name if against is None else against
+    against = contenders[0].name if against is None else against
     windows = store
     if not isinstance(windows, Windows):
         longest = max((length for contender in contenders if (length := _reach(contender))), default=100)
@@ -110,8 +110,8 @@ def compare(
         windows = query_windows(windows, longest, stride, min_length)
     check_contenders(contenders, windows)
     models = {contender.name: _limited(contender, windows.context_length) for contender in contenders}
-    rivals = {_RIVAL + name: model for name, model in models.items() if name != reference}
-    report = evaluate(models[reference], windows, pool=pool, rivals=rivals, curve=False, **options)
+    rivals = {_RIVAL + name: model for name, model in models.items() if name != against}
+    report = evaluate(models[against], windows, pool=pool, rivals=rivals, curve=False, **options)
     times = latencies(models, windows, timed)
     entries = [
         Entry(
@@ -123,13 +123,13 @@ def compare(
             package_bytes=plain(contender.package_bytes),
             note=contender.note,
             latency=times[contender.name],
-            figures=_figures(report, _called(contender, reference)),
-            raw_cosine=_raw_cosine(report, _called(contender, reference)),
+            figures=_figures(report, _called(contender, against)),
+            raw_cosine=_raw_cosine(report, _called(contender, against)),
         )
         for contender in contenders
     ]
     others = [name for name in report.baselines if name in CLOSED_FORMS or name == "chance"]
-    return Comparison(reference, entries, {name: _figures(report, name) for name in others}, report)
+    return Comparison(against, entries, {name: _figures(report, name) for name in others}, report)
 
 
 def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
@@ -141,20 +141,20 @@ def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
 
 
 def _reach(contender: Contender) -> int | None:
-    """The most vectors a contender sees, as far as that is known."""
+    """Return the most vectors a contender sees, as far as that is known."""
     given = contender.context_length
     return reach_of(contender.model) if given is None else whole_number(given, f"compare: {contender.name}", 1)
 
 
 def _limited(contender: Contender, longest: int) -> LatentVectorModel | Router:
-    """The model, kept from seeing more than it was trained on: a router of one arm does that."""
+    """Keep a model from seeing more than it was trained on: a router of one arm does that."""
     reach, model = _reach(contender), contender.model
     return model if reach is None or reach >= longest or isinstance(model, Router) else Router({reach: model})
 
 
-def _called(contender: Contender, reference: str) -> str:
-    """What the report calls a contender."""
-    return MODEL if contender.name == reference else _RIVAL + contender.name
+def _called(contender: Contender, against: str) -> str:
+    """Return the name of a contender in the report."""
+    return MODEL if contender.name == against else _RIVAL + contender.name
 
 
 def _raw_cosine(report: Report, name: str) -> Figures | None:
@@ -163,7 +163,7 @@ def _raw_cosine(report: Report, name: str) -> Figures | None:
 
 
 def _figures(report: Report, name: str) -> Figures:
-    """The report has the reference minus the others; this has the others minus the reference."""
+    """Turn the report's differences round: it has the contender at 0 minus the others, this the others minus it."""
     scores, mine = report.scores[name], report.scores[MODEL]
     pairs = report.intervals.get(f"{MODEL} - {name}", {})
     over = {} if name in CLOSED_FORMS else report.intervals.get(f"{name} - {report.yardstick}", {})

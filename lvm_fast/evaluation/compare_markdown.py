@@ -1,4 +1,4 @@
-"""A comparison in plain words: who is better than the reference, then the tables, every hit figure with its pool."""
+"""Renders a comparison as Markdown: who is better than whom, then the tables, every hit figure with its pool."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def comparison_headline(comparison: ComparisonFigures) -> str:
-    """How contenders stand to the best closed form, and to the reference, in a sentence each."""
+    """Say how contenders stand to the best closed form, and to the one they are compared with, in a sentence each."""
     metric = headline_metric(comparison.report)
     runs = {entry.name: entry.figures for entry in comparison.entries}
     to_best = {
         name: outcome(figures.over_yardstick[metric], figures.over_yardstick_intervals[metric])
         for name, figures in runs.items()
     }
-    to_reference = {
+    to_against = {
         name: outcome(figures.differences[metric], figures.difference_intervals[metric])
         for name, figures in runs.items()
         if figures.differences
     }
     alone = "on a single chain, which proves nothing, " if comparison.report.chains < 2 else ""
     said = f"Against {display_name(str(comparison.report.yardstick))} ({BEST}), {alone}{_standings(to_best)}."
-    return f"{said} Against {comparison.against}, {_standings(to_reference)}." if to_reference else said
+    return f"{said} Against {comparison.against}, {_standings(to_against)}." if to_against else said
 
 
 def _standings(outcomes: dict[str, str]) -> str:
@@ -49,7 +49,7 @@ _STANDS = (
 
 
 def render_comparison(comparison: ComparisonFigures, picture: str | None = None) -> str:
-    """The whole comparison as Markdown."""
+    """Return the whole comparison as Markdown."""
     report = comparison.report
     metric = headline_metric(report)
     count = len(comparison.entries)
@@ -81,7 +81,7 @@ def render_comparison(comparison: ComparisonFigures, picture: str | None = None)
 
 
 def comparison_summary(comparison: ComparisonFigures, width: int = 100) -> str:
-    """The headline and the tables of scores and costs, for a terminal."""
+    """Return the headline and the tables of scores and costs, for a terminal."""
     report = comparison.report
     note = f"Pool of {report.pool:,}; hits and MRR in percent, 95% intervals over chains."
     lines = [fill(comparison_headline(comparison), width), "", note, "", *_score_table(comparison, brief=True)]
@@ -103,7 +103,7 @@ _HOW_TO_READ = """## How to read this
 
 
 def _figures(comparison: ComparisonFigures) -> dict[str, Figures]:
-    """The figures of contenders and baselines, as people call them."""
+    """Return the figures of contenders and baselines by their display names."""
     own = {}
     for entry in comparison.entries:
         own[entry.name] = entry.figures
@@ -113,7 +113,7 @@ def _figures(comparison: ComparisonFigures) -> dict[str, Figures]:
 
 
 def _score_table(comparison: ComparisonFigures, brief: bool = False) -> list[str]:
-    """Every metric, or hits and MRR, with intervals, or only the headline's."""
+    """Return a table of every metric with its interval; in brief hits and MRR, and only the headline's interval."""
     lead = headline_metric(comparison.report)
     metrics = [*comparison.report.hits, "mrr"] if brief else list(comparison.entries[0].figures.scores)
     rows = []

@@ -1,4 +1,4 @@
-"""The picture of a comparison: what every run reaches, and its distance from the reference. Needs the extra `plot`."""
+"""Draws a comparison: the score of every run, and its distance from the one compared with. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _subtitle(comparison: ComparisonFigures) -> str:
 def _draw_rows(
     axes: Axes, values: Sequence[float | None], intervals: Sequence[Interval | None], colours: Sequence[str]
 ) -> None:
-    """One row a run, from the top down: a dot, its interval, its figure."""
+    """Draw one row a run, from the top down: a dot, its interval, its figure."""
     for row, (value, interval, colour) in enumerate(zip(values, intervals, colours, strict=True)):
         if value is None:
             continue

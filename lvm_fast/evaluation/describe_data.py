@@ -1,4 +1,4 @@
-"""What was asked, in plain words: which data, which queries, which candidates."""
+"""Describes the questions of a report in sentences: which data, which queries, which candidates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def describe_queries(report: ReportFigures) -> str:
-    """Where the queries come from, and what they were ranked among."""
+    """Say where the queries come from, and what they were ranked among."""
     regular = f"a target every {report.stride} chunks, " if report.stride else ""
     lines = (
         f"{_origin(report)} {report.queries:,} queries from {report.chains:,} chain{'s' * (report.chains != 1)}, "
@@ -27,7 +27,7 @@ def describe_queries(report: ReportFigures) -> str:
 
 
 def describe_data(report: ReportFigures) -> str | None:
-    """Which vectors were scored, as far as the store and the caller say."""
+    """Say which vectors were scored, as far as the store and the caller tell."""
     name, source, encoder = (report.data.get(key) for key in ("name", "source", "encoder"))
     said = f"{name} ({source})" if name and source else name or source
     facts = [f"Data: {said}" if said else None, f"encoder: {encoder}" if encoder else None]

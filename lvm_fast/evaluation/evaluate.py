@@ -87,8 +87,9 @@ def evaluate(
         min_length: Shortest chain piece a window is made from, target included.
         min_coherence: Drop windows whose target has a smaller cosine with its current vector.
         exclude_read: Leave out of each query's candidates what its chain has said before the target, for models and
-            baselines alike; False is the reference's way. The report has both, and this one is its headline. True
-            unless given, but for a sequence file's windows, whose chains are not known.
+            baselines alike; False counts it, as the reference does (the research project whose models we reproduce).
+            The report has both, and this one is its headline. True unless given, but for a sequence file's windows,
+            whose chains are not known.
         training: The chains that mean, covariance and decays of the closed forms are taken from: those that the
             model was trained on. Else mean and covariance come from all chunks of the store, and decays are fixed.
         distractors: More chains (the training part, say) that add their chunks to sized and ``"store"`` pools.
@@ -187,7 +188,7 @@ def _leaves_out(exclude_read: bool | None, windows: Windows) -> bool:
 
 
 def _of_reading(windows: Windows) -> list[str]:
-    """What a reader has to know where chains are not known."""
+    """Warn a reader where chains are not known."""
     if knows_chains(windows):
         return []
     return ["The windows of a sequence file tell no documents: what a context has said before is among the candidates."]
@@ -201,7 +202,7 @@ def _answers(
     device: torch.device | str | None,
     progress: bool,
 ) -> dict[str, Answer]:
-    """The answer of a model, and where it searches a space, that of its prediction among the candidates themselves."""
+    """Return a model's answer, and where it searches a space, also that of its prediction among the candidates."""
     answer = answer_windows(model, windows, batch_size, device, progress)
     plainly = {} if answer.keys is None else {name + RAW_COSINE: plain_answer(answer.predicted)}
     return {name: answer, **plainly}
@@ -210,7 +211,7 @@ def _answers(
 def _headline(
     ranks: Ranks, leaves_out: bool
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]] | None]:
-    """The ranks that are asked for, and the others, where there are some."""
+    """Return the headline's ranks, and those the other way, where there are some."""
     if leaves_out and ranks.unread is not None:
         return ranks.unread, ranks.with_read
     return ranks.with_read, ranks.unread
@@ -259,7 +260,7 @@ def _curve(
     bootstrap: int,
     seed: int,
 ) -> list[CurvePoint]:
-    """Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of the bank.
+    """Compute Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of it.
 
     `ranks` in the pool that was `asked` are known already.
     """

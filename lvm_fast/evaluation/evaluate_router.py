@@ -1,4 +1,4 @@
-"""What a router is worth: how often each arm answers, how long it takes, and how well arms and mix predict."""
+"""Scores a router and each of its arms: how often it answers, how long it takes, how well it predicts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arm:
-    """How often an arm of a router is used.
+    """The use of one arm of a router.
 
     Attributes:
         name: What the report's figures call it.
@@ -56,11 +56,11 @@ class RouterReport(Report):
     latencies: dict[str, Latency]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as plain JSON values."""
         return {**super().to_dict(), "latencies": {name: own._asdict() for name, own in self.latencies.items()}}
 
     def to_markdown(self, picture: str | None = None) -> str:
-        """The report in words and tables; see `Report.to_markdown`."""
+        """Return the report as Markdown; see `Report.to_markdown`."""
         return f"{super().to_markdown(picture)}\n## The arms\n\n{arms_table(self)}\n"
 
 
@@ -133,7 +133,7 @@ class _Watched(torch.nn.Module):
 
 
 def arms_table(report: RouterReport) -> str:
-    """A table of the router and its arms: how often, how long, how well."""
+    """Return a table of the router and its arms: how often each answers, how long it takes, how well it predicts."""
     metric = headline_metric(report)
     arms = {arm.name: arm for arm in report.arms}
     rows = []

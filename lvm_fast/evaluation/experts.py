@@ -1,4 +1,4 @@
-"""Which parts of a model serve which queries, and how well: for any model that says so."""
+"""Scores the parts of a mixture of experts: which queries each serves, and how well. For any model that says so."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Mixture(Protocol):
 
     @property
     def route_names(self) -> list[str]:
-        """What the parts are called, (E,)."""
+        """The names of the parts, (E,)."""
 
     def routes(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """How much each part has in the answer to each context: shares (B, E), one together, 0 for no say."""
+        """Return the weight of each part in the answer to each context: (B, E), rows sum to one, 0 for no say."""
 
 
 def route_windows(
     model: Mixture, windows: Windows, batch_size: int, device: torch.device | str | None, progress: bool
 ) -> NDArray[np.float32]:
-    """The share of each part in the prediction for every window, (W, E); the arguments are as in `predict_windows`."""
+    """Return the weight of each part in the prediction for every window, (W, E); see `predict_windows`."""
     return run_on_windows(_route_batch, model, windows, len(model.route_names), batch_size, device, progress)
 
 
@@ -52,7 +52,7 @@ def expert_scores(
     resamples: int,
     seed: int,
 ) -> list[ExpertScores]:
-    """How often each part serves, and the hits of the queries it serves beside the best closed form's.
+    """Compute how often each part serves, and the hits of the queries it serves beside the best closed form's.
 
     Args:
         names: The parts, (E,).

@@ -28,7 +28,7 @@ def best_of(scores: Mapping[str, Mapping[str, float]], metric: str) -> str | Non
 
 
 def headline_of(metrics: Mapping[str, Any]) -> str:
-    """Hit@5, or the largest K where the metrics do without it."""
+    """Return the metric of the headline: Hit@5, or the largest K where the metrics do without it."""
     hits = [metric for metric in metrics if metric.startswith("hit@")]
     return f"hit@{CURVE_K}" if f"hit@{CURVE_K}" in hits else hits[-1]
 
@@ -52,7 +52,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class ExpertScores:
-    """How often an expert of a mixture serves, and the hits of the queries it serves, in the report's pool.
+    """The use of one expert of a mixture, and the hits of the queries it serves, in the report's pool.
 
     Attributes:
         name: What it is called: its domain, where it has one.
@@ -74,7 +74,7 @@ class ExpertScores:
 
 @dataclass(frozen=True)
 class ReportFigures:
-    """What `evaluate` found. All figures are fractions in [0, 1] (cosines in [-1, 1]); the documents print percent.
+    """The figures of an evaluation: fractions in [0, 1] (cosines in [-1, 1]); the documents print percent.
 
     Attributes:
         model_type: The architecture's name.
@@ -176,7 +176,7 @@ class ReportFigures:
         return [*self.notes, *([self.interval_note] if self.interval_note else [])]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as plain JSON values."""
         derived: dict[str, Any] = {"yardstick": self.yardstick, "production_targets": self.production_targets}
         derived["interval_note"] = self.interval_note
         plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), **derived}, allow_nan=False))
@@ -200,14 +200,14 @@ class Latency(NamedTuple):
 
 @dataclass(frozen=True)
 class Figures:
-    """What a contender or a baseline reaches, and its distance from the reference, by metric.
+    """The scores of a contender or a baseline, and its distance from the contender compared with, by metric.
 
     Fractions in [0, 1] (cosines in [-1, 1]) with 95% intervals, which are None where there are fewer than two chains.
 
     Attributes:
         scores: hits, mrr, mean_cosine and direction_margin; of chance, hits and mrr.
         intervals: Of the scores; empty for chance.
-        differences: The scores minus those of the reference, in pairs; empty for the reference and chance.
+        differences: The scores minus those of `against`, in pairs; empty for `against` itself and chance.
         difference_intervals: Of the differences.
         over_yardstick: The scores minus those of the best closed form, in pairs; empty for closed forms and chance.
         over_yardstick_intervals: Of these.
@@ -249,14 +249,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class ComparisonFigures:
-    """What `compare` found.
+    """The figures of a comparison.
 
     Attributes:
-        against: The name of the reference, which the differences are from.
+        against: The name of the contender that the others are compared with.
         entries: A row for each contender, in the order they were given.
         baselines: The figures of the closed forms (copy_last, recency_mean, centred_recency, whitened_recency) and of
             chance. A contender is called better only where it is better than the best of them.
-        report: The report on the reference; its pool, queries and data are everybody's.
+        report: The report on that one; its pool, queries and data are everybody's.
     """
 
     against: str
@@ -265,7 +265,7 @@ class ComparisonFigures:
     report: ReportFigures
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as plain JSON values."""
         shared = self.report.to_dict()
         own = {"hits", "mrr", "mean_cosine", "direction_margin", "model_type", "curve", "production_targets"}
         own |= {"other_way"}

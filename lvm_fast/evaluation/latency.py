@@ -1,4 +1,4 @@
-"""How long one prediction takes: one context at a time, as a user waits for it."""
+"""Times single predictions: one context at a time, as a user waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every picture of the package looks. Needs the extra `plot`."""
+"""The look of every picture of the package. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def png_figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
 
 
 def _matplotlib() -> Any:
-    """matplotlib, whose import would fail on a backend that MPLBACKEND misspells."""
+    """Import matplotlib, which would fail on a backend that MPLBACKEND misspells."""
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         return optional_module("matplotlib", "plot")
@@ -85,7 +85,7 @@ def _matplotlib() -> Any:
 
 
 def wrap_notes(notes: Sequence[str], width: float) -> list[str]:
-    """Notes in lines that fit a figure of so many inches."""
+    """Break notes into lines that fit a figure of so many inches."""
     return wrap(" ".join(notes), int(width * _NOTE_CHARACTERS))
 
 

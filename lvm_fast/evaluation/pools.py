@@ -1,4 +1,4 @@
-"""Which candidates a prediction is ranked against. A Hit@K means nothing without its pool."""
+"""Pools: the candidates that predictions are ranked against. A Hit@K means nothing without its pool."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Ranks(NamedTuple):
 
     @property
     def headline(self) -> dict[str, NDArray[np.int64]]:
-        """The unread ones, where chains are known."""
+        """The unread ranks, where chains are known."""
         return self.with_read if self.unread is None else self.unread
 
 
@@ -70,7 +70,7 @@ class Pool:
 
     @cached_property
     def read(self) -> ReadCandidates | None:
-        """What each query has read; None where chains are not known."""
+        """The candidates that each query has read; None where chains are not known."""
         if not knows_chains(self.windows):
             return None
         return ReadCandidates(self.windows, self.queries, self.targets, *self.find_rows())
@@ -130,11 +130,11 @@ class Candidates:
         return sum(len(part) for part in self.parts)
 
     def targets(self) -> Pool:
-        """The targets of all windows, each the right answer of one query and a wrong one of all others."""
+        """Make a pool of the targets of all windows, each right for one query and wrong for all others."""
         return self._pool_of(self.target_rows, "the targets of the queries themselves")
 
     def all(self) -> Pool:
-        """Every row there is, the contexts' own chunks among them."""
+        """Make a pool of every row there is, the contexts' own chunks among them."""
         if len(self.parts) > 1:
             return self._pool_of(np.arange(len(self)), f"every chunk of {self._whose}")
         bank, rows = VectorBank(self.parts[0], normalize=True), np.arange(len(self))
@@ -142,7 +142,7 @@ class Candidates:
         return Pool(self.windows, bank, queries, self.windows.targets, description, 1.0, lambda: (rows, rows))
 
     def sized(self, size: int, seed: int) -> Pool:
-        """All targets and random other chunks up to `size`; below the number of targets, a random subset of queries."""
+        """Make a pool of all targets and random other chunks; below the number of targets, of random queries only."""
         if not 1 <= size <= len(self):
             raise ValueError(f"evaluate: pool = {size:,}; expected 1 to {len(self):,}, the chunks there are")
         rng = np.random.default_rng(seed)
@@ -156,7 +156,7 @@ class Candidates:
         return self._pool_of(np.sort(rows), f"the {len(targets):,} targets and random other chunks of {self._whose}")
 
     def _pool_of(self, rows: NDArray[np.int64], description: str, queries: NDArray[np.int64] | None = None) -> Pool:
-        """A pool of sorted different rows, kept in store order: equal scores are settled the same way in every pool."""
+        """Make a pool of sorted different rows, in store order: equal scores are settled alike in every pool."""
         queries = np.arange(len(self.windows)) if queries is None else queries
         targets = self.windows.targets[queries]
         holds_current = float(np.isin(targets - 1, rows).mean())
@@ -180,7 +180,7 @@ def _is_training(store: ChainStore) -> bool:
 
 
 def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | None = None) -> Pool:
-    """A pool somebody else has made.
+    """Make a pool of a bank that the caller has made.
 
     Args:
         windows: The queries.
@@ -217,13 +217,13 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
 
 
 def _places_of(ids: NDArray[np.int64], size: int) -> Held:
-    """The rows whose place is known; a place outside the bank is that of a row that is no candidate."""
+    """Return the rows whose place is known; one outside the bank is that of a row that is no candidate."""
     rows = np.flatnonzero((ids >= 0) & (ids < size))
     return ids[rows], rows
 
 
 def _looked_up(windows: Windows, bank: VectorBank) -> Held:
-    """The rows that the bank holds; of several equal ones each has a candidate of its own, as far as there are some."""
+    """Look up the rows that the bank holds; equal rows get a candidate each, as far as there are some."""
     found = np.full(len(windows.store.vectors), -1, np.int64)
     for first, block in windows.store.vectors.blocks():
         unit = l2_normalize(block[:])

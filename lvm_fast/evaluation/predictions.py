@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
 
 def plain_answer(predicted: NDArray[np.float32]) -> Answer:
-    """The answer of what searches the candidates themselves with its prediction."""
+    """Make the answer of a predictor that searches the candidates themselves with its prediction."""
     return Answer(predicted, predicted)
 
 
@@ -71,7 +71,7 @@ def answer_windows(
 
 
 def _answer_in_space(model: LatentVectorModel, windows: Windows, *options: Any) -> Answer:
-    """The answers of a model of ours: each vector is mapped once, not once a window that holds it."""
+    """Answer for a model of this package: each vector is mapped once, not once a window that holds it."""
     inside = copy.copy(windows)
     if model.space is not None:
         inside.store = model.space.as_space(model.config["space"]).store(windows.store)
@@ -87,7 +87,7 @@ def _answer_in_space(model: LatentVectorModel, windows: Windows, *options: Any) 
 
 
 def _without_router(model: Any, windows: Windows) -> tuple[Any, Windows]:
-    """A router of one arm only shortens contexts: where that has a space, the arm and the windows that it sees."""
+    """Take the arm of a router of one arm that has a space, and the windows that it sees: it only shortens contexts."""
     if isinstance(model, Router) and len(model.arms) == 1:
         ((longest, arm),) = model.arms.items()
         if not getattr(arm, "has_keys", False):
@@ -106,7 +106,7 @@ def _query(model: Any, context: Tensor, lengths: Tensor, chosen: NDArray[np.int6
 
 
 def mapped(keys: Keys, vectors: Vectors) -> NDArray[np.float32]:
-    """What candidates (T, D) are searched by, float32 (T, K), block by block.
+    """Map candidates (T, D) to what is searched in, float32 (T, K), block by block.
 
     Equal rows get equal keys, which a product of matrices alone does not promise: equal scores are then settled as
     among the rows themselves.
@@ -119,7 +119,7 @@ def mapped(keys: Keys, vectors: Vectors) -> NDArray[np.float32]:
 
 
 def _copies(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows that equal an earlier one, (M,), and the first that each equals, (M,)."""
+    """Find the rows that equal an earlier one, (M,), and the first that each equals, (M,)."""
     factors = np.random.default_rng(0).integers(1, 1 << 63, vectors.shape[1], np.uint64)
     digests = np.concatenate([block[:].view(np.uint32) @ factors for _, block in vectors.blocks()])
     _, first, group = np.unique(digests, return_index=True, return_inverse=True)

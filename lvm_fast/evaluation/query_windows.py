@@ -1,4 +1,4 @@
-"""Which questions held-out chains are asked, and when there are too few of them to tell anything."""
+"""Lays out the questions to held-out chains, and says where they are too few to tell anything."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _usual_stride(lengths: NDArray[np.int64], context_length: int, min_length: i
 
 
 def small_sample_notes(questions: int, pool: int, ks: Sequence[int] = (5,)) -> list[str]:
-    """What a reader has to know of scores that rest on little, a sentence each; nothing where there is enough.
+    """Warn a reader of scores that rest on little, in a sentence each; nothing where there is enough.
 
     Args:
         questions: Predictions scored.

@@ -1,4 +1,4 @@
-"""What each question has read: earlier chunks of its own chain, which cannot come next."""
+"""Leaves out of each question's candidates the chunks its chain has said before, which cannot come next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAIRS = 1 << 14  # exact scores asked at a time
 
 
 def knows_chains(windows: Windows) -> bool:
-    """Whether the windows' chains are documents: those of a sequence file are guessed from windows that overlap."""
+    """Return whether the windows' chains are documents: a sequence file's are guessed from windows that overlap."""
     return not (isinstance(windows, GivenWindows) and "sequences" in windows.store.metadata)
 
 
@@ -74,7 +74,7 @@ class ReadCandidates:
         self.counts = self._stops - self._firsts - (first_rows < asked)
 
     def ahead(self, bank: VectorBank, asked: NDArray[np.float32]) -> NDArray[np.int64]:
-        """How many read candidates beat each question's target, by the bank's own scores and rule for equal ones.
+        """Count the read candidates that beat each question's target, by the bank's scores and its rule for equal ones.
 
         Products in float32 settle what is clear; the bank, whose scores are exact, settles the rest.
 
@@ -108,7 +108,7 @@ class ReadCandidates:
         return ahead.reshape(predictors, count)
 
     def _chains(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Each chain's questions that have read something, and the candidates that the last of them has read."""
+        """Go through the chains: the questions that have read something, and the candidates that the last has read."""
         reading = np.flatnonzero(self.counts)
         by_chain = reading[np.argsort(self._firsts[reading], kind="stable")]
         for questions in np.split(by_chain, np.flatnonzero(np.diff(self._firsts[by_chain])) + 1):
@@ -119,7 +119,7 @@ class ReadCandidates:
 def _compared(
     vectors: NDArray[np.float32], rows: NDArray[np.float32], limits: NDArray[np.float64], read: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
-    """How many of the rows that were read beat each limit for sure, by float32 products, and which are too close.
+    """Count the rows read that beat each limit for sure, by float32 products, and find those too close to tell.
 
     Args:
         vectors: (B, D)
@@ -140,7 +140,7 @@ def _compared(
 
 
 def _unit(bank: VectorBank, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors as the bank multiplies them, nearly."""
+    """Return the vectors as the bank multiplies them, nearly."""
     if not bank.normalize:
         return vectors
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)

@@ -18,7 +18,7 @@ class Report(ReportFigures):
     """The result of `evaluate`: the attributes of `ReportFigures`, and documents in Markdown, JSON and PNG."""
 
     def to_markdown(self, picture: str | None = None) -> str:
-        """The report in words and tables.
+        """Return the report as Markdown: sentences and tables.
 
         Args:
             picture: File name of the picture to show, relative to the document.

@@ -1,4 +1,4 @@
-"""A report in plain words: the verdict first, then the tables behind it, every hit figure with its pool."""
+"""Renders a report as Markdown: the verdict first, then the tables behind it, every hit figure with its pool."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BEST = "the best without training"
 
 
 def display_name(name: str) -> str:
-    """A predictor's name as people say it; rivals keep the name they were given."""
+    """Return a predictor's name as people say it; rivals keep the name they were given."""
     own = name.removesuffix(RAW_COSINE)
     return f"{display_name(own)}, plain cosine" if own != name else _NAMES.get(name, name)
 
 
 def headline(report: ReportFigures) -> str:
-    """Where the model stands against the best closed form and all rivals, in one sentence."""
+    """Say where the model stands against the best closed form and all rivals, in one sentence."""
     metric = headline_metric(report)
     others = _to_beat(report)
     outcomes = {name: _outcome(report, name, metric) for name in others}
@@ -44,7 +44,7 @@ def headline(report: ReportFigures) -> str:
 
 
 def _to_beat(report: ReportFigures) -> list[str]:
-    """The best closed form, if any, and the rivals: what the model is measured against."""
+    """List what the model is measured against: the best closed form, if any, and the rivals."""
     rivals = [name for name in report.baselines if name not in (*CLOSED_FORMS, "chance", MODEL + RAW_COSINE)]
     rivals = [name for name in rivals if not name.endswith(RAW_COSINE) or name.removesuffix(RAW_COSINE) not in rivals]
     return [*([] if report.yardstick is None else [report.yardstick]), *rivals]
@@ -55,7 +55,7 @@ def _introduced(report: ReportFigures, name: str) -> str:
 
 
 def verdict(report: ReportFigures) -> str:
-    """The headline and the figures behind it."""
+    """Return the headline and the figures behind it."""
     metric = headline_metric(report)
     figure = _with_interval(report.hits[metric], report.intervals[MODEL][metric])
     sentences = [headline(report), f"{heading(metric)} {figure} in {describe_pool(report)}."]
@@ -64,17 +64,17 @@ def verdict(report: ReportFigures) -> str:
 
 
 def describe_pool(report: ReportFigures) -> str:
-    """The pool's size, and whether read chunks are left out of it."""
+    """Say the pool's size, and whether read chunks are left out of it."""
     return f"a pool of {report.pool:,}{', read chunks left out' if report.exclude_read else ''}"
 
 
 def headline_metric(report: ReportFigures) -> str:
-    """Hit@5, or the largest K where the report does without it."""
+    """Return the metric of the headline: Hit@5, or the largest K where the report does without it."""
     return headline_of(report.hits)
 
 
 def render_report(report: ReportFigures, picture: str | None = None) -> str:
-    """The whole report as Markdown."""
+    """Return the whole report as Markdown."""
     parts = [
         f"# How well {report.model_type} predicts the next chunk",
         f"**{verdict(report)}**",
@@ -95,7 +95,7 @@ def render_report(report: ReportFigures, picture: str | None = None) -> str:
 
 
 def how_to_read(report: ReportFigures) -> str:
-    """What the figures of a report mean."""
+    """Explain the figures of a report."""
     weights = ", ".join(f"{display_name(name)} {decay:g}" for name, decay in report.decays.items())
     reading = READ_LEFT_OUT if report.exclude_read else READ_KEPT
     fitted = f", fitted on {report.fitted_on}" if report.decays else ""
@@ -106,7 +106,7 @@ def how_to_read(report: ReportFigures) -> str:
 
 
 def summary(report: ReportFigures, width: int = 100) -> str:
-    """The verdict, and the hits of all, in lines that fit a terminal."""
+    """Return the verdict, and the hits of all, in lines that fit a terminal."""
     lead = headline_metric(report)
     rows = []
     for name, scores in report.scores.items():
@@ -146,7 +146,7 @@ def _outcome(report: ReportFigures, name: str, metric: str) -> str:
 
 
 def outcome(difference: float, interval: Interval | None) -> str:
-    """What a difference with its interval says of the one it is taken from."""
+    """Say what a difference with its interval tells of the one it is taken from."""
     low, high = interval or (difference, difference)
     if low > 0:
         return "beats"
@@ -217,7 +217,7 @@ def _difference_table(report: ReportFigures) -> list[str]:
 
 
 def experts_summary(report: ReportFigures, width: int = 100) -> str:
-    """How a mixture's experts share the queries out, and their hits at the headline's K, for a terminal."""
+    """Say how a mixture's experts share the queries out, and their hits at the headline's K, for a terminal."""
     note = (
         "Percent of the queries that each expert has most to say on, and has a say in; hits of the model on these, in "
         f"percent, pool of {report.pool:,}."
@@ -235,7 +235,7 @@ def _expert_table(report: ReportFigures) -> list[str]:
 
 
 def _experts(report: ReportFigures, metrics: list[str], brief: bool = False) -> list[str]:
-    """A row for each expert; in brief, with the interval of the difference only."""
+    """Return a table with a row for each expert; in brief, with the interval of the difference only."""
     lead = headline_metric(report)
     yardstick = str(report.yardstick)
     difference = f"{MODEL} - {yardstick}"
@@ -319,5 +319,5 @@ def _points(fraction: float) -> str:
 
 
 def join_names(names: list[str]) -> str:
-    """Names as a sentence lists them."""
+    """Join names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

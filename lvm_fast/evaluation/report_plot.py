@@ -1,4 +1,4 @@
-"""The report's picture: how training went, and how Hit@5 falls as the pool grows. Needs the extra `plot`."""
+"""Draws a report: how training went, and how Hit@5 falls as the pool grows. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _subtitle(report: ReportFigures) -> str:
 
 
 def _draw_curve(axes: Axes, report: ReportFigures) -> None:
-    """Hit@5 of every predictor against pool size, with 95% bands."""
+    """Draw Hit@5 of every predictor against pool size, with 95% bands."""
     panel_title(axes, f"Hit@{CURVE_K} falls as the pool grows", "%, bands: 95% intervals over chains")
     pools = [point.pool for point in report.curve]
     axes.set_xscale("log")
@@ -115,7 +115,7 @@ def _draw_curve(axes: Axes, report: ReportFigures) -> None:
 
 
 def _draw_hits(axes: Axes, report: ReportFigures, history: Sequence[Mapping[str, Any]]) -> None:
-    """Validation Hit@5 by epoch, and the baselines where they were scored in a pool of the same size."""
+    """Draw validation Hit@5 by epoch, and the baselines where they were scored in a pool of the same size."""
     epochs = [row["epoch"] for row in history]
     hits = [row["hit5"] for row in history]
     pool = history[-1]["pool"]
@@ -162,7 +162,7 @@ def _draw_goal(axes: Axes) -> None:
 
 
 def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) -> None:
-    """One point worth reading off, with its figure above or below it."""
+    """Ring one point worth reading off, with its figure above or below it."""
     axes.plot([x], [y], "o", ms=8, mfc="white", mec=COLOURS[MODEL], mew=2.2, zorder=6, clip_on=False)
     axes.annotate(
         text,
@@ -201,7 +201,7 @@ def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
 
 
 def _spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The values moved, as little as needed, until neighbours are at least `gap` apart and all are in [low, high].
+    """Move values, as little as needed, until neighbours are at least `gap` apart and all are in [low, high].
 
     Less `gap` for every value below it, each only has to stay above its neighbour: values that do not share their mean.
     """
@@ -219,7 +219,7 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> lis
 
 
 def _colours(report: ReportFigures) -> dict[str, str]:
-    """A colour for every predictor, in drawing order; the model keeps its own in every picture."""
+    """Choose a colour for every predictor, in drawing order; the model keeps its own in every picture."""
     rivals = iter(_RIVALS * len(report.scores))
     return {name: COLOURS.get(name) or next(rivals) for name in report.scores}
 

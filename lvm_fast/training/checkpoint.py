@@ -88,7 +88,7 @@ class Progress:
 
 
 def _is_better(row: dict[str, Any], best: dict[str, Any], min_improvement: float) -> bool:
-    """Whether an epoch beats the best one before it; an older run's rows have hits alone."""
+    """Return whether an epoch beats the best one before it; an older run's rows have hits alone."""
     for name, highest in _SCORES.items():
         if (name == "hit5") == (row["pool"] <= SMALL_POOL):
             continue

@@ -21,7 +21,7 @@ from .run_folder import recipe_of
 
 
 class Seen(NamedTuple):
-    """How much of the targets one training saw.
+    """The part of the targets that one training saw.
 
     Attributes:
         share: The share of the different targets that its windows hold, copies and near-copies included; None where
@@ -77,7 +77,7 @@ def is_own_validation(trained: Recipe | None, asked: Asked) -> bool:
 
 
 def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
-    """The trainings of a model in words and recipes, the last one first; None where a recipe is gone."""
+    """Go through the trainings of a model, last one first: a name, and its recipe, or None where that is gone."""
     whose, places = "its training", set()
     yield whose, recipe
     while recipe is not None and recipe.warm_start is not None:
@@ -89,7 +89,7 @@ def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
 
 
 def _share(trained: Recipe, asked: Asked) -> float | None:
-    """The share of the targets that a training's windows hold; where it has split the same chains alike, none is."""
+    """Compute the share of the targets that a training's windows hold: none where it split the same chains alike."""
     if is_own_validation(trained, asked) and _split_by_chain(trained):
         return 0.0
     if _is_same_data(trained, asked.recipe):
@@ -108,7 +108,7 @@ def _share(trained: Recipe, asked: Asked) -> float | None:
 
 
 def _is_same_data(trained: Recipe, asked: Recipe) -> bool:
-    """By digest, wherever it lies; for an older run, which has none, by where its path leads."""
+    """Compare by digest, wherever the data lies; for an older run, which has none, by where its path leads."""
     if trained.data_digest is not None:
         return trained.data_digest == asked.data_digest
     return bool(_place(trained.data) == _place(asked.data))
@@ -123,5 +123,5 @@ def _split_by_chain(recipe: Recipe) -> bool:
 
 
 def _split_of(recipe: Recipe) -> tuple[Any, ...]:
-    """What decides a split of the same data by chain."""
+    """Return the settings that decide a split of the same data by chain."""
     return recipe.validation_data, recipe.val_fraction, recipe.seed

@@ -1,4 +1,4 @@
-"""The domains that a gate learns to tell apart: found in the training chains, or supplied by the user."""
+"""Gives each training chain a domain for a gate to learn: found by clustering, or supplied by the user."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _domains(recipe: DataSection, data: TrainingData, count: int, own_run: Path 
 
 
 def _clusters(windows: Windows, count: int, seed: int) -> Int64:
-    """The cluster of each training chain, (C,), by its mean; -1 for the others."""
+    """Cluster the training chains by their means: a number for each, (C,), -1 for the others."""
     known = _training_chains(windows)
     if len(known) < count:
         expected = f"at least {count}, one an expert (--model num_experts=N for fewer)"
@@ -107,7 +107,7 @@ def _clusters(windows: Windows, count: int, seed: int) -> Int64:
 
 
 def _kept(windows: Windows, path: Path, count: int) -> Int64:
-    """What an earlier part of the run has written of its training chains, (C,); -1 for the others."""
+    """Read what an earlier part of the run has written of its training chains, (C,); -1 for the others."""
     known = _training_chains(windows)
     numbers = np.full(len(windows.store), -1)
     numbers[known] = number_domains(read_domains(str(path)), [windows.store.ids[n] for n in known], count, str(path))
@@ -115,7 +115,7 @@ def _kept(windows: Windows, path: Path, count: int) -> Int64:
 
 
 def _training_chains(windows: Windows) -> Int64:
-    """The chains with rows, or of given windows, whose store holds those of validation too, with targets."""
+    """Return the chains with rows, or of given windows, whose store holds those of validation too, with targets."""
     return np.unique(windows.chains) if isinstance(windows, GivenWindows) else np.flatnonzero(windows.store.lengths)
 
 

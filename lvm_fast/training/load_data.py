@@ -1,4 +1,4 @@
-"""From a recipe's data to training and validation windows."""
+"""Loads a recipe's data, splits it, and lays out training and validation windows."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def read_setting(name: str, value: Any, called: str = "") -> Any:
 
 
 def same_setting(name: str, one: Any, other: Any) -> bool:
-    """Whether two values of a setting mean the same: two paths may, one of them relative, as older runs kept it."""
+    """Return whether two values of a setting mean the same: a relative path, as of older runs, may be a full one."""
     if setting(name)[0].is_path and isinstance(one, str) and isinstance(other, str):
         return os.path.abspath(one) == os.path.abspath(other)
     return bool(one == other)

@@ -73,7 +73,7 @@ Seed = Annotated[int, seed_of("seed of the split, the weights, the order and dro
 
 @dataclass
 class DataSection:
-    """Which chains are learned from and which are held out, how windows lie in them, and what validation asks."""
+    """The chains to learn from and those held out, the windows in them, and the questions of validation."""
 
     data: Annotated[Any, path_of(_DATA, "sample")] = "sample"
     data_digest: Annotated[str | None, Setting(_DATA_DIGEST)] = None
@@ -148,7 +148,7 @@ class NegativesSection:
 
 @dataclass
 class OptimiserSection:
-    """How many steps there are, how one is computed, and how far it moves the weights."""
+    """Number of steps, precision of a step, and how far it moves the weights."""
 
     epochs: Annotated[int, count("most passes over the data")] = 50
     batch_size: Annotated[int, count("windows a forward pass")] = 32
@@ -167,7 +167,7 @@ class OptimiserSection:
 
 @dataclass
 class RunSection:
-    """When a run ends, where it works, and what it writes."""
+    """End of the run, its device, and its files."""
 
     patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
     min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
@@ -179,4 +179,4 @@ class RunSection:
 
 @dataclass
 class StepSections(OptimiserSection, NegativesSection, ObjectiveSection):
-    """What one optimiser step takes: its loss, the wrong answers in it, and how the weights move."""
+    """The sections of one optimiser step: its loss, the wrong answers in it, and how the weights move."""

@@ -116,14 +116,14 @@ class Validation:
         return {name: _percent_means(scores) for name, scores in self._query_scores(answers).items()}
 
     def _query_scores(self, answers: dict[str, Answer]) -> dict[str, dict[str, NDArray[np.float64]]]:
-        """The figures of every question, (Q,) by predictor and metric."""
+        """Compute the figures of every question, (Q,) by predictor and metric."""
         ranks = self._candidates.both_ranks(answers)
         predicted = {name: answer.predicted for name, answer in answers.items()}
         return query_scores(predicted, ranks.headline, self.windows, self._candidates.queries, _KS)
 
 
 def _percent_means(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
-    """The means of figures, as a log has them."""
+    """Average figures, as a log has them."""
     hits = {f"hit{k}": 100.0 * float(scores[f"hit@{k}"].mean()) for k in _KS}
     return {**hits, "mrr": 100.0 * float(scores["mrr"].mean()), "mean_cosine": float(scores["mean_cosine"].mean())}
 

@@ -63,7 +63,7 @@ class JsonlEntries(HardNegatives):
         self.count_each_once()
 
     def _read(self, record: dict[str, Any], place: str) -> tuple[int, dict[str, Any]]:
-        """The chunk's place in its chain, and its wrong answers by kind, as `_WrongAnswers.read` gives them."""
+        """Return the chunk's place in its chain, and its wrong answers by kind, as `_WrongAnswers.read` gives them."""
         row = self._wrong_answers.row(record["id"], record.get("chunk"), f'{place}: "id" and "chunk"')
         kinds = [kind for kind in ("soft", "hard") if kind in record]
         if not kinds:
@@ -98,7 +98,7 @@ class _WrongAnswers:
         self._store, self._chains = store, {name: chain for chain, name in enumerate(store.ids)}
 
     def read(self, entries: Any, right: int, where: str) -> Int64 | Float32:
-        """The wrong answers to the chunk in row `right`: rows of the data (K,) or vectors (K, D), checked.
+        """Read the wrong answers to the chunk in row `right`: rows of the data (K,) or vectors (K, D), checked.
 
         Raises:
             ValueError: A row or a place that is not in the data, numbers that are none, or a wrong answer that is the
@@ -117,7 +117,7 @@ class _WrongAnswers:
         return vectors if rows is None else rows
 
     def row(self, chain: Any, place: Any, where: str) -> int:
-        """The row of a place in a chain. Raises ValueError where there is none; the message begins with `where`."""
+        """Return the row of a place in a chain. Raises ValueError, beginning with `where`, where there is none."""
         if not isinstance(chain, str) or chain not in self._chains:
             near = nearest(str(chain), self._store.ids)
             guess = f" (did you mean {near!r}?)" if near else ""
@@ -131,7 +131,7 @@ class _WrongAnswers:
         return int(self._store.offsets[number]) + place
 
     def _rows(self, entries: list[Any], where: str) -> Int64 | None:
-        """The rows that are named (K,); None where the entries are of another form."""
+        """Return the rows that are named (K,); None where the entries are of another form."""
         if all(type(entry) is int for entry in entries):
             last = len(self._store.vectors) - 1
             for number, row in enumerate(entries):

@@ -86,7 +86,7 @@ class AroundPredictions(HardNegatives):
         return True
 
     def _around(self, predicted: Float32, targets: Int64, kind: Kind) -> Int64:
-        """Ids (P, limit) for unit predictions (P, D)."""
+        """Mine ids (P, limit) for unit predictions (P, D)."""
         limit = self.recipe.negatives_limit
         ids = self._bank.band(
             predicted,

@@ -41,7 +41,7 @@ def _plain(predicted: Tensor, candidates: Tensor, masked: Tensor, scale: float) 
 
 
 def _weights(predicted: Tensor, candidates: Tensor, masked: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The softmax of the scores (B, C) before its division, its sum and the highest score of each row, (B, 1)."""
+    """Compute the softmax of the scores (B, C) before its division, its sum and the highest score, (B, 1) each."""
     scores = ((scale * predicted).to(candidates.dtype) @ candidates.T).to(predicted.dtype)
     counts = torch.ones_like(scores, dtype=torch.bool).index_put((masked[0], masked[1]), masked.new_zeros(()) > 0)
     highest = torch.where(counts, scores, torch.finfo(scores.dtype).min).amax(dim=1, keepdim=True).detach()

@@ -39,7 +39,7 @@ def next_vector_loss(
     negatives: Negatives | None = None,
     adapted: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """MSE + 0.5 (1 - cos) + alpha InfoNCE on the reconstructed, normalised prediction and the normalised target.
+    """Compute MSE + 0.5 (1 - cos) + alpha InfoNCE of the reconstructed unit prediction and the unit target.
 
     InfoNCE is the cross-entropy of the right answer among itself and the wrong ones. Without `negatives` it has the
     reference's plain form: every other target of the batch is a wrong answer, even one that equals the right one. A
@@ -79,7 +79,7 @@ def _adapted(negatives: Negatives, adapted: Callable[[Tensor], Tensor]) -> Negat
 
 
 def _wrong_answers(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
-    """Logits of the wrong answers: one that stands for all shared ones (B, 1), and the hard ones of each (B, M)."""
+    """Compute logits of the wrong answers: one that stands for all shared ones (B, 1), and the hard ones (B, M)."""
     shared, masked, hard, is_there = negatives
     if shared is None or masked is None:
         shared, masked = (
