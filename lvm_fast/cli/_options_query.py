@@ -165,10 +165,10 @@ def check_leaks(
     import warnings
     from dataclasses import replace
 
-    from ..training.contamination import Asked, is_own_validation, seen_in_training
+    from ..training.contamination import Questions, is_own_validation, seen_in_training
 
     recipe = replace(recipe, data_digest=scored.digest)
-    asked = Asked(windows or questions(scored, recipe), recipe, args.split == "val")
+    asked = Questions(windows or questions(scored, recipe), recipe, args.split == "val")
     found = seen_in_training(run.recipe, asked)
     words = [seen.description for seen in found]
     is_allowed = args.allow_leaks or (fair is None and is_own_validation(run.recipe, asked))

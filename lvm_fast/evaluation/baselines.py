@@ -156,7 +156,7 @@ def recency_means(
         if not 0.0 < real_number(decay, f"recency_mean: decay = {decay}") <= 1.0:
             raise ValueError(f"recency_mean: decay = {decay}; expected 0 < decay <= 1")
     vectors = windows.store.vectors
-    found: list[NDArray[np.float32]] = []
+    blocks: list[NDArray[np.float32]] = []
     ages = int(min(windows.lengths.max(), _oldest(max(decays))))
     step = max(1, _BLOCK // ages)
     for first in range(0, len(windows), step):
@@ -171,8 +171,8 @@ def recency_means(
             for mean, decay in zip(means, decays, strict=True):
                 if decay**age >= _NEGLIGIBLE:
                     mean[live] += decay**age * aged
-        found.append(l2_normalize(means))
-    return list(np.concatenate(found, axis=1))
+        blocks.append(l2_normalize(means))
+    return list(np.concatenate(blocks, axis=1))
 
 
 def _oldest(decay: float) -> float:

@@ -28,17 +28,17 @@ def comparison_headline(comparison: ComparisonFigures) -> str:
         if figures.differences
     }
     alone = "on a single chain, which proves nothing, " if comparison.report.chains < 2 else ""
-    said = f"Against {display_name(str(comparison.report.yardstick))} ({BEST}), {alone}{_standings(to_best)}."
-    return f"{said} Against {comparison.against}, {_standings(to_against)}." if to_against else said
+    sentence = f"Against {display_name(str(comparison.report.yardstick))} ({BEST}), {alone}{_standings(to_best)}."
+    return f"{sentence} Against {comparison.against}, {_standings(to_against)}." if to_against else sentence
 
 
 def _standings(outcomes: dict[str, str]) -> str:
-    said = []
+    clauses = []
     for verb, one, several in _STANDS:
         names = [name for name, own in outcomes.items() if own == verb]
         if names:
-            said.append(f"{join_names(names)} {one if len(names) == 1 else several}")
-    return "; ".join(said)
+            clauses.append(f"{join_names(names)} {one if len(names) == 1 else several}")
+    return "; ".join(clauses)
 
 
 _STANDS = (

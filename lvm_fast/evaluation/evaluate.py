@@ -122,7 +122,7 @@ def evaluate(
     check_training(training, store.dim, "evaluate")
     leaves_out = _leaves_out(exclude_read, windows)
     candidates = Candidates(windows, distractors)
-    asked = _make_pool(candidates, pool, pool_ids, seed)
+    chosen_pool = _make_pool(candidates, pool, pool_ids, seed)
 
     models = {MODEL: model, **_checked_rivals(rivals or {})}
     answers: dict[str, Answer] = {}
@@ -132,38 +132,45 @@ def evaluate(
     answers |= forms.answers
 
     clusters = clusters_of(store.origins, windows.chains)
-    both = asked.both_ranks(answers)
-    ranks, others = _headline(both, leaves_out)
+    ranks_both_ways = chosen_pool.both_ranks(answers)
+    ranks, others = _headline(ranks_both_ways, leaves_out)
     predicted = {name: answer.predicted for name, answer in answers.items()}
-    scores = query_scores(predicted, ranks, windows, asked.queries, ks)
+    queries = chosen_pool.queries  # (Q,)
+    scores = query_scores(predicted, ranks, windows, queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
-    mine = means.pop(MODEL)
-    yardstick = str(best_of(means, headline_of(mine)))
-    sizes = np.full(len(asked.queries), len(asked)) - (asked.read.counts if leaves_out and asked.read else 0)
+    model_means = means.pop(MODEL)
+    yardstick = str(best_of(means, headline_of(model_means)))
+    left_out = chosen_pool.read.counts if leaves_out and chosen_pool.read else 0
+    sizes = np.full(len(queries), len(chosen_pool)) - left_out
     origin = {key: store.metadata[key] for key in _ORIGIN if key in store.metadata}
     experts = []
     if isinstance(model, Mixture):
-        shares = route_windows(model, windows, batch_size, device, progress)[asked.queries]
-        experts = expert_scores(model.route_names, shares, scores, yardstick, clusters[asked.queries], bootstrap, seed)
+        shares = route_windows(model, windows, batch_size, device, progress)[queries]
+        experts = expert_scores(model.route_names, shares, scores, yardstick, clusters[queries], bootstrap, seed)
     pairs = differences(scores, yardstick)
+    points: list[CurvePoint] = []
+    if curve:
+        known = (chosen_pool, pool, ranks_both_ways)
+        points = _curve(answers, candidates, *known, leaves_out, clusters, bootstrap, seed)
+    few = small_sample_notes(len(queries), len(chosen_pool), ks)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
         data=plain({"name": data_name and os.fspath(data_name), **origin}),
         context_length=plain(windows.context_length),
-        median_context=int(np.median(windows.lengths[asked.queries])),
+        median_context=int(np.median(windows.lengths[queries])),
         stride=plain(windows.stride),
-        pool=len(asked),
-        pool_words=asked.description,
-        pool_holds_current=asked.holds_current,
-        queries=len(asked.queries),
-        chains=len(np.unique(clusters[asked.queries])),
-        hits={f"hit@{k}": mine[f"hit@{k}"] for k in ks},
-        mrr=mine["mrr"],
-        mean_cosine=mine["mean_cosine"],
-        direction_margin=mine["direction_margin"],
+        pool=len(chosen_pool),
+        pool_words=chosen_pool.description,
+        pool_holds_current=chosen_pool.holds_current,
+        queries=len(queries),
+        chains=len(np.unique(clusters[queries])),
+        hits={f"hit@{k}": model_means[f"hit@{k}"] for k in ks},
+        mrr=model_means["mrr"],
+        mean_cosine=model_means["mean_cosine"],
+        direction_margin=model_means["direction_margin"],
         baselines={**means, "chance": chance(sizes, ks)},
-        intervals=intervals_of({**scores, **pairs}, clusters[asked.queries], bootstrap, seed),
-        curve=_curve(answers, candidates, asked, pool, both, leaves_out, clusters, bootstrap, seed) if curve else [],
+        intervals=intervals_of({**scores, **pairs}, clusters[queries], bootstrap, seed),
+        curve=points,
         bootstrap=bootstrap,
         seed=seed,
         exclude_read=leaves_out,
@@ -171,7 +178,7 @@ def evaluate(
         fitted_on=forms.fitted_on,
         decays=forms.decays,
         experts=experts,
-        notes=[*notes, *forms.notes, *_of_reading(windows), *small_sample_notes(len(asked.queries), len(asked), ks)],
+        notes=[*notes, *forms.notes, *_of_reading(windows), *few],
     )
 
 
@@ -252,7 +259,7 @@ def _make_pool(
 def _curve(
     answers: dict[str, Answer],
     candidates: Candidates,
-    asked: Pool,
+    chosen_pool: Pool,
     pool: str | int | VectorBank,
     ranks: Ranks,
     leaves_out: bool,
@@ -262,7 +269,7 @@ def _curve(
 ) -> list[CurvePoint]:
     """Compute Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of it.
 
-    `ranks` in the pool that was `asked` are known already.
+    `ranks` in `chosen_pool` are known already.
     """
 
     def ranked(given: Pool, known: Ranks | None = None) -> RanksInPools:
@@ -271,7 +278,7 @@ def _curve(
 
     if isinstance(pool, VectorBank):
         alone = RanksInPools({name: np.zeros(len(clusters), np.int64) for name in answers}, 1)
-        return hit_curve(alone, ranked(asked, ranks), clusters, bootstrap, seed)
-    inner = ranked(asked, ranks) if pool == "targets" else ranked(candidates.targets())
-    outer = ranked(asked, ranks) if pool == "store" else ranked(candidates.all())
+        return hit_curve(alone, ranked(chosen_pool, ranks), clusters, bootstrap, seed)
+    inner = ranked(chosen_pool, ranks) if pool == "targets" else ranked(candidates.targets())
+    outer = ranked(chosen_pool, ranks) if pool == "store" else ranked(candidates.all())
     return hit_curve(inner, outer, clusters, bootstrap, seed)

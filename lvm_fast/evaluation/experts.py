@@ -64,7 +64,7 @@ def expert_scores(
         seed: Seed of the resamples.
     """
     leads = shares.argmax(axis=1)  # (Q,)
-    found = []
+    parts = []
     for part, name in enumerate(names):
         served = shares[:, part] > 0
         means: dict[str, dict[str, float]] = {}
@@ -75,8 +75,8 @@ def expert_scores(
             means = {who: {metric: float(values.mean()) for metric, values in own.items()} for who, own in hits.items()}
             intervals = intervals_of(hits, clusters[served], resamples, seed)
         first, at_all = float((leads == part).mean()), float(served.mean())
-        found.append(ExpertScores(name, first, at_all, int(served.sum()), means, intervals))
-    return found
+        parts.append(ExpertScores(name, first, at_all, int(served.sum()), means, intervals))
+    return parts
 
 
 def _hits(scores: Mapping[str, NDArray[np.float64]], served: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:

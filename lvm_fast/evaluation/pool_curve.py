@@ -60,22 +60,23 @@ def hit_curve(
         ],
         axis=1,
     )
-    mine = (ranks_in_targets[MODEL], targets), (ranks_in_all[MODEL], candidates)
+    model_ranks = (ranks_in_targets[MODEL], targets), (ranks_in_all[MODEL], candidates)
     production_ks = {metric: int(metric.removeprefix("hit@")) for metric in PRODUCTION_TARGETS}
     means = hits.mean(axis=0).reshape(len(sizes), len(names))
     ends = bootstrap_intervals(hits, clusters, resamples, seed)
     points = []
     for i, size in enumerate(sizes):
-        found = {name: float(means[i, j]) for j, name in enumerate(names)}
-        found["chance"] = chance(_sizes_left(size, in_targets, in_all), (CURVE_K,))[f"hit@{CURVE_K}"]
+        point_hits = {name: float(means[i, j]) for j, name in enumerate(names)}
+        point_hits["chance"] = chance(_sizes_left(size, in_targets, in_all), (CURVE_K,))[f"hit@{CURVE_K}"]
         intervals: dict[str, Interval | None] = dict.fromkeys(names)
         if ends is not None:
             low, high = ends.reshape(2, len(sizes), len(names))[:, i]
             intervals = {name: (float(low[j]), float(high[j])) for j, name in enumerate(names)}
         production = {
-            metric: float(expected_hits(k, size, *mine[0], *mine[1]).mean()) for metric, k in production_ks.items()
+            metric: float(expected_hits(k, size, *model_ranks[0], *model_ranks[1]).mean())
+            for metric, k in production_ks.items()
         }
-        points.append(CurvePoint(size, found, intervals, production))
+        points.append(CurvePoint(size, point_hits, intervals, production))
     return points
 
 

@@ -102,11 +102,11 @@ class Pool:
             spaces.setdefault(answer.keys, []).append(name)
         for keys, names in spaces.items():
             bank = self.bank if keys is None else VectorBank(mapped(keys, self.bank.vectors))
-            asked = np.stack([answers[name].query[self.queries] for name in names])  # (P, Q, K)
-            ranks = bank.rank(asked.reshape(-1, bank.dim), np.tile(self.targets, len(names))).reshape(len(names), -1)
+            vectors = np.stack([answers[name].query[self.queries] for name in names])  # (P, Q, K)
+            ranks = bank.rank(vectors.reshape(-1, bank.dim), np.tile(self.targets, len(names))).reshape(len(names), -1)
             with_read |= dict(zip(names, ranks, strict=True))
             if read is not None:
-                unread |= dict(zip(names, ranks - read.ahead(bank, asked), strict=True))
+                unread |= dict(zip(names, ranks - read.ahead(bank, vectors), strict=True))
         in_order = {name: with_read[name] for name in answers}
         return Ranks(in_order, None if read is None else {name: unread[name] for name in answers})
 
@@ -205,7 +205,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
                 f"evaluate: pool_ids of the targets are {places.min()} to {places.max()}; expected 0 to {len(bank) - 1}"
             )
         return Pool(windows, bank, queries, places, description, None, lambda: _places_of(ids, len(bank)))
-    scores, found = bank.topk(l2_normalize(store.vectors[windows.targets]), 1)
+    scores, nearest = bank.topk(l2_normalize(store.vectors[windows.targets]), 1)
     missing = np.flatnonzero(np.abs(scores[:, 0] - 1.0) > _SAME)
     if len(missing):
         row = windows.targets[missing[0]]
@@ -213,7 +213,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             f"evaluate: the pool does not hold the target at row {row} (best: {scores[missing[0], 0]:.4f}, not 1) "
             f"and {len(missing) - 1:,} more of {len(windows):,}; add them to the bank, or pass their places as pool_ids"
         )
-    return Pool(windows, bank, queries, found[:, 0], description, None, lambda: _looked_up(windows, bank))
+    return Pool(windows, bank, queries, nearest[:, 0], description, None, lambda: _looked_up(windows, bank))
 
 
 def _places_of(ids: NDArray[np.int64], size: int) -> Held:
@@ -224,17 +224,17 @@ def _places_of(ids: NDArray[np.int64], size: int) -> Held:
 
 def _looked_up(windows: Windows, bank: VectorBank) -> Held:
     """Look up the rows that the bank holds; equal rows get a candidate each, as far as there are some."""
-    found = np.full(len(windows.store.vectors), -1, np.int64)
+    place_of_row = np.full(len(windows.store.vectors), -1, np.int64)
     for first, block in windows.store.vectors.blocks():
         unit = l2_normalize(block[:])
         scores, places = bank.topk(unit, 1)
-        found[first : first + len(unit)] = np.where(np.abs(scores[:, 0] - 1.0) > _SAME, -1, places[:, 0])
-    rows = np.flatnonzero(found >= 0)
-    order = rows[np.argsort(found[rows], kind="stable")]
-    for equal in np.split(order, np.flatnonzero(np.diff(found[order])) + 1):
+        place_of_row[first : first + len(unit)] = np.where(np.abs(scores[:, 0] - 1.0) > _SAME, -1, places[:, 0])
+    rows = np.flatnonzero(place_of_row >= 0)
+    order = rows[np.argsort(place_of_row[rows], kind="stable")]
+    for equal in np.split(order, np.flatnonzero(np.diff(place_of_row[order])) + 1):
         if len(equal) > 1:
             unit = l2_normalize(windows.store.vectors[equal[:1]])
             exact, best = bank.scored_band(unit, -np.inf, np.inf, len(equal))
             places = np.sort(best[0, exact[0] == exact[0, 0]])
-            found[equal] = np.append(places, np.full(len(equal), -1))[: len(equal)]
-    return _places_of(found, len(bank))
+            place_of_row[equal] = np.append(places, np.full(len(equal), -1))[: len(equal)]
+    return _places_of(place_of_row, len(bank))

@@ -78,11 +78,11 @@ def _answer_in_space(model: LatentVectorModel, windows: Windows, *options: Any) 
     query = predict_windows(model, inside, *options)
     if model.space is None:
         return Answer(query, query, model.keys)
-    asked = np.flatnonzero(query.any(axis=1))  # other processes answer the rest
+    answered = np.flatnonzero(query.any(axis=1))  # other processes answer the rest
     predicted = np.zeros_like(query)
     with torch.no_grad():
-        rows = torch.from_numpy(query[asked]).to(model.space.mean.device)
-        predicted[asked] = model.to_vectors(rows).float().cpu().numpy()
+        rows = torch.from_numpy(query[answered]).to(model.space.mean.device)
+        predicted[answered] = model.to_vectors(rows).float().cpu().numpy()
     return Answer(predicted, predicted if model.searches_vectors else query, model.keys)
 
 
@@ -112,10 +112,10 @@ def mapped(keys: Keys, vectors: Vectors) -> NDArray[np.float32]:
     among the rows themselves.
     """
     blocks = [np.asarray(keys(block[:]), np.float32) for _, block in vectors.blocks()]
-    found = np.concatenate(blocks)
+    rows = np.concatenate(blocks)
     copies, firsts = _copies(vectors)
-    found[copies] = found[firsts]
-    return found
+    rows[copies] = rows[firsts]
+    return rows
 
 
 def _copies(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -61,32 +61,32 @@ class ReadCandidates:
         is_first[1:] = (chains[1:] != chains[:-1]) | (places[1:] != places[:-1])
         chains, places, rows = chains[is_first], places[is_first], rows[is_first]
         size, span = int(max(places.max(initial=0), targets.max())) + 1, len(store.vectors) + 1
-        asked = windows.targets[queries]
-        own = wholes[store.chain_of(asked)]
-        found = np.searchsorted(chains * size + places, own * size + targets)  # where the target is a candidate
-        first_rows = rows[np.minimum(found, len(rows) - 1)]
+        target_rows = windows.targets[queries]
+        own = wholes[store.chain_of(target_rows)]
+        target_places = np.searchsorted(chains * size + places, own * size + targets)  # where the target is a candidate
+        first_rows = rows[np.minimum(target_places, len(rows) - 1)]
 
         order = np.argsort(chains * span + rows, kind="stable")
         keys = (chains * span + rows)[order]
         self._places, self._targets = places[order], targets
         self._firsts = np.searchsorted(keys, own * span)  # the read ones of a question: _places[first:stop]
-        self._stops = np.searchsorted(keys, own * span + asked)
-        self.counts = self._stops - self._firsts - (first_rows < asked)
+        self._stops = np.searchsorted(keys, own * span + target_rows)
+        self.counts = self._stops - self._firsts - (first_rows < target_rows)
 
-    def ahead(self, bank: VectorBank, asked: NDArray[np.float32]) -> NDArray[np.int64]:
+    def ahead(self, bank: VectorBank, query_vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Count the read candidates that beat each question's target, by the bank's scores and its rule for equal ones.
 
         Products in float32 settle what is clear; the bank, whose scores are exact, settles the rest.
 
         Args:
             bank: The candidates.
-            asked: What the questions search with, (P, Q, D): by P predictors.
+            query_vectors: What the questions search with, (P, Q, D): by P predictors.
 
         Returns:
             (P, Q) int64.
         """
-        predictors, count, dim = asked.shape
-        vectors = asked.reshape(-1, dim)  # (P * Q, D)
+        predictors, count, dim = query_vectors.shape
+        vectors = query_vectors.reshape(-1, dim)  # (P * Q, D)
         targets = np.tile(self._targets, predictors)
         limits = bank.pair_scores(vectors, targets)
         ahead = np.zeros(len(vectors), np.int64)
@@ -95,10 +95,10 @@ class ReadCandidates:
             rows = _unit(bank, bank.vectors[places])
             for some in np.array_split(questions, -(-len(questions) * len(places) // _BLOCK)):
                 read = np.arange(len(places)) < (self._stops - self._firsts)[some][:, None]
-                for asking in some + count * np.arange(predictors)[:, None]:
-                    wins, open_ones = _compared(_unit(bank, vectors[asking]), rows, limits[asking], read)
-                    ahead[asking] = wins
-                    close.append(np.stack((asking[open_ones[0]], places[open_ones[1]])))
+                for chosen in some + count * np.arange(predictors)[:, None]:
+                    wins, open_ones = _compared(_unit(bank, vectors[chosen]), rows, limits[chosen], read)
+                    ahead[chosen] = wins
+                    close.append(np.stack((chosen[open_ones[0]], places[open_ones[1]])))
         which, places = np.concatenate(close, axis=1)
         for first in range(0, len(which), _PAIRS):
             one, other = which[first : first + _PAIRS], places[first : first + _PAIRS]

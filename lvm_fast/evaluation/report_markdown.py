@@ -99,9 +99,9 @@ def how_to_read(report: ReportFigures) -> str:
     weights = ", ".join(f"{display_name(name)} {decay:g}" for name, decay in report.decays.items())
     reading = READ_LEFT_OUT if report.exclude_read else READ_KEPT
     fitted = f", fitted on {report.fitted_on}" if report.decays else ""
-    told = f"  A chunk weighs so much of the one after it: {weights}.\n" if weights else ""
+    weights_line = f"  A chunk weighs so much of the one after it: {weights}.\n" if weights else ""
     return _HOW_TO_READ.format(
-        resamples=report.bootstrap, seed=report.seed, fitted=fitted, weights=told, reading=reading
+        resamples=report.bootstrap, seed=report.seed, fitted=fitted, weights=weights_line, reading=reading
     )
 
 
@@ -157,17 +157,17 @@ def _comparison(report: ReportFigures, name: str, metric: str) -> str:
     theirs = report.scores[name][metric]
     difference = report.scores[MODEL][metric] - theirs
     interval = report.intervals[f"{MODEL} - {name}"][metric]
-    said = f"{display_name(name)[0].upper()}{display_name(name)[1:]} reaches {100 * theirs:.1f}%: the model is "
+    sentence = f"{display_name(name)[0].upper()}{display_name(name)[1:]} reaches {100 * theirs:.1f}%: the model is "
     if difference == 0:
-        said += "level with it"
+        sentence += "level with it"
     else:
-        said += f"{'ahead' if difference > 0 else 'behind'} by {100 * abs(difference):.1f} points"
+        sentence += f"{'ahead' if difference > 0 else 'behind'} by {100 * abs(difference):.1f} points"
     if interval is not None:
         low, high = sorted(-end if difference < 0 else end for end in interval)
-        said += f" [{_points(low)}, {_points(high)}]"
+        sentence += f" [{_points(low)}, {_points(high)}]"
         if low <= 0 <= high and difference != 0:
-            said += ", not distinguishable"
-    return said + "."
+            sentence += ", not distinguishable"
+    return sentence + "."
 
 
 def _score_table(report: ReportFigures) -> list[str]:

@@ -106,9 +106,9 @@ def _draw_curve(axes: Axes, report: ReportFigures) -> None:
         ends[name] = line[-1]
     axes.set_ylim(0, 100)
     _label_ends(axes, ends, _colours(report))
-    asked = f"hit@{CURVE_K}"
-    if asked in report.hits:
-        hit, others = 100 * report.hits[asked], [100 * scores[asked] for scores in report.baselines.values()]
+    metric = f"hit@{CURVE_K}"
+    if metric in report.hits:
+        hit, others = 100 * report.hits[metric], [100 * scores[metric] for scores in report.baselines.values()]
         # the curves fall to the right, so there is room above to the right and below to the left
         above = hit >= max(others)
         _ring(axes, report.pool, hit, f"{hit:.1f}% at {report.pool:,}", above, "left" if above else "right")

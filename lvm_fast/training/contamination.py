@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     description: str
 
 
-class Asked(NamedTuple):
+class Questions(NamedTuple):
     """The questions that a model is asked.
 
     Attributes:
@@ -47,19 +47,19 @@ class Asked(NamedTuple):
     is_held_out: bool
 
 
-def seen_in_training(trained: Recipe | None, asked: Asked) -> list[Seen]:
+def seen_in_training(trained: Recipe | None, questions: Questions) -> list[Seen]:
     """List what the training of a model, and those that led to its warm start, saw of what it is asked.
 
     Args:
         trained: The model's recipe; None if it is gone.
-        asked: The questions.
+        questions: What the model is asked.
 
     Returns:
         The trainings that saw something, or may have, the last one first.
     """
     seen = []
     for whose, recipe in _trainings(trained):
-        share = None if recipe is None else _share(recipe, asked)
+        share = None if recipe is None else _share(recipe, questions)
         if recipe is None or share is None:
             gone = "its recipe or its data are not there, or the data has changed"
             seen.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
@@ -69,11 +69,11 @@ def seen_in_training(trained: Recipe | None, asked: Asked) -> list[Seen]:
     return seen
 
 
-def is_own_validation(trained: Recipe | None, asked: Asked) -> bool:
+def is_own_validation(trained: Recipe | None, questions: Questions) -> bool:
     """Return whether a training is asked what it was validated on; it has warned of whatever leaks there."""
-    if trained is None or not asked.is_held_out or not _is_same_data(trained, asked.recipe):
+    if trained is None or not questions.is_held_out or not _is_same_data(trained, questions.recipe):
         return False
-    return _split_of(trained) == _split_of(asked.recipe)
+    return _split_of(trained) == _split_of(questions.recipe)
 
 
 def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
@@ -88,22 +88,22 @@ def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
         yield whose, recipe
 
 
-def _share(trained: Recipe, asked: Asked) -> float | None:
+def _share(trained: Recipe, questions: Questions) -> float | None:
     """Compute the share of the targets that a training's windows hold: none where it split the same chains alike."""
-    if is_own_validation(trained, asked) and _split_by_chain(trained):
+    if is_own_validation(trained, questions) and _split_by_chain(trained):
         return 0.0
-    if _is_same_data(trained, asked.recipe):
-        trained = replace(trained, data=asked.recipe.data)  # its own path may lead nowhere by now
+    if _is_same_data(trained, questions.recipe):
+        trained = replace(trained, data=questions.recipe.data)  # its own path may lead nowhere by now
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # leaks within its own data are not what is asked here
             training = load_data(trained).training
     except (OSError, ValueError):
         return None
-    if training.store.dim != asked.windows.store.dim:
+    if training.store.dim != questions.windows.store.dim:
         return 0.0
     bank = VectorBank(training.store.vectors.select(covered_rows(training)), normalize=True)
-    scores, _ = bank.topk(asked.windows.store.vectors[np.unique(asked.windows.targets)], 1)
+    scores, _ = bank.topk(questions.windows.store.vectors[np.unique(questions.windows.targets)], 1)
     return float(np.mean(scores[:, 0] >= ALIKE))
 
 

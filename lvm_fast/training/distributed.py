@@ -113,12 +113,12 @@ def distributed_context(device: str) -> Iterator[DistributedContext]:
         ValueError: There is no such device, or it cannot work with others of its kind.
     """
     joined = dist.is_available() and dist.is_initialized()
-    asked = dist.get_world_size() if joined else int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = dist.get_world_size() if joined else int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
-    if asked == 1:
+    if world_size == 1:
         yield DistributedContext(chosen)
         return
-    chosen = _device_of_its_own(chosen, asked)
+    chosen = _device_of_its_own(chosen, world_size)
     if not joined:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     threads = rowwise.num_threads()

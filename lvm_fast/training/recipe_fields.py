@@ -85,8 +85,8 @@ def checked(value: Any, about: Setting, kinds: tuple[Any, ...], called: str) -> 
         return _checked_numbers(value, about, called)
     fits = Any in kinds or type(value) in kinds or (float in kinds and _is_number(value))
     if not fits or (_is_number(value) and not _is_finite(value)) or not about.test(value):
-        words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
-        expected = f"{words}, {about.must_be}".rstrip(", ")
+        types = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
+        expected = f"{types}, {about.must_be}".rstrip(", ")
         near = nearest(value, about.choices) if isinstance(value, str) else None
         guess = f"; did you mean {near!r}?" if near else ""
         raise ValueError(f"{called} = {value!r}; expected {expected}{guess}")

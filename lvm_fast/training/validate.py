@@ -64,10 +64,10 @@ def _refuse_what_takes_chains(recipe: Recipe) -> None:
             )
 
 
-def _refuse_if_given(recipe: Recipe, name: str, file: object, words: str = "") -> None:
+def _refuse_if_given(recipe: Recipe, name: str, file: object, detail: str = "") -> None:
     """Refuse a setting that would do nothing, where it is not its default."""
     value = getattr(recipe, name)
     if value != getattr(Recipe, name):
         raise ValueError(
-            f"train: {name} = {value!r} does nothing: {str(file)!r} holds windows{words}; leave it out, or {_CURE}"
+            f"train: {name} = {value!r} does nothing: {str(file)!r} holds windows{detail}; leave it out, or {_CURE}"
         )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.training.contamination import Asked, seen_in_training
+from lvm_fast.training.contamination import Questions, seen_in_training
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
 from lvm_fast.training.recipe import Recipe
@@ -28,7 +28,7 @@ def run(recipe, store, tmp_path, monkeypatch):
 
 def asked_of(recipe):
     data = load_data(replace(recipe, data_digest=None))
-    return Asked(data.validation, replace(recipe, data_digest=data.digest), True)
+    return Questions(data.validation, replace(recipe, data_digest=data.digest), True)
 
 
 def test_a_run_keeps_where_its_data_is_and_what_it_is(run, store, tmp_path):
