@@ -9,8 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._util.old_paths import keep_old_paths
-
-__version__ = "0.1.0"
+from ._version import __version__
 
 _HOME_OF = {
     "l2_normalize": "ops.rowwise",
@@ -96,7 +95,7 @@ def _load(module: str) -> ModuleType:
 
 
 def missing_core() -> str:
-    """What to say where the package has been found without its compiled core."""
+    """Return the message for a package that was found without its compiled core."""
     return (
         f"lvm_fast was found in its source folder ({__path__[0]}), which has no compiled core; "
         "start Python in another folder, or install with `pip install -e .`"
