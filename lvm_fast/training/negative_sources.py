@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._util.registry import Registry
-
-if TYPE_CHECKING:
-    from .negatives.hard_negatives import HardNegatives
-    from .negatives.shared_candidates import SharedCandidates
 
 _PACKAGE = f"{__package__}.negatives"
 _FILE = "a file *"
 
-# each prediction's hard negatives, by `negatives`: a name, or how the name of a file ends
-HARD_NEGATIVES: Registry[type[HardNegatives]] = Registry(
+# each prediction's hard negatives, by `negatives`: a name, or how the name of a file ends; classes of `HardNegatives`
+HARD_NEGATIVES: Registry[Any] = Registry(
     "source of negatives",
     _PACKAGE,
     {
@@ -25,8 +21,8 @@ HARD_NEGATIVES: Registry[type[HardNegatives]] = Registry(
         f"{_FILE}.jsonl.gz": ".jsonl_entries:JsonlEntries",
     },
 )
-# candidates that all predictions share, by `infonce_batch`; "micro" has none
-SHARED_CANDIDATES: Registry[type[SharedCandidates]] = Registry(
+# candidates that all predictions share, by `infonce_batch`; "micro" has none; classes of `SharedCandidates`
+SHARED_CANDIDATES: Registry[Any] = Registry(
     "infonce_batch", _PACKAGE, {"effective": ".shared_candidates:StepTargets", "bank": ".shared_candidates:WholeBank"}
 )
 # rows that join the targets of a step, by the setting that says how many

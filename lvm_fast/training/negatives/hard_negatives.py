@@ -138,7 +138,8 @@ def hard_negatives(recipe: NegativesSection, data: TrainingData) -> HardNegative
     """
     if not (recipe.enable_soft_negatives or recipe.enable_hard_negatives):
         return None
-    return HARD_NEGATIVES.load(source_of(recipe.negatives))(recipe, data)
+    made: HardNegatives = HARD_NEGATIVES.load(source_of(recipe.negatives))(recipe, data)
+    return made
 
 
 def first_ids(ids: Int64, wanted: npt.NDArray[np.bool_], limit: int) -> Int64:

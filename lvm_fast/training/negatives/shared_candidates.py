@@ -155,4 +155,5 @@ def shared_candidates(recipe: NegativesSection, device: torch.device, dtype: tor
     """Make what `infonce_batch` names; None where every micro-batch keeps to its own targets."""
     if recipe.infonce_batch == "micro":
         return None
-    return SHARED_CANDIDATES.load(recipe.infonce_batch)(recipe, device, dtype)
+    made: SharedCandidates = SHARED_CANDIDATES.load(recipe.infonce_batch)(recipe, device, dtype)
+    return made
