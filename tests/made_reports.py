@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lvm_fast.evaluation.report import CurvePoint, Report
+from lvm_fast.evaluation.figures import CurvePoint
+from lvm_fast.evaluation.report import Report
 
 
 def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:

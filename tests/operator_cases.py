@@ -170,14 +170,14 @@ def grouped_case() -> Case:
 
 
 def infonce_case() -> Case:
-    struck = torch.tensor([[0, 1, 1], [4, 0, 5]])
-    is_struck = torch.zeros(3, 6, dtype=torch.bool).index_put(tuple(struck), torch.tensor(True))
+    masked = torch.tensor([[0, 1, 1], [4, 0, 5]])
+    is_masked = torch.zeros(3, 6, dtype=torch.bool).index_put(tuple(masked), torch.tensor(True))
 
     def theirs(predicted: Tensor, candidates: Tensor) -> Tensor:
-        return (1.5 * predicted @ candidates.T).masked_fill(is_struck, -torch.inf).logsumexp(dim=1)
+        return (1.5 * predicted @ candidates.T).masked_fill(is_masked, -torch.inf).logsumexp(dim=1)
 
     given = numbers(3, 4), numbers(6, 4)
-    return Case(lambda p, c: candidate_logsumexp(p, c, struck, 1.5)[0], theirs, given)
+    return Case(lambda p, c: candidate_logsumexp(p, c, masked, 1.5)[0], theirs, given)
 
 
 def rows_case(with_delta: bool) -> Case:

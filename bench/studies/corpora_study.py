@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 import lvm_fast as lf
 from lvm_fast.cli.info import describe_installation
 from lvm_fast.data.folds import Fold, fold_chains
-from lvm_fast.evaluation.answers import Answer, answer_windows
-from lvm_fast.evaluation.closed_forms import closed_forms
+from lvm_fast.evaluation.baselines import closed_forms
+from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.markdown_table import table
 from lvm_fast.evaluation.pools import Candidates
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS
+from lvm_fast.evaluation.predictions import Answer, answer_windows
 from lvm_fast.models.in_space import VECTORS
 from lvm_fast.spaces import fit_space
 

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 import lvm_fast as lf
 from lvm_fast._util.process import prepare_for_training
 from lvm_fast.cli.info import describe_installation
-from lvm_fast.evaluation.answers import Answer, answer_windows
-from lvm_fast.evaluation.closed_forms import closed_forms
+from lvm_fast.evaluation.baselines import closed_forms
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
 from lvm_fast.evaluation.markdown_table import cell, table
 from lvm_fast.evaluation.pools import Candidates
+from lvm_fast.evaluation.predictions import Answer, answer_windows
 from lvm_fast.training.run_folder import RECIPE
 
 KS = (1, 5, 10)

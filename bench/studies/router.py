@@ -33,7 +33,7 @@ from lvm_fast.evaluation.latency import prediction_times
 from lvm_fast.evaluation.markdown_table import cell, table
 from lvm_fast.evaluation.pools import Candidates
 from lvm_fast.evaluation.predictions import predict_windows
-from lvm_fast.training.runs import open_run
+from lvm_fast.training.run_folder import open_run
 
 GOAL = 0.6  # of the accurate model's mean time
 METRIC = "hit@5"

@@ -66,7 +66,7 @@ def main() -> None:
                 with contextlib.redirect_stdout(sys.stderr):
                     runs[seed, precision] = run_of(lf.Recipe.from_dict({**settings, **data, **own}), windows, pool)
     print(table(runs, args.seeds, clusters_of(held_out.origins, windows.chains[pool.queries])))
-    print(f"\nHit@5 in a pool of {len(pool):,} ({pool.words}), {len(pool.queries):,} queries, context")
+    print(f"\nHit@5 in a pool of {len(pool):,} ({pool.description}), {len(pool.queries):,} queries, context")
     machine = ", ".join(f"{name} {value}" for name, value in describe_installation().items())
     print(f"{usual.context_length}, with its 95% interval. {machine}")
 

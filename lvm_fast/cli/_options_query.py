@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
     from ..data.windows import Windows
     from ..training.recipe import Recipe
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 _FEW = 0.01  # of the targets: some phrases are in every collection
 
@@ -166,12 +166,12 @@ def check_leaks(
     import warnings
     from dataclasses import replace
 
-    from ..training.contamination import Asked, is_own_validation, seen_in_training
+    from ..training.contamination import Questions, is_own_validation, seen_in_training
 
     recipe = replace(recipe, data_digest=data.digest)
-    asked = Asked(windows or windows_to_score(data, recipe), recipe, args.split == "val")
+    asked = Questions(windows or windows_to_score(data, recipe), recipe, args.split == "val")
     leaks = seen_in_training(run.recipe, asked)
-    messages = [leak.words for leak in leaks]
+    messages = [leak.description for leak in leaks]
     is_allowed = args.allow_leaks or (fair is None and is_own_validation(run.recipe, asked))
     if not is_allowed and any(leak.share is not None and leak.share > _FEW for leak in leaks):
         expected = fair or "chains that its training held out"
@@ -184,11 +184,11 @@ def check_leaks(
 def windows_to_score(data: QueryData, recipe: Recipe) -> Windows:
     """Lay out the windows to score as the recipe says; those of a sequence file stay as they are."""
     from ..data.windows import Windows
-    from ..evaluation.questions import question_windows
+    from ..evaluation.query_windows import query_windows
 
     if isinstance(data.chains, Windows):
         return data.chains
-    return question_windows(data.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
+    return query_windows(data.chains, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
 def exclude_read(args: argparse.Namespace) -> bool | None:

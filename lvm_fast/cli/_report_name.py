@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..evaluation.report import Report
     from ..training.recipe import Recipe
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 _SETTINGS = {"context_length": "context", "val_stride": "stride", "val_fraction": "val", "seed": "seed"}
 

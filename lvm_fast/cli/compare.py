@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..data.windows import Windows
     from ..evaluation.compare import Contender
     from ..training.recipe import Recipe
-    from ..training.runs import Run
+    from ..training.run_folder import Run
     from ._options_query import QueryData
 
 HELP = "score several models on the same queries and candidates, beside baselines and each other"
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.compare import check_contenders, compare
     from ..evaluation.compare_markdown import comparison_summary
     from ..evaluation.write_files import check_documents
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
 
     _check_output(args)

@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
     from .._util.device import choose_device
     from .._util.terminal import is_terminal
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.evaluate_router import RouterReport, arms_in_words, evaluate_router
-    from ..evaluation.report_markdown import experts_in_words, summary
+    from ..evaluation.evaluate_router import RouterReport, arms_table, evaluate_router
+    from ..evaluation.report_markdown import experts_summary, summary
     from ..evaluation.write_files import check_documents
     from ..inference.router import Router
     from ..models.base import LatentVectorModel
     from ..models.pretrained import is_packaged
     from ..spaces import fit_space
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
 
     device = choose_device(args.device)
@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
         warnings.warn(f"evaluate: {note}", stacklevel=1)
     print(summary(report))
     if isinstance(report, RouterReport):
-        print(f"\n{arms_in_words(report)}")
+        print(f"\n{arms_table(report)}")
     if report.experts:
-        print(f"\n{experts_in_words(report)}")
+        print(f"\n{experts_summary(report)}")
     sys.stdout.flush()  # before the save, which may fail
     folder = args.output_dir or opened.folder
     name = report_name(args, opened, recipe, report)

@@ -10,7 +10,7 @@ from . import _options_query
 from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 HELP = "write a trained model as a Core ML package (.mlpackage)"
 
@@ -89,7 +89,7 @@ def _export(args: argparse.Namespace) -> int:
     from ..export.coreml import AUTHOR, export_coreml
     from ..export.coremltools_compat import ct
     from ..export.options import check_path
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
 
     check_path(args.output, args.overwrite, [args.model, *files_of(args.bank)])
     opened = open_run(args.model, "export")
@@ -154,7 +154,7 @@ def _compare(args: argparse.Namespace) -> int:
     from .._util.terminal import is_terminal
     from ..export.compare import compare_precisions
     from ..inference.router import Router
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
 
     opened = open_run(args.model, "export")
     if isinstance(opened.model, Router):

@@ -11,7 +11,7 @@ from ._options import TEXT, add_force, read_text
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 HELP = "predict what comes after a text, and show the nearest chunks of a chain store"
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from ..models.pretrained import is_packaged
     from ..retrieval.search import search
     from ..spaces import fit_space
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
 
     _options_lookup.check_encoder(args, "predict")

@@ -52,10 +52,10 @@ def _commented_yaml(recipe: Recipe) -> str:
     from ..data.source import is_sequence_file
     from ..data.windows import Windows
     from ..training.load_data import kind_of_windows
-    from ..training.sequence_files import fit_windows
+    from ..training.validate import apply_sequence_file
     from ..training.warm_start import check_model
 
-    for check in (fit_windows, check_model):
+    for check in (apply_sequence_file, check_model):
         with suppress(FileNotFoundError):  # data and warm start need not exist yet
             check(recipe)
     largest = Windows.usual_stride(recipe.context_length)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
-    from ..training.runs import Run
+    from ..training.run_folder import Run
 
 HELP = "prove a Core ML package equal to the model it was exported from (exit code 1 if it is not)"
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from ..data.source import open_source
     from ..export.verify import verify_coreml
-    from ..training.runs import open_run
+    from ..training.run_folder import open_run
 
     opened = open_run(args.checkpoint or _model_beside(args.package), "verify")
     data = args.data or _training_data(opened)

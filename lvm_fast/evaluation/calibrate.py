@@ -1,4 +1,4 @@
-"""How sure a router's quick arm has to be: read off held-out chains, where it is known who was right."""
+"""Chooses how sure a router's first arm has to be, on held-out chains, where it is known who was right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..inference.router import Router
 from ..models.answering import answering
 from .pools import Candidates
 from .predictions import predict_windows
-from .questions import question_windows
+from .query_windows import query_windows
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
@@ -74,7 +74,7 @@ def calibrate_router(
     k = whole_number(k, f"calibrate_router: k = {k}", 1)
     windows = store
     if not isinstance(windows, Windows):
-        windows = question_windows(windows, max(router.arms) if context_length is None else context_length, stride)
+        windows = query_windows(windows, max(router.arms) if context_length is None else context_length, stride)
     longer = np.flatnonzero(router.route(windows.lengths))
     if not len(longer):
         raise ValueError(

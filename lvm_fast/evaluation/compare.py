@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ from .._util.did_you_mean import unknown_name
 from .._util.numbers import plain, whole_number
 from ..data.windows import Windows
 from ..inference.router import Router, reach_of
+from .compare_markdown import render_comparison
+from .compare_plot import save_comparison
 from .evaluate import evaluate
-from .latency import Latency, latencies
-from .questions import question_windows
-from .report import MODEL, RAW_COSINE, Interval, Report
+from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, ComparisonFigures, Entry, Figures, Interval
+from .latency import latencies
+from .query_windows import query_windows
+from .report import Report
 from .write_files import save_documents
-from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
@@ -46,97 +48,19 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What a contender or a baseline reaches, and its distance from the reference, by metric.
-
-    Fractions in [0, 1] (cosines in [-1, 1]) with 95% intervals, which are None where there are fewer than two chains.
-
-    Attributes:
-        scores: hits, mrr, mean_cosine and direction_margin; of chance, hits and mrr.
-        intervals: Of the scores; empty for chance.
-        differences: The scores minus those of the reference, in pairs; empty for the reference and chance.
-        difference_intervals: Of the differences.
-        over_yardstick: The scores minus those of the best closed form, in pairs; empty for closed forms and chance.
-        over_yardstick_intervals: Of these.
-        other_way: Hits and MRR the other way: with what each query's chain has said before among the candidates, or
-            without it; empty for chance, and where chains are not known.
-    """
-
-    scores: dict[str, float]
-    intervals: dict[str, Interval | None]
-    differences: dict[str, float]
-    difference_intervals: dict[str, Interval | None]
-    over_yardstick: dict[str, float]
-    over_yardstick_intervals: dict[str, Interval | None]
-    other_way: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A contender's row.
-
-    Attributes:
-        context_length: The most vectors it saw.
-        latency: Of one prediction at a time.
-        raw_cosine: Where the model searches a space, the figures of its prediction among the candidates themselves.
-        note: As the contender's, like what is not explained here.
-    """
-
-    name: str
-    model_type: str
-    parameters: int
-    context_length: int
-    training_seconds: float | None
-    package_bytes: int | None
-    note: str | None
-    latency: Latency
-    figures: Figures
-    raw_cosine: Figures | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
-
-    Attributes:
-        against: The name of the reference, which the differences are from.
-        entries: A row for each contender, in the order they were given.
-        baselines: The figures of the closed forms (copy_last, recency_mean, centred_recency, whitened_recency) and of
-            chance. A contender is called better only where it is better than the best of them.
-        report: The report on the reference; its pool, queries and data are everybody's.
-    """
-
-    against: str
-    entries: list[Entry]
-    baselines: dict[str, Figures]
-    report: Report
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
-        shared = self.report.to_dict()
-        own = {"hits", "mrr", "mean_cosine", "direction_margin", "model_type", "curve", "production_targets"}
-        own |= {"other_way"}
-        return {
-            "against": self.against,
-            "runs": [{**asdict(entry), "latency": entry.latency._asdict()} for entry in self.entries],
-            "baselines": {name: asdict(figures) for name, figures in self.baselines.items()},
-            **{key: value for key, value in shared.items() if key not in own | {"baselines", "intervals"}},
-        }
+class Comparison(ComparisonFigures):
+    """The result of `compare`: the attributes of `ComparisonFigures`, and documents in Markdown, JSON and PNG."""
 
     def to_markdown(self, picture: str | None = None) -> str:
-        """The comparison in words and tables.
+        """Return the comparison as Markdown: sentences and tables.
 
         Args:
             picture: File name of the picture to show, relative to the document.
         """
-        from .compare_markdown import comparison_in_words
-
-        return comparison_in_words(self, picture)
+        return render_comparison(self, picture)
 
     def save(self, folder: str | Path, name: str = "comparison") -> list[Path]:
         """Write ``comparison.json``, ``.md`` and, with matplotlib, ``.png``; see `Report.save`."""
-        from .compare_plot import save_comparison
-
         return save_documents(folder, name, self.to_dict(), self.to_markdown, lambda path: save_comparison(self, path))
 
 
@@ -178,16 +102,16 @@ def compare(
         raise ValueError(f"compare: contenders are called {names or 'nothing'}; expected at least one, no name twice")
     if against is not None and against not in by_name:
         raise ValueError(f"compare: against: {unknown_name('contender', against, by_name)}")
-    reference = contenders[0].name if against is None else against
+    against = contenders[0].name if against is None else against
     windows = store
     if not isinstance(windows, Windows):
         longest = max((length for contender in contenders if (length := _reach(contender))), default=100)
         longest = longest if context_length is None else context_length
-        windows = question_windows(windows, longest, stride, min_length)
+        windows = query_windows(windows, longest, stride, min_length)
     check_contenders(contenders, windows)
     models = {contender.name: _limited(contender, windows.context_length) for contender in contenders}
-    rivals = {_RIVAL + name: model for name, model in models.items() if name != reference}
-    report = evaluate(models[reference], windows, pool=pool, rivals=rivals, curve=False, **options)
+    rivals = {_RIVAL + name: model for name, model in models.items() if name != against}
+    report = evaluate(models[against], windows, pool=pool, rivals=rivals, curve=False, **options)
     times = latencies(models, windows, timed)
     entries = [
         Entry(
@@ -199,13 +123,13 @@ def compare(
             package_bytes=plain(contender.package_bytes),
             note=contender.note,
             latency=times[contender.name],
-            figures=_figures(report, _called(contender, reference)),
-            raw_cosine=_raw_cosine(report, _called(contender, reference)),
+            figures=_figures(report, _called(contender, against)),
+            raw_cosine=_raw_cosine(report, _called(contender, against)),
         )
         for contender in contenders
     ]
     others = [name for name in report.baselines if name in CLOSED_FORMS or name == "chance"]
-    return Comparison(reference, entries, {name: _figures(report, name) for name in others}, report)
+    return Comparison(against, entries, {name: _figures(report, name) for name in others}, report)
 
 
 def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
@@ -217,20 +141,20 @@ def check_contenders(contenders: Sequence[Contender], windows: Windows) -> None:
 
 
 def _reach(contender: Contender) -> int | None:
-    """The most vectors a contender sees, as far as that is known."""
+    """Return the most vectors a contender sees, as far as that is known."""
     given = contender.context_length
     return reach_of(contender.model) if given is None else whole_number(given, f"compare: {contender.name}", 1)
 
 
 def _limited(contender: Contender, longest: int) -> LatentVectorModel | Router:
-    """The model, kept from seeing more than it was trained on: a router of one arm does that."""
+    """Keep a model from seeing more than it was trained on: a router of one arm does that."""
     reach, model = _reach(contender), contender.model
     return model if reach is None or reach >= longest or isinstance(model, Router) else Router({reach: model})
 
 
-def _called(contender: Contender, reference: str) -> str:
-    """What the report calls a contender."""
-    return MODEL if contender.name == reference else _RIVAL + contender.name
+def _called(contender: Contender, against: str) -> str:
+    """Return the name of a contender in the report."""
+    return MODEL if contender.name == against else _RIVAL + contender.name
 
 
 def _raw_cosine(report: Report, name: str) -> Figures | None:
@@ -239,7 +163,7 @@ def _raw_cosine(report: Report, name: str) -> Figures | None:
 
 
 def _figures(report: Report, name: str) -> Figures:
-    """The report has the reference minus the others; this has the others minus the reference."""
+    """Turn the report's differences round: it has the contender at 0 minus the others, this the others minus it."""
     scores, mine = report.scores[name], report.scores[MODEL]
     pairs = report.intervals.get(f"{MODEL} - {name}", {})
     over = {} if name in CLOSED_FORMS else report.intervals.get(f"{name} - {report.yardstick}", {})

@@ -1,44 +1,44 @@
-"""A comparison in plain words: who is better than the reference, then the tables, every hit figure with its pool."""
+"""Renders a comparison as Markdown: who is better than whom, then the tables, every hit figure with its pool."""
 
 from __future__ import annotations
 
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from .describe_data import data_in_words, queries_in_words
+from .describe_data import describe_data, describe_queries
+from .figures import RAW_COSINE
 from .markdown_table import cell, heading, table
-from .report import RAW_COSINE
-from .report_markdown import BEST, READ_KEPT, READ_LEFT_OUT, headline_metric, listed, outcome, spoken
+from .report_markdown import BEST, READ_KEPT, READ_LEFT_OUT, display_name, headline_metric, join_names, outcome
 
 if TYPE_CHECKING:
-    from .compare import Comparison, Entry, Figures
+    from .figures import ComparisonFigures, Entry, Figures
 
 
-def comparison_headline(comparison: Comparison) -> str:
-    """How contenders stand to the best closed form, and to the reference, in a sentence each."""
+def comparison_headline(comparison: ComparisonFigures) -> str:
+    """Say how contenders stand to the best closed form, and to the one they are compared with, in a sentence each."""
     metric = headline_metric(comparison.report)
     runs = {entry.name: entry.figures for entry in comparison.entries}
     to_best = {
         name: outcome(figures.over_yardstick[metric], figures.over_yardstick_intervals[metric])
         for name, figures in runs.items()
     }
-    to_reference = {
+    to_against = {
         name: outcome(figures.differences[metric], figures.difference_intervals[metric])
         for name, figures in runs.items()
         if figures.differences
     }
     alone = "on a single chain, which proves nothing, " if comparison.report.chains < 2 else ""
-    said = f"Against {spoken(str(comparison.report.yardstick))} ({BEST}), {alone}{_standings(to_best)}."
-    return f"{said} Against {comparison.against}, {_standings(to_reference)}." if to_reference else said
+    sentence = f"Against {display_name(str(comparison.report.yardstick))} ({BEST}), {alone}{_standings(to_best)}."
+    return f"{sentence} Against {comparison.against}, {_standings(to_against)}." if to_against else sentence
 
 
 def _standings(outcomes: dict[str, str]) -> str:
-    said = []
+    clauses = []
     for verb, one, several in _STANDS:
         names = [name for name, own in outcomes.items() if own == verb]
         if names:
-            said.append(f"{listed(names)} {one if len(names) == 1 else several}")
-    return "; ".join(said)
+            clauses.append(f"{join_names(names)} {one if len(names) == 1 else several}")
+    return "; ".join(clauses)
 
 
 _STANDS = (
@@ -48,8 +48,8 @@ _STANDS = (
 )
 
 
-def comparison_in_words(comparison: Comparison, picture: str | None = None) -> str:
-    """The whole comparison as Markdown."""
+def render_comparison(comparison: ComparisonFigures, picture: str | None = None) -> str:
+    """Return the whole comparison as Markdown."""
     report = comparison.report
     metric = headline_metric(report)
     count = len(comparison.entries)
@@ -57,8 +57,8 @@ def comparison_in_words(comparison: Comparison, picture: str | None = None) -> s
     parts = [
         f"# {count} run{'s' * (count != 1)} compared",
         f"**{comparison_headline(comparison)}**",
-        data_in_words(report),
-        queries_in_words(report),
+        describe_data(report),
+        describe_queries(report),
         "\n".join([*notes, *(f"- **{note}**" for note in report.warnings)]),
         f"![{heading(metric)} of every run, and its distance from {comparison.against}]({picture})"
         if picture
@@ -67,7 +67,7 @@ def comparison_in_words(comparison: Comparison, picture: str | None = None) -> s
             ["## Scores", "", f"Pool of {report.pool:,}; hits and MRR in percent.", "", *_score_table(comparison)]
         ),
         "\n".join(["## What they take", "", _timed(comparison), "", *_cost_table(comparison)]),
-        "\n".join([f"## Minus {spoken(str(report.yardstick))}, {BEST}", "", *_yardstick_table(comparison)]),
+        "\n".join([f"## Minus {display_name(str(report.yardstick))}, {BEST}", "", *_yardstick_table(comparison)]),
         "\n".join([f"## Minus {comparison.against}", "", *_difference_table(comparison)]),
         "\n".join([f"## {_other_way(comparison)}", "", *_other_way_table(comparison)]) if report.other_way else None,
         _HOW_TO_READ.format(
@@ -80,8 +80,8 @@ def comparison_in_words(comparison: Comparison, picture: str | None = None) -> s
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def comparison_summary(comparison: Comparison, width: int = 100) -> str:
-    """The headline and the tables of scores and costs, for a terminal."""
+def comparison_summary(comparison: ComparisonFigures, width: int = 100) -> str:
+    """Return the headline and the tables of scores and costs, for a terminal."""
     report = comparison.report
     note = f"Pool of {report.pool:,}; hits and MRR in percent, 95% intervals over chains."
     lines = [fill(comparison_headline(comparison), width), "", note, "", *_score_table(comparison, brief=True)]
@@ -102,18 +102,18 @@ _HOW_TO_READ = """## How to read this
 - Intervals tell how much chains differ, not how much a training with another seed would."""
 
 
-def _figures(comparison: Comparison) -> dict[str, Figures]:
-    """The figures of contenders and baselines, as people call them."""
+def _figures(comparison: ComparisonFigures) -> dict[str, Figures]:
+    """Return the figures of contenders and baselines by their display names."""
     own = {}
     for entry in comparison.entries:
         own[entry.name] = entry.figures
         if entry.raw_cosine is not None:
-            own[spoken(entry.name + RAW_COSINE)] = entry.raw_cosine
-    return {**own, **{spoken(name): figures for name, figures in comparison.baselines.items()}}
+            own[display_name(entry.name + RAW_COSINE)] = entry.raw_cosine
+    return {**own, **{display_name(name): figures for name, figures in comparison.baselines.items()}}
 
 
-def _score_table(comparison: Comparison, brief: bool = False) -> list[str]:
-    """Every metric, or hits and MRR, with intervals, or only the headline's."""
+def _score_table(comparison: ComparisonFigures, brief: bool = False) -> list[str]:
+    """Return a table of every metric with its interval; in brief hits and MRR, and only the headline's interval."""
     lead = headline_metric(comparison.report)
     metrics = [*comparison.report.hits, "mrr"] if brief else list(comparison.entries[0].figures.scores)
     rows = []
@@ -124,7 +124,7 @@ def _score_table(comparison: Comparison, brief: bool = False) -> list[str]:
     return table(["", *map(heading, metrics)], rows)
 
 
-def _difference_table(comparison: Comparison) -> list[str]:
+def _difference_table(comparison: ComparisonFigures) -> list[str]:
     others = {name: figures for name, figures in _figures(comparison).items() if figures.differences}
     metrics = list(comparison.entries[0].figures.scores)
     rows = [
@@ -135,7 +135,7 @@ def _difference_table(comparison: Comparison) -> list[str]:
     return [note, "", *table(["", *map(heading, metrics)], rows)]
 
 
-def _yardstick_table(comparison: Comparison) -> list[str]:
+def _yardstick_table(comparison: ComparisonFigures) -> list[str]:
     metrics = list(comparison.entries[0].figures.scores)
     rows = [
         [name, *(cell(m, own.over_yardstick[m], own.over_yardstick_intervals[m], signed=True) for m in metrics)]
@@ -146,12 +146,12 @@ def _yardstick_table(comparison: Comparison) -> list[str]:
     return [note, "", *table(["", *map(heading, metrics)], rows)]
 
 
-def _other_way(comparison: Comparison) -> str:
+def _other_way(comparison: ComparisonFigures) -> str:
     left_out = comparison.report.exclude_read
     return "With read chunks among the candidates" if left_out else "With read chunks left out"
 
 
-def _other_way_table(comparison: Comparison) -> list[str]:
+def _other_way_table(comparison: ComparisonFigures) -> list[str]:
     metrics = [*comparison.report.hits, "mrr"]
     rows = [
         [name, *(cell(m, own.other_way[m], None) for m in metrics)]
@@ -162,14 +162,14 @@ def _other_way_table(comparison: Comparison) -> list[str]:
     return [note, "", *table(["", *map(heading, metrics)], rows)]
 
 
-def _timed(comparison: Comparison) -> str:
+def _timed(comparison: ComparisonFigures) -> str:
     latency = comparison.entries[0].latency
     return (
         f"Times are of one prediction at batch 1, on {latency.contexts} contexts (median {latency.vectors:,} vectors)."
     )
 
 
-def _cost_table(comparison: Comparison) -> list[str]:
+def _cost_table(comparison: ComparisonFigures) -> list[str]:
     head = ["", "model", "parameters", "context", "training", "median", "mean", "Core ML package"]
     return table(head, [_costs(entry) for entry in comparison.entries])
 

@@ -1,4 +1,4 @@
-"""The picture of a comparison: what every run reaches, and its distance from the reference. Needs the extra `plot`."""
+"""Draws a comparison: the score of every run, and its distance from the one compared with. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .compare_markdown import comparison_headline
+from .figures import MODEL
 from .markdown_table import heading
-from .plot_style import COLOURS, INK, MUTED, NOTE_HEIGHT, drawn, head, panel_title, wrapped, write_notes
-from .report import MODEL
-from .report_markdown import headline_metric, spoken
+from .plot_style import COLOURS, INK, MUTED, NOTE_HEIGHT, figure_title, panel_title, png_figure, wrap_notes, write_notes
+from .report_markdown import display_name, headline_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .compare import Comparison
-    from .report import Interval
+    from .figures import ComparisonFigures, Interval
 
 _LONGEST = 28  # characters of a name
 
 
-def save_comparison(comparison: Comparison, path: Path) -> bool:
+def save_comparison(comparison: ComparisonFigures, path: Path) -> bool:
     """Draw the comparison to a PNG file, atomically. Raises ImportError where matplotlib is missing."""
     rows = len(comparison.entries) + len(comparison.baselines)
-    notes = wrapped(_notes(comparison), 12.0)
-    with drawn(path, (12.5, 1.9 + 0.42 * rows + NOTE_HEIGHT * len(notes))) as figure:
+    notes = wrap_notes(_notes(comparison), 12.0)
+    with png_figure(path, (12.5, 1.9 + 0.42 * rows + NOTE_HEIGHT * len(notes))) as figure:
         _draw(comparison, figure, notes)
     return True
 
 
-def _notes(comparison: Comparison) -> list[str]:
+def _notes(comparison: ComparisonFigures) -> list[str]:
     return [
         *(f"{_short(entry.name)}: {entry.note}." for entry in comparison.entries if entry.note),
         *comparison.report.notes,
     ]
 
 
-def _draw(comparison: Comparison, figure: Figure, notes: Sequence[str]) -> None:
+def _draw(comparison: ComparisonFigures, figure: Figure, notes: Sequence[str]) -> None:
     width, height = figure.get_figwidth(), figure.get_figheight()
     report, metric = comparison.report, headline_metric(comparison.report)
     names = [entry.name for entry in comparison.entries]
@@ -46,7 +45,7 @@ def _draw(comparison: Comparison, figure: Figure, notes: Sequence[str]) -> None:
     colours = [INK if name == comparison.against else COLOURS[MODEL] for name in names]
     colours += [COLOURS[name] for name in comparison.baselines]
     left = (0.5 + 0.085 * min(_LONGEST, max(map(len, [*names, "whitened recency"])))) / width
-    head(figure, 0.3 / width, comparison_headline(comparison), _subtitle(comparison))
+    figure_title(figure, 0.3 / width, comparison_headline(comparison), _subtitle(comparison))
     write_notes(figure, 0.3 / width, notes)
     bottom = (0.4 + NOTE_HEIGHT * len(notes)) / height
     grid = figure.add_gridspec(1, 2, left=left, right=0.985, top=1 - 1.3 / height, bottom=bottom, wspace=0.06)
@@ -59,7 +58,7 @@ def _draw(comparison: Comparison, figure: Figure, notes: Sequence[str]) -> None:
     apart.axvline(0, color=INK, lw=1.0, zorder=1)
     differences = [own.differences.get(metric) for own in figures]
     _draw_rows(apart, differences, [own.difference_intervals.get(metric) for own in figures], colours)
-    labels = [*map(_short, names), *map(spoken, comparison.baselines)]
+    labels = [*map(_short, names), *map(display_name, comparison.baselines)]
     scores.set_yticks(range(len(labels)), labels, fontsize=10.5)
     for label, colour in zip(scores.get_yticklabels(), colours, strict=True):
         label.set_color(colour)
@@ -67,7 +66,7 @@ def _draw(comparison: Comparison, figure: Figure, notes: Sequence[str]) -> None:
     apart.tick_params(labelleft=False)
 
 
-def _subtitle(comparison: Comparison) -> str:
+def _subtitle(comparison: ComparisonFigures) -> str:
     report = comparison.report
     chains = f"{report.chains:,} chain{'s' * (report.chains != 1)}"
     return f"{report.queries:,} queries from {chains}, contexts of up to {report.context_length:,} chunks"
@@ -76,7 +75,7 @@ def _subtitle(comparison: Comparison) -> str:
 def _draw_rows(
     axes: Axes, values: Sequence[float | None], intervals: Sequence[Interval | None], colours: Sequence[str]
 ) -> None:
-    """One row a run, from the top down: a dot, its interval, its figure."""
+    """Draw one row a run, from the top down: a dot, its interval, its figure."""
     for row, (value, interval, colour) in enumerate(zip(values, intervals, colours, strict=True)):
         if value is None:
             continue

@@ -11,18 +11,17 @@ import numpy as np
 from .._util.numbers import plain, truth_value, whole_number
 from ..data.windows import Windows
 from ..retrieval.bank import VectorBank
-from .answers import Answer, answer_windows, plain_answer
-from .baselines import chance
-from .closed_forms import check_training, closed_forms
+from .baselines import chance, check_training, closed_forms
 from .experts import Mixture, expert_scores, route_windows
+from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, CurvePoint, best_of, headline_of
 from .intervals import MOST_RESAMPLES, clusters_of
 from .metrics import differences, intervals_of, query_scores
 from .pool_curve import RanksInPools, hit_curve
 from .pools import Candidates, Pool, Ranks, pool_of_bank
-from .questions import question_windows, what_cannot_be_told
+from .predictions import Answer, answer_windows, plain_answer
+from .query_windows import query_windows, small_sample_notes
 from .read_chunks import knows_chains
-from .report import MODEL, RAW_COSINE, CurvePoint, Report, headline_of
-from .yardstick import CLOSED_FORMS, best_of
+from .report import Report
 
 if TYPE_CHECKING:
     import torch
@@ -88,8 +87,9 @@ def evaluate(
         min_length: Shortest chain piece a window is made from, target included.
         min_coherence: Drop windows whose target has a smaller cosine with its current vector.
         exclude_read: Leave out of each query's candidates what its chain has said before the target, for models and
-            baselines alike; False is the reference's way. The report has both, and this one is its headline. True
-            unless given, but for a sequence file's windows, whose chains are not known.
+            baselines alike; False counts it, as the reference does (the research project whose models we reproduce).
+            The report has both, and this one is its headline. True unless given, but for a sequence file's windows,
+            whose chains are not known.
         training: The chains that mean, covariance and decays of the closed forms are taken from: those that the
             model was trained on. Else mean and covariance come from all chunks of the store, and decays are fixed.
         distractors: More chains (the training part, say) that add their chunks to sized and ``"store"`` pools.
@@ -114,7 +114,7 @@ def evaluate(
     ks = sorted({whole_number(k, f"evaluate: ks = {tuple(ks)}", 1) for k in ks})
     windows = store
     if not isinstance(windows, Windows):
-        windows = question_windows(windows, context_length, stride, min_length, min_coherence)
+        windows = query_windows(windows, context_length, stride, min_length, min_coherence)
     store = windows.store
     input_dim = getattr(model, "input_dim", store.dim)
     if input_dim != store.dim:
@@ -122,7 +122,7 @@ def evaluate(
     check_training(training, store.dim, "evaluate")
     leaves_out = _leaves_out(exclude_read, windows)
     candidates = Candidates(windows, distractors)
-    asked = _make_pool(candidates, pool, pool_ids, seed)
+    chosen_pool = _make_pool(candidates, pool, pool_ids, seed)
 
     models = {MODEL: model, **_checked_rivals(rivals or {})}
     answers: dict[str, Answer] = {}
@@ -132,38 +132,45 @@ def evaluate(
     answers |= forms.answers
 
     clusters = clusters_of(store.origins, windows.chains)
-    both = asked.both_ranks(answers)
-    ranks, others = _headline(both, leaves_out)
+    ranks_both_ways = chosen_pool.both_ranks(answers)
+    ranks, others = _headline(ranks_both_ways, leaves_out)
     predicted = {name: answer.predicted for name, answer in answers.items()}
-    scores = query_scores(predicted, ranks, windows, asked.queries, ks)
+    queries = chosen_pool.queries  # (Q,)
+    scores = query_scores(predicted, ranks, windows, queries, ks)
     means = {name: {metric: float(v.mean()) for metric, v in metrics.items()} for name, metrics in scores.items()}
-    mine = means.pop(MODEL)
-    yardstick = str(best_of(means, headline_of(mine)))
-    sizes = np.full(len(asked.queries), len(asked)) - (asked.read.counts if leaves_out and asked.read else 0)
+    model_means = means.pop(MODEL)
+    yardstick = str(best_of(means, headline_of(model_means)))
+    left_out = chosen_pool.read.counts if leaves_out and chosen_pool.read else 0
+    sizes = np.full(len(queries), len(chosen_pool)) - left_out
     origin = {key: store.metadata[key] for key in _ORIGIN if key in store.metadata}
     experts = []
     if isinstance(model, Mixture):
-        shares = route_windows(model, windows, batch_size, device, progress)[asked.queries]
-        experts = expert_scores(model.route_names, shares, scores, yardstick, clusters[asked.queries], bootstrap, seed)
+        shares = route_windows(model, windows, batch_size, device, progress)[queries]
+        experts = expert_scores(model.route_names, shares, scores, yardstick, clusters[queries], bootstrap, seed)
     pairs = differences(scores, yardstick)
+    points: list[CurvePoint] = []
+    if curve:
+        known = (chosen_pool, pool, ranks_both_ways)
+        points = _curve(answers, candidates, *known, leaves_out, clusters, bootstrap, seed)
+    few = small_sample_notes(len(queries), len(chosen_pool), ks)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
         data=plain({"name": data_name and os.fspath(data_name), **origin}),
         context_length=plain(windows.context_length),
-        median_context=int(np.median(windows.lengths[asked.queries])),
+        median_context=int(np.median(windows.lengths[queries])),
         stride=plain(windows.stride),
-        pool=len(asked),
-        pool_words=asked.words,
-        pool_holds_current=asked.holds_current,
-        queries=len(asked.queries),
-        chains=len(np.unique(clusters[asked.queries])),
-        hits={f"hit@{k}": mine[f"hit@{k}"] for k in ks},
-        mrr=mine["mrr"],
-        mean_cosine=mine["mean_cosine"],
-        direction_margin=mine["direction_margin"],
+        pool=len(chosen_pool),
+        pool_words=chosen_pool.description,
+        pool_holds_current=chosen_pool.holds_current,
+        queries=len(queries),
+        chains=len(np.unique(clusters[queries])),
+        hits={f"hit@{k}": model_means[f"hit@{k}"] for k in ks},
+        mrr=model_means["mrr"],
+        mean_cosine=model_means["mean_cosine"],
+        direction_margin=model_means["direction_margin"],
         baselines={**means, "chance": chance(sizes, ks)},
-        intervals=intervals_of({**scores, **pairs}, clusters[asked.queries], bootstrap, seed),
-        curve=_curve(answers, candidates, asked, pool, both, leaves_out, clusters, bootstrap, seed) if curve else [],
+        intervals=intervals_of({**scores, **pairs}, clusters[queries], bootstrap, seed),
+        curve=points,
         bootstrap=bootstrap,
         seed=seed,
         exclude_read=leaves_out,
@@ -171,7 +178,7 @@ def evaluate(
         fitted_on=forms.fitted_on,
         decays=forms.decays,
         experts=experts,
-        notes=[*notes, *forms.notes, *_of_reading(windows), *what_cannot_be_told(len(asked.queries), len(asked), ks)],
+        notes=[*notes, *forms.notes, *_of_reading(windows), *few],
     )
 
 
@@ -188,7 +195,7 @@ def _leaves_out(exclude_read: bool | None, windows: Windows) -> bool:
 
 
 def _of_reading(windows: Windows) -> list[str]:
-    """What a reader has to know where chains are not known."""
+    """Warn a reader where chains are not known."""
     if knows_chains(windows):
         return []
     return ["The windows of a sequence file tell no documents: what a context has said before is among the candidates."]
@@ -202,7 +209,7 @@ def _answers(
     device: torch.device | str | None,
     progress: bool,
 ) -> dict[str, Answer]:
-    """The answer of a model, and where it searches a space, that of its prediction among the candidates themselves."""
+    """Return a model's answer, and where it searches a space, also that of its prediction among the candidates."""
     answer = answer_windows(model, windows, batch_size, device, progress)
     plainly = {} if answer.keys is None else {name + RAW_COSINE: plain_answer(answer.predicted)}
     return {name: answer, **plainly}
@@ -211,7 +218,7 @@ def _answers(
 def _headline(
     ranks: Ranks, leaves_out: bool
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]] | None]:
-    """The ranks that are asked for, and the others, where there are some."""
+    """Return the headline's ranks, and those the other way, where there are some."""
     if leaves_out and ranks.unread is not None:
         return ranks.unread, ranks.with_read
     return ranks.with_read, ranks.unread
@@ -252,7 +259,7 @@ def _make_pool(
 def _curve(
     answers: dict[str, Answer],
     candidates: Candidates,
-    asked: Pool,
+    chosen_pool: Pool,
     pool: str | int | VectorBank,
     ranks: Ranks,
     leaves_out: bool,
@@ -260,9 +267,9 @@ def _curve(
     bootstrap: int,
     seed: int,
 ) -> list[CurvePoint]:
-    """Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of the bank.
+    """Compute Hit@5 in pools of the targets, then with ever more other chunks; with a given bank, in ever more of it.
 
-    `ranks` in the pool that was `asked` are known already.
+    `ranks` in `chosen_pool` are known already.
     """
 
     def ranked(given: Pool, known: Ranks | None = None) -> RanksInPools:
@@ -271,7 +278,7 @@ def _curve(
 
     if isinstance(pool, VectorBank):
         alone = RanksInPools({name: np.zeros(len(clusters), np.int64) for name in answers}, 1)
-        return hit_curve(alone, ranked(asked, ranks), clusters, bootstrap, seed)
-    inner = ranked(asked, ranks) if pool == "targets" else ranked(candidates.targets())
-    outer = ranked(asked, ranks) if pool == "store" else ranked(candidates.all())
+        return hit_curve(alone, ranked(chosen_pool, ranks), clusters, bootstrap, seed)
+    inner = ranked(chosen_pool, ranks) if pool == "targets" else ranked(candidates.targets())
+    outer = ranked(chosen_pool, ranks) if pool == "store" else ranked(candidates.all())
     return hit_curve(inner, outer, clusters, bootstrap, seed)

@@ -1,4 +1,4 @@
-"""What a router is worth: how often each arm answers, how long it takes, and how well arms and mix predict."""
+"""Scores a router and each of its arms: how often it answers, how long it takes, how well it predicts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ..data.windows import Windows
 from ..inference.router import Router
 from ..models.answering import answering
 from .evaluate import evaluate
-from .latency import Latency, latencies
+from .figures import MODEL, Latency
+from .latency import latencies
 from .markdown_table import cell, heading, table
-from .questions import question_windows
-from .report import MODEL, Report
+from .query_windows import query_windows
+from .report import Report
 from .report_markdown import headline_metric
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arm:
-    """How often an arm of a router is used.
+    """The use of one arm of a router.
 
     Attributes:
         name: What the report's figures call it.
@@ -55,12 +56,12 @@ class RouterReport(Report):
     latencies: dict[str, Latency]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as plain JSON values."""
         return {**super().to_dict(), "latencies": {name: own._asdict() for name, own in self.latencies.items()}}
 
     def to_markdown(self, picture: str | None = None) -> str:
-        """The report in words and tables; see `Report.to_markdown`."""
-        return f"{super().to_markdown(picture)}\n## The arms\n\n{arms_in_words(self)}\n"
+        """Return the report as Markdown; see `Report.to_markdown`."""
+        return f"{super().to_markdown(picture)}\n## The arms\n\n{arms_table(self)}\n"
 
 
 def evaluate_router(
@@ -94,7 +95,7 @@ def evaluate_router(
     windows = store
     if not isinstance(windows, Windows):
         length = max(router.arms) if context_length is None else context_length
-        windows = question_windows(windows, length, stride, min_length, min_coherence)
+        windows = query_windows(windows, length, stride, min_length, min_coherence)
     alone = {f"arm {longest}": Router({longest: answering(arm)}) for longest, arm in router.arms.items()}
     watched = _Watched(router)
     report = evaluate(watched, windows, rivals={**alone, **(rivals or {})}, **options)
@@ -131,8 +132,8 @@ class _Watched(torch.nn.Module):
         return arms
 
 
-def arms_in_words(report: RouterReport) -> str:
-    """A table of the router and its arms: how often, how long, how well."""
+def arms_table(report: RouterReport) -> str:
+    """Return a table of the router and its arms: how often each answers, how long it takes, how well it predicts."""
     metric = headline_metric(report)
     arms = {arm.name: arm for arm in report.arms}
     rows = []

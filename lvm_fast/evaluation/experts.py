@@ -1,4 +1,4 @@
-"""Which parts of a model serve which queries, and how well: for any model that says so."""
+"""Scores the parts of a mixture of experts: which queries each serves, and how well. For any model that says so."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..models.answering import read_by
+from .figures import MODEL, ExpertScores, Interval
 from .metrics import differences, intervals_of
 from .predictions import run_on_windows
-from .report import MODEL, ExpertScores, Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,16 +26,16 @@ class Mixture(Protocol):
 
     @property
     def route_names(self) -> list[str]:
-        """What the parts are called, (E,)."""
+        """The names of the parts, (E,)."""
 
     def routes(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """How much each part has in the answer to each context: shares (B, E), one together, 0 for no say."""
+        """Return the weight of each part in the answer to each context: (B, E), rows sum to one, 0 for no say."""
 
 
 def route_windows(
     model: Mixture, windows: Windows, batch_size: int, device: torch.device | str | None, progress: bool
 ) -> NDArray[np.float32]:
-    """The share of each part in the prediction for every window, (W, E); the arguments are as in `predict_windows`."""
+    """Return the weight of each part in the prediction for every window, (W, E); see `predict_windows`."""
     return run_on_windows(_route_batch, model, windows, len(model.route_names), batch_size, device, progress)
 
 
@@ -52,7 +52,7 @@ def expert_scores(
     resamples: int,
     seed: int,
 ) -> list[ExpertScores]:
-    """How often each part serves, and the hits of the queries it serves beside the best closed form's.
+    """Compute how often each part serves, and the hits of the queries it serves beside the best closed form's.
 
     Args:
         names: The parts, (E,).
@@ -64,7 +64,7 @@ def expert_scores(
         seed: Seed of the resamples.
     """
     leads = shares.argmax(axis=1)  # (Q,)
-    found = []
+    parts = []
     for part, name in enumerate(names):
         served = shares[:, part] > 0
         means: dict[str, dict[str, float]] = {}
@@ -75,8 +75,8 @@ def expert_scores(
             means = {who: {metric: float(values.mean()) for metric, values in own.items()} for who, own in hits.items()}
             intervals = intervals_of(hits, clusters[served], resamples, seed)
         first, at_all = float((leads == part).mean()), float(served.mean())
-        found.append(ExpertScores(name, first, at_all, int(served.sum()), means, intervals))
-    return found
+        parts.append(ExpertScores(name, first, at_all, int(served.sum()), means, intervals))
+    return parts
 
 
 def _hits(scores: Mapping[str, NDArray[np.float64]], served: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:

@@ -15,7 +15,7 @@ _BLOCK = 1 << 22  # resample counts held at a time (32 MB)
 
 
 def clusters_of(origins: Sequence[str], chains: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The cluster of every query, int64 (Q,): its chain, where the pieces of one chain, which have its origin, are one.
+    """Return the cluster of every query, int64 (Q,): its chain; the pieces of a cut chain are one cluster.
 
     Args:
         origins: The origin of each chain, (C,), as a `ChainStore` has them.
@@ -33,7 +33,7 @@ def bootstrap_intervals(
     seed: int = 42,
     level: float = 0.95,
 ) -> NDArray[np.float64] | None:
-    """Percentile bootstrap of the mean of each column, resampling whole clusters with replacement.
+    """Compute the percentile bootstrap of the mean of each column, resampling whole clusters with replacement.
 
     All columns see the same resamples, so the mean of a column of differences gets a paired interval. A resample's mean
     is a ratio of two weighted sums over clusters; no query is ever copied.
@@ -70,6 +70,6 @@ def bootstrap_intervals(
 
 
 def _numbered(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """The labels as numbers from 0 up, none left out."""
+    """Number the labels from 0 up, none left out."""
     numbers: NDArray[np.int64] = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     return numbers

@@ -1,34 +1,20 @@
-"""How long one prediction takes: one context at a time, as a user waits for it."""
+"""Times single predictions: one context at a time, as a user waits for it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._util.numbers import whole_number
+from .figures import Latency
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..data.windows import Windows
-
-
-class Latency(NamedTuple):
-    """Milliseconds a prediction at batch 1.
-
-    Attributes:
-        median_ms, mean_ms: Over the contexts timed.
-        contexts: How many those are.
-        vectors: Vectors of the median one.
-    """
-
-    median_ms: float
-    mean_ms: float
-    contexts: int
-    vectors: int
 
 
 def latencies(models: Mapping[str, Any], windows: Windows, contexts: int = 40) -> dict[str, Latency]:

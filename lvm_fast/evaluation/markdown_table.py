@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .report import Interval
+    from .figures import Interval
 
 
 def heading(metric: str) -> str:
-    """What a column of a metric is called."""
+    """Return the column heading of a metric."""
     named = {"mrr": "MRR", "mean_cosine": "cos(predicted, next)", "direction_margin": "direction margin"}
     return named.get(metric, metric.replace("hit", "Hit"))
 
 
 def cell(metric: str, value: float, interval: Interval | None, signed: bool = False) -> str:
-    """A figure and its interval, percent but for cosines."""
+    """Format a figure and its interval: percent, but cosines as they are."""
     scale, form = (1.0, ".3f") if metric in ("mean_cosine", "direction_margin") else (100.0, ".1f")
     form = f"+{form}" if signed else form
     figure = f"{scale * value:{form}}"
@@ -23,7 +23,7 @@ def cell(metric: str, value: float, interval: Interval | None, signed: bool = Fa
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a Markdown table with padded columns, the first to the left and the others to the right."""
+    """Return the lines of a Markdown table with padded columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = [
         [

@@ -1,4 +1,4 @@
-"""What is measured of every predictor, one value a query, so that any two can be compared in pairs."""
+"""Metrics of predictors, one value a query, so that any two can be compared in pairs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..ops.rowwise import l2_normalize
+from .figures import CLOSED_FORMS, MODEL, Interval
 from .intervals import bootstrap_intervals
-from .report import MODEL, Interval
-from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +26,7 @@ def query_scores(
     queries: NDArray[np.int64],
     ks: Sequence[int],
 ) -> Scores:
-    """Hits, reciprocal rank, cosine and direction margin of every predictor.
+    """Compute hits, reciprocal rank, cosine and direction margin of every predictor.
 
     Args:
         predictors: Unit predictions of all windows (W, D) by name.
@@ -59,7 +58,7 @@ def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
 
 
 def differences(scores: Scores, yardstick: str | None = None) -> Scores:
-    """The model minus every other predictor, query by query: what both find hard cancels out.
+    """Subtract every other predictor from the model, query by query: what both find hard cancels out.
 
     With a yardstick, the name of the best closed form, also everything that is no closed form minus it.
     """
@@ -75,7 +74,7 @@ def differences(scores: Scores, yardstick: str | None = None) -> Scores:
 def intervals_of(
     scores: Scores, clusters: NDArray[np.int64], resamples: int, seed: int
 ) -> dict[str, dict[str, Interval | None]]:
-    """The 95% interval of every mean, all from the same resamples; None throughout for fewer than two clusters."""
+    """Compute the 95% interval of every mean, all from the same resamples; None for fewer than two clusters."""
     columns = [(name, metric) for name, metrics in scores.items() for metric in metrics]
     values = np.stack([scores[name][metric] for name, metric in columns], axis=1)  # (Q, M)
     ends = bootstrap_intervals(values, clusters, resamples, seed)

@@ -1,4 +1,4 @@
-"""How every picture of the package looks. Needs the extra `plot`."""
+"""The look of every picture of the package. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._util.atomic_files import atomic_path
 from .._util.optional import optional_module
-from .report import MODEL, RAW_COSINE
+from .figures import MODEL, RAW_COSINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ _STYLE: Any = {
 
 
 @contextmanager
-def drawn(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+def png_figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     """Give an empty figure of so many inches to draw on; it becomes a PNG file, atomically.
 
     It looks the same everywhere: neither the user's matplotlibrc nor MPLBACKEND matters, and text is text, never TeX.
@@ -75,7 +75,7 @@ def drawn(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
 
 
 def _matplotlib() -> Any:
-    """matplotlib, whose import would fail on a backend that MPLBACKEND misspells."""
+    """Import matplotlib, which would fail on a backend that MPLBACKEND misspells."""
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         return optional_module("matplotlib", "plot")
@@ -84,8 +84,8 @@ def _matplotlib() -> Any:
             os.environ["MPLBACKEND"] = backend
 
 
-def wrapped(notes: Sequence[str], width: float) -> list[str]:
-    """Notes in lines that fit a figure of so many inches."""
+def wrap_notes(notes: Sequence[str], width: float) -> list[str]:
+    """Break notes into lines that fit a figure of so many inches."""
     return wrap(" ".join(notes), int(width * _NOTE_CHARACTERS))
 
 
@@ -97,7 +97,7 @@ def write_notes(figure: Figure, left: float, lines: Sequence[str]) -> None:
         figure.text(left, place, line, fontsize=8.5, color=_ALARM, va="bottom")
 
 
-def head(figure: Figure, left: float, title: str, subtitle: str) -> None:
+def figure_title(figure: Figure, left: float, title: str, subtitle: str) -> None:
     """Write title and subtitle above the panels, from `left` (a share of the width) on, so small that they fit."""
     width, height = figure.get_figwidth(), figure.get_figheight()
     largest = 72 * 0.93 * width / (0.66 * len(title))  # points

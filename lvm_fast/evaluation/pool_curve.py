@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .baselines import chance
+from .figures import CURVE_K, MODEL, PRODUCTION_TARGETS, CurvePoint, Interval
 from .intervals import bootstrap_intervals
-from .report import CURVE_K, MODEL, PRODUCTION_TARGETS, CurvePoint, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def hit_curve(
     resamples: int,
     seed: int,
 ) -> list[CurvePoint]:
-    """Hit@5 of every predictor, the model among them, with 95% intervals, at growing pool sizes up to all candidates.
+    """Compute Hit@5 of every predictor with 95% intervals, at growing pool sizes up to all candidates.
 
     Candidates that a query has read are drawn as all others are, and left out then: the sizes count them.
 
@@ -60,27 +60,28 @@ def hit_curve(
         ],
         axis=1,
     )
-    mine = (ranks_in_targets[MODEL], targets), (ranks_in_all[MODEL], candidates)
+    model_ranks = (ranks_in_targets[MODEL], targets), (ranks_in_all[MODEL], candidates)
     production_ks = {metric: int(metric.removeprefix("hit@")) for metric in PRODUCTION_TARGETS}
     means = hits.mean(axis=0).reshape(len(sizes), len(names))
     ends = bootstrap_intervals(hits, clusters, resamples, seed)
     points = []
     for i, size in enumerate(sizes):
-        found = {name: float(means[i, j]) for j, name in enumerate(names)}
-        found["chance"] = chance(_sizes_left(size, in_targets, in_all), (CURVE_K,))[f"hit@{CURVE_K}"]
+        point_hits = {name: float(means[i, j]) for j, name in enumerate(names)}
+        point_hits["chance"] = chance(_sizes_left(size, in_targets, in_all), (CURVE_K,))[f"hit@{CURVE_K}"]
         intervals: dict[str, Interval | None] = dict.fromkeys(names)
         if ends is not None:
             low, high = ends.reshape(2, len(sizes), len(names))[:, i]
             intervals = {name: (float(low[j]), float(high[j])) for j, name in enumerate(names)}
         production = {
-            metric: float(expected_hits(k, size, *mine[0], *mine[1]).mean()) for metric, k in production_ks.items()
+            metric: float(expected_hits(k, size, *model_ranks[0], *model_ranks[1]).mean())
+            for metric, k in production_ks.items()
         }
-        points.append(CurvePoint(size, found, intervals, production))
+        points.append(CurvePoint(size, point_hits, intervals, production))
     return points
 
 
 def _sizes_left(size: int, in_targets: RanksInPools, in_all: RanksInPools) -> NDArray[np.float64]:
-    """What is to be expected of a pool of this size once each query's read candidates are left out of it."""
+    """Compute the size to expect of a pool once each query's read candidates are left out of it."""
     (_, targets, read), (_, candidates, all_read) = in_targets, in_all
     if size <= targets:
         return np.asarray(size - read * (size - 1) / max(1, targets - 1))
@@ -89,7 +90,7 @@ def _sizes_left(size: int, in_targets: RanksInPools, in_all: RanksInPools) -> ND
 
 
 def curve_sizes(targets: int, candidates: int) -> list[int]:
-    """Pool sizes worth a point: round ones, the reference's (115, 230, 1,149), the targets' and all candidates' own."""
+    """List the pool sizes of the curve: round ones, those of the reference's figures, the targets', all candidates'."""
     sizes = {size for size in (*_SIZES, targets) if 10 <= size <= candidates}
     return sorted(sizes | {candidates})
 
@@ -102,7 +103,7 @@ def expected_hits(
     rank_in_all: NDArray[np.int64],
     candidates: int,
 ) -> NDArray[np.float64]:
-    """Chance that each query's target is among its ``k`` best in a pool of ``size``, over all pools of that size.
+    """Compute the chance that each query's target is among its ``k`` best, over all pools of ``size``.
 
     Pools nest as in `evaluate`: up to the number of targets, a pool is the query's target and a random subset of the
     other targets; beyond it, all targets and a random subset of the other candidates.
@@ -127,7 +128,7 @@ def expected_hits(
 def _at_most(
     limit: NDArray[np.int64] | int, marked: NDArray[np.int64], population: int, draws: int
 ) -> NDArray[np.float64]:
-    """P(X <= limit), X = marked items among `draws` taken from `population` without replacement (hypergeometric)."""
+    """Compute P(X <= limit), X = marked items in `draws` from `population` without replacement (hypergeometric)."""
     limit = np.broadcast_to(limit, marked.shape)
     log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, population + 1)))))
 

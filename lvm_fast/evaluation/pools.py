@@ -1,4 +1,4 @@
-"""Which candidates a prediction is ranked against. A Hit@K means nothing without its pool."""
+"""Pools: the candidates that predictions are ranked against. A Hit@K means nothing without its pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ops.rowwise import l2_normalize
 from ..retrieval.bank import VectorBank
-from .answers import Answer, Keys, mapped, plain_answer
+from .predictions import Answer, Keys, mapped, plain_answer
 from .read_chunks import ReadCandidates, knows_chains
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Ranks(NamedTuple):
 
     @property
     def headline(self) -> dict[str, NDArray[np.int64]]:
-        """The unread ones, where chains are known."""
+        """The unread ranks, where chains are known."""
         return self.with_read if self.unread is None else self.unread
 
 
@@ -52,7 +52,7 @@ class Pool:
         bank: The candidates; scores are cosines.
         queries: The windows asked, indices (Q,).
         targets: The place of each query's target in the bank, (Q,).
-        words: What the candidates are, in words.
+        description: What the candidates are, in words.
         holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
         find_rows: Says which candidates are rows of the windows' store.
     """
@@ -61,7 +61,7 @@ class Pool:
     bank: VectorBank
     queries: NDArray[np.int64]
     targets: NDArray[np.int64]
-    words: str
+    description: str
     holds_current: float | None
     find_rows: Callable[[], Held]
 
@@ -70,7 +70,7 @@ class Pool:
 
     @cached_property
     def read(self) -> ReadCandidates | None:
-        """What each query has read; None where chains are not known."""
+        """The candidates that each query has read; None where chains are not known."""
         if not knows_chains(self.windows):
             return None
         return ReadCandidates(self.windows, self.queries, self.targets, *self.find_rows())
@@ -102,11 +102,11 @@ class Pool:
             spaces.setdefault(answer.keys, []).append(name)
         for keys, names in spaces.items():
             bank = self.bank if keys is None else VectorBank(mapped(keys, self.bank.vectors))
-            asked = np.stack([answers[name].query[self.queries] for name in names])  # (P, Q, K)
-            ranks = bank.rank(asked.reshape(-1, bank.dim), np.tile(self.targets, len(names))).reshape(len(names), -1)
+            vectors = np.stack([answers[name].query[self.queries] for name in names])  # (P, Q, K)
+            ranks = bank.rank(vectors.reshape(-1, bank.dim), np.tile(self.targets, len(names))).reshape(len(names), -1)
             with_read |= dict(zip(names, ranks, strict=True))
             if read is not None:
-                unread |= dict(zip(names, ranks - read.ahead(bank, asked), strict=True))
+                unread |= dict(zip(names, ranks - read.ahead(bank, vectors), strict=True))
         in_order = {name: with_read[name] for name in answers}
         return Ranks(in_order, None if read is None else {name: unread[name] for name in answers})
 
@@ -130,19 +130,19 @@ class Candidates:
         return sum(len(part) for part in self.parts)
 
     def targets(self) -> Pool:
-        """The targets of all windows, each the right answer of one query and a wrong one of all others."""
+        """Make a pool of the targets of all windows, each right for one query and wrong for all others."""
         return self._pool_of(self.target_rows, "the targets of the queries themselves")
 
     def all(self) -> Pool:
-        """Every row there is, the contexts' own chunks among them."""
+        """Make a pool of every row there is, the contexts' own chunks among them."""
         if len(self.parts) > 1:
             return self._pool_of(np.arange(len(self)), f"every chunk of {self._whose}")
         bank, rows = VectorBank(self.parts[0], normalize=True), np.arange(len(self))
-        queries, words = np.arange(len(self.windows)), f"every chunk of {self._whose}"
-        return Pool(self.windows, bank, queries, self.windows.targets, words, 1.0, lambda: (rows, rows))
+        queries, description = np.arange(len(self.windows)), f"every chunk of {self._whose}"
+        return Pool(self.windows, bank, queries, self.windows.targets, description, 1.0, lambda: (rows, rows))
 
     def sized(self, size: int, seed: int) -> Pool:
-        """All targets and random other chunks up to `size`; below the number of targets, a random subset of queries."""
+        """Make a pool of all targets and random other chunks; below the number of targets, of random queries only."""
         if not 1 <= size <= len(self):
             raise ValueError(f"evaluate: pool = {size:,}; expected 1 to {len(self):,}, the chunks there are")
         rng = np.random.default_rng(seed)
@@ -155,15 +155,15 @@ class Candidates:
         rows = np.concatenate([targets, rng.choice(others, size - len(targets), replace=False)])
         return self._pool_of(np.sort(rows), f"the {len(targets):,} targets and random other chunks of {self._whose}")
 
-    def _pool_of(self, rows: NDArray[np.int64], words: str, queries: NDArray[np.int64] | None = None) -> Pool:
-        """A pool of sorted different rows, kept in store order: equal scores are settled the same way in every pool."""
+    def _pool_of(self, rows: NDArray[np.int64], description: str, queries: NDArray[np.int64] | None = None) -> Pool:
+        """Make a pool of sorted different rows, in store order: equal scores are settled alike in every pool."""
         queries = np.arange(len(self.windows)) if queries is None else queries
         targets = self.windows.targets[queries]
         holds_current = float(np.isin(targets - 1, rows).mean())
         bank = VectorBank(self._gather(rows), normalize=True)
         own = np.flatnonzero(rows < len(self.parts[0]))
         places = np.searchsorted(rows, targets)
-        return Pool(self.windows, bank, queries, places, words, holds_current, lambda: (own, rows[own]))
+        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (own, rows[own]))
 
     def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         gathered, first = [], 0
@@ -180,7 +180,7 @@ def _is_training(store: ChainStore) -> bool:
 
 
 def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | None = None) -> Pool:
-    """A pool somebody else has made.
+    """Make a pool of a bank that the caller has made.
 
     Args:
         windows: The queries.
@@ -193,7 +193,7 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
     store = windows.store
     if bank.dim != store.dim:
         raise ValueError(f"evaluate: pool has {bank.dim} dimensions; expected {store.dim}, as in the store")
-    words = "the given bank"
+    description = "the given bank"
     queries = np.arange(len(windows))
     if ids is not None:
         ids = np.asarray(ids, np.int64)
@@ -204,8 +204,8 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             raise ValueError(
                 f"evaluate: pool_ids of the targets are {places.min()} to {places.max()}; expected 0 to {len(bank) - 1}"
             )
-        return Pool(windows, bank, queries, places, words, None, lambda: _places_of(ids, len(bank)))
-    scores, found = bank.topk(l2_normalize(store.vectors[windows.targets]), 1)
+        return Pool(windows, bank, queries, places, description, None, lambda: _places_of(ids, len(bank)))
+    scores, nearest = bank.topk(l2_normalize(store.vectors[windows.targets]), 1)
     missing = np.flatnonzero(np.abs(scores[:, 0] - 1.0) > _SAME)
     if len(missing):
         row = windows.targets[missing[0]]
@@ -213,28 +213,28 @@ def pool_of_bank(windows: Windows, bank: VectorBank, ids: NDArray[np.int64] | No
             f"evaluate: the pool does not hold the target at row {row} (best: {scores[missing[0], 0]:.4f}, not 1) "
             f"and {len(missing) - 1:,} more of {len(windows):,}; add them to the bank, or pass their places as pool_ids"
         )
-    return Pool(windows, bank, queries, found[:, 0], words, None, lambda: _looked_up(windows, bank))
+    return Pool(windows, bank, queries, nearest[:, 0], description, None, lambda: _looked_up(windows, bank))
 
 
 def _places_of(ids: NDArray[np.int64], size: int) -> Held:
-    """The rows whose place is known; a place outside the bank is that of a row that is no candidate."""
+    """Return the rows whose place is known; one outside the bank is that of a row that is no candidate."""
     rows = np.flatnonzero((ids >= 0) & (ids < size))
     return ids[rows], rows
 
 
 def _looked_up(windows: Windows, bank: VectorBank) -> Held:
-    """The rows that the bank holds; of several equal ones each has a candidate of its own, as far as there are some."""
-    found = np.full(len(windows.store.vectors), -1, np.int64)
+    """Look up the rows that the bank holds; equal rows get a candidate each, as far as there are some."""
+    place_of_row = np.full(len(windows.store.vectors), -1, np.int64)
     for first, block in windows.store.vectors.blocks():
         unit = l2_normalize(block[:])
         scores, places = bank.topk(unit, 1)
-        found[first : first + len(unit)] = np.where(np.abs(scores[:, 0] - 1.0) > _SAME, -1, places[:, 0])
-    rows = np.flatnonzero(found >= 0)
-    order = rows[np.argsort(found[rows], kind="stable")]
-    for equal in np.split(order, np.flatnonzero(np.diff(found[order])) + 1):
+        place_of_row[first : first + len(unit)] = np.where(np.abs(scores[:, 0] - 1.0) > _SAME, -1, places[:, 0])
+    rows = np.flatnonzero(place_of_row >= 0)
+    order = rows[np.argsort(place_of_row[rows], kind="stable")]
+    for equal in np.split(order, np.flatnonzero(np.diff(place_of_row[order])) + 1):
         if len(equal) > 1:
             unit = l2_normalize(windows.store.vectors[equal[:1]])
             exact, best = bank.scored_band(unit, -np.inf, np.inf, len(equal))
             places = np.sort(best[0, exact[0] == exact[0, 0]])
-            found[equal] = np.append(places, np.full(len(equal), -1))[: len(equal)]
-    return _places_of(found, len(bank))
+            place_of_row[equal] = np.append(places, np.full(len(equal), -1))[: len(equal)]
+    return _places_of(place_of_row, len(bank))

@@ -1,4 +1,4 @@
-"""What each question has read: earlier chunks of its own chain, which cannot come next."""
+"""Leaves out of each question's candidates the chunks its chain has said before, which cannot come next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAIRS = 1 << 14  # exact scores asked at a time
 
 
 def knows_chains(windows: Windows) -> bool:
-    """Whether the windows' chains are documents: those of a sequence file are guessed from windows that overlap."""
+    """Return whether the windows' chains are documents: a sequence file's are guessed from windows that overlap."""
     return not (isinstance(windows, GivenWindows) and "sequences" in windows.store.metadata)
 
 
@@ -61,32 +61,32 @@ class ReadCandidates:
         is_first[1:] = (chains[1:] != chains[:-1]) | (places[1:] != places[:-1])
         chains, places, rows = chains[is_first], places[is_first], rows[is_first]
         size, span = int(max(places.max(initial=0), targets.max())) + 1, len(store.vectors) + 1
-        asked = windows.targets[queries]
-        own = wholes[store.chain_of(asked)]
-        found = np.searchsorted(chains * size + places, own * size + targets)  # where the target is a candidate
-        first_rows = rows[np.minimum(found, len(rows) - 1)]
+        target_rows = windows.targets[queries]
+        own = wholes[store.chain_of(target_rows)]
+        target_places = np.searchsorted(chains * size + places, own * size + targets)  # where the target is a candidate
+        first_rows = rows[np.minimum(target_places, len(rows) - 1)]
 
         order = np.argsort(chains * span + rows, kind="stable")
         keys = (chains * span + rows)[order]
         self._places, self._targets = places[order], targets
         self._firsts = np.searchsorted(keys, own * span)  # the read ones of a question: _places[first:stop]
-        self._stops = np.searchsorted(keys, own * span + asked)
-        self.counts = self._stops - self._firsts - (first_rows < asked)
+        self._stops = np.searchsorted(keys, own * span + target_rows)
+        self.counts = self._stops - self._firsts - (first_rows < target_rows)
 
-    def ahead(self, bank: VectorBank, asked: NDArray[np.float32]) -> NDArray[np.int64]:
-        """How many read candidates beat each question's target, by the bank's own scores and rule for equal ones.
+    def ahead(self, bank: VectorBank, query_vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Count the read candidates that beat each question's target, by the bank's scores and its rule for equal ones.
 
         Products in float32 settle what is clear; the bank, whose scores are exact, settles the rest.
 
         Args:
             bank: The candidates.
-            asked: What the questions search with, (P, Q, D): by P predictors.
+            query_vectors: What the questions search with, (P, Q, D): by P predictors.
 
         Returns:
             (P, Q) int64.
         """
-        predictors, count, dim = asked.shape
-        vectors = asked.reshape(-1, dim)  # (P * Q, D)
+        predictors, count, dim = query_vectors.shape
+        vectors = query_vectors.reshape(-1, dim)  # (P * Q, D)
         targets = np.tile(self._targets, predictors)
         limits = bank.pair_scores(vectors, targets)
         ahead = np.zeros(len(vectors), np.int64)
@@ -95,10 +95,10 @@ class ReadCandidates:
             rows = _unit(bank, bank.vectors[places])
             for some in np.array_split(questions, -(-len(questions) * len(places) // _BLOCK)):
                 read = np.arange(len(places)) < (self._stops - self._firsts)[some][:, None]
-                for asking in some + count * np.arange(predictors)[:, None]:
-                    wins, open_ones = _compared(_unit(bank, vectors[asking]), rows, limits[asking], read)
-                    ahead[asking] = wins
-                    close.append(np.stack((asking[open_ones[0]], places[open_ones[1]])))
+                for chosen in some + count * np.arange(predictors)[:, None]:
+                    wins, open_ones = _compared(_unit(bank, vectors[chosen]), rows, limits[chosen], read)
+                    ahead[chosen] = wins
+                    close.append(np.stack((chosen[open_ones[0]], places[open_ones[1]])))
         which, places = np.concatenate(close, axis=1)
         for first in range(0, len(which), _PAIRS):
             one, other = which[first : first + _PAIRS], places[first : first + _PAIRS]
@@ -108,7 +108,7 @@ class ReadCandidates:
         return ahead.reshape(predictors, count)
 
     def _chains(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Each chain's questions that have read something, and the candidates that the last of them has read."""
+        """Go through the chains: the questions that have read something, and the candidates that the last has read."""
         reading = np.flatnonzero(self.counts)
         by_chain = reading[np.argsort(self._firsts[reading], kind="stable")]
         for questions in np.split(by_chain, np.flatnonzero(np.diff(self._firsts[by_chain])) + 1):
@@ -119,7 +119,7 @@ class ReadCandidates:
 def _compared(
     vectors: NDArray[np.float32], rows: NDArray[np.float32], limits: NDArray[np.float64], read: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
-    """How many of the rows that were read beat each limit for sure, by float32 products, and which are too close.
+    """Count the rows read that beat each limit for sure, by float32 products, and find those too close to tell.
 
     Args:
         vectors: (B, D)
@@ -140,7 +140,7 @@ def _compared(
 
 
 def _unit(bank: VectorBank, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors as the bank multiplies them, nearly."""
+    """Return the vectors as the bank multiplies them, nearly."""
     if not bank.normalize:
         return vectors
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The report's picture: how training went, and how Hit@5 falls as the pool grows. Needs the extra `plot`."""
+"""Draws a report: how training went, and how Hit@5 falls as the pool grows. Needs the extra `plot`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .plot_style import COLOURS, INK, NOTE_HEIGHT, drawn, head, panel_title, wrapped, write_notes
-from .report import CURVE_K, MODEL, PRODUCTION_TARGETS
-from .report_markdown import headline, spoken
+from .figures import CURVE_K, MODEL, PRODUCTION_TARGETS
+from .plot_style import COLOURS, INK, NOTE_HEIGHT, figure_title, panel_title, png_figure, wrap_notes, write_notes
+from .report_markdown import display_name, headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .report import Report
+    from .figures import ReportFigures
 
 _RIVALS = ("#8a5ab5", "#b0892a", "#c2477f")
 _LABEL = 10.5  # points
 _LONGEST = 28  # characters of a name that there is room for
 
 
-def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> bool:
+def save_picture(report: ReportFigures, path: Path, history: Sequence[Mapping[str, Any]] | None = None) -> bool:
     """Draw the report to a PNG file, atomically.
 
     Args:
@@ -39,20 +39,21 @@ def save_picture(report: Report, path: Path, history: Sequence[Mapping[str, Any]
     if not history and len(report.curve) < 2:
         return False
     width = 12.5 if history and len(report.curve) > 1 else 8.2
-    notes = wrapped(report.notes, width - 1.0)
-    with drawn(path, (width, 5.6 + NOTE_HEIGHT * len(notes))) as figure:
+    notes = wrap_notes(report.notes, width - 1.0)
+    with png_figure(path, (width, 5.6 + NOTE_HEIGHT * len(notes))) as figure:
         _draw(report, figure, history or (), notes)
     return True
 
 
-def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> None:
+def _draw(report: ReportFigures, figure: Figure, history: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> None:
     """Lay out the panels on an empty figure: training on the left, the curve on the right, as far as they are there."""
     width, height = figure.get_figwidth(), figure.get_figheight()
-    names = 0.35 + 0.085 * min(_LONGEST, max(len(spoken(name)) for name in report.scores))  # inches beside the lines
+    longest = max(len(display_name(name)) for name in report.scores)
+    names = 0.35 + 0.085 * min(_LONGEST, longest)  # inches beside the lines
     left, right = 0.75 / width, 1 - names / width
     gap = names + 0.55
     top, bottom = 1 - 1.18 / height, (0.56 + NOTE_HEIGHT * len(notes)) / height
-    head(figure, left, headline(report), _subtitle(report))
+    figure_title(figure, left, headline(report), _subtitle(report))
     write_notes(figure, left, notes)
     columns = bool(history) + (len(report.curve) > 1)
     grid = figure.add_gridspec(
@@ -74,7 +75,7 @@ def _draw(report: Report, figure: Figure, history: Sequence[Mapping[str, Any]], 
         _draw_loss(figure.add_subplot(grid[1, 0], sharex=hits), history)
 
 
-def _subtitle(report: Report) -> str:
+def _subtitle(report: ReportFigures) -> str:
     chains = f"{report.chains:,} chain{'s' * (report.chains != 1)}"
     return (
         f"{report.model_type}, contexts of up to {report.context_length:,} chunks; "
@@ -82,8 +83,8 @@ def _subtitle(report: Report) -> str:
     )
 
 
-def _draw_curve(axes: Axes, report: Report) -> None:
-    """Hit@5 of every predictor against pool size, with 95% bands."""
+def _draw_curve(axes: Axes, report: ReportFigures) -> None:
+    """Draw Hit@5 of every predictor against pool size, with 95% bands."""
     panel_title(axes, f"Hit@{CURVE_K} falls as the pool grows", "%, bands: 95% intervals over chains")
     pools = [point.pool for point in report.curve]
     axes.set_xscale("log")
@@ -105,16 +106,16 @@ def _draw_curve(axes: Axes, report: Report) -> None:
         ends[name] = line[-1]
     axes.set_ylim(0, 100)
     _label_ends(axes, ends, _colours(report))
-    asked = f"hit@{CURVE_K}"
-    if asked in report.hits:
-        hit, others = 100 * report.hits[asked], [100 * scores[asked] for scores in report.baselines.values()]
+    metric = f"hit@{CURVE_K}"
+    if metric in report.hits:
+        hit, others = 100 * report.hits[metric], [100 * scores[metric] for scores in report.baselines.values()]
         # the curves fall to the right, so there is room above to the right and below to the left
         above = hit >= max(others)
         _ring(axes, report.pool, hit, f"{hit:.1f}% at {report.pool:,}", above, "left" if above else "right")
 
 
-def _draw_hits(axes: Axes, report: Report, history: Sequence[Mapping[str, Any]]) -> None:
-    """Validation Hit@5 by epoch, and the baselines where they were scored in a pool of the same size."""
+def _draw_hits(axes: Axes, report: ReportFigures, history: Sequence[Mapping[str, Any]]) -> None:
+    """Draw validation Hit@5 by epoch, and the baselines where they were scored in a pool of the same size."""
     epochs = [row["epoch"] for row in history]
     hits = [row["hit5"] for row in history]
     pool = history[-1]["pool"]
@@ -161,7 +162,7 @@ def _draw_goal(axes: Axes) -> None:
 
 
 def _ring(axes: Axes, x: float, y: float, text: str, above: bool, align: str) -> None:
-    """One point worth reading off, with its figure above or below it."""
+    """Ring one point worth reading off, with its figure above or below it."""
     axes.plot([x], [y], "o", ms=8, mfc="white", mec=COLOURS[MODEL], mew=2.2, zorder=6, clip_on=False)
     axes.annotate(
         text,
@@ -186,7 +187,7 @@ def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
     beside: Any = ("axes fraction", "data")
     for (name, end), place in zip(ends.items(), places, strict=True):
         axes.annotate(
-            spoken(name),
+            display_name(name),
             (1, end),
             (1.035, place),
             xycoords=beside,
@@ -200,7 +201,7 @@ def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
 
 
 def _spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The values moved, as little as needed, until neighbours are at least `gap` apart and all are in [low, high].
+    """Move values, as little as needed, until neighbours are at least `gap` apart and all are in [low, high].
 
     Less `gap` for every value below it, each only has to stay above its neighbour: values that do not share their mean.
     """
@@ -217,8 +218,8 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> lis
     return [moved[i] for i in range(len(values))]
 
 
-def _colours(report: Report) -> dict[str, str]:
-    """A colour for every predictor, in drawing order; the model keeps its own in every picture."""
+def _colours(report: ReportFigures) -> dict[str, str]:
+    """Choose a colour for every predictor, in drawing order; the model keeps its own in every picture."""
     rivals = iter(_RIVALS * len(report.scores))
     return {name: COLOURS.get(name) or next(rivals) for name in report.scores}
 

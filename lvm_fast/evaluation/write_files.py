@@ -1,4 +1,4 @@
-"""Findings as files: numbers in JSON, words in Markdown, a picture in PNG."""
+"""Writes results as files: numbers in JSON, text in Markdown, a picture in PNG."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def save_documents(
 
 
 def _drawn(draw: Callable[[Path], bool], picture: Path) -> tuple[bool, str]:
-    """Whether the picture is there, and words for the document where it could not be drawn."""
+    """Draw the picture; return whether it is there, and a note for the document where it could not be drawn."""
     try:
         return draw(picture), ""
     except ModuleNotFoundError as missing:
@@ -71,5 +71,5 @@ def _drawn(draw: Callable[[Path], bool], picture: Path) -> tuple[bool, str]:
 
 
 def _encodable(text: str) -> str:
-    """The text with escapes for what UTF-8 has no bytes for: parts of file names that are no UTF-8."""
+    """Escape what UTF-8 has no bytes for: parts of file names that are no UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -17,7 +17,8 @@ from .._util.atomic_files import size_of
 from ..data.chain_store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.evaluate import evaluate
-from ..evaluation.report import MODEL, Report
+from ..evaluation.figures import MODEL
+from ..evaluation.report import Report
 from ..models.base import LatentVectorModel
 from .comparison_result import METRIC, PrecisionComparison, Row
 from .exportable import check_as_built

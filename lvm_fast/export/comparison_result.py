@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..evaluation.describe_data import data_in_words, queries_in_words
+from ..evaluation.describe_data import describe_data, describe_queries
+from ..evaluation.figures import CLOSED_FORMS, Interval
 from ..evaluation.markdown_table import cell, table
-from ..evaluation.report import Interval, Report
-from ..evaluation.report_markdown import spoken
-from ..evaluation.yardstick import CLOSED_FORMS
+from ..evaluation.report import Report
+from ..evaluation.report_markdown import display_name
 
 METRIC = "hit@5"
 
@@ -73,7 +73,7 @@ class PrecisionComparison:
         report = self.report
         torch_row = _hit5_alone("torch", cell(METRIC, report.hits[METRIC], report.intervals["model"][METRIC]))
         baselines = [
-            _hit5_alone(spoken(name), cell(METRIC, report.baselines[name][METRIC], None))
+            _hit5_alone(display_name(name), cell(METRIC, report.baselines[name][METRIC], None))
             for name in CLOSED_FORMS
             if name in report.baselines
         ]
@@ -82,7 +82,7 @@ class PrecisionComparison:
             [
                 *table(_HEAD, [torch_row, *map(_cells, self.rows), *baselines]),
                 "",
-                *filter(None, [data_in_words(report), queries_in_words(report), report.interval_note]),
+                *filter(None, [describe_data(report), describe_queries(report), report.interval_note]),
                 _HOW_TO_READ,
                 *([f"NOT the model: {', '.join(unverified)} failed verification."] if unverified else []),
             ]

@@ -1,4 +1,4 @@
-"""What a run leaves on disk after every epoch: the best weights, and all that it takes to go on."""
+"""Writes a run to disk after every epoch: the best weights, and all that it takes to go on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MAY_CHANGE = {
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come.
+    """Counts steps and epochs, and knows the best epoch so far.
 
     Attributes:
         step: Optimiser steps done.
@@ -88,7 +88,7 @@ class Progress:
 
 
 def _is_better(row: dict[str, Any], best: dict[str, Any], min_improvement: float) -> bool:
-    """Whether an epoch beats the best one before it; an older run's rows have hits alone."""
+    """Return whether an epoch beats the best one before it; an older run's rows have hits alone."""
     for name, highest in _SCORES.items():
         if (name == "hit5") == (row["pool"] <= SMALL_POOL):
             continue
@@ -132,21 +132,21 @@ def save_history(folder: Path, progress: Progress, pool: int, baselines: dict[st
     atomic_write_text(folder / HISTORY, json.dumps(history, indent=2, allow_nan=False) + "\n")
 
 
-def save_last(folder: Path, learner: Learner, progress: Progress) -> None:
+def save_last(folder: Path, learner: Learner, recipe: Recipe, progress: Progress) -> None:
     """Write ``last.pt``: with it, a run goes on as if it had never stopped."""
     state = {
         "model_state_dict": learner.model.state_dict(),
         "optimizer_state_dict": learner.optimizer.state_dict(),
-        "negatives_state": learner.wrong_answers.state(),
+        "negatives_state": learner.negatives.state(),
         "gate_state": learner.gate.state(),
         "random_state": _random_state(),
         "progress": dataclasses.asdict(progress),
-        "args": learner.recipe.to_dict(),
+        "args": recipe.to_dict(),
     }
     _save(state, folder / LAST_CHECKPOINT)
 
 
-def load_last(folder: Path, learner: Learner) -> Progress:
+def load_last(folder: Path, learner: Learner, recipe: Recipe) -> Progress:
     """Put model, optimiser, negatives, gate and random numbers back to where ``last.pt`` left them.
 
     Raises:
@@ -155,10 +155,10 @@ def load_last(folder: Path, learner: Learner) -> Progress:
     path = folder / LAST_CHECKPOINT
     state = read_checkpoint(path)
     try:
-        _check_same_run(path, state["args"], learner.recipe.to_dict())
+        _check_same_run(path, state["args"], recipe.to_dict())
         learner.model.load_state_dict(state["model_state_dict"])
         learner.optimizer.load_state_dict(state["optimizer_state_dict"])
-        learner.wrong_answers.load_state(state.get("negatives_state", {}))
+        learner.negatives.load_state(state.get("negatives_state", {}))
         learner.gate.load_state(state.get("gate_state", {}))
         _set_random_state(state["random_state"])
         return Progress(**state["progress"])

@@ -1,4 +1,4 @@
-"""Whether a model was trained on what it is asked: models compare fairly only where none has seen the answers."""
+"""Finds out whether a model was trained on what it is asked: models compare fairly where none has seen the answers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .run_folder import recipe_of
 
 
 class Seen(NamedTuple):
-    """What one training saw of the targets.
+    """The part of the targets that one training saw.
 
     Attributes:
         share: The share of the different targets that its windows hold, copies and near-copies included; None where
             its recipe or its data are gone.
-        words: The same for a reader.
+        description: The same in a sentence.
     """
 
     share: float | None
-    words: str
+    description: str
 
 
-class Asked(NamedTuple):
-    """What a model is asked.
+class Questions(NamedTuple):
+    """The questions that a model is asked.
 
     Attributes:
-        windows: The questions.
+        windows: Their windows.
         recipe: Says which data they are of, its digest too, and how it was split.
         is_held_out: Whether they are of the split's validation part; else of all its chains.
     """
@@ -47,37 +47,37 @@ class Asked(NamedTuple):
     is_held_out: bool
 
 
-def seen_in_training(trained: Recipe | None, asked: Asked) -> list[Seen]:
-    """What the training of a model, and those that led to its warm start, saw of what it is asked.
+def seen_in_training(trained: Recipe | None, questions: Questions) -> list[Seen]:
+    """List what the training of a model, and those that led to its warm start, saw of what it is asked.
 
     Args:
         trained: The model's recipe; None if it is gone.
-        asked: The questions.
+        questions: What the model is asked.
 
     Returns:
         The trainings that saw something, or may have, the last one first.
     """
-    found = []
+    seen = []
     for whose, recipe in _trainings(trained):
-        share = None if recipe is None else _share(recipe, asked)
+        share = None if recipe is None else _share(recipe, questions)
         if recipe is None or share is None:
             gone = "its recipe or its data are not there, or the data has changed"
-            found.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
+            seen.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
         elif share > 0:
             own = f"data {recipe.data!r}, seed {recipe.seed}, val_fraction {recipe.val_fraction}"
-            found.append(Seen(share, f"{whose} ({own}) saw {share:.1%} of the chunks to predict"))
-    return found
+            seen.append(Seen(share, f"{whose} ({own}) saw {share:.1%} of the chunks to predict"))
+    return seen
 
 
-def is_own_validation(trained: Recipe | None, asked: Asked) -> bool:
-    """Whether a training is asked what it was validated on itself; whatever leaks there it has warned of."""
-    if trained is None or not asked.is_held_out or not _is_same_data(trained, asked.recipe):
+def is_own_validation(trained: Recipe | None, questions: Questions) -> bool:
+    """Return whether a training is asked what it was validated on; it has warned of whatever leaks there."""
+    if trained is None or not questions.is_held_out or not _is_same_data(trained, questions.recipe):
         return False
-    return _split_of(trained) == _split_of(asked.recipe)
+    return _split_of(trained) == _split_of(questions.recipe)
 
 
 def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
-    """The trainings of a model in words and recipes, the last one first; None where a recipe is gone."""
+    """Go through the trainings of a model, last one first: a name, and its recipe, or None where that is gone."""
     whose, places = "its training", set()
     yield whose, recipe
     while recipe is not None and recipe.warm_start is not None:
@@ -88,27 +88,27 @@ def _trainings(recipe: Recipe | None) -> Iterator[tuple[str, Recipe | None]]:
         yield whose, recipe
 
 
-def _share(trained: Recipe, asked: Asked) -> float | None:
-    """The share of the targets that a training's windows hold; where it has split the same chains alike, none is."""
-    if is_own_validation(trained, asked) and _split_by_chain(trained):
+def _share(trained: Recipe, questions: Questions) -> float | None:
+    """Compute the share of the targets that a training's windows hold: none where it split the same chains alike."""
+    if is_own_validation(trained, questions) and _split_by_chain(trained):
         return 0.0
-    if _is_same_data(trained, asked.recipe):
-        trained = replace(trained, data=asked.recipe.data)  # its own path may lead nowhere by now
+    if _is_same_data(trained, questions.recipe):
+        trained = replace(trained, data=questions.recipe.data)  # its own path may lead nowhere by now
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # leaks within its own data are not what is asked here
             training = load_data(trained).training
     except (OSError, ValueError):
         return None
-    if training.store.dim != asked.windows.store.dim:
+    if training.store.dim != questions.windows.store.dim:
         return 0.0
     bank = VectorBank(training.store.vectors.select(covered_rows(training)), normalize=True)
-    scores, _ = bank.topk(asked.windows.store.vectors[np.unique(asked.windows.targets)], 1)
+    scores, _ = bank.topk(questions.windows.store.vectors[np.unique(questions.windows.targets)], 1)
     return float(np.mean(scores[:, 0] >= ALIKE))
 
 
 def _is_same_data(trained: Recipe, asked: Recipe) -> bool:
-    """By digest, wherever it lies; for an older run, which has none, by where its path leads."""
+    """Compare by digest, wherever the data lies; for an older run, which has none, by where its path leads."""
     if trained.data_digest is not None:
         return trained.data_digest == asked.data_digest
     return bool(_place(trained.data) == _place(asked.data))
@@ -123,5 +123,5 @@ def _split_by_chain(recipe: Recipe) -> bool:
 
 
 def _split_of(recipe: Recipe) -> tuple[Any, ...]:
-    """What decides a split of the same data by chain."""
+    """Return the settings that decide a split of the same data by chain."""
     return recipe.validation_data, recipe.val_fraction, recipe.seed

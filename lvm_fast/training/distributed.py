@@ -20,54 +20,54 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
-class Processes:
-    """This process among those that train one model: what is this one's to do, and how they agree.
+class DistributedContext:
+    """Shares out the work among the processes that train one model, and brings their results together.
 
     Every process holds the whole model and maps the whole store, so the targets of an effective batch, the candidates
     of InfoNCE, are at hand everywhere; only the forward and backward passes are shared out. With one process nothing
-    here does anything. All methods but `share` are called by all processes together.
+    here does anything. All processes call every method but `shard` together.
 
     Attributes:
         device: Where this process works.
         rank: Its number, from 0.
-        count: How many there are.
+        world_size: How many there are.
     """
 
     def __init__(self, device: torch.device) -> None:
-        together = dist.is_available() and dist.is_initialized()
+        joined = dist.is_available() and dist.is_initialized()
         self.device = device
-        self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+        self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
 
     def __str__(self) -> str:
-        return str(self.device) if self.count == 1 else f"{self.count} processes ({self.device.type})"
+        return str(self.device) if self.world_size == 1 else f"{self.world_size} processes ({self.device.type})"
 
     @property
-    def is_first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items that are this process's: each item is one process's."""
-        return items[self.rank :: self.count]
+    def shard(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the items that are this process's: each item is one process's."""
+        return items[self.rank :: self.world_size]
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor, in place, by its sum over the processes."""
-        if self.count > 1:
+        if self.world_size > 1:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
-    def add_up_array(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum of an array over the processes."""
-        if self.count == 1:
+    def all_reduce_sum_array(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sum of an array over the processes."""
+        if self.world_size == 1:
             return array
         tensor = torch.from_numpy(array).to(self.device)
         dist.all_reduce(tensor)
         total: NDArray[np.float32] = tensor.cpu().numpy()
         return total
 
-    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def all_reduce_sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its sum over the processes; a parameter that has none anywhere keeps none."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         owners = list(parameters)
         has_one = torch.tensor([owner.grad is not None for owner in owners], dtype=torch.float32, device=self.device)
@@ -78,32 +78,32 @@ class Processes:
         for owner, holder, total in zip(owners, holders.tolist(), sums, strict=True):
             owner.grad = total.view_as(owner) if holder else None
 
-    def on_first(self, call: Callable[..., Result], *given: Any) -> Result:
-        """What a call on the first process returns, on all of them; a ValueError or OSError of it is raised on all."""
-        if self.count == 1:
+    def on_rank_zero(self, call: Callable[..., Result], *given: Any) -> Result:
+        """Call on rank zero alone, and return the result, or raise its ValueError or OSError, on every rank."""
+        if self.world_size == 1:
             return call(*given)
-        told: list[Any] = [None, None]  # the result, or the error
-        if self.is_first:
+        outcome: list[Any] = [None, None]  # the result, or the error
+        if self.is_rank_zero:
             try:
-                told[0] = call(*given)
+                outcome[0] = call(*given)
             except (ValueError, OSError) as error:
-                told[1] = (OSError if isinstance(error, OSError) else ValueError)(str(error))
-                dist.broadcast_object_list(told)
+                outcome[1] = (OSError if isinstance(error, OSError) else ValueError)(str(error))
+                dist.broadcast_object_list(outcome)
                 raise
-        dist.broadcast_object_list(told)
-        if told[1] is not None:
-            raise told[1]
-        result: Result = told[0]
+        dist.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: Result = outcome[0]
         return result
 
     def seed_dropout(self, seed: int, epoch: int) -> None:
         """Give every process random numbers of its own; those of the first go on as checkpoints have them."""
-        if not self.is_first:
+        if not self.is_rank_zero:
             torch.manual_seed(int(np.random.SeedSequence((seed, epoch, self.rank)).generate_state(1)[0]))
 
 
 @contextmanager
-def together(device: str) -> Iterator[Processes]:
+def distributed_context(device: str) -> Iterator[DistributedContext]:
     """Join the processes that `torchrun` has started, or the process group there is; without either, stay alone.
 
     Args:
@@ -113,19 +113,19 @@ def together(device: str) -> Iterator[Processes]:
         ValueError: There is no such device, or it cannot work with others of its kind.
     """
     joined = dist.is_available() and dist.is_initialized()
-    asked = dist.get_world_size() if joined else int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = dist.get_world_size() if joined else int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
-    if asked == 1:
-        yield Processes(chosen)
+    if world_size == 1:
+        yield DistributedContext(chosen)
         return
-    chosen = _device_of_its_own(chosen, asked)
+    chosen = _device_of_its_own(chosen, world_size)
     if not joined:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     threads = runtime.num_threads()
     if "LVM_FAST_NUM_THREADS" not in os.environ:
         runtime.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     try:
-        yield Processes(chosen)
+        yield DistributedContext(chosen)
     finally:
         runtime.set_num_threads(threads)
         if not joined:
@@ -140,9 +140,9 @@ def _device_of_its_own(device: torch.device, count: int) -> torch.device:
         )
     if str(device) != "cuda":  # the CPU, or a GPU called by its number
         return device
-    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= there:
-        raise ValueError(f"device = 'cuda': process {place + 1} of this machine; expected one a GPU, here {there}")
-    own = torch.device("cuda", place)
-    torch.cuda.set_device(own)
-    return own
+    local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= gpus:
+        raise ValueError(f"device = 'cuda': process {local_rank + 1} of this machine; expected one a GPU, here {gpus}")
+    chosen = torch.device("cuda", local_rank)
+    torch.cuda.set_device(chosen)
+    return chosen

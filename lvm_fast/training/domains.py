@@ -1,4 +1,4 @@
-"""The domains that a gate learns to tell apart: found in the training chains, or supplied by the user."""
+"""Gives each training chain a domain for a gate to learn: found by clustering, or supplied by the user."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..data.number_formats import Int64
 from ..data.windows import Windows
 from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
-from .distributed import Processes
+from .distributed import DistributedContext
 from .load_data import TrainingData
-from .recipe import Recipe
+from .recipe_sections import DataSection
 
 DOMAINS_FILE = "domains.json"
 _METADATA_KEY = "domains"
@@ -38,20 +38,24 @@ class Domains(NamedTuple):
     names: list[str]
     chains: list[str]
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say in a line how many chains each has."""
         counts = np.bincount(self.numbers[self.numbers >= 0], minlength=len(self.names))
-        named = [f"{name} {count}" for name, count in zip(self.names, counts, strict=True) if count]
-        return f"domains, by training chains: {', '.join(named)}"
+        sizes = [f"{name} {count}" for name, count in zip(self.names, counts, strict=True) if count]
+        return f"domains, by training chains: {', '.join(sizes)}"
 
     def to_json(self) -> str:
-        """The number of each chain's domain, in a form that `Recipe.domains` can name."""
+        """Return the number of each chain's domain, in a form that `Recipe.domains` can name."""
         known = {chain: number for chain, number in zip(self.chains, self.numbers.tolist(), strict=True) if number >= 0}
         return json.dumps(known, indent=2) + "\n"
 
 
 def assign_domains(
-    recipe: Recipe, data: TrainingData, model: LatentVectorModel, processes: Processes, own_run: Path | None = None
+    recipe: DataSection,
+    data: TrainingData,
+    model: LatentVectorModel,
+    distributed: DistributedContext,
+    own_run: Path | None = None,
 ) -> Domains | None:
     """Find the domains of the training chains, or read them, and call the model's experts by them.
 
@@ -59,7 +63,7 @@ def assign_domains(
         recipe: `domains` says where they come from, `seed` decides the clusters.
         data: The training windows and the data they are part of.
         model: A mixture, where there are domains.
-        processes: Those that train it together; the first finds or reads.
+        distributed: The processes that train it together; the first finds or reads.
         own_run: The folder of this very run, where it goes on: it has kept its domains.
 
     Returns:
@@ -72,12 +76,12 @@ def assign_domains(
     """
     if not isinstance(model, MixtureOfExperts) or recipe.domains is None:
         return None
-    domains = processes.on_first(_domains, recipe, data, model.num_experts, own_run)
+    domains = distributed.on_rank_zero(_domains, recipe, data, model.num_experts, own_run)
     model.name_experts(domains.names)
     return domains
 
 
-def _domains(recipe: Recipe, data: TrainingData, count: int, own_run: Path | None) -> Domains:
+def _domains(recipe: DataSection, data: TrainingData, count: int, own_run: Path | None) -> Domains:
     store, source = data.training.store, str(recipe.domains)
     names = [*DOMAINS[:count], *(f"domain {number}" for number in range(len(DOMAINS), count))]
     if source == "clusters":
@@ -92,7 +96,7 @@ def _domains(recipe: Recipe, data: TrainingData, count: int, own_run: Path | Non
 
 
 def _clusters(windows: Windows, count: int, seed: int) -> Int64:
-    """The cluster of each training chain, (C,), by its mean; -1 for the others."""
+    """Cluster the training chains by their means: a number for each, (C,), -1 for the others."""
     known = _training_chains(windows)
     if len(known) < count:
         expected = f"at least {count}, one an expert (--model num_experts=N for fewer)"
@@ -103,7 +107,7 @@ def _clusters(windows: Windows, count: int, seed: int) -> Int64:
 
 
 def _kept(windows: Windows, path: Path, count: int) -> Int64:
-    """What an earlier part of the run has written of its training chains, (C,); -1 for the others."""
+    """Read what an earlier part of the run has written of its training chains, (C,); -1 for the others."""
     known = _training_chains(windows)
     numbers = np.full(len(windows.store), -1)
     numbers[known] = number_domains(read_domains(str(path)), [windows.store.ids[n] for n in known], count, str(path))
@@ -111,14 +115,14 @@ def _kept(windows: Windows, path: Path, count: int) -> Int64:
 
 
 def _training_chains(windows: Windows) -> Int64:
-    """The chains with rows, or of given windows, whose store holds those of validation too, with targets."""
+    """Return the chains with rows, or of given windows, whose store holds those of validation too, with targets."""
     return np.unique(windows.chains) if isinstance(windows, GivenWindows) else np.flatnonzero(windows.store.lengths)
 
 
 def _in_metadata(store: ChainStore, where: str) -> dict[str, tuple[str, object]]:
-    found = store.metadata.get(_METADATA_KEY)
-    if not isinstance(found, Mapping):
-        kind = "nothing" if found is None else f"a {type(found).__name__}"
+    domains = store.metadata.get(_METADATA_KEY)
+    if not isinstance(domains, Mapping):
+        kind = "nothing" if domains is None else f"a {type(domains).__name__}"
         expected = "an object of chain ids and domains"
         raise ValueError(f"{where}: the data's metadata has {kind} under {_METADATA_KEY!r}; expected {expected}")
-    return {name: (where, domain) for name, domain in found.items()}
+    return {name: (where, domain) for name, domain in domains.items()}

@@ -1,42 +1,35 @@
-"""The training loop, to be read from top to bottom."""
+"""Training: `train` checks a recipe, prepares the run and fits the model; `fit` is the loop."""
 
 from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._util.atomic_files import atomic_write_text
 from ..data.chain_store import ChainStore
 from ..data.given_windows import GivenWindows
 from ..data.windows import Windows
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_single_model
-from .checkpoint import Progress, load_last, save_best, save_history, save_last
-from .distributed import Processes, together
-from .domains import DOMAINS_FILE, assign_domains
-from .learner import Learner
-from .load_data import load_data
-from .negatives.hard_negatives import own_negatives
+from .checkpoint import Progress, save_best, save_history, save_last
+from .distributed import DistributedContext, distributed_context
+from .logs import RunLog, SilentLog
+from .prepare_run import PreparedRun, prepare_run
 from .recipe import Recipe
-from .run_folder import RECIPE, claimed_folder, run_to_continue
-from .run_log import NoLog, RunLog
-from .schedule import learning_rate
-from .selection import Offer, Selection
-from .sequence_files import fit_windows
-from .spaces import enter_space
+from .run_folder import claimed_folder
+from .validate import validate
 from .validation import Validation
-from .warm_start import check_model, initial_model
 
 
 @dataclass
 class TrainResult:
-    """What came out of a training run. Scores are percent, in a pool of `pool` candidates; mean_cosine is a cosine.
+    """The outcome of a training run. Scores are percent, in a pool of `pool` candidates; mean_cosine is a cosine.
 
     Attributes:
         model: The best weights, on the CPU, in evaluation mode.
@@ -73,8 +66,8 @@ def train(recipe: Recipe) -> TrainResult:
     """Train a model as the recipe says, until it stops getting better.
 
     Under ``torchrun`` the processes train one model together: they share the windows of each effective batch, which
-    stays `batch_size` x `accumulation_steps` windows, and the result is that of one process. The first of them alone
-    writes and tells; all of them read data and checkpoints from the same paths.
+    stays `batch_size` x `accumulation_steps` windows, and the result is that of one process. Rank zero alone writes and
+    logs; all of them read data and checkpoints from the same paths.
 
     The run's folder holds the best weights by validation Hit@5 (``best_val_hit5.pt``), the state after the last epoch
     (``last.pt``), the scores (``training_history.json``, ``metrics.jsonl``, ``train.log``), ``recipe.yaml``, and the
@@ -84,154 +77,163 @@ def train(recipe: Recipe) -> TrainResult:
         ValueError: A setting does not fit, or the loss is no longer finite; the last good state is kept.
         OSError: The data cannot be read, or the folder cannot be written.
     """
-    recipe = replace(recipe)  # a checked copy
-    with together(recipe.device) as processes, ExitStack() as held:
-        if recipe.accumulation_steps < processes.count:
-            expected = f"at least {processes.count}, a forward pass a process"
-            raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
-        fit_windows(recipe)
-        folder = processes.on_first(held.enter_context, claimed_folder(recipe))
-        return _train(replace(recipe, output_dir=str(folder)), folder, processes)
+    recipe = validate(recipe)
+    with distributed_context(recipe.device) as distributed, ExitStack() as held:
+        _check_processes(recipe, distributed)
+        folder = distributed.on_rank_zero(held.enter_context, claimed_folder(recipe))
+        return fit(prepare_run(replace(recipe, output_dir=str(folder)), folder, distributed))
 
 
-def _train(recipe: Recipe, folder: Path, processes: Processes) -> TrainResult:
-    check_model(recipe)  # now: the data may take minutes
-    data = load_data(recipe)
-    recipe = replace(recipe, data_digest=data.digest)
-    chains = None if isinstance(data.training, GivenWindows) else data.training.store
-    validation = Validation(data.validation, recipe.pool, recipe.seed, recipe.batch_size, processes, chains)
+def _check_processes(recipe: Recipe, distributed: DistributedContext) -> None:
+    if recipe.accumulation_steps < distributed.world_size:
+        expected = f"at least {distributed.world_size}, a forward pass a process"
+        raise ValueError(f"train: accumulation_steps = {recipe.accumulation_steps}; expected {expected}")
 
-    own_run = processes.on_first(run_to_continue, recipe)
-    goes_on = own_run is not None
-    initial, origin = initial_model(recipe, data.training.store.dim, own_run)
-    best = None if own_run is None else load_single_model(own_run)
-    data, space_words = enter_space(recipe, initial, data, validation, best)
-    own = own_negatives(recipe, data)
-    domains = assign_domains(recipe, data, initial, processes, own_run)
-    recipe = recipe.with_absolute_paths()  # as the run's files keep them
-    model = initial.to(processes.device)
-    learner = Learner(model, recipe, processes.device, processes, own, domains and domains.numbers)
 
-    selection = Selection(validation, model)
-    progress = load_last(folder, learner) if goes_on else Progress(untrained=validation.score(model))
-    processes.on_first(atomic_write_text, folder / RECIPE, recipe.to_yaml())
-    if model.starts_at_closed_form and not goes_on:
-        processes.on_first(save_best, folder, model, progress.start(validation.pool), recipe, validation.baselines)
-    if domains is not None:
-        processes.on_first(atomic_write_text, folder / DOMAINS_FILE, domains.to_json())
+def fit(run: PreparedRun) -> TrainResult:
+    """Train epoch after epoch until none gets better: optimiser steps, then a validation, then the files.
 
-    steps_an_epoch = math.ceil(len(data.training) / (recipe.batch_size * recipe.accumulation_steps))
-    all_steps = recipe.epochs * steps_an_epoch
-    with RunLog(folder, all_steps, progress.step, recipe.tensorboard) if processes.is_first else NoLog() as log:
-        log.say(f"{f'resumed after epoch {progress.epoch}' if goes_on else 'started'} in {folder} on {processes}")
-        log.say(data.words())
-        for note in validation.warnings():
-            log.say(f"warning: {note}")
-        if learner.precision != recipe.precision:
-            log.say(f"precision: {learner.precision}; this device has no {recipe.precision} products of its own")
-        log.say(f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters")
-        for words in filter(None, (space_words, origin)):
-            log.say(words)
-        if domains is not None:
-            log.say(domains.words())
-        if own is not None:
-            own.prepare(folder, processes)
+    Raises:
+        ValueError: The loss is no longer finite; the last good state is kept.
+        OSError: The folder cannot be written.
+    """
+    recipe, learner, progress, validation = run.recipe, run.learner, run.progress, run.validation
+    model, distributed, windows = learner.model, learner.distributed, run.data.training
+    effective_batch = recipe.batch_size * recipe.accumulation_steps  # windows a step, of all processes together
+    steps_an_epoch = math.ceil(len(windows) / effective_batch)
+    steps, warmup_steps = recipe.epochs * steps_an_epoch, round(recipe.warmup_epochs * steps_an_epoch)
+    targets = int(windows.counts.sum())
+
+    with (
+        RunLog(run.folder, steps, progress.step, recipe.tensorboard)
+        if distributed.is_rank_zero
+        else SilentLog() as log,
+        _interruption_said(log, progress),
+    ):
+        for line in run.introduction:
+            log.say(line)
+        if run.negatives is not None:
+            run.negatives.prepare(run.folder, distributed)
         for name, scores in {**validation.baselines, "untrained": progress.untrained}.items():
-            log.say(f"{name} {validation.words(scores)}")
-        try:
-            while learner.learns and progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
-                if own is not None and own.start_epoch(learner, data.training, progress.epoch + 1):
-                    log.say(own.words())
-                    processes.on_first(own.warn_of_none)
-                row = _train_epoch(learner, data.training, progress, steps_an_epoch, validation.pool, log)
-                offer = _validate(selection, model, row)
-                row |= {**offer.scores, "pool": validation.pool}
-                is_best = progress.add(row, recipe.min_improvement, offer.is_noise)
-                best = offer.model if is_best else None
-                processes.on_first(_save, folder, learner, progress, validation, best)
-                log.record("epoch", row)
-                log.say(_epoch_words(row, recipe.epochs, validation))
-        except KeyboardInterrupt:
-            log.say(f"INTERRUPTED in epoch {progress.epoch + 1}; to go on after epoch {progress.epoch}, resume")
-            raise
+            log.say(f"{name} {validation.describe(scores)}")
+
+        while learner.learns and progress.epoch < recipe.epochs and progress.stale_epochs < recipe.patience:
+            epoch = progress.epoch + 1
+            if run.negatives is not None and run.negatives.start_epoch(learner, windows, epoch):
+                log.say(run.negatives.describe())
+                distributed.on_rank_zero(run.negatives.warn_of_none)
+
+            # one pass over the windows, in an order that seed and epoch decide
+            order = np.random.default_rng((recipe.seed, epoch)).permutation(len(windows))  # (W,)
+            distributed.seed_dropout(recipe.seed, epoch)
+            hit5 = progress.history[-1]["hit5"] if progress.history else progress.untrained["hit5"]
+            total_loss, vectors, lr, started = 0.0, 0, 0.0, time.perf_counter()
+            for first in range(0, len(order), effective_batch):
+                group = order[first : first + effective_batch]  # (G,)
+                lr = learning_rate(progress.step, steps, warmup_steps, recipe.lr, recipe.lr_floor)
+                with _located(f"epoch {epoch}, step {progress.step + 1} (lr {lr:.2g})"):
+                    step = learner.step(windows, group, lr)
+                progress.step += 1
+                total_loss += step.loss * step.targets
+                vectors += step.vectors
+                speed = vectors / (time.perf_counter() - started)
+                log.record("step", {"step": progress.step, "loss": step.loss, "grad_norm": step.grad_norm, "lr": lr})
+                log.advance(f"loss {step.loss:.4f}, Hit@5 {hit5:.1f} (pool {validation.pool}), {speed:.0f} vectors/s")
+            seconds = time.perf_counter() - started
+
+            # the scores on the validation windows, and whether they are the best so far
+            with _located(f"epoch {epoch}, validation after step {progress.step} (lr {lr:.2g})"):
+                offer = run.selection.offer(model)
+            row = {
+                "epoch": epoch,
+                "step": progress.step,
+                "train_loss": total_loss / targets,
+                "lr": lr,
+                "seconds": seconds,
+                "vectors_per_second": vectors / seconds,
+                **offer.scores,
+                "pool": validation.pool,
+            }
+            is_best = progress.add(row, recipe.min_improvement, offer.is_noise)
+            distributed.on_rank_zero(_save_epoch, run, offer.model if is_best else None)
+            log.record("epoch", row)
+            log.say(_describe_epoch(row, recipe.epochs, validation))
+
         if model.starts_at_closed_form and not progress.best_epoch:
             log.say("nothing that was learned beats the closed form on the validation chains: it is kept as it is")
         log.say(
             f"TRAINING COMPLETE best_hit5={progress.best_hit5:.2f} pool={validation.pool} "
             f"epoch={progress.best_epoch} steps={progress.step}"
         )
-    return TrainResult(
-        model=load_single_model(folder / BEST_CHECKPOINT),
-        best_hit5=progress.best_hit5,
-        best_epoch=progress.best_epoch,
-        pool=validation.pool,
-        baselines=validation.baselines,
-        untrained=progress.untrained,
-        history=progress.history,
-        steps=progress.step,
-        checkpoint=folder / BEST_CHECKPOINT,
-        output_dir=folder,
-        validation=data.validation if isinstance(data.validation, GivenWindows) else data.validation.store,
-        training=chains,
-    )
+    return _result(run)
 
 
-def _save(
-    folder: Path, learner: Learner, progress: Progress, validation: Validation, best: LatentVectorModel | None
-) -> None:
-    """Write what the epoch came to; `best` is what it offers to keep, if that is the best so far."""
-    if best is not None:
-        save_best(folder, best, progress.history[-1], learner.recipe, validation.baselines)
-    save_history(folder, progress, validation.pool, validation.baselines)
-    save_last(folder, learner, progress)
+def learning_rate(step: int, steps: int, warmup: int, highest: float, floor: float) -> float:
+    """Return the learning rate of a step: linear warm-up, then half a cosine down to the floor.
+
+    Args:
+        step: The optimiser step to come, 0 to ``steps - 1``.
+        steps: Steps of the whole training.
+        warmup: Steps of warm-up; the last of them runs at `highest`.
+        highest: Highest rate.
+        floor: Rate of the last step, as a share of `highest`.
+    """
+    if step < warmup:
+        return highest * (step + 1) / warmup
+    progress = (step + 1 - warmup) / max(1, steps - warmup)  # (0, 1]
+    return highest * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
-def _train_epoch(
-    learner: Learner, windows: Windows, progress: Progress, steps_an_epoch: int, pool: int, log: RunLog
-) -> dict[str, Any]:
-    """Make one pass over the windows in an order that seed and epoch decide; return the epoch's row."""
-    recipe, epoch = learner.recipe, progress.epoch + 1
-    order = np.random.default_rng((recipe.seed, epoch)).permutation(len(windows))
-    learner.processes.seed_dropout(recipe.seed, epoch)
-    steps, warmup = recipe.epochs * steps_an_epoch, round(recipe.warmup_epochs * steps_an_epoch)
-    effective_batch = recipe.batch_size * recipe.accumulation_steps
-    hit5 = progress.history[-1]["hit5"] if progress.history else progress.untrained["hit5"]
-    total_loss, vectors, lr, started = 0.0, 0, 0.0, time.perf_counter()
-    for first in range(0, len(order), effective_batch):
-        group = order[first : first + effective_batch]
-        lr = learning_rate(progress.step, steps, warmup, recipe.lr, recipe.lr_floor)
-        try:
-            step = learner.step(windows, group, lr)
-        except ValueError as error:
-            raise ValueError(f"train: epoch {epoch}, step {progress.step + 1} (lr {lr:.2g}): {error}") from error
-        progress.step += 1
-        total_loss += step.loss * step.targets
-        vectors += step.vectors
-        speed = vectors / (time.perf_counter() - started)
-        log.record("step", {"step": progress.step, "loss": step.loss, "grad_norm": step.grad_norm, "lr": lr})
-        log.advance(f"loss {step.loss:.4f}, Hit@5 {hit5:.1f} (pool {pool}), {speed:.0f} vectors/s")
-    seconds = time.perf_counter() - started
-    return {
-        "epoch": epoch,
-        "step": progress.step,
-        "train_loss": total_loss / int(windows.counts.sum()),
-        "lr": lr,
-        "seconds": seconds,
-        "vectors_per_second": vectors / seconds,
-    }
-
-
-def _validate(selection: Selection, model: LatentVectorModel, row: dict[str, Any]) -> Offer:
+@contextmanager
+def _located(place: str) -> Iterator[None]:
+    """Say in the message of a ValueError where in the training it came."""
     try:
-        return selection.offer(model)
+        yield
     except ValueError as error:
-        place = f"epoch {row['epoch']}, validation after step {row['step']} (lr {row['lr']:.2g})"
         raise ValueError(f"train: {place}: {error}") from error
 
 
-def _epoch_words(row: dict[str, Any], epochs: int, validation: Validation) -> str:
+@contextmanager
+def _interruption_said(log: RunLog, progress: Progress) -> Iterator[None]:
+    """Say in the log where Ctrl-C came."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.say(f"INTERRUPTED in epoch {progress.epoch + 1}; to go on after epoch {progress.epoch}, resume")
+        raise
+
+
+def _save_epoch(run: PreparedRun, best: LatentVectorModel | None) -> None:
+    """Write the files of an epoch; `best` is the model to keep, if it is the best so far."""
+    progress, validation = run.progress, run.validation
+    if best is not None:
+        save_best(run.folder, best, progress.history[-1], run.recipe, validation.baselines)
+    save_history(run.folder, progress, validation.pool, validation.baselines)
+    save_last(run.folder, run.learner, run.recipe, progress)
+
+
+def _describe_epoch(row: dict[str, Any], epochs: int, validation: Validation) -> str:
     return (
-        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {validation.words(row)} "
+        f"epoch {row['epoch']}/{epochs} loss={row['train_loss']:.4f} {validation.describe(row)} "
         f"{validation.yardstick}_Hit@5={validation.baselines[validation.yardstick]['hit5']:.2f} "
         f"lr={row['lr']:.2g} vectors/s={row['vectors_per_second']:.0f}"
+    )
+
+
+def _result(run: PreparedRun) -> TrainResult:
+    """Load the best weights, and put the scores of the run beside them."""
+    held_out, progress = run.data.validation, run.progress
+    return TrainResult(
+        model=load_single_model(run.folder / BEST_CHECKPOINT),
+        best_hit5=progress.best_hit5,
+        best_epoch=progress.best_epoch,
+        pool=run.validation.pool,
+        baselines=run.validation.baselines,
+        untrained=progress.untrained,
+        history=progress.history,
+        steps=progress.step,
+        checkpoint=run.folder / BEST_CHECKPOINT,
+        output_dir=run.folder,
+        validation=held_out if isinstance(held_out, GivenWindows) else held_out.store,
+        training=run.chains,
     )

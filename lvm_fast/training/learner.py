@@ -17,19 +17,20 @@ from ..layers.gru import GRU
 from ..models.answering import answering
 from ..models.base import LatentVectorModel
 from ..ops.rowwise import reconstruct
-from .distributed import Processes
-from .negatives.hard_negatives import OwnNegatives
-from .negatives.step_negatives import WrongAnswers
+from .distributed import DistributedContext
+from .negatives.hard_negatives import HardNegatives
+from .negatives.shared_candidates import shared_candidates
+from .negatives.step_negatives import StepNegatives
 from .objectives.gate_loss import gate_loss
 from .objectives.loss import Negatives, next_vector_loss
-from .recipe import Recipe
+from .recipe_sections import StepSections
 
-# context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers, domains (P,) -> ()
+# context (B, N, D), lengths (B,), target (P, D), positions (P,), negatives, domains (P,) -> ()
 LossOf = Callable[[Tensor, Tensor, Tensor, Tensor, Negatives | None, Tensor | None], Tensor]
 
 
 class Step(NamedTuple):
-    """What a step came to.
+    """The figures of one step.
 
     Attributes:
         loss: Mean loss over the targets of the step, that of a gate included.
@@ -45,21 +46,21 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """A model, its optimiser, and how a group of windows changes them.
+    """Takes the optimiser steps of a model: each learns from one group of windows.
 
     Several processes share the micro-batches of a group and add up what they find: the step is that of one process.
 
     Args:
         model: What learns, on its device.
-        recipe: Loss, precision, batch size and optimiser settings.
+        recipe: Loss, negatives, precision, batch size and optimiser settings.
         device: Where the model is.
-        processes: Those that train it together; this one alone unless given.
-        own_negatives: Wrong answers that each prediction has of its own, where there are any.
+        distributed: The processes that train it together; this one alone unless given.
+        hard_negatives: Wrong answers of each prediction alone, where there are any.
         domains: The domain of each chain of the training store, (C,), for the gate of a mixture of experts to learn.
 
     Attributes:
         precision: The recipe's, but float32 on a device without bfloat16 products of its own.
-        wrong_answers: What InfoNCE tells the right answers from.
+        negatives: What InfoNCE tells the right answers from.
         learns: Whether there is anything to train.
         gate: What the gate of a mixture of experts adds to the loss.
 
@@ -70,14 +71,15 @@ class Learner:
     def __init__(
         self,
         model: LatentVectorModel,
-        recipe: Recipe,
+        recipe: StepSections,
         device: torch.device,
-        processes: Processes | None = None,
-        own_negatives: OwnNegatives | None = None,
+        distributed: DistributedContext | None = None,
+        hard_negatives: HardNegatives | None = None,
         domains: NDArray[np.int64] | None = None,
     ) -> None:
-        self.model, self.recipe, self.device = model, recipe, device
-        self.processes = processes or Processes(device)
+        self.model, self.device, self.batch_size = model, device, recipe.batch_size
+        self.distributed = distributed or DistributedContext(device)
+        self._recipe = recipe
         self.precision = recipe.precision if multiplies_bfloat16(device) else "float32"
         if recipe.objective == "all_positions" and not model.is_causal():
             raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
@@ -92,7 +94,9 @@ class Learner:
         )
         self._adapted = model.adapted if model.adapts() else None
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
-        self.wrong_answers = WrongAnswers(recipe, device, getattr(torch, self.precision), own_negatives)
+        dtype = getattr(torch, self.precision)
+        shared = None if recipe.alpha_infonce == 0.0 else shared_candidates(recipe, device, dtype)
+        self.negatives = StepNegatives(device, shared, hard_negatives)
         self.gate = gate_loss(recipe, model, device, domains)
 
     def step(self, windows: Windows, group: NDArray[np.int64], lr: float) -> Step:
@@ -108,23 +112,24 @@ class Learner:
         group = group[np.argsort(windows.lengths[group], kind="stable")]
         all_targets = int(windows.counts[group].sum())
         loss = torch.zeros((), dtype=torch.float32, device=self.device)
-        self.wrong_answers.begin(windows.store, windows.target_rows(group))
+        self.negatives.begin(windows.store, windows.target_rows(group))
         self.gate.begin()
         self.model.train()
         with self.model.deferred_memory_writes():
-            for first in self.processes.share(range(0, len(group), self.recipe.batch_size)):
-                chosen = group[first : first + self.recipe.batch_size]
+            for first in self.distributed.shard(range(0, len(group), self.batch_size)):
+                chosen = group[first : first + self.batch_size]
+                # (B, N, D), (B,), (P, D), (P,): P targets, one a window or one a position
                 context, lengths, target, positions = self._to_device(windows.batch(chosen))
-                rows = windows.target_rows(chosen)
-                negatives = self.wrong_answers.of(rows, target)
+                rows = windows.target_rows(chosen)  # (P,)
+                negatives = self.negatives.for_targets(rows, target)
                 domains = self.gate.domains_of(windows.store, rows)
                 mean = self._loss_of(context, lengths, target, positions, negatives, domains)
-                share = mean * (len(target) / all_targets)
-                torch.autograd.backward(share)
-                loss += share.detach()
-        self.processes.add_up([loss, *self.model.waiting_writes(), *self.gate.waiting()])
-        self.processes.add_up_gradients(self.model.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+                part = mean * (len(target) / all_targets)
+                torch.autograd.backward(part)
+                loss += part.detach()
+        self.distributed.all_reduce_sum([loss, *self.model.waiting_writes(), *self.gate.waiting()])
+        self.distributed.all_reduce_sum_gradients(self.model.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
             raise ValueError(f"the loss is {float(loss)}, the norm of its gradient {float(norm)}")
@@ -133,12 +138,12 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.commit_memory()
-        self.wrong_answers.end(windows.target_rows(group))
+        self.negatives.end(windows.target_rows(group))
         self.gate.end()
         return Step(float(loss), float(norm), int(windows.lengths[group].sum()), all_targets)
 
     def predict(self, windows: Windows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Unit predictions of the targets of these windows (P, D), in evaluation mode and without gradients."""
+        """Predict the targets of these windows, unit vectors (P, D), in evaluation mode and without gradients."""
         context, lengths, _, positions = self._to_device(windows.batch(chosen))
         with torch.no_grad():
             predicted: Tensor = reconstruct(*self._steps(answering(self.model), context, lengths, positions))
@@ -155,19 +160,19 @@ class Learner:
         domains: Tensor | None = None,
     ) -> Tensor:
         current, delta = self._steps(self.model, context, lengths, positions)
-        alpha, temperature = self.recipe.alpha_infonce, self.recipe.temperature
+        alpha, temperature = self._recipe.alpha_infonce, self._recipe.temperature
         loss = next_vector_loss(current, delta, target, alpha, temperature, negatives, self._adapted)
-        return loss + self.gate.of(positions, domains)
+        return loss + self.gate.loss_at(positions, domains)
 
     def _steps(
         self, model: LatentVectorModel, context: Tensor, lengths: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The vectors at these positions of the flat context, and the steps predicted from there, (P, D) each."""
+        """Return the vectors at these positions of the flat context, and the deltas predicted there, (P, D) each."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.recipe.objective == "all_positions":
-                delta = model.deltas(context, lengths).flatten(0, 1)[positions]
+            if self._recipe.objective == "all_positions":
+                delta = model.deltas(context, lengths).flatten(0, 1)[positions]  # (B, N, D) -> (P, D)
             else:
-                delta = model(context, lengths)
+                delta = model(context, lengths)  # (B, D)
         return context.flatten(0, 1)[positions], delta.float()
 
     def _to_device(self, arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:

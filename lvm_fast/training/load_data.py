@@ -1,4 +1,4 @@
-"""From a recipe's data to training and validation windows."""
+"""Loads a recipe's data, splits it, and lays out training and validation windows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..data.source import is_sequence_file, open_source
 from ..data.split import split_chains
 from ..data.windows import Windows
 from ..evaluation.intervals import clusters_of
-from ..evaluation.questions import question_windows
-from .recipe import Recipe
+from ..evaluation.query_windows import query_windows
+from .recipe_sections import DataSection
 
 
 class TrainingData(NamedTuple):
@@ -34,16 +34,16 @@ class TrainingData(NamedTuple):
     whole: ChainStore
     digest: str = ""
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say in a line what there is, and what was left out."""
         duplicates = self.validation.store.metadata.get("near_duplicates_dropped", 0)
         return (
-            f"data: training {_words(self.training)}; validation {_words(self.validation)}; left out: "
+            f"data: training {_described(self.training)}; validation {_described(self.validation)}; left out: "
             f"{self.training.dropped_incoherent} incoherent training targets, {duplicates} validation near-duplicates"
         )
 
 
-def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
+def load_data(recipe: DataSection, where: str = "train") -> TrainingData:
     """Open the data, read every row to check it and to know it again, split it, and lay out the windows.
 
     A chain store is split by chain. The windows of a sequence file (.npz) are taken as they are and, as the reference
@@ -65,7 +65,7 @@ def load_data(recipe: Recipe, where: str = "train") -> TrainingData:
     if recipe.validation_data is not None:
         training, validation = source, _open(recipe.validation_data, f"{where}: validation_data")
     elif isinstance(source, GivenWindows):
-        training, validation = _dealt(source, recipe, where)
+        training, validation = _deal(source, recipe, where)
     else:
         training, validation, *_ = split_chains(source, recipe.val_fraction, recipe.seed)
     data = TrainingData(_training_windows(training, recipe), _validation_windows(validation, recipe), whole, digest)
@@ -81,8 +81,12 @@ def _open(source: Any, name: str) -> ChainStore | GivenWindows:
     return GivenWindows.of_sequences(source) if is_sequence_file(source) else open_source(source, name)
 
 
-def checked_digest(whole: ChainStore, recipe: Recipe, where: str) -> str:
-    """The data's `ChainStore.fingerprint`. Raises ValueError where it is another than the recipe's `data_digest`."""
+def checked_digest(whole: ChainStore, recipe: DataSection, where: str) -> str:
+    """Return the data's `ChainStore.fingerprint`.
+
+    Raises:
+        ValueError: It is another than the recipe's `data_digest`.
+    """
     digest = whole.fingerprint()
     if recipe.data_digest not in (None, digest):
         raise ValueError(
@@ -93,8 +97,8 @@ def checked_digest(whole: ChainStore, recipe: Recipe, where: str) -> str:
     return digest
 
 
-def _dealt(windows: GivenWindows, recipe: Recipe, where: str) -> tuple[GivenWindows, GivenWindows]:
-    """Windows for training and for validation, drawn at random."""
+def _deal(windows: GivenWindows, recipe: DataSection, where: str) -> tuple[GivenWindows, GivenWindows]:
+    """Draw windows for training and for validation at random."""
     held_out = round(recipe.val_fraction * len(windows))
     if not 0 < held_out < len(windows):
         raise ValueError(
@@ -105,7 +109,7 @@ def _dealt(windows: GivenWindows, recipe: Recipe, where: str) -> tuple[GivenWind
     return windows.part(np.sort(order[held_out:])), windows.part(np.sort(order[:held_out]))
 
 
-def _training_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:
+def _training_windows(source: ChainStore | GivenWindows, recipe: DataSection) -> Windows:
     if isinstance(source, GivenWindows):
         return source.part(np.arange(len(source)), recipe.min_coherence)
     return kind_of_windows(recipe)(
@@ -113,31 +117,30 @@ def _training_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Wind
     )
 
 
-def kind_of_windows(recipe: Recipe) -> type[Windows]:
-    """The windows that a chain store is trained on."""
+def kind_of_windows(recipe: DataSection) -> type[Windows]:
+    """Return the kind of windows that a chain store is trained on."""
     return AllPositions if recipe.objective == "all_positions" else Windows
 
 
-def _validation_windows(source: ChainStore | GivenWindows, recipe: Recipe) -> Windows:
+def _validation_windows(source: ChainStore | GivenWindows, recipe: DataSection) -> Windows:
     if isinstance(source, GivenWindows):
         return source
-    return question_windows(source, recipe.context_length, recipe.val_stride, recipe.min_length)
+    return query_windows(source, recipe.context_length, recipe.val_stride, recipe.min_length)
 
 
 def _warn_of_leakage(data: TrainingData, where: str) -> None:
-    found = leakage(data.training, data.validation)
-    if not found.leaking:
+    leaks = leakage(data.training, data.validation)
+    if not leaks.leaking:
         return
     cure = "; `lvm-fast prepare` makes chains of windows, which a split by chain keeps apart"
     cure = cure if isinstance(data.training, GivenWindows) else ""
-    warnings.warn(f"{where}: {found}, which flatters every score{cure}", stacklevel=3)
+    warnings.warn(f"{where}: {leaks}, which flatters every score{cure}", stacklevel=3)
 
 
-def _words(windows: Windows) -> str:
+def _described(windows: Windows) -> str:
     store = windows.store
-    chains = len(
-        np.unique(clusters_of(store.origins, windows.chains))
-    )  # the pieces of a cut chain are one, as in reports
+    # the pieces of a cut chain are one, as in reports
+    chains = len(np.unique(clusters_of(store.origins, windows.chains)))
     targets = f" with {windows.counts.sum():,} targets" if isinstance(windows, AllPositions) else ""
     given = f" of {windows.context_length:,} vectors each" if isinstance(windows, GivenWindows) else ""
     return f"{len(windows):,} windows{given}{targets} of {chains:,} chains, {len(store.vectors):,} vectors"

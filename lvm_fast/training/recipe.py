@@ -1,6 +1,7 @@
-"""The recipe of a training run: every setting once, with its default, its meaning and what it may be.
+"""The recipe of a training run: all its settings, checked; from and to dicts and YAML.
 
-The fields of `Recipe` are also the keys of a YAML recipe and the flags of ``lvm-fast train``.
+The fields of `Recipe` are also the keys of a YAML recipe and the flags of ``lvm-fast train``; `recipe_sections` has
+them.
 """
 
 from __future__ import annotations
@@ -10,155 +11,29 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from .._util.did_you_mean import unknown_name
 from ..models.model_types import MODELS
-from ..models.registry import check_arguments, model_names
-from ..spaces import KINDS
-from .negatives import own_source
-from .recipe_fields import (
-    Setting,
-    checked,
-    cosine_range,
-    count,
-    not_negative,
-    one_of,
-    path_of,
-    positive,
-    read,
-    seed_of,
-    within,
-)
+from ..models.registry import check_arguments
+from .negative_sources import source_of
+from .recipe_fields import Setting, checked, read
+from .recipe_sections import DataSection, ModelSection, RunSection, SpaceSection, StepSections
 from .recipes import packaged_recipe
-
-_SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
-_POOL = Setting(
-    "candidates of validation: the targets, the whole validation store, or a number",
-    "'targets', 'store' or at least 1",
-    lambda value: value in ("targets", "store") if isinstance(value, str) else value >= 1,
-    ("targets", "store"),
-)
-_PRECISION = one_of(
-    "float32, or bfloat16 for autocast where the device multiplies bfloat16 itself", "float32", "bfloat16"
-)
-_DEVICE = Setting("where to train; cuda:N is the GPU of that number", choices=("auto", "cpu", "cuda", "mps"))
-_STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"
-_VAL_STRIDE = "vectors between validation targets; half the context unless given, or less until there are 200 targets"
-_DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
-_OBJECTIVE = one_of(
-    "last_position: a window predicts what follows its last vector; all_positions: what follows each, in one pass",
-    "last_position",
-    "all_positions",
-)
-_INFONCE_BATCH = one_of(
-    "candidates of InfoNCE: micro, the targets of a forward pass, as the reference has it; effective, those of the "
-    "whole optimiser step, or bank, every chunk of the training data, both without near-copies of the right one",
-    "micro",
-    "effective",
-    "bank",
-)
-_NEGATIVES = (
-    "where soft and hard negatives come from: target, mined around the right answers; prediction, mined around the "
-    "model's own predictions; or a file, ids that `lvm-fast mine` wrote or JSON lines of vectors or ids"
-)
-_DOMAINS = (
-    "domains that the gate of a mixture of experts learns, an expert each: clusters, found in the training chains; "
-    "metadata, the data's own; or a file of one domain a chain, .json, .jsonl or .csv"
-)
-_SPACE = one_of(
-    "what the model reads, predicts and is compared in: the encoder's vectors (raw), the same about the training mean "
-    "(centred), or softly whitened too",
-    *KINDS,
-)
-_STRENGTH = (
-    "how far a whitened space goes: 1 makes all directions alike; 0.5 unless given, or for a model that starts at a "
-    "closed form what validation chooses"
-)
-_UNREAD = "leave out of each prediction's shared wrong answers what its chain has said before, which cannot come next"
-_VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
-_DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
-_WARM_START = (
-    "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given; 'general' is "
-    "the one that comes with the package"
-)
 
 
 @dataclasses.dataclass
-class Recipe:
-    """A training run. The defaults are the reference's phase 1.
+class Recipe(RunSection, StepSections, SpaceSection, ModelSection, DataSection):
+    """A training run. The defaults are phase 1 of the reference, the research project whose recipe we reproduce.
+
+    It is all sections at once (`recipe_sections`): every setting is an attribute, a YAML key and a flag of its own, and
+    a part of the trainer that takes a section takes the recipe.
 
     Raises:
         ValueError: A value has the wrong type or is out of range; the message names the key.
     """
 
-    data: Annotated[Any, path_of(_DATA, "sample")] = "sample"
-    data_digest: Annotated[str | None, Setting(_DATA_DIGEST)] = None
-    validation_data: Annotated[Any, path_of(_VALIDATION_DATA, "sample")] = None
-    model_type: Annotated[str, Setting("type of the model", choices=tuple(model_names()))] = "memory_gru"
-    model: Annotated[dict[str, Any], Setting("sizes of the model; the reference's unless given")] = dataclasses.field(
-        default_factory=dict
-    )
-    warm_start: Annotated[str | None, path_of(_WARM_START, "general")] = None
-    space: Annotated[str, _SPACE] = "raw"
-    space_strength: Annotated[float | None, within(0, 1, _STRENGTH)] = None
-    context_length: Annotated[int, count("most vectors a context holds")] = 100
-    objective: Annotated[str, _OBJECTIVE] = "last_position"
-    stride: Annotated[int | None, count(_STRIDE)] = None
-    val_stride: Annotated[int | None, count(_VAL_STRIDE)] = None
-    min_length: Annotated[int, count("fewest vectors of context and target together", 2)] = 7
-    min_coherence: Annotated[float, within(-1, 1, "drop training windows with cos(last, target) below this")] = 0.0
-    cross_chains: Annotated[bool, Setting("let training windows cross chain boundaries, as the reference did")] = False
-    val_fraction: Annotated[float, _SHARE] = 0.1
-    pool: Annotated[int | str, _POOL] = "targets"
-    epochs: Annotated[int, count("most passes over the data")] = 50
-    batch_size: Annotated[int, count("windows a forward pass")] = 32
-    accumulation_steps: Annotated[int, count("forward passes an optimiser step, of all processes together")] = 8
-    lr: Annotated[float, positive("highest learning rate")] = 1e-4
-    warmup_epochs: Annotated[float, not_negative("epochs of linear warm-up")] = 1.0
-    lr_floor: Annotated[float, within(0, 1, "where the cosine schedule ends, as a share of lr")] = 0.1
-    weight_decay: Annotated[float, not_negative("weight decay of AdamW")] = 1e-4
-    clip_norm: Annotated[float, positive("largest norm of the gradient")] = 1.0
-    alpha_infonce: Annotated[float, not_negative("weight of the InfoNCE loss")] = 0.05
-    infonce_batch: Annotated[str, _INFONCE_BATCH] = "micro"
-    infonce_queue: Annotated[int, not_negative("targets of earlier steps that are candidates too (XBM)")] = 0
-    infonce_candidates: Annotated[int, not_negative("random training chunks that are candidates of a step too")] = 0
-    infonce_unread: Annotated[bool, Setting(_UNREAD)] = False
-    temperature: Annotated[float, positive("temperature of the InfoNCE loss")] = 0.07
-    enable_soft_negatives: Annotated[bool, Setting("give each prediction soft negatives of its own")] = False
-    soft_negative_cosine_range: Annotated[list[float], cosine_range("cosines of soft negatives")] = dataclasses.field(
-        default_factory=lambda: [0.6, 0.8]
-    )
-    enable_hard_negatives: Annotated[bool, Setting("give each prediction hard negatives of its own")] = False
-    hard_negative_cosine_range: Annotated[list[float], cosine_range("cosines of hard negatives")] = dataclasses.field(
-        default_factory=lambda: [0.75, 0.9]
-    )
-    negatives: Annotated[str, path_of(_NEGATIVES, "target", "prediction")] = "target"
-    negatives_limit: Annotated[int, count("most negatives of a kind for a prediction")] = 8
-    negatives_exclude_within: Annotated[
-        int, count("mined negatives are no chunks of the target's chain up to so many places away")
-    ] = 5
-    negatives_refresh: Annotated[int, count("epochs between minings around predictions")] = 1
-    balance_weight: Annotated[float, not_negative("weight of the loss that shares work out among experts")] = 0.01
-    domains: Annotated[str | None, path_of(_DOMAINS, "clusters", "metadata")] = None
-    domain_weight: Annotated[float, positive("weight of the loss that teaches a gate its domains")] = 0.1
-    patience: Annotated[int, count("epochs without a better Hit@5 before stopping")] = 3
-    min_improvement: Annotated[float, not_negative("smallest gain in Hit@5 that counts, as a fraction")] = 1e-4
-    seed: Annotated[int, seed_of("seed of the split, the weights, the order and dropout")] = 42
-    device: Annotated[str, _DEVICE] = "auto"
-    precision: Annotated[str, _PRECISION] = "float32"
-    recompute: Annotated[
-        bool, Setting("keep only each GRU layer's states (CPU, CUDA), and compute its gates again going back")
-    ] = False
-    compile: Annotated[bool, Setting("compile model and loss with torch.compile")] = False
-    output_dir: Annotated[str | None, path_of("folder of the run; a new one under runs/ unless given")] = None
-    resume: Annotated[bool, Setting("continue the run in output_dir after its last epoch")] = False
-    tensorboard: Annotated[bool, Setting("write TensorBoard events where it is installed")] = True
-
     def __post_init__(self) -> None:
-        self.check()
-
-    def check(self) -> None:
         """Bring every value to its type.
 
         Raises:
@@ -169,10 +44,8 @@ class Recipe:
             self.model_type = MODELS.current_name(self.model_type)
         for name in setting_names():
             setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
-        if (self.model_type, self.model) != (
-            Recipe.model_type,
-            {},
-        ):  # to know arguments takes torch
+        is_usual = (self.model_type, self.model) == (Recipe.model_type, {})
+        if not is_usual:  # to know the arguments takes torch
             check_arguments(self.model_type, self.model)
         self._check_negatives()
         if self.domains is not None:
@@ -182,7 +55,7 @@ class Recipe:
 
     def _check_negatives(self) -> None:
         """Raise ValueError for a setting of negatives that is unknown or, beside the others, would do nothing."""
-        own_source(self.negatives)
+        source_of(self.negatives)
         for name in ("infonce_queue", "infonce_candidates"):
             if getattr(self, name) and self.infonce_batch != "effective":
                 expected = f"expected 'effective', whose candidates they join, or {name} = 0"
@@ -255,9 +128,9 @@ class Recipe:
         return dataclasses.replace(self, **located)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values; a store made in Python becomes words."""
+        """Return the settings as plain values; a store made in Python becomes a description of it."""
         settings = {name: getattr(self, name) for name in setting_names()}
-        return {name: value if _is_plain(value) else _words_for(value) for name, value in settings.items()}
+        return {name: value if _is_plain(value) else _described(value) for name, value in settings.items()}
 
     def to_yaml(self) -> str:
         """Return the settings as YAML, in the order of the fields."""
@@ -295,7 +168,7 @@ def read_setting(name: str, value: Any, called: str = "") -> Any:
 
 
 def same_setting(name: str, one: Any, other: Any) -> bool:
-    """Whether two values of a setting mean the same: two paths may, one of them relative, as older runs kept it."""
+    """Return whether two values of a setting mean the same: a relative path, as of older runs, may be a full one."""
     if setting(name)[0].is_path and isinstance(one, str) and isinstance(other, str):
         return os.path.abspath(one) == os.path.abspath(other)
     return bool(one == other)
@@ -305,5 +178,5 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | dict | list)
 
 
-def _words_for(store: Any) -> str:
+def _described(store: Any) -> str:
     return f"({len(store)} chains, {len(store.vectors)} vectors, passed in Python)"

@@ -1,4 +1,4 @@
-"""One setting of a recipe: what it means, what it may be, and how a value or a text becomes one."""
+"""Describes a setting of a recipe: its meaning and what it may be. Checks values, and reads texts as values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_SEED = 2**64 - 1  # what torch takes
 
 
 class Setting(NamedTuple):
-    """What a setting means, and what it must be: in words, and as a test; and the texts that it may be.
+    """The meaning of a setting, what it must be (as text and as a test), and the texts that it may be.
 
     A path may begin with `~`, the home folder. No number is larger than `most`.
     """
@@ -30,42 +30,42 @@ class Setting(NamedTuple):
 
 
 def positive(meaning: str) -> Setting:
-    """A number above 0."""
+    """Describe a number above 0."""
     return Setting(meaning, "above 0", lambda value: value > 0)
 
 
 def not_negative(meaning: str) -> Setting:
-    """A number of at least 0."""
+    """Describe a number of at least 0."""
     return Setting(meaning, "at least 0", lambda value: value >= 0)
 
 
 def count(meaning: str, least: int = 1) -> Setting:
-    """A whole number of at least `least`, or nothing."""
+    """Describe a whole number of at least `least`, or nothing."""
     return Setting(meaning, f"at least {least}", lambda value: value is None or value >= least)
 
 
 def seed_of(meaning: str) -> Setting:
-    """A seed that numpy and torch take."""
+    """Describe a seed that numpy and torch take."""
     return not_negative(meaning)._replace(most=_MOST_SEED)
 
 
 def path_of(meaning: str, *names: str) -> Setting:
-    """A path, or one of these names, which are none."""
+    """Describe a path, or one of these names, which are none."""
     return Setting(meaning, choices=names, is_path=True)
 
 
 def within(low: float, high: float, meaning: str) -> Setting:
-    """A number from `low` to `high`."""
+    """Describe a number from `low` to `high`."""
     return Setting(meaning, f"from {low:g} to {high:g}", lambda value: value is None or low <= value <= high)
 
 
 def one_of(meaning: str, *values: str) -> Setting:
-    """One of these texts."""
+    """Describe one of these texts."""
     return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values, values)
 
 
 def cosine_range(meaning: str) -> Setting:
-    """Two cosines, the lower first."""
+    """Describe two cosines, the lower first."""
     fits = "two cosines from -1 to 1, the lower first"
     return Setting(meaning, fits, lambda ends: len(ends) == 2 and -1.0 <= ends[0] < ends[1] <= 1.0)
 
@@ -85,8 +85,8 @@ def checked(value: Any, about: Setting, kinds: tuple[Any, ...], called: str) -> 
         return _checked_numbers(value, about, called)
     fits = Any in kinds or type(value) in kinds or (float in kinds and _is_number(value))
     if not fits or (_is_number(value) and not _is_finite(value)) or not about.test(value):
-        words = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
-        expected = f"{words}, {about.must_be}".rstrip(", ")
+        types = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
+        expected = f"{types}, {about.must_be}".rstrip(", ")
         near = nearest(value, about.choices) if isinstance(value, str) else None
         guess = f"; did you mean {near!r}?" if near else ""
         raise ValueError(f"{called} = {value!r}; expected {expected}{guess}")
@@ -131,7 +131,7 @@ def _is_finite(number: float) -> bool:
 
 
 def _read_number(value: Any) -> Any:
-    """A text that is a number as that number; anything else as it is."""
+    """Read a text that is a number as that number; leave anything else as it is."""
     from .._util.yaml12 import number_in
 
     number = number_in(value) if isinstance(value, str) else None

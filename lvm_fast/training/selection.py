@@ -1,4 +1,4 @@
-"""What an epoch offers to keep: the model as it is, or with less of what it has learned."""
+"""Chooses what to keep of an epoch: the model as it is, or with less of what it has learned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FACTORS = (1.0, 0.75, 0.5, 0.25)
 
 
 class Offer(NamedTuple):
-    """What may be kept.
+    """A model that may be kept, and its scores.
 
     Attributes:
         scores: Those of `Validation.score`; of a model that began at a closed form also "shrink", how much of what it
@@ -45,7 +45,7 @@ class Selection:
         self._start = validation.score_and_hits(start)[1] if start.starts_at_closed_form else None
 
     def offer(self, model: LatentVectorModel) -> Offer:
-        """The best of what a model has to offer."""
+        """Return the best of what a model has to offer."""
         if self._start is None:
             return Offer(self._validation.score(model), model)
         best = max((self._told(model.shrunk(factor), factor) for factor in _FACTORS), key=_merit)
@@ -69,7 +69,7 @@ def search_other(model: LatentVectorModel) -> LatentVectorModel:
 
 
 class Start(NamedTuple):
-    """What a closed form was chosen to be: the strength of its space, its decay, and what it searches."""
+    """A chosen closed form: the strength of its space, its decay, and what it searches."""
 
     strength: float
     decay: float

@@ -1,4 +1,4 @@
-"""Training in a space: it is fitted on the training part, and what is learned from lies in it."""
+"""Trains in a space: fits it on the training part, gives it to the model, and maps the training windows into it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_encoder(model: Any, store: ChainStore, where: str, force: bool = False
 
 
 def _in_space(windows: Windows, space: Space) -> Windows:
-    """The same windows with every vector in a space, float32, in memory."""
+    """Return the same windows with every vector in a space, float32, in memory."""
     moved = copy.copy(windows)
     moved.store = space.store(windows.store)
     return moved

@@ -1,4 +1,4 @@
-"""The model that a run begins with: a fresh one, or one with the weights of an earlier training."""
+"""Makes the model that a run begins with: a fresh one, or one with the weights of an earlier training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_model(recipe: Recipe) -> None:
 
 
 def _model_without_weights(recipe: Recipe, earlier: LatentVectorModel | None) -> LatentVectorModel:
-    """The model as sizes alone, which take no memory, however large they are."""
+    """Make the model as sizes alone, which take no memory, however large they are."""
     for name, size in recipe.model.items():
         if name.startswith("num_") and isinstance(size, int) and size > _MOST_PARTS:  # each is a module of its own
             raise ValueError(f"train: model: {name} = {size}; expected at most {_MOST_PARTS}")
@@ -91,7 +91,7 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
 
 
 def _earlier(recipe: Recipe, own_run: Path | None) -> LatentVectorModel | None:
-    """The model to begin with, of the recipe's type."""
+    """Load the model to begin with, which has to be of the recipe's type."""
     if recipe.warm_start is None:
         return None
     earlier = load_single_model(own_run or recipe.warm_start)
@@ -102,7 +102,7 @@ def _earlier(recipe: Recipe, own_run: Path | None) -> LatentVectorModel | None:
 
 
 def _sizes(recipe: Recipe, earlier: LatentVectorModel | None, **of_data: int) -> dict[str, Any]:
-    """The recipe's sizes over the data's, and these over the earlier model's."""
+    """Put the recipe's sizes over the data's, and these over the earlier model's."""
     sizes = {**({} if earlier is None else earlier.config), **of_data}
     if recipe.model.get("num_experts", sizes.get("num_experts")) != sizes.get("num_experts"):
         sizes.pop("domains", None)  # the names of as many experts as there were
@@ -123,7 +123,7 @@ def _take_over(model: LatentVectorModel, earlier: LatentVectorModel, recipe: Rec
 
 
 def _fits(mine: Tensor | None, theirs: Tensor | None) -> bool:
-    """Whether two tensors have one shape, or are parts of one fixed table, such as that of sinusoidal positions."""
+    """Return whether two tensors have one shape, or are parts of one fixed table, such as sinusoidal positions."""
     if mine is None or theirs is None or mine.ndim != theirs.ndim:
         return False
     shared = tuple(slice(min(sizes)) for sizes in zip(mine.shape, theirs.shape, strict=True))
@@ -135,7 +135,7 @@ def _size(tensor: Tensor | None) -> str:
 
 
 def _other_split(recipe: Recipe) -> str:
-    """Words for a warm start that has learned from other chains, where its settings are known."""
+    """Say of a warm start that it has learned from other chains, where its settings are known."""
     place = Path(os.fspath(recipe.warm_start or ""))
     file = place / BEST_CHECKPOINT if place.is_dir() else place
     before = read_checkpoint(file).get("args") if file.is_file() else None

@@ -7,11 +7,10 @@ import pytest
 
 from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
-from lvm_fast.evaluation.baselines import recency_means
-from lvm_fast.evaluation.closed_forms import DECAYS, USUAL_DECAYS, closed_forms
+from lvm_fast.evaluation.baselines import DECAYS, USUAL_DECAYS, closed_forms, recency_means
 from lvm_fast.evaluation.evaluate import evaluate
+from lvm_fast.evaluation.figures import CLOSED_FORMS, best_of
 from lvm_fast.evaluation.pools import Candidates
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS, best_of
 
 from .conftest import DIM, drifting_store
 

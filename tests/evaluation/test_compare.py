@@ -16,7 +16,7 @@ import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.evaluation.compare import Contender, compare
 from lvm_fast.evaluation.compare_markdown import comparison_headline, comparison_summary
-from lvm_fast.evaluation.report_markdown import spoken
+from lvm_fast.evaluation.report_markdown import display_name
 from lvm_fast.models.memory_gru import MemoryGRU
 
 from .conftest import DIM, drifting_store
@@ -119,7 +119,7 @@ def test_the_documents_hold_everything(contenders, store, tmp_path):
     assert comparison_headline(found) in document
     assert "![Hit@5 of every run, and its distance from one](comparison.png)" in document
     assert document.count("| whitened recency |") == 3  # scores, differences, the other way
-    assert f"## Minus {spoken(found.report.yardstick)}, the best without training" in document
+    assert f"## Minus {display_name(found.report.yardstick)}, the best without training" in document
     assert "-0.0 " not in document
     assert written[2].read_bytes().startswith(b"\x89PNG")
 

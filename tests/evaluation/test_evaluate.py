@@ -6,10 +6,10 @@ import torch
 
 from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.evaluation.evaluate import evaluate
+from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
-from lvm_fast.evaluation.questions import question_windows
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS
+from lvm_fast.evaluation.query_windows import query_windows
 from lvm_fast.retrieval.bank import VectorBank, hit_at_k
 
 QUICK = {"context_length": 10, "bootstrap": 100}
@@ -26,7 +26,7 @@ def test_no_change_ties_copy_last_exactly(store, zero_delta, pool):
 
 
 def test_hits_of_the_targets_pool_equal_hit_at_k(store, momentum):
-    windows = question_windows(store, 10)
+    windows = query_windows(store, 10)
     report = evaluate(momentum, store, exclude_read=False, **QUICK)
     expected = hit_at_k(predict_windows(momentum, windows), np.asarray(store.vectors)[windows.targets], normalize=True)
     assert report.hits == {metric: pytest.approx(expected[metric]) for metric in report.hits}
@@ -35,7 +35,7 @@ def test_hits_of_the_targets_pool_equal_hit_at_k(store, momentum):
 
 
 def test_cosine_and_direction_are_plain_means(store, momentum):
-    windows = question_windows(store, 10)
+    windows = query_windows(store, 10)
     vectors = np.asarray(store.vectors, np.float64)
     predicted = predict_windows(momentum, windows).astype(np.float64)
     to_next = np.sum(predicted * vectors[windows.targets], axis=1)
@@ -160,7 +160,7 @@ def test_every_pool_is_ranked_once_and_gives_one_curve(store, momentum, monkeypa
     curves = []
     for pool in ("targets", "store", 150):
         curves.append(evaluate(momentum, store, pool=pool, **QUICK).curve)
-    targets, rows = len(question_windows(store, 10).targets), len(store.vectors)
+    targets, rows = len(query_windows(store, 10).targets), len(store.vectors)
     assert ranked == [targets, rows, rows, targets, 150, targets, rows]
     assert curves[0] == curves[1] == curves[2]
     evaluate(momentum, store, pool=VectorBank(store.vectors, normalize=True), **QUICK)

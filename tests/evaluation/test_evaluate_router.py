@@ -11,9 +11,9 @@ import torch
 import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.data.given_windows import GivenWindows
-from lvm_fast.evaluation.evaluate_router import arms_in_words
+from lvm_fast.evaluation.evaluate_router import arms_table
+from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.evaluation.latency import latencies
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS
 from lvm_fast.models.memory_gru import MemoryGRU
 
 from .conftest import DIM, drifting_store
@@ -80,8 +80,8 @@ def test_the_report_tells_of_the_arms(arms, store, tmp_path):
     report = lf.evaluate_router(lf.Router(arms), store, stride=3, bootstrap=50, timed=2)
     report.save(tmp_path)
     document, numbers = (tmp_path / "report.md").read_text(), json.loads((tmp_path / "report.json").read_text())
-    assert f"## The arms\n\n{arms_in_words(report)}\n" in document
-    rows = arms_in_words(report).splitlines()
+    assert f"## The arms\n\n{arms_table(report)}\n" in document
+    rows = arms_table(report).splitlines()
     assert [row.split()[1:3] for row in rows[4:]] == [["router", "|"], ["arm", "6"], ["arm", "20"], ["arm", "40"]]
     assert f"{100 * report.arms[0].answered:.1f}%" in rows[5]
     assert numbers["arms"][1]["longest"] == 20

@@ -14,8 +14,8 @@ from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.experts import Mixture, route_windows
-from lvm_fast.evaluation.questions import question_windows
-from lvm_fast.evaluation.report_markdown import experts_in_words
+from lvm_fast.evaluation.query_windows import query_windows
+from lvm_fast.evaluation.report_markdown import experts_summary
 from lvm_fast.models.recurrence import last_valid
 from lvm_fast.models.registry import create_model
 
@@ -40,7 +40,7 @@ class ByLength(torch.nn.Module):
 
 @pytest.fixture
 def windows(store):
-    return question_windows(store, 10, None, 4)
+    return query_windows(store, 10, None, 4)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_table_names_its_pool_and_leaves_the_idle_blank(report):
 
 
 def test_a_terminal_gets_a_short_table(report):
-    lines = experts_in_words(report).splitlines()
+    lines = experts_summary(report).splitlines()
     assert all(len(line) <= 100 for line in lines)
     assert f"pool of {report.pool}" in " ".join(lines)
     head, _, short, _, idle = [line for line in lines if line.startswith("|")]

@@ -9,10 +9,10 @@ from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation import read_chunks as reading
-from lvm_fast.evaluation.answers import Answer, plain_answer
 from lvm_fast.evaluation.baselines import chance
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.pools import Candidates, pool_of_bank
+from lvm_fast.evaluation.predictions import Answer, plain_answer
 from lvm_fast.evaluation.read_chunks import ReadCandidates
 from lvm_fast.retrieval.bank import VectorBank
 

@@ -8,10 +8,9 @@ import pytest
 from made_reports import HISTORY, make_report
 
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.evaluation.report import CurvePoint
-from lvm_fast.evaluation.report_markdown import headline, spoken, summary, verdict
+from lvm_fast.evaluation.figures import CLOSED_FORMS, CurvePoint
+from lvm_fast.evaluation.report_markdown import display_name, headline, summary, verdict
 from lvm_fast.evaluation.report_plot import _label_ends, _spread
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS
 
 
 @pytest.mark.parametrize(
@@ -60,8 +59,8 @@ def test_the_yardstick_is_the_best_closed_form_alone(hits, mrr, best):
     report = make_report(baselines=baselines, intervals={**make_report().intervals, **apart})
     assert report.yardstick == report.to_dict()["yardstick"] == best
     said = verdict(report)
-    assert f"beats {spoken(best)} (the best without training)" in said
-    weaker = [spoken(name) for name in hits if name in CLOSED_FORMS and name != best]
+    assert f"beats {display_name(best)} (the best without training)" in said
+    weaker = [display_name(name) for name in hits if name in CLOSED_FORMS and name != best]
     assert not any(name in said for name in weaker)
 
 

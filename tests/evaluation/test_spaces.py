@@ -11,10 +11,10 @@ from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.compare import Contender, compare
 from lvm_fast.evaluation.compare_markdown import comparison_headline, comparison_summary
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS
+from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.models.memory_gru import MemoryGRU
 from lvm_fast.spaces import fit_space
-from lvm_fast.training.distributed import Processes
+from lvm_fast.training.distributed import DistributedContext
 from lvm_fast.training.validation import Validation
 
 from .conftest import DIM, drifting_store
@@ -125,7 +125,7 @@ def test_better_is_said_of_the_best_closed_form_alone(store, model):
 def test_validation_scores_are_those_of_the_report(store, model):
     training = drifting_store([80, 90], seed=8)
     windows = Windows(store, 10, 2)
-    validation = Validation(windows, "targets", 42, 32, Processes(torch.device("cpu")), training)
+    validation = Validation(windows, "targets", 42, 32, DistributedContext(torch.device("cpu")), training)
     report = evaluate(model, windows, training=training, bootstrap=5)
     assert report.exclude_read
     assert validation.baselines.keys() == set(CLOSED_FORMS)

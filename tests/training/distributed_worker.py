@@ -15,7 +15,7 @@ from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.distributed import Processes, together
+from lvm_fast.training.distributed import DistributedContext, distributed_context
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.recipe import Recipe
 from lvm_fast.training.validation import Validation
@@ -46,7 +46,7 @@ def fresh_model(name: str = "memory_gru") -> LatentVectorModel:
     return create_model(name, input_dim=16, hidden_dim=12, num_layers=2, dropout=0.0, **SIZES[name])
 
 
-def steps(store: ChainStore, processes: Processes) -> dict[str, Any]:
+def steps(store: ChainStore, processes: DistributedContext) -> dict[str, Any]:
     """The gradient, the loss, and what the step leaves behind, of one step a setting and group."""
     found: dict[str, Any] = {}
     for setting, changes in SETTINGS.items():
@@ -73,21 +73,21 @@ def steps(store: ChainStore, processes: Processes) -> dict[str, Any]:
     return found
 
 
-def scores(store: ChainStore, processes: Processes) -> dict[str, float]:
+def scores(store: ChainStore, processes: DistributedContext) -> dict[str, float]:
     windows = Windows(store, context_length=8, stride=2)
     return Validation(windows, "store", 42, 16, processes).score(fresh_model())
 
 
-def told(processes: Processes) -> dict[str, str]:
+def told(processes: DistributedContext) -> dict[str, str]:
     """What each process hears of a call on the first one."""
 
     def fail(error: Exception) -> None:
         raise error
 
-    heard = {"result": str(processes.on_first(lambda: f"process {processes.rank}"))}
+    heard = {"result": str(processes.on_rank_zero(lambda: f"process {processes.rank}"))}
     for error in (ValueError("no value"), FileExistsError(17, "there already", "run"), OSError("disk full")):
         try:
-            processes.on_first(fail, error)
+            processes.on_rank_zero(fail, error)
         except (ValueError, OSError) as raised:
             heard[str(error)] = ("OSError" if isinstance(raised, OSError) else "ValueError") + f": {raised}"
     processes.seed_dropout(1, 2)
@@ -96,9 +96,9 @@ def told(processes: Processes) -> dict[str, str]:
 
 def main(folder: Path) -> None:
     store = ChainStore.open(folder / "store.safetensors")
-    with together("cpu") as processes:
+    with distributed_context("cpu") as processes:
         torch.manual_seed(0)
-        facts = {"told": told(processes), "scores": scores(store, processes), "share": list(processes.share(range(7)))}
+        facts = {"told": told(processes), "scores": scores(store, processes), "share": list(processes.shard(range(7)))}
         (folder / f"facts-{processes.rank}.json").write_text(json.dumps(facts))
         np.savez(folder / f"steps-{processes.rank}.npz", **steps(store, processes))
 

@@ -16,13 +16,13 @@ from lvm_fast.data.clusters import chain_means, spherical_kmeans
 from lvm_fast.data.domains import DOMAINS
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.distributed import Processes
+from lvm_fast.training.distributed import DistributedContext
 from lvm_fast.training.domains import assign_domains
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
 from lvm_fast.training.recipe import Recipe
 
-ALONE = Processes(torch.device("cpu"))
+ALONE = DistributedContext(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_of_given_windows_only_the_chains_of_training_windows_make_clusters(expe
         domains.numbers[learned], spherical_kmeans(chain_means(data.training.store)[learned], 5, asked.seed)
     )
     assert json.loads(domains.to_json()).keys() == {data.whole.ids[chain] for chain in learned}
-    assert sum(map(int, re.findall(r"cluster \d+ (\d+)", domains.words()))) == 18
+    assert sum(map(int, re.findall(r"cluster \d+ (\d+)", domains.describe()))) == 18
 
 
 def test_the_command_refuses_a_label_beyond_the_sixteen(store, tmp_path, capsys):

@@ -14,7 +14,7 @@ from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.load_data import TrainingData
-from lvm_fast.training.negatives.hard_negatives import own_negatives
+from lvm_fast.training.negatives.hard_negatives import hard_negatives
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("bfloat16_everywhere")]
 SOFT = {"enable_soft_negatives": True, "soft_negative_cosine_range": [-0.5, 0.9]}
@@ -30,12 +30,15 @@ SETTINGS = [
 def slopes(learner, loss_of, windows, groups):
     """Losses, gradients and what waits for the end of the step, over batches of several shapes."""
     model, losses = learner.model.train(), []
-    learner.wrong_answers.begin(windows.store, windows.target_rows(np.concatenate(groups)))
+    learner.negatives.begin(windows.store, windows.target_rows(np.concatenate(groups)))
     with model.deferred_memory_writes():
         for group in groups:
             context, lengths, target, positions = map(torch.from_numpy, windows.batch(group))
             rows = windows.target_rows(group)
-            negatives, domains = learner.wrong_answers.of(rows, target), learner.gate.domains_of(windows.store, rows)
+            negatives, domains = (
+                learner.negatives.for_targets(rows, target),
+                learner.gate.domains_of(windows.store, rows),
+            )
             loss = loss_of(context, lengths, target, positions, negatives, domains)
             loss.backward()
             losses.append(loss.item())
@@ -52,16 +55,16 @@ def assert_whole(store, recipe, settings, backend, name="memory_gru"):
     layout = AllPositions if asked.objective == "all_positions" else Windows
     windows = layout(store, context_length=8, stride=5)
     groups = np.arange(8), np.arange(8, 16), np.arange(16, 23)
-    own = own_negatives(asked, TrainingData(windows, windows, store))
+    own = hard_negatives(asked, TrainingData(windows, windows, store))
     domains = np.arange(len(store)) % 5
     eager, whole = (
-        Learner(copy.deepcopy(model), asked, torch.device("cpu"), own_negatives=own, domains=domains) for _ in range(2)
+        Learner(copy.deepcopy(model), asked, torch.device("cpu"), hard_negatives=own, domains=domains) for _ in range(2)
     )
     for learner in (eager, whole):
         learner.gate.load_state({"load": torch.tensor([0.5, 0.3, 0.0, 0.15, 0.05])})  # most have no gate
     if own is not None:
         own.start_epoch(eager, windows, 1)
-        assert own.of(windows.targets)[1].any()
+        assert own.for_targets(windows.targets)[1].any()
     compiled = torch.compile(whole._loss, fullgraph=True, backend=backend)
 
     losses, gradients, writes = slopes(eager, eager._loss, windows, groups)

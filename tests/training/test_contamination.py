@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.training.contamination import Asked, seen_in_training
+from lvm_fast.training.contamination import Questions, seen_in_training
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
 from lvm_fast.training.recipe import Recipe
@@ -28,7 +28,7 @@ def run(recipe, store, tmp_path, monkeypatch):
 
 def asked_of(recipe):
     data = load_data(replace(recipe, data_digest=None))
-    return Asked(data.validation, replace(recipe, data_digest=data.digest), True)
+    return Questions(data.validation, replace(recipe, data_digest=data.digest), True)
 
 
 def test_a_run_keeps_where_its_data_is_and_what_it_is(run, store, tmp_path):
@@ -51,7 +51,9 @@ def test_a_run_is_understood_from_every_folder(run, tmp_path, monkeypatch):
     (seen,) = seen_in_training(kept, asked_of(replace(kept, seed=7)))
     assert seen.share is not None
     assert seen.share > 0.3
-    assert re.fullmatch(r"its training \(data '.*chains.safetensors', seed 42, .*\) saw \d+\.\d% of the .*", seen.words)
+    assert re.fullmatch(
+        r"its training \(data '.*chains.safetensors', seed 42, .*\) saw \d+\.\d% of the .*", seen.description
+    )
 
 
 def test_data_that_was_moved_is_known_again(run, tmp_path):
@@ -70,7 +72,7 @@ def test_data_that_has_changed_is_not_taken_for_the_old(run, store, recipe):
     half.save("chains.safetensors")
     (seen,) = seen_in_training(kept, asked_of(kept))
     assert seen.share is None
-    assert "not known: its recipe or its data are not there, or the data has changed" in seen.words
+    assert "not known: its recipe or its data are not there, or the data has changed" in seen.description
     message = r"train: data = '.*chains.safetensors' is other data than this recipe was trained on, or has changed: its"
     with pytest.raises(ValueError, match=message):
         load_data(kept)
@@ -113,7 +115,7 @@ def test_a_warm_start_named_by_a_relative_path_is_found_from_every_folder(run, r
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     (seen,) = seen_in_training(kept, asked_of(kept))
-    assert seen.words.startswith(f"the training of its warm start {str(run)!r} (data ")
+    assert seen.description.startswith(f"the training of its warm start {str(run)!r} (data ")
     shutil.rmtree(run)
     (seen,) = seen_in_training(kept, asked_of(kept))
     assert seen.share is None

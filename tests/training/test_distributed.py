@@ -18,7 +18,7 @@ import torch.distributed as dist
 from lvm_fast.cli import main
 from lvm_fast.ops import runtime
 from lvm_fast.training import distributed, fit
-from lvm_fast.training.distributed import Processes, together
+from lvm_fast.training.distributed import DistributedContext, distributed_context
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
@@ -58,7 +58,7 @@ def folder(store, tmp_path_factory):
 
 
 def test_gradients_memory_and_loss_are_those_of_one_process(folder, store, worker):
-    expected = worker.steps(store, Processes(torch.device("cpu")))
+    expected = worker.steps(store, DistributedContext(torch.device("cpu")))
     for rank in range(2):
         found = dict(np.load(folder / f"steps-{rank}.npz"))
         assert found.keys() == expected.keys()
@@ -78,7 +78,7 @@ def test_both_processes_end_with_the_same_memory_bit_for_bit(folder):
 
 
 def test_scores_are_those_of_one_process(folder, store, worker):
-    expected = worker.scores(store, Processes(torch.device("cpu")))
+    expected = worker.scores(store, DistributedContext(torch.device("cpu")))
     assert len(set(expected.values())) > 1
     assert [facts(folder, rank)["scores"] for rank in range(2)] == [expected, expected]
 
@@ -146,9 +146,9 @@ def test_the_readme_trains_in_several_processes_by_the_form_that_works_in_a_clon
 
 
 def test_more_processes_than_forward_passes_are_refused(recipe, tmp_path, monkeypatch):
-    processes = Processes(torch.device("cpu"))
-    processes.count = 3
-    monkeypatch.setattr(fit, "together", lambda device: nullcontext(processes))
+    processes = DistributedContext(torch.device("cpu"))
+    processes.world_size = 3
+    monkeypatch.setattr(fit, "distributed_context", lambda device: nullcontext(processes))
     with pytest.raises(ValueError, match="accumulation_steps = 2; expected at least 3, a forward pass a process"):
         fit.train(recipe())
     assert not (tmp_path / "run").exists()
@@ -156,10 +156,10 @@ def test_more_processes_than_forward_passes_are_refused(recipe, tmp_path, monkey
 
 def test_alone_nothing_is_joined(monkeypatch):
     monkeypatch.setattr(dist, "init_process_group", None)
-    with together("cpu") as processes:
-        assert (processes.rank, processes.count, processes.is_first) == (0, 1, True)
+    with distributed_context("cpu") as processes:
+        assert (processes.rank, processes.world_size, processes.is_rank_zero) == (0, 1, True)
         assert str(processes) == "cpu"
-        assert list(processes.share([3, 4])) == [3, 4]
+        assert list(processes.shard([3, 4])) == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_devices_that_cannot_work_together(monkeypatch, device, message):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=message), together(device):
+    with pytest.raises(ValueError, match=message), distributed_context(device):
         pass
     assert not dist.is_initialized()
 
@@ -186,6 +186,6 @@ def test_processes_of_a_machine_share_its_threads(monkeypatch, restore_threads):
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    with together("cpu"):
+    with distributed_context("cpu"):
         assert runtime.num_threads() == 2
     assert runtime.num_threads() == 4

@@ -19,7 +19,7 @@ from lvm_fast.cli import main
 from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.evaluation.yardstick import CLOSED_FORMS
+from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.saving import recipe_digest
 from lvm_fast.training.fit import train
@@ -250,7 +250,9 @@ def test_the_command_resumes_a_run_by_its_folder_alone(recipe, store, tmp_path, 
 
 
 def test_folders_are_never_mixed_up(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvm_fast.training.fit.load_data", None)  # whatever is wrong is found before the data is
+    monkeypatch.setattr(
+        "lvm_fast.training.prepare_run.load_data", None
+    )  # whatever is wrong is found before the data is
     (tmp_path / "run").mkdir()
     with pytest.raises(FileNotFoundError, match=r"run' holds no run to resume \(no recipe.yaml\)"):
         train(recipe(resume=True))
@@ -311,7 +313,7 @@ def test_a_run_says_when_its_precision_is_not_the_one_asked_for(recipe, monkeypa
 
 def test_the_bar_names_the_pool_of_its_hits(recipe, monkeypatch):
     said = []
-    monkeypatch.setattr("lvm_fast.training.run_log.RunLog.advance", lambda self, figures: said.append(figures))
+    monkeypatch.setattr("lvm_fast.training.logs.RunLog.advance", lambda self, figures: said.append(figures))
     result = train(recipe(epochs=1))
     hit5 = result.untrained["hit5"]
     assert re.fullmatch(rf"loss \d\.\d{{4}}, Hit@5 {hit5:.1f} \(pool {result.pool}\), \d+ vectors/s", said[0])
@@ -446,7 +448,7 @@ def test_a_start_that_fails_leaves_no_folder(recipe, tmp_path, monkeypatch):
     def refuse(self, model):
         raise ValueError("no score")
 
-    monkeypatch.setattr("lvm_fast.training.fit.Validation.score", refuse)
+    monkeypatch.setattr("lvm_fast.training.prepare_run.Validation.score", refuse)
     with pytest.raises(ValueError, match="no score"):
         train(recipe(output_dir=str(tmp_path / "new" / "run")))
     assert not (tmp_path / "new").exists()
@@ -456,7 +458,7 @@ def test_the_log_counts_whole_chains(recipe):
     data = load_data(recipe())
     pieces = copy.copy(data.validation.store)
     pieces.origins = ["a"] * len(pieces)
-    whole, cut = data.words(), data._replace(validation=Windows(pieces, 8)).words()
+    whole, cut = data.describe(), data._replace(validation=Windows(pieces, 8)).describe()
     assert f"; validation {len(data.validation)} windows of {len(pieces)} chains" in whole
     assert re.search(r"; validation \d+ windows of 1 chains", cut)
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lvm_fast.retrieval.near_duplicates import ALIKE
+from lvm_fast.training.fit import learning_rate
 from lvm_fast.training.objectives.infonce import near_copies
 from lvm_fast.training.objectives.loss import Negatives, next_vector_loss
-from lvm_fast.training.schedule import learning_rate
 
 
 def unit(rows):
@@ -46,17 +46,17 @@ def infonce(predicted, wanted, shared, own=((),) * 6):
     return np.mean(losses)
 
 
-def test_shared_wrong_answers_leave_near_copies_out(batch, rng):
+def test_shared_negatives_leave_near_copies_out(batch, rng):
     current, delta, target = batch
     predicted, wanted = unit(current + delta), unit(target)
     noise = unit(rng.standard_normal((2, 9)))
     # the same chunk again, a near-copy, and one just too far to be a copy
     more = [wanted[1], unit(wanted[2:3] + 0.05 * noise[:1])[0], unit(wanted[3:4] + 0.2 * noise[1:])[0]]
     shared = np.stack([*more, *wanted[::-1]])
-    struck = near_copies(torch.from_numpy(wanted), torch.from_numpy(shared), ALIKE)
-    assert struck.shape == (2, len(wanted) + 2)
+    masked = near_copies(torch.from_numpy(wanted), torch.from_numpy(shared), ALIKE)
+    assert masked.shape == (2, len(wanted) + 2)
     tensors = [torch.from_numpy(array).requires_grad_() for array in batch]
-    loss = next_vector_loss(*tensors, 0.5, 0.07, Negatives(torch.from_numpy(shared), struck))
+    loss = next_vector_loss(*tensors, 0.5, 0.07, Negatives(torch.from_numpy(shared), masked))
     base = next_vector_loss(*tensors, 0.0, 0.07)
     assert (loss - base).item() == pytest.approx(0.5 * infonce(predicted, wanted, shared), rel=1e-6)
     (slope,) = torch.autograd.grad(loss, tensors[1])
@@ -66,7 +66,7 @@ def test_shared_wrong_answers_leave_near_copies_out(batch, rng):
 
 
 @pytest.mark.parametrize("shares", [False, True])
-def test_a_prediction_s_own_wrong_answers_are_its_alone_and_padding_counts_nothing(batch, rng, shares):
+def test_a_prediction_s_own_negatives_are_its_alone_and_padding_counts_nothing(batch, rng, shares):
     current, delta, target = batch
     predicted, wanted = unit(current + delta), unit(target)
     own = unit(rng.standard_normal((24, 9))).reshape(6, 4, 9)
@@ -88,11 +88,11 @@ def test_a_prediction_s_own_wrong_answers_are_its_alone_and_padding_counts_nothi
     assert not torch.allclose(slope[1], alone[1], rtol=1e-2)
 
 
-def test_own_wrong_answers_have_their_gradient(batch, rng):
+def test_own_negatives_have_their_gradient(batch, rng):
     current, delta, target = map(torch.from_numpy, batch)
     delta.requires_grad_()
     own = torch.from_numpy(unit(rng.standard_normal((12, 9))).reshape(6, 2, 9))
-    negatives = Negatives(own=own, is_there=torch.from_numpy(rng.random((6, 2)) < 0.7))
+    negatives = Negatives(hard=own, is_there=torch.from_numpy(rng.random((6, 2)) < 0.7))
     assert torch.autograd.gradcheck(lambda d: next_vector_loss(current, d, target, 0.5, 0.5, negatives), (delta,))
 
 

@@ -21,7 +21,7 @@ from lvm_fast.training import learner as learner_module
 from lvm_fast.training.fit import train
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.load_data import load_data
-from lvm_fast.training.negatives.step_targets import StepTargets
+from lvm_fast.training.negatives.shared_candidates import StepTargets
 from lvm_fast.training.objectives.infonce import near_copies
 from lvm_fast.training.objectives.loss import Negatives, next_vector_loss
 
@@ -54,7 +54,7 @@ class Own:
 
 def gradient_of(model, recipe, windows, group, own=None, seed=11):
     """What reaches the optimiser, flat, and the step."""
-    pupil, seen = Learner(copy.deepcopy(model), recipe, CPU, own_negatives=own), []
+    pupil, seen = Learner(copy.deepcopy(model), recipe, CPU, hard_negatives=own), []
     pupil.optimizer.step = lambda: seen.append(flat_gradient(pupil.model))
     torch.manual_seed(seed)
     step = pupil.step(windows, group, 1e-3)
@@ -82,7 +82,7 @@ def one_big_batch(model, recipe, windows, group, own=None, seed=11):
             current.append(context[rows, steps])
             target.append(wanted)
     target = torch.cat(target)
-    mine = map(torch.from_numpy, own.of(windows.target_rows(group))) if own else ()
+    mine = map(torch.from_numpy, own.for_targets(windows.target_rows(group))) if own else ()
     wanted = l2_normalize(target)
     shared = l2_normalize(torch.from_numpy(windows.store.vectors[:])) if recipe.infonce_batch == "bank" else wanted
     loss = next_vector_loss(
@@ -99,7 +99,7 @@ def one_big_batch(model, recipe, windows, group, own=None, seed=11):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize(("infonce_batch", "has_own"), [("effective", False), ("effective", True), ("bank", True)])
-def test_wrong_answers_give_the_gradient_of_one_big_batch(store, recipe, objective, infonce_batch, has_own, dropout):
+def test_negatives_give_the_gradient_of_one_big_batch(store, recipe, objective, infonce_batch, has_own, dropout):
     windows = OBJECTIVES[objective](store, context_length=8, stride=2)
     asked = recipe(
         objective=objective, infonce_batch=infonce_batch, alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
@@ -122,7 +122,7 @@ def test_hundreds_of_candidates_meet_every_micro_batch(store, recipe, monkeypatc
     true_loss = learner_module.next_vector_loss
 
     def spy(current, delta, target, alpha, temperature, negatives, adapted):
-        rows, places = negatives.struck
+        rows, places = negatives.masked
         seen.append((len(target), len(negatives.shared)))
         torch.testing.assert_close(negatives.shared[places][rows.argsort(stable=True)], l2_normalize(target))
         return true_loss(current, delta, target, alpha, temperature, negatives, adapted)

@@ -19,14 +19,14 @@ TRAIN = """
 import sys, time
 from pathlib import Path
 import lvm_fast as lf
-from lvm_fast.training import trainer
-real = trainer.load_data
+from lvm_fast.training import prepare_run
+real = prepare_run.load_data
 def slow(recipe):  # both have claimed, or failed to, before one goes on
     Path(sys.argv[2]).touch()
     while len(list(Path(sys.argv[1]).glob("ready-*"))) < 2:
         time.sleep(0.02)
     return real(recipe)
-trainer.load_data = slow
+prepare_run.load_data = slow
 sizes = {"hidden_dim": 6, "num_layers": 1, "memory_slots": 4}
 recipe = lf.Recipe(data="chains.safetensors", model=sizes, context_length=6, epochs=1, accumulation_steps=1,
     device="cpu", output_dir=None if sys.argv[3] == "none" else sys.argv[3], tensorboard=False)

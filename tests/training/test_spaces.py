@@ -12,7 +12,7 @@ from lvm_fast.data.windows import Windows
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.registry import create_model, model_names
 from lvm_fast.spaces import fit_space
-from lvm_fast.training.distributed import Processes
+from lvm_fast.training.distributed import DistributedContext
 from lvm_fast.training.fit import train
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.load_data import load_data
@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_vectors_in_the_space(recipe, store):
 
 def stop_in_epoch(patch: pytest.MonkeyPatch, number: int) -> None:
     """Have a run stop when its so many-th epoch begins."""
-    real, epochs = Processes.seed_dropout, []
+    real, epochs = DistributedContext.seed_dropout, []
 
     def seed(self, recipe_seed, epoch):
         epochs.append(epoch)
@@ -79,7 +79,7 @@ def stop_in_epoch(patch: pytest.MonkeyPatch, number: int) -> None:
             raise KeyboardInterrupt
         return real(self, recipe_seed, epoch)
 
-    patch.setattr(Processes, "seed_dropout", seed)
+    patch.setattr(DistributedContext, "seed_dropout", seed)
 
 
 def test_a_resumed_run_equals_one_that_never_stopped(recipe, tmp_path):
@@ -161,7 +161,7 @@ def test_validation_chooses_the_closed_form(recipe, tmp_path):
     settings = recipe(model_type="whitened_recency", model={}, space="whitened")
     result = train(settings)
     data, found = load_data(settings), {}
-    validation = Validation(data.validation, "targets", 0, 32, Processes(torch.device("cpu")))
+    validation = Validation(data.validation, "targets", 0, 32, DistributedContext(torch.device("cpu")))
     for strength in (0.25, 0.5, 0.75):
         for decay in (0.5, 0.6, 0.7, 0.8, 0.9):
             for search in ("keys", "vectors"):

@@ -1,4 +1,4 @@
-"""Negatives that `lvm-fast mine` has written: ids of the training store, or of the data it is a part of."""
+"""Hard negatives that `lvm-fast mine` has written: ids of the training store, or of the data it is a part of."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ...data.number_formats import Int64
 from ...retrieval.mined import MinedNegatives
 from ...retrieval.near_duplicates import ALIKE
 from ..load_data import TrainingData
-from ..recipe import Recipe
-from .hard_negatives import OwnNegatives, first_ids, places_of, rows_in
+from ..recipe_sections import NegativesSection
+from .hard_negatives import HardNegatives, first_ids, places_of, rows_in
 
 
-class IdsFile(OwnNegatives):
+class IdsFile(HardNegatives):
     """The file's negatives of each chunk, as soft or hard ones by their cosine; held-out chunks are left out.
 
     Raises:
@@ -21,7 +21,7 @@ class IdsFile(OwnNegatives):
             at the chunk before it, which every prediction of this chunk is made from.
     """
 
-    def __init__(self, recipe: Recipe, data: TrainingData) -> None:
+    def __init__(self, recipe: NegativesSection, data: TrainingData) -> None:
         super().__init__(recipe, data)
         mined, where = MinedNegatives.open(recipe.negatives), f"train: negatives: {recipe.negatives}"
         whole = self._mined_from(mined, data, where)

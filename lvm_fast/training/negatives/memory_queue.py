@@ -21,7 +21,7 @@ class MemoryQueue:
         self._rows = np.empty(0, np.int64)
 
     def rows(self, total: int) -> Int64:
-        """Rows that join the candidates of the step to come."""
+        """Return the rows that join the candidates of the step to come."""
         return self._rows
 
     def end(self, targets: Int64) -> None:
@@ -29,7 +29,7 @@ class MemoryQueue:
         self._rows = np.concatenate([self._rows, targets])[-self._size :]
 
     def state(self) -> Tensor:
-        """The rows that it holds, for a checkpoint."""
+        """Return the rows that it holds, for a checkpoint."""
         return torch.from_numpy(self._rows)
 
     def load_state(self, state: Tensor) -> None:

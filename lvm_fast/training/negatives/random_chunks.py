@@ -14,7 +14,7 @@ class RandomChunks:
         self._size, self._seed, self._steps = size, seed, 0
 
     def rows(self, total: int) -> Int64:
-        """Rows that join the candidates of the step to come, out of so many."""
+        """Return the rows that join the candidates of the step to come, out of so many."""
         rng = np.random.default_rng((self._seed, self._steps))
         return rng.choice(total, min(self._size, total), replace=False, shuffle=False)
 
@@ -23,7 +23,7 @@ class RandomChunks:
         self._steps += 1
 
     def state(self) -> int:
-        """How many draws were made, for a checkpoint."""
+        """Return how many draws were made, for a checkpoint."""
         return self._steps
 
     def load_state(self, state: int) -> None:

@@ -1,4 +1,4 @@
-"""Wrong answers that all predictions of an optimiser step share."""
+"""Candidates of InfoNCE that all predictions of a step share: the step's targets, or every training chunk."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from torch import Tensor
 
 from ...data.chain_store import ChainStore
 from ...data.number_formats import Int64
-from ..recipe import Recipe
-from . import SHARED
-from .loading import load_class
+from ...ops.rowwise import l2_normalize
+from ...retrieval.bank import VectorBank
+from ...retrieval.near_duplicates import ALIKE, near_copies_in
+from ..negative_sources import MORE_CANDIDATES, SHARED_CANDIDATES
+from ..objectives.infonce import near_copies
+from ..recipe_sections import NegativesSection
 
 
 class SharedCandidates(ABC):
-    """The candidates of one step after the other: `begin`, `of` for each micro-batch, `end`.
+    """The candidates of one step after the other: `begin`, `for_targets` for each micro-batch, `end`.
 
     Args:
-        recipe: The settings of InfoNCE.
+        recipe: Which candidates there are.
         device: Where the vectors go.
         dtype: What products of training take, float32 or bfloat16.
     """
 
     @abstractmethod
-    def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> None: ...
+    def __init__(self, recipe: NegativesSection, device: torch.device, dtype: torch.dtype) -> None: ...
 
     @abstractmethod
     def begin(self, store: ChainStore, targets: Int64) -> None:
         """Gather the candidates of a step with these targets, rows of the store."""
 
     @abstractmethod
-    def of(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the unit candidates (C, D), and the pairs (2, K) that do not count: right answers, near-copies,
-        and with the recipe's `infonce_unread` what the chain has said before.
+    def for_targets(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the unit candidates (C, D), and the pairs (2, K) that do not count.
+
+        Those are right answers and near-copies of them, and with the recipe's `infonce_unread` what the chain has said
+        before.
 
         Args:
             targets: Some of the step's targets (B,).
@@ -46,15 +51,90 @@ class SharedCandidates(ABC):
         """Note that the step with these targets is done."""
 
     def state(self) -> dict[str, Any]:
-        """What is kept from step to step, for a checkpoint."""
+        """Return what is kept from step to step, for a checkpoint."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Go on from a checkpoint."""
 
 
+class StepTargets(SharedCandidates):
+    """Every chunk that is a target of the effective batch, in the queue, or drawn at random; each counts once.
+
+    They are data, not outputs of the model, and the loss of a prediction depends on no other prediction. So what
+    GradCache (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021) needs two
+    forward passes for is exact in one: each micro-batch meets all candidates as it goes by, and its graph is free
+    before the next.
+    """
+
+    def __init__(self, recipe: NegativesSection, device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._leaves_out_read = device, recipe.infonce_unread
+        sizes = {name: getattr(recipe, name) for name in MORE_CANDIDATES}
+        self._more = {name: MORE_CANDIDATES.load(name)(size, recipe.seed) for name, size in sizes.items() if size}
+
+    def begin(self, store: ChainStore, targets: Int64) -> None:
+        """See `SharedCandidates.begin`."""
+        more = [source.rows(len(store.vectors)) for source in self._more.values()]
+        self._store, self._rows = store, np.unique(np.concatenate([targets, *more]))
+        self._vectors = l2_normalize(torch.from_numpy(store.vectors[self._rows]).to(self._device))  # (C, D)
+
+    def for_targets(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SharedCandidates.for_targets`."""
+        pairs = near_copies(wanted, self._vectors, ALIKE)
+        if self._leaves_out_read:
+            read = np.stack(read_chunks(self._store, targets, self._rows))
+            pairs = torch.cat((pairs, torch.from_numpy(read).to(pairs)), dim=1)
+        return self._vectors, pairs
+
+    def end(self, targets: Int64) -> None:
+        """See `SharedCandidates.end`."""
+        for source in self._more.values():
+            source.end(targets)
+
+    def state(self) -> dict[str, Any]:
+        """See `SharedCandidates.state`."""
+        return {name: source.state() for name, source in self._more.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `SharedCandidates.load_state`."""
+        for name, source in self._more.items():
+            source.load_state(state[name])
+
+
+class WholeBank(SharedCandidates):
+    """All training chunks: one copy of them on the device, in the dtype of its products.
+
+    The near-copies of a target never change, so each target is looked up once, exactly, when it first comes.
+    """
+
+    def __init__(self, recipe: NegativesSection, device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._dtype, self._leaves_out_read = device, dtype, recipe.infonce_unread
+        self._store: ChainStore | None = None
+
+    def begin(self, store: ChainStore, targets: Int64) -> None:
+        """See `SharedCandidates.begin`."""
+        if store is not self._store:
+            self._store = store
+            self._bank = VectorBank(store.vectors, normalize=True)
+            rows = torch.from_numpy(np.array(store.vectors, np.float32)).to(self._device)
+            self._vectors = l2_normalize(rows, out=rows).to(self._dtype)  # (T, D)
+            self._copies: dict[int, Int64] = {}
+        unknown = [row for row in targets.tolist() if row not in self._copies]
+        self._copies |= dict(zip(unknown, near_copies_in(self._bank, store.vectors[unknown]), strict=True))
+
+    def for_targets(self, targets: Int64, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SharedCandidates.for_targets`."""
+        copies = [self._copies[row] for row in targets.tolist()]
+        rows = np.repeat(np.arange(len(copies)), [len(ids) for ids in copies])
+        pairs = np.stack([rows, np.concatenate(copies)])  # (2, K)
+        if self._leaves_out_read and self._store is not None:
+            everything = np.arange(len(self._store.vectors))
+            pairs = np.concatenate([pairs, np.stack(read_chunks(self._store, targets, everything))], axis=1)
+        return self._vectors, torch.from_numpy(pairs).to(self._device)
+
+
 def read_chunks(store: ChainStore, targets: Int64, candidates: Int64) -> tuple[Int64, Int64]:
-    """Which candidates each target's chain has said before it.
+    """Find the candidates that each target's chain has said before it.
 
     Args:
         store: The training store.
@@ -71,9 +151,9 @@ def read_chunks(store: ChainStore, targets: Int64, candidates: Int64) -> tuple[I
     return np.repeat(np.arange(len(targets)), counts), places
 
 
-def shared_candidates(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> SharedCandidates | None:
+def shared_candidates(recipe: NegativesSection, device: torch.device, dtype: torch.dtype) -> SharedCandidates | None:
     """Make what `infonce_batch` names; None where every micro-batch keeps to its own targets."""
-    if recipe.alpha_infonce == 0.0 or recipe.infonce_batch == "micro":
+    if recipe.infonce_batch == "micro":
         return None
-    made: SharedCandidates = load_class(SHARED[recipe.infonce_batch])(recipe, device, dtype)
+    made: SharedCandidates = SHARED_CANDIDATES.load(recipe.infonce_batch)(recipe, device, dtype)
     return made

@@ -1,1 +1,1 @@
-"""What training minimises: vector losses, InfoNCE, the losses of gates."""
+"""The losses that training minimises: of vectors, InfoNCE, of gates."""

@@ -1,4 +1,4 @@
-"""What training asks of a gate: to share predictions out evenly, and to know the domain of each."""
+"""The losses of a gate: it has to share predictions out evenly, and to know the domain of each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...data.chain_store import ChainStore
 from ...data.number_formats import Int64
 from ...models.base import LatentVectorModel
 from ...models.mixture import MixtureOfExperts, rows_of_each
-from ..recipe import Recipe
+from ..recipe_sections import ObjectiveSection
 
 
 def balance_loss(scores: Tensor, load: Tensor) -> Tensor:
-    """E sum_i f_i P_i: 1 where gate and load are even, more where the gate favours experts that have much to do.
+    """Compute E sum_i f_i P_i: 1 where gate and load are even, more where the gate favours busy experts.
 
     Args:
         scores: The gate's scores of E experts for each prediction, (P, E).
@@ -32,20 +32,24 @@ def balance_loss(scores: Tensor, load: Tensor) -> Tensor:
 
 
 class GateLoss:
-    """What a step's predictions add to the loss for their gate: of a model in one piece, nothing.
+    """Adds the losses of a gate to those of a step's predictions: for a model in one piece, nothing.
 
-    One step after the other: `begin`, `of` for each micro-batch, `end`.
+    One step after the other: `begin`, `loss_at` for each micro-batch, `end`.
     """
 
     def begin(self) -> None:
         """Begin a step."""
 
     def domains_of(self, store: ChainStore, rows: Int64) -> Tensor | None:
-        """The domain of each of these rows of the store (P,), on the device; None where there are no domains."""
+        """Return the domain of each of these rows of the store (P,), on the device; None where there are no domains."""
         return None
 
-    def of(self, positions: Tensor, domains: Tensor | None) -> Tensor | float:
-        """The weighted losses of the model's last pass, at these positions of the flat context (P,), of these domains.
+    def loss_at(self, positions: Tensor, domains: Tensor | None) -> Tensor | float:
+        """Compute the weighted losses of the model's last pass.
+
+        Args:
+            positions: Of the flat context (P,).
+            domains: Those of the predictions there (P,), where there are any.
 
         Returns:
             The mean over the predictions, ().
@@ -53,14 +57,14 @@ class GateLoss:
         return 0.0
 
     def waiting(self) -> list[Tensor]:
-        """What `end` will take: sums that processes which train one model add up in place first."""
+        """Return the sums that `end` will take; the processes that train one model add them up in place first."""
         return []
 
     def end(self) -> None:
         """End a step."""
 
     def state(self) -> dict[str, Any]:
-        """What is kept from step to step, for a checkpoint."""
+        """Return what is kept from step to step, for a checkpoint."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -82,7 +86,9 @@ class MixtureLoss(GateLoss):
         domains: The domain of each chain of the training store, (C,), as the number of its expert; or None.
     """
 
-    def __init__(self, recipe: Recipe, model: MixtureOfExperts, device: torch.device, domains: Int64 | None) -> None:
+    def __init__(
+        self, recipe: ObjectiveSection, model: MixtureOfExperts, device: torch.device, domains: Int64 | None
+    ) -> None:
         self._model, self._device, self._domains = model, device, domains
         self._balance_weight, self._domain_weight = recipe.balance_weight, recipe.domain_weight
         self._load = torch.full((model.num_experts,), 1.0 / model.num_experts, dtype=torch.float32, device=device)
@@ -98,8 +104,8 @@ class MixtureLoss(GateLoss):
             return None
         return torch.from_numpy(self._domains[store.chain_of(rows)]).to(self._device)
 
-    def of(self, positions: Tensor, domains: Tensor | None) -> Tensor:
-        """See `GateLoss.of`."""
+    def loss_at(self, positions: Tensor, domains: Tensor | None) -> Tensor:
+        """See `GateLoss.loss_at`."""
         scores = self._model.take_gate_scores()  # (B, E), or (B, N, E) of a pass over every position
         scores = scores if scores.ndim == 2 else scores.flatten(0, 1)[positions]  # (P, E)
         with torch.no_grad():
@@ -124,6 +130,8 @@ class MixtureLoss(GateLoss):
         self._load = state["load"].to(self._device)
 
 
-def gate_loss(recipe: Recipe, model: LatentVectorModel, device: torch.device, domains: Int64 | None = None) -> GateLoss:
+def gate_loss(
+    recipe: ObjectiveSection, model: LatentVectorModel, device: torch.device, domains: Int64 | None = None
+) -> GateLoss:
     """Make what a model's gate, if it has one, adds to the loss; see `MixtureLoss` for the arguments."""
     return MixtureLoss(recipe, model, device, domains) if isinstance(model, MixtureOfExperts) else GateLoss()

@@ -1,4 +1,4 @@
-"""What training minimises: how far a prediction is from the true next vector, and from being found by it."""
+"""The loss of a prediction: its distance from the true next vector, and InfoNCE, the search for that vector."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Negatives(NamedTuple):
 
     Attributes:
         shared: Candidates of every prediction (C, D); the batch's own targets where None.
-        struck: Predictions and the shared candidates that do not count for them, int64 (2, K): the right answer and its
+        masked: Predictions and the shared candidates that do not count for them, int64 (2, K): the right answer and its
             near-copies. Given with `shared`.
-        own: Wrong answers of each prediction alone (B, M, D).
-        is_there: Which of them are there, bool (B, M); the others are padding. Given with `own`.
+        hard: Wrong answers of each prediction alone (B, M, D).
+        is_there: Which of them are there, bool (B, M); the others are padding. Given with `hard`.
     """
 
     shared: Tensor | None = None
-    struck: Tensor | None = None
-    own: Tensor | None = None
+    masked: Tensor | None = None
+    hard: Tensor | None = None
     is_there: Tensor | None = None
 
 
@@ -39,11 +39,11 @@ def next_vector_loss(
     negatives: Negatives | None = None,
     adapted: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """MSE + 0.5 (1 - cos) + alpha InfoNCE on the reconstructed, normalised prediction and the normalised target.
+    """Compute MSE + 0.5 (1 - cos) + alpha InfoNCE of the reconstructed unit prediction and the unit target.
 
     InfoNCE is the cross-entropy of the right answer among itself and the wrong ones. Without `negatives` it has the
     reference's plain form: every other target of the batch is a wrong answer, even one that equals the right one. A
-    wrong answer that is there twice, shared and a prediction's own, counts twice.
+    wrong answer that is there twice, shared and hard, counts twice.
 
     Args:
         current: Last context vectors (B, D).
@@ -74,20 +74,20 @@ def next_vector_loss(
 
 
 def _adapted(negatives: Negatives, adapted: Callable[[Tensor], Tensor]) -> Negatives:
-    found = {name: getattr(negatives, name) for name in ("shared", "own")}
-    return negatives._replace(**{name: adapted(rows) for name, rows in found.items() if rows is not None})
+    vectors = {name: getattr(negatives, name) for name in ("shared", "hard")}
+    return negatives._replace(**{name: adapted(rows) for name, rows in vectors.items() if rows is not None})
 
 
 def _wrong_answers(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
-    """Logits of the wrong answers: one that stands for all shared ones (B, 1), and each prediction's own (B, M)."""
-    shared, struck, own, is_there = negatives
-    if shared is None or struck is None:
-        shared, struck = (
+    """Compute logits of the wrong answers: one that stands for all shared ones (B, 1), and the hard ones (B, M)."""
+    shared, masked, hard, is_there = negatives
+    if shared is None or masked is None:
+        shared, masked = (
             wanted if wanted.requires_grad else wanted.detach(),
             torch.arange(len(wanted), device=wanted.device).expand(2, -1),
         )
-    logits = [candidate_logsumexp(predicted, shared, struck, 1.0 / temperature)[0][:, None]]
-    if own is not None and is_there is not None:
-        scores = torch.einsum("bd,bmd->bm", predicted / temperature, own)
+    logits = [candidate_logsumexp(predicted, shared, masked, 1.0 / temperature)[0][:, None]]
+    if hard is not None and is_there is not None:
+        scores = torch.einsum("bd,bmd->bm", predicted / temperature, hard)
         logits.append(scores.masked_fill(~is_there, -torch.inf))
     return logits

@@ -12,7 +12,7 @@ from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.load_data import TrainingData, load_data
-from lvm_fast.training.negatives.hard_negatives import own_negatives
+from lvm_fast.training.negatives.hard_negatives import hard_negatives
 
 CPU = torch.device("cpu")
 
@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 def taught(recipe):
     """A learner, its negatives and windows."""
     data = load_data(recipe)
-    own = own_negatives(recipe, data)
+    own = hard_negatives(recipe, data)
     torch.manual_seed(5)
     model = create_model("memory_gru", input_dim=8, **SETTINGS["model"])
-    return Learner(model, recipe, CPU, own_negatives=own), own, data.training
+    return Learner(model, recipe, CPU, hard_negatives=own), own, data.training
 
 
 @pytest.mark.parametrize("objective", ["last_position", "all_positions"])
@@ -52,7 +52,7 @@ def test_a_near_copy_of_the_right_answer_is_none_however_far_the_prediction(aske
     store = ChainStore(rows, [0, 2, 5])
     windows = Windows(store, 1, 1, 2)
     recipe = asked(negatives="prediction", soft_negative_cosine_range=[0.3, 0.56], enable_hard_negatives=False)
-    own = own_negatives(recipe, TrainingData(windows, windows, store))
+    own = hard_negatives(recipe, TrainingData(windows, windows, store))
     found = own._around(np.array([[0.6, 0.8, 0]], np.float32), np.array([1]), own.kinds[0])
     assert found.tolist() == [[4, -1, -1]]
 
@@ -74,7 +74,7 @@ def test_a_checkpoint_keeps_them(asked):
     learner, own, windows = taught(asked(negatives="prediction"))
     own.start_epoch(learner, windows, 1)
     other, copy, _ = taught(asked(negatives="prediction"))
-    other.wrong_answers.load_state(learner.wrong_answers.state())
+    other.negatives.load_state(learner.negatives.state())
     assert all(np.array_equal(table, copy.tables[name]) for name, table in own.tables.items())
 
 

@@ -9,23 +9,23 @@ import pytest
 import torch
 from negatives_by_hand import lists, mined_by_hand, of_by_hand, unit
 
-from lvm_fast.training.distributed import Processes
+from lvm_fast.training.distributed import DistributedContext
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
-from lvm_fast.training.negatives import around_targets
-from lvm_fast.training.negatives.hard_negatives import first_ids, own_negatives
+from lvm_fast.training.negatives import mined_negatives
+from lvm_fast.training.negatives.hard_negatives import first_ids, hard_negatives
 
-ALONE = Processes(torch.device("cpu"))
+ALONE = DistributedContext(torch.device("cpu"))
 
 
 def prepared(recipe, folder, data=None):
-    own = own_negatives(recipe, data or load_data(recipe))
+    own = hard_negatives(recipe, data or load_data(recipe))
     own.prepare(folder, ALONE)
     return own
 
 
 def test_without_them_there_is_no_source(asked, data):
-    assert own_negatives(asked(enable_soft_negatives=False, enable_hard_negatives=False), data) is None
+    assert hard_negatives(asked(enable_soft_negatives=False, enable_hard_negatives=False), data) is None
 
 
 @pytest.mark.parametrize("highest", [0.9, 1.0])
@@ -43,7 +43,7 @@ def test_they_are_those_of_the_definition_among_training_chunks(asked, data, tmp
 def test_a_batch_of_targets_gets_unit_vectors_and_what_is_padding(asked, data, tmp_path):
     own = prepared(asked(), tmp_path, data)
     targets = [40, 3, 11]
-    vectors, is_there = own.of(np.array(targets))
+    vectors, is_there = own.for_targets(np.array(targets))
     assert vectors.shape == (3, 6, 8)
     assert vectors.dtype == np.float32
     expected = of_by_hand(data.training.store.vectors, own, targets)
@@ -58,13 +58,13 @@ def test_only_one_kind_where_only_one_is_asked_for(asked, data, tmp_path):
     count, having = sum(map(len, found)), sum(map(bool, found))
     assert 0 < having < count
     assert [path.name for path in tmp_path.iterdir()] == ["soft_negatives.safetensors"]
-    assert own.words() == f"negatives: soft {count} for {having} of 125 chunks, from target"
+    assert own.describe() == f"negatives: soft {count} for {having} of 125 chunks, from target"
 
 
 def test_they_are_mined_once_for_a_folder_and_settings(asked, data, tmp_path, monkeypatch):
-    first, mined, real = prepared(asked(), tmp_path, data), [], around_targets.mine
+    first, mined, real = prepared(asked(), tmp_path, data), [], mined_negatives.mine
     monkeypatch.setattr(
-        around_targets, "mine", lambda *given, **named: (mined.append(given[1].name), real(*given, **named))
+        mined_negatives, "mine", lambda *given, **named: (mined.append(given[1].name), real(*given, **named))
     )
     again = prepared(asked(), tmp_path, data)
     assert mined == []
@@ -77,7 +77,7 @@ def test_a_band_beyond_the_margin_is_refused(asked, data):
     with pytest.raises(
         ValueError, match=r"train: hard_negative_cosine_range begins at 0.96; expected cosines below 0.95"
     ):
-        own_negatives(asked(hard_negative_cosine_range=[0.96, 1.0]), data)
+        hard_negatives(asked(hard_negative_cosine_range=[0.96, 1.0]), data)
 
 
 def test_a_run_uses_them_says_so_and_its_loss_is_higher_for_them(asked, tmp_path):
@@ -110,7 +110,7 @@ def test_a_run_that_was_stopped_while_mining_goes_on(asked, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(around_targets, "mine", stop)
+        patch.setattr(mined_negatives, "mine", stop)
         with pytest.raises(KeyboardInterrupt):
             train(asked(epochs=1))
     assert len(train(asked(epochs=1, resume=True)).history) == 1

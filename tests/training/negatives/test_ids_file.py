@@ -13,7 +13,7 @@ from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.retrieval.mining import mine
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
-from lvm_fast.training.negatives.hard_negatives import own_negatives
+from lvm_fast.training.negatives.hard_negatives import hard_negatives
 
 BAND = {"low": 0.6, "high": 0.9, "limit": 60}
 
@@ -35,20 +35,20 @@ def by_hand(store, band, limit):
 
 
 def test_a_file_of_the_whole_data_gives_its_training_chunks_by_their_cosines(asked, data, mined):
-    own = own_negatives(asked(negatives=mined, negatives_limit=4), data)
+    own = hard_negatives(asked(negatives=mined, negatives_limit=4), data)
     store = data.training.store
     assert len(store.vectors) < len(data.whole.vectors)
     hard, soft = by_hand(store, (0.75, 0.9), 4), by_hand(store, (0.6, 0.8), 4)
     assert lists(own.tables["hard"]) == hard
     assert any(set(h) & set(s) for h, s in zip(hard, soft, strict=True))  # counted once, as hard ones
     assert lists(own.tables["soft"]) == [[i for i in s if i not in h] for s, h in zip(soft, hard, strict=True)]
-    assert own.words().endswith(f"from {mined}")
+    assert own.describe().endswith(f"from {mined}")
 
 
 def test_a_file_of_the_training_part_gives_the_same(asked, data, mined, tmp_path):
     mine(data.training.store, tmp_path / "part.safetensors", **BAND, exclude_within=2)
-    parts = own_negatives(asked(negatives=str(tmp_path / "part.safetensors")), data)
-    whole = own_negatives(asked(negatives=mined), data)
+    parts = hard_negatives(asked(negatives=str(tmp_path / "part.safetensors")), data)
+    whole = hard_negatives(asked(negatives=mined), data)
     assert all(np.array_equal(table, whole.tables[name]) for name, table in parts.tables.items())
 
 
@@ -59,7 +59,7 @@ def test_a_run_takes_a_file(asked, mined):
 
 def refused(recipe, message):
     with pytest.raises(ValueError, match=message):
-        own_negatives(recipe, load_data(recipe))
+        hard_negatives(recipe, load_data(recipe))
 
 
 def test_a_file_of_another_store_is_refused(asked, near, mined):

@@ -31,25 +31,23 @@ def rows_of(store, shared, targets):
     """Which rows the candidates of a step are; rows below 20 only, which are all different."""
     shared.begin(store, np.array(targets))
     wanted = l2_normalize(torch.from_numpy(store.vectors[targets]))
-    vectors, struck = shared.of(np.array(targets), wanted)
+    vectors, masked = shared.for_targets(np.array(targets), wanted)
     everything = l2_normalize(torch.from_numpy(store.vectors[:20]))
     rows = (vectors @ everything.T).argmax(dim=1).tolist()
-    assert sorted((r, rows[c]) for r, c in struck.T.tolist()) == [(at, row) for at, row in enumerate(targets)]
+    assert sorted((r, rows[c]) for r, c in masked.T.tolist()) == [(at, row) for at, row in enumerate(targets)]
     return rows
 
 
-def test_micro_batches_and_no_infonce_have_nothing_to_share():
+def test_micro_batches_have_nothing_to_share():
     assert made(infonce_batch="micro") is None
-    assert made(alpha_infonce=0.0) is None
-    assert made(infonce_batch="bank", alpha_infonce=0.0) is None
 
 
 def test_the_targets_of_a_step_count_once_each_and_never_for_their_near_copies(copied):
     shared = made()
     shared.begin(copied, np.array([7, 3, 22, 7]))
-    vectors, struck = shared.of(np.array([22, 7]), l2_normalize(torch.from_numpy(copied.vectors[[22, 7]])))
+    vectors, masked = shared.for_targets(np.array([22, 7]), l2_normalize(torch.from_numpy(copied.vectors[[22, 7]])))
     torch.testing.assert_close(vectors, l2_normalize(torch.from_numpy(copied.vectors[[3, 7, 22]])))
-    assert sorted(map(tuple, struck.T.tolist())) == [(0, 0), (0, 2), (1, 1)]
+    assert sorted(map(tuple, masked.T.tolist())) == [(0, 0), (0, 2), (1, 1)]
 
 
 def test_the_queue_holds_the_latest_targets_and_not_yet_those_of_the_step(copied):

@@ -10,7 +10,7 @@ from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.ops.rowwise import l2_normalize
 from lvm_fast.retrieval import near_duplicates
 from lvm_fast.retrieval.near_duplicates import ALIKE
-from lvm_fast.training.negatives import whole_bank as module
+from lvm_fast.training.negatives import shared_candidates as module
 from lvm_fast.training.negatives.shared_candidates import shared_candidates
 from lvm_fast.training.recipe import Recipe
 
@@ -30,8 +30,8 @@ def made():
     return shared_candidates(Recipe(infonce_batch="bank"), CPU, torch.float32)
 
 
-def pairs_of(struck):
-    return sorted(map(tuple, struck.T.tolist()))
+def pairs_of(masked):
+    return sorted(map(tuple, masked.T.tolist()))
 
 
 def alike(wanted, vectors):
@@ -39,16 +39,16 @@ def alike(wanted, vectors):
 
 
 @pytest.mark.parametrize("few", [1, 2, 16, 1000])
-def test_the_bank_is_every_chunk_and_near_copies_of_each_target_are_struck(copied, monkeypatch, few):
+def test_the_bank_is_every_chunk_and_near_copies_of_each_target_are_masked(copied, monkeypatch, few):
     monkeypatch.setattr(near_duplicates, "_FEW", few)
     shared = made()
     everything = l2_normalize(torch.from_numpy(copied.vectors[:]))
     for targets in ([1, 3, 30, 39], [0, 3, 36]):
         shared.begin(copied, np.array(targets))
-        vectors, struck = shared.of(np.array(targets), everything[targets])
+        vectors, masked = shared.for_targets(np.array(targets), everything[targets])
         torch.testing.assert_close(vectors, everything)
-        assert pairs_of(struck) == alike(everything[targets].numpy(), everything.numpy())
-        assert len(struck.T) > 16
+        assert pairs_of(masked) == alike(everything[targets].numpy(), everything.numpy())
+        assert len(masked.T) > 16
 
 
 def test_near_copies_are_looked_up_once_a_target(copied, monkeypatch):
@@ -67,11 +67,11 @@ def test_another_store_is_another_bank(copied, store):
     shared = made()
     for each in (copied, store):
         shared.begin(each, np.array([0]))
-        vectors, _ = shared.of(np.array([0]), l2_normalize(torch.from_numpy(each.vectors[:1])))
+        vectors, _ = shared.for_targets(np.array([0]), l2_normalize(torch.from_numpy(each.vectors[:1])))
         assert vectors.shape == each.vectors.shape
 
 
 def test_the_bank_takes_the_precision_of_training(copied):
     shared = shared_candidates(Recipe(infonce_batch="bank"), CPU, torch.bfloat16)
     shared.begin(copied, np.array([0]))
-    assert shared.of(np.array([0]), torch.from_numpy(copied.vectors[:1]))[0].dtype == torch.bfloat16
+    assert shared.for_targets(np.array([0]), torch.from_numpy(copied.vectors[:1]))[0].dtype == torch.bfloat16

@@ -120,13 +120,14 @@ def test_micro_batches_come_to_one_big_batch(model, recipe, windows, domains, ob
 
 
 def test_the_load_of_a_step_weighs_in_the_next(model, recipe, windows, objective):
-    pupil = Learner(model, recipe(**HEAVY, objective=objective), CPU)
+    settings = recipe(**HEAVY, objective=objective)
+    pupil = Learner(model, settings, CPU)
     assert pupil.gate.state()["load"].tolist() == [pytest.approx(1 / EXPERTS)] * EXPERTS
     pupil.step(windows, np.arange(9), 1e-3)
     load = pupil.gate.state()["load"]
     assert load.sum().item() == pytest.approx(1.0)
     assert load.std() > 0.05
-    clean, _, after = slopes_of_a_step(model, pupil.recipe, windows, np.arange(9), load=load)
+    clean, _, after = slopes_of_a_step(model, settings, windows, np.arange(9), load=load)
     assert pupil.step(windows, np.arange(9), 1e-2) == clean
     torch.testing.assert_close(pupil.gate.state(), after.gate.state())
 

@@ -21,14 +21,14 @@ def small_blocks(monkeypatch):
 
 
 def problem(rng, rows=5, count=33, dim=9):
-    """Predictions, candidates, and what is struck out: row 1 loses every candidate but one, row 2 a whole block."""
+    """Predictions, candidates, and what is masked: row 1 loses every candidate but one, row 2 a whole block."""
     predicted, candidates = unit(rng.standard_normal((rows, dim))), unit(rng.standard_normal((count, dim)))
     pairs = [(0, 3), (0, count - 1), *((1, c) for c in range(count) if c != 20), *((2, c) for c in range(7))]
     return predicted, candidates, np.array(pairs).T
 
 
-def expected(predicted, candidates, struck, scale):
-    gone = set(map(tuple, struck.T))
+def expected(predicted, candidates, masked, scale):
+    gone = set(map(tuple, masked.T))
     kept = [[c for c in range(len(candidates)) if (b, c) not in gone] for b in range(len(predicted))]
     with np.errstate(divide="ignore"):
         return np.array(
@@ -51,9 +51,9 @@ def test_it_is_the_definition_in_blocks_and_in_one(rng, small_blocks, monkeypatc
 
 def test_where_nothing_is_left_it_is_minus_infinity_and_pulls_nowhere(rng, small_blocks):
     predicted, candidates, _ = problem(rng)
-    struck = torch.tensor([[3] * 33, list(range(33))])
+    masked = torch.tensor([[3] * 33, list(range(33))])
     predicted = torch.from_numpy(predicted).requires_grad_()
-    found, _ = candidate_logsumexp(predicted, torch.from_numpy(candidates), struck, 14.0)
+    found, _ = candidate_logsumexp(predicted, torch.from_numpy(candidates), masked, 14.0)
     assert found[3] == -torch.inf
     assert found[[0, 1, 2, 4]].isfinite().all()
     found[3].exp().backward()
@@ -61,14 +61,14 @@ def test_where_nothing_is_left_it_is_minus_infinity_and_pulls_nowhere(rng, small
 
 
 def test_its_slope_is_its_slope(rng, small_blocks):
-    predicted, candidates, struck = map(torch.from_numpy, problem(rng))
+    predicted, candidates, masked = map(torch.from_numpy, problem(rng))
     predicted.requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: candidate_logsumexp(p, candidates, struck, 2.0)[0], (predicted,))
+    assert torch.autograd.gradcheck(lambda p: candidate_logsumexp(p, candidates, masked, 2.0)[0], (predicted,))
 
 
 def test_it_is_a_proper_operator(rng):
-    predicted, candidates, struck = map(torch.from_numpy, problem(rng))
-    torch.library.opcheck(candidate_logsumexp, (predicted.requires_grad_(), candidates, struck, 2.0))
+    predicted, candidates, masked = map(torch.from_numpy, problem(rng))
+    torch.library.opcheck(candidate_logsumexp, (predicted.requires_grad_(), candidates, masked, 2.0))
 
 
 def test_products_can_take_bfloat16(rng):

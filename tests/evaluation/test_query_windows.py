@@ -5,7 +5,7 @@ import pytest
 
 from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
-from lvm_fast.evaluation.questions import ENOUGH, question_windows, what_cannot_be_told
+from lvm_fast.evaluation.query_windows import ENOUGH, query_windows, small_sample_notes
 
 
 def chains(lengths):
@@ -27,7 +27,7 @@ def chains(lengths):
 )
 def test_the_stride_is_the_longest_with_enough_questions(lengths, context, stride):
     store = chains(lengths)
-    windows = question_windows(store, context)
+    windows = query_windows(store, context)
     assert windows.stride == stride
     half = max(1, context // 2)
     assert stride == half or len(Windows(store, context, stride + 1)) < ENOUGH
@@ -36,18 +36,18 @@ def test_the_stride_is_the_longest_with_enough_questions(lengths, context, strid
 
 def test_a_stride_that_is_given_stays():
     store = chains([60] * 3)
-    given = question_windows(store, 20, 10, 4)
+    given = query_windows(store, 20, 10, 4)
     np.testing.assert_array_equal(given.targets, Windows(store, 20, 10, 4).targets)
 
 
 def test_no_target_is_the_chunk_before_another():
-    windows = question_windows(chains([60] * 3), 20)
+    windows = query_windows(chains([60] * 3), 20)
     assert not np.isin(windows.targets - 1, windows.targets).any()
 
 
 def test_chains_that_are_too_short_are_an_error():
     with pytest.raises(ValueError, match="no window: the longest chain has 5 rows"):
-        question_windows(chains([5, 4]), 10)
+        query_windows(chains([5, 4]), 10)
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_chains_that_are_too_short_are_an_error():
     ],
 )
 def test_what_rests_on_little_is_told(questions, pool, ks, notes):
-    assert what_cannot_be_told(questions, pool, ks) == notes
+    assert small_sample_notes(questions, pool, ks) == notes

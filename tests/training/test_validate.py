@@ -16,7 +16,7 @@ from lvm_fast.data.leakage import leakage
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
-from lvm_fast.training.sequence_files import fit_windows
+from lvm_fast.training.validate import apply_sequence_file
 
 LENGTH, STEP = 12, 6
 WARNING = "validation windows share vectors with training windows"
@@ -138,15 +138,15 @@ def test_what_windows_cannot_do_is_said(recipe, sequences, tmp_path, changes, me
 
 
 def test_what_does_something_to_the_other_half_may_be_given(recipe, store, sequences):
-    fit_windows(recipe(data=sequences, validation_data=store, val_stride=3, min_length=5))
-    fit_windows(recipe(data=store, validation_data=sequences, stride=3, min_length=5, context_length=9))
+    apply_sequence_file(recipe(data=sequences, validation_data=store, val_stride=3, min_length=5))
+    apply_sequence_file(recipe(data=store, validation_data=sequences, stride=3, min_length=5, context_length=9))
     with pytest.raises(ValueError, match=r"^train: val_stride = 3 does nothing: '.*w.npz' holds windows"):
-        fit_windows(recipe(data=store, validation_data=sequences, val_stride=3))
+        apply_sequence_file(recipe(data=store, validation_data=sequences, val_stride=3))
 
 
 def test_a_context_length_that_nobody_gave_is_the_file_s(recipe, sequences, tmp_path):
     asked = recipe(data=sequences, context_length=100)
-    fit_windows(asked)
+    apply_sequence_file(asked)
     assert asked.context_length == LENGTH
     log = quiet(train, recipe(data=sequences, context_length=100, epochs=1)).output_dir / "train.log"
     assert "data: training 67 windows of 12 vectors each of " in log.read_text()

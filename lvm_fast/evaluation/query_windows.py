@@ -1,4 +1,4 @@
-"""Which questions held-out chains are asked, and when there are too few of them to tell anything."""
+"""Lays out the questions to held-out chains, and says where they are too few to tell anything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW_QUESTIONS, FEW_CHAINS = 100, 10
 _LEAST_STRIDE = 2  # at 1 the chunk before each target is a target too: copy-last would find itself first
 
 
-def question_windows(
+def query_windows(
     store: ChainStore,
     context_length: int,
     stride: int | None = None,
@@ -46,8 +46,8 @@ def _usual_stride(lengths: NDArray[np.int64], context_length: int, min_length: i
     return strides[max(0, enough - 1)]
 
 
-def what_cannot_be_told(questions: int, pool: int, ks: Sequence[int] = (5,)) -> list[str]:
-    """What a reader has to know of scores that rest on little, a sentence each; nothing where there is enough.
+def small_sample_notes(questions: int, pool: int, ks: Sequence[int] = (5,)) -> list[str]:
+    """Warn a reader of scores that rest on little, in a sentence each; nothing where there is enough.
 
     Args:
         questions: Predictions scored.

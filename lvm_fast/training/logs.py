@@ -1,25 +1,25 @@
-"""What a run tells: lines for people, rows for programs, curves for TensorBoard, a bar for who is watching."""
+"""The logs of a run: lines for people, rows for programs, curves for TensorBoard, a bar for who is watching."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from .._util.atomic_files import atomic_write_text
 from .._util.terminal import progress_bar
-from .tensorboard import Events
 
 LOG = "train.log"
 METRICS = "metrics.jsonl"
 
 
 class RunLog:
-    """The log of a run, in its folder; a context manager. What the package logs meanwhile goes into it, too.
+    """Writes the logs of a run into its folder; a context manager. What the package logs meanwhile goes in, too.
 
     Args:
         folder: Where ``train.log`` and ``metrics.jsonl`` go; a resumed run appends to them.
@@ -34,7 +34,7 @@ class RunLog:
         self._rows = (folder / METRICS).open("a", encoding="utf-8")
         self._bar = progress_bar(steps, "step", initial=done, dynamic_ncols=True)
         self._listener = _Listener(self)
-        self._events = Events(folder / "tensorboard", done, self.say) if tensorboard else None
+        self._events = TensorBoardEvents(folder / "tensorboard", done, self.say) if tensorboard else None
 
     def say(self, line: str) -> None:
         """Append a line to ``train.log`` and print it; training goes on where nobody listens any more."""
@@ -88,23 +88,64 @@ class _Listener(logging.Handler):
         self._package.setLevel(self._level_before)
 
 
-class NoLog(RunLog):
-    """The log of a process that leaves telling to the first one."""
+class SilentLog(RunLog):
+    """The log of a process that leaves logging to rank zero."""
 
     def __init__(self) -> None:
         pass
 
     def say(self, line: str) -> None:
-        """Keep it."""
+        """Do nothing."""
 
     def record(self, kind: str, row: dict[str, Any]) -> None:
-        """Keep it."""
+        """Do nothing."""
 
     def advance(self, figures: str) -> None:
-        """Keep it."""
+        """Do nothing."""
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class TensorBoardEvents:
+    """Writes TensorBoard's event files where it is installed and works; whatever it does, training goes on.
+
+    Args:
+        folder: Where they go.
+        done: Steps done before; later events of an interrupted epoch are dropped.
+        say: Is told in a line when TensorBoard is there but fails; then there are no more events.
+    """
+
+    def __init__(self, folder: Path, done: int, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._writer: Any = None
+        with self._attempt():
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+    def add(self, kind: str, row: dict[str, Any]) -> None:
+        """Write the numbers of a row at ``row["step"]``."""
+        if self._writer is not None:
+            with self._attempt():
+                for name in row.keys() - {"epoch", "step"}:
+                    self._writer.add_scalar(f"{kind}/{name}", row[name], row["step"])
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        if self._writer is not None:
+            with self._attempt():
+                self._writer.close()
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._writer = None
+            if not (isinstance(error, ModuleNotFoundError) and error.name == "tensorboard"):  # merely not installed
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                self._say(f"warning: no TensorBoard events: {reason}")
 
 
 def _drop_rows_after(step: int, path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from negatives_by_hand import lists, of_by_hand
 
 from lvm_fast.training.fit import train
-from lvm_fast.training.negatives.hard_negatives import own_negatives
+from lvm_fast.training.negatives.hard_negatives import hard_negatives
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def lines(data, rng):
 
 @pytest.mark.parametrize("name", ["negatives.jsonl", "negatives.jsonl.gz"])
 def test_they_belong_to_the_chunk_as_the_right_answer(asked, data, written, lines, name):
-    own = own_negatives(asked(negatives=written(*lines, "", name=name)), data)
+    own = hard_negatives(asked(negatives=written(*lines, "", name=name)), data)
     start = int(data.training.store.offsets[1])
-    vectors, is_there = own.of(np.array([start, start + 3, start + 1]))
+    vectors, is_there = own.for_targets(np.array([start, start + 3, start + 1]))
     assert vectors.shape == (3, 6, 8)
     assert is_there.sum(axis=1).tolist() == [3, 3, 0]  # of five hard ones the first three
     for row, there, wanted in zip(
@@ -59,7 +59,7 @@ def test_they_belong_to_the_chunk_as_the_right_answer(asked, data, written, line
 
 
 def test_kinds_that_are_not_asked_for_are_left(asked, data, written, lines):
-    own = own_negatives(asked(negatives=written(*lines), enable_hard_negatives=False), data)
+    own = hard_negatives(asked(negatives=written(*lines), enable_hard_negatives=False), data)
     assert list(own.tables) == ["soft"]
     assert len(own.vectors.brought) == 2
 
@@ -79,17 +79,17 @@ def test_chunks_of_the_data_may_stand_for_vectors(asked, data, written, lines):
     pairs = [[name, 5] for name in chains]
     rows = [int(whole.offsets[whole.ids.index(name)]) + 5 for name in chains]
     places = [int(part.offsets[part.ids.index(name)]) + 5 for name in chains]
-    by_row = own_negatives(
+    by_row = hard_negatives(
         asked(negatives=written({**right, "hard": [held_out, *rows], "soft": lines[0]["soft"]})), data
     )
     target = int(part.offsets[1]) + 3
     assert lists(by_row.tables["hard"])[target] == places
     assert sum(map(len, lists(by_row.tables["hard"]))) == 3
     name, place = whole.ids[whole.chain_of(held_out)], held_out - int(whole.offsets[whole.chain_of(held_out)])
-    by_place = own_negatives(asked(negatives=written({**right, "hard": [[name, place], *pairs], "soft": rows})), data)
+    by_place = hard_negatives(asked(negatives=written({**right, "hard": [[name, place], *pairs], "soft": rows})), data)
     np.testing.assert_array_equal(by_place.tables["hard"], by_row.tables["hard"])
     assert not (by_place.tables["soft"] >= 0).any()  # those that are hard as well
-    vectors, is_there = by_row.of(np.array([target]))
+    vectors, is_there = by_row.for_targets(np.array([target]))
     assert is_there.sum() == 5
     given = np.concatenate([part.vectors[places], np.array(lines[0]["soft"], np.float32)])
     expected = given / np.linalg.norm(given, axis=1, keepdims=True)
@@ -101,7 +101,7 @@ def test_chunks_of_held_out_chains_alone_are_no_negatives(asked, data, written):
     held_out = [chain for chain, name in enumerate(whole.ids) if name not in part.ids]
     line = {"id": part.ids[1], "chunk": 3, "hard": [int(whole.offsets[chain]) for chain in held_out]}
     with pytest.raises(ValueError, match='no "hard" negatives of a training chunk'):
-        own_negatives(asked(negatives=written(line), enable_soft_negatives=False), data)
+        hard_negatives(asked(negatives=written(line), enable_soft_negatives=False), data)
 
 
 FORMS = 'expected a list of vectors, of rows of the data, or of ["chain", place]'
@@ -142,7 +142,7 @@ def test_a_line_that_cannot_be_is_named(asked, data, written, lines, change, mes
         else {k: v for k, v in (lines[2] | change).items() if v is not None or k == "chunk"}
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        own_negatives(asked(negatives=written(lines[0], bad)), data)
+        hard_negatives(asked(negatives=written(lines[0], bad)), data)
 
 
 @pytest.mark.parametrize(("places", "words"), [(0, "the chunk itself"), (-1, "the chunk before it")])
@@ -151,18 +151,18 @@ def test_the_right_answer_and_the_chunk_before_it_are_no_negatives(asked, data, 
     twice = (2 * data.training.store.vectors[row]).tolist()
     bad = lines[0] | {"hard": [lines[0]["hard"][0], twice]}
     with pytest.raises(ValueError, match=f'line 1: "hard": entry 1 points at {words}; expected wrong answers'):
-        own_negatives(asked(negatives=written(bad)), data)
+        hard_negatives(asked(negatives=written(bad)), data)
     named = int(data.whole.offsets[data.whole.ids.index(bad["id"])]) + 3 + places
     bad = lines[0] | {"hard": [(named + 20) % len(data.whole.vectors), named]}
     with pytest.raises(ValueError, match=f'line 1: "hard": entry 1 points at {words}; expected wrong answers'):
-        own_negatives(asked(negatives=written(bad)), data)
+        hard_negatives(asked(negatives=written(bad)), data)
 
 
 def test_a_chunk_has_one_line(asked, data, written, lines):
     with pytest.raises(ValueError, match=r"line 3: chunk 3 of chain 'chain \d+' again; it was in .*line 1"):
-        own_negatives(asked(negatives=written(lines[0], lines[1], lines[0])), data)
+        hard_negatives(asked(negatives=written(lines[0], lines[1], lines[0])), data)
 
 
 def test_a_file_without_a_kind_that_is_asked_for_is_refused(asked, data, written, lines):
     with pytest.raises(ValueError, match=r'negatives.jsonl: no "soft" negatives of a training chunk'):
-        own_negatives(asked(negatives=written(lines[1], lines[2])), data)
+        hard_negatives(asked(negatives=written(lines[1], lines[2])), data)

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from lvm_fast.training.fit import train
-from lvm_fast.training.tensorboard import Events
+from lvm_fast.training.logs import TensorBoardEvents
 
 ROW = {"step": 1, "epoch": 1, "loss": 0.5}
 
@@ -86,7 +86,7 @@ def test_whatever_fails_later_is_told_once(tmp_path, monkeypatch, failing):
     installed.SummaryWriter = Writer
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", installed)
     said = []
-    events = Events(tmp_path, 0, said.append)
+    events = TensorBoardEvents(tmp_path, 0, said.append)
     for _ in range(3):
         events.add("step", ROW)
     events.close()

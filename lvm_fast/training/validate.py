@@ -1,17 +1,32 @@
-"""What a recipe may ask of a sequence file, whose windows are as they are."""
+"""Checks a recipe against its files and its model, before any data is read or a folder is made."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from ..data.sequences import context_length_of
 from ..data.source import is_sequence_file
 from .recipe import Recipe
+from .warm_start import check_model
 
 _CURE = "make a chain store of it with `lvm-fast prepare`"
 
 
-def fit_windows(recipe: Recipe) -> None:
+def validate(recipe: Recipe) -> Recipe:
+    """Return a checked copy of a recipe, with the context length of its sequence file if it has one.
+
+    Raises:
+        OSError: The data or the warm start is not there.
+        ValueError: A setting does not fit, by itself, to the data's kind, or to the model.
+    """
+    recipe = replace(recipe)  # which checks every setting by itself
+    apply_sequence_file(recipe)
+    check_model(recipe)
+    return recipe
+
+
+def apply_sequence_file(recipe: Recipe) -> None:
     """Take a sequence file's context length for the recipe's, and refuse what its windows cannot do; read headers only.
 
     Raises:
@@ -49,10 +64,10 @@ def _refuse_what_takes_chains(recipe: Recipe) -> None:
             )
 
 
-def _refuse_if_given(recipe: Recipe, name: str, file: object, words: str = "") -> None:
+def _refuse_if_given(recipe: Recipe, name: str, file: object, detail: str = "") -> None:
     """Refuse a setting that would do nothing, where it is not its default."""
     value = getattr(recipe, name)
     if value != getattr(Recipe, name):
         raise ValueError(
-            f"train: {name} = {value!r} does nothing: {str(file)!r} holds windows{words}; leave it out, or {_CURE}"
+            f"train: {name} = {value!r} does nothing: {str(file)!r} holds windows{detail}; leave it out, or {_CURE}"
         )
