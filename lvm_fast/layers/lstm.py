@@ -17,7 +17,7 @@ State: TypeAlias = list[tuple[Tensor, Tensor]]  # hidden and cell state of every
 
 
 class LSTM(nn.Module):
-    """An LSTM with the parameters and results of a batch-first `torch.nn.LSTM`, from zero states, that can also take one step.
+    """An LSTM with the parameters and results of a batch-first `torch.nn.LSTM`, from zero states; also step by step.
 
     Torch's compiler refuses `torch.nn.LSTM`; here it gets one operator a layer. Under ``torch.autocast("cpu")`` all
     stays in float32. Under torch.func's transforms and in forward-mode differentiation its layers are made of torch's

@@ -163,7 +163,7 @@ class LatentVectorModel(InSpace, ABC):
         """Apply the collected memory writes, averaged over every context they came from."""
 
     def waiting_writes(self) -> list[Tensor]:
-        """Return the sums that `commit_memory` will average; processes that share a model first add them up in place."""
+        """Return the sums that `commit_memory` will average; processes of one model first add them up in place."""
         return []
 
     @overload
