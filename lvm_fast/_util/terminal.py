@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether somebody watches a stream; a stream that is closed, missing or cannot tell is watched by nobody."""
+    """Return whether a stream is a terminal; one that is closed, missing or cannot tell is none."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError, OSError):

@@ -27,7 +27,7 @@ NUMPY_MAKERS = (scalar, _reconstruct)
 
 
 def shallow_copy(module: Module) -> Module:
-    """A module of the same class with the same tensors, submodules and attributes, but dicts of its own for them.
+    """Copy a module with the same tensors, submodules and attributes, in dicts of its own.
 
     It is eager where `module` was compiled in place. (Torch's `_replicate_for_data_parallel` takes ten times as long.)
     """
@@ -69,7 +69,7 @@ def has_forward_hooks(module: nn.Module) -> bool:
 
 
 def calls_are_watched() -> bool:
-    """Whether something sees, and may change, every call of a module or every operator: global hooks, or a mode."""
+    """Return whether global hooks or a mode see, and may change, every call of a module or every operator."""
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return True
     if torch._C._len_torch_dispatch_stack():
@@ -132,7 +132,7 @@ def is_recorded() -> bool:
 
 
 def are_torchs_own(*tensors: Any) -> bool:
-    """Whether these are tensors of torch's own class, or None: others have rules of their own for its operators."""
+    """Return whether all are tensors of torch's own class, or None: others have operator rules of their own."""
     return all(tensor is None or type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
 
 

@@ -151,7 +151,7 @@ class ChainStore:
             check_rows(block[:], "ChainStore.check: vectors", first)
 
     def fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) of dtype, shape, chain boundaries and every row as stored; ids and metadata are free.
+        """Return the SHA-256 (64 hex digits) of dtype, shape, chain boundaries and stored rows, not of ids or metadata.
 
         Reads every row, in blocks.
         """
@@ -177,7 +177,7 @@ class ChainStore:
         metadata: Mapping[str, Any],
         origins: Sequence[str] | None = None,
     ) -> ChainStore:
-        """A store whose chain i is rows starts[i] to stops[i] of this one.
+        """Make a store whose chain i is rows starts[i] to stops[i] of this one.
 
         Adjoining ranges are a view; otherwise the rows are gathered once, as stored.
         """

@@ -42,7 +42,7 @@ class Encoder(Protocol):
     max_tokens: int | None
 
     def encode(self, texts: list[str]) -> Any:
-        """Vectors (n, D) of n texts, as numpy reads them."""
+        """Return vectors (n, D) of n texts, as numpy reads them."""
 
     def count_tokens(self, words: list[str]) -> list[int]:
         """Return the number of tokens of each word."""

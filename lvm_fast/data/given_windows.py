@@ -61,7 +61,7 @@ class GivenWindows(Windows):
         return cls(store, read.starts, read.starts + read.context_length)
 
     def part(self, indices: npt.ArrayLike, min_coherence: float | None = None) -> GivenWindows:
-        """Some of the windows, by their indices (B,). Raises ValueError as the constructor does."""
+        """Return some of the windows, by their indices (B,). Raises ValueError as the constructor does."""
         chosen = self._chosen(indices)
         return GivenWindows(self.store, self.starts[chosen], self.targets[chosen], min_coherence)
 

@@ -38,7 +38,7 @@ class SentenceEncoder:
         self.max_tokens: int | None = limit if isinstance(limit, int) else None  # static models have no limit
 
     def encode(self, texts: list[str]) -> Any:
-        """Vectors (n, D) float32 of n texts."""
+        """Return vectors (n, D) float32 of n texts."""
         return self._model.encode(texts, batch_size=self._batch_size, show_progress_bar=False)
 
     def count_tokens(self, words: list[str]) -> list[int]:

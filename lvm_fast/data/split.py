@@ -117,7 +117,7 @@ def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
 
 
 def part_of(store: ChainStore, chains: Int64) -> ChainStore:
-    """The store of some of the chains, in order."""
+    """Make the store of some of the chains, in order."""
     ids, origins = ([names[chain] for chain in chains] for names in (store.ids, store.origins))
     return store.pieces(store.offsets[chains], store.offsets[chains + 1], ids, store.metadata, origins)
 
@@ -129,7 +129,7 @@ def without_near_duplicates(
     taken: Sequence[str],
     near_duplicate: float | None = ALIKE,
 ) -> ChainStore:
-    """`part`, cut where a chunk is a near-duplicate of one in `others`; no piece is called by an id that is taken."""
+    """Cut `part` where a chunk is a near-duplicate of one in `others`; no piece is called by an id that is taken."""
     kept = np.ones(len(part.vectors), dtype=bool)
     limit = np.inf if near_duplicate is None else near_duplicate
     for other in others if limit <= 1 else ():

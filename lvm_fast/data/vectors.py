@@ -102,7 +102,7 @@ class Vectors:
         return f"Vectors(shape={self.shape}, stored={self.dtype_name})"
 
     def select(self, rows: Any) -> Vectors:
-        """Rows as stored: a view for a slice, one gathered copy for an index array."""
+        """Return rows as stored: a view for a slice, one gathered copy for an index array."""
         return Vectors(self.raw[rows], self.dtype_name, None if self.scales is None else self.scales[rows])
 
     def blocks(self) -> Iterator[tuple[int, Vectors]]:

@@ -112,7 +112,7 @@ class Windows:
         return counts, int(len(counts) - counts.sum())
 
     def target_rows(self, indices: npt.ArrayLike) -> Int64:
-        """The rows of the store that the windows `indices` (B,) have as targets, in the order of `batch`: (B,)."""
+        """Return the target rows of the windows `indices` (B,), in the order of `batch`: (B,)."""
         return self.targets[self._chosen(indices)]
 
     def batch(self, indices: npt.ArrayLike) -> Batch:
@@ -165,7 +165,7 @@ def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64
 
 
 def coherence(store: ChainStore, targets: Int64) -> Float32:
-    """cos(row before the target, target) of each target row (W,), in blocks."""
+    """Compute cos(row before the target, target) of each target row (W,), in blocks."""
     cosines = np.empty(len(targets), dtype=np.float32)
     for first in range(0, len(targets), _BLOCK_ROWS):
         block = targets[first : first + _BLOCK_ROWS]

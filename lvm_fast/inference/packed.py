@@ -36,7 +36,7 @@ def can_pack(where: str, model: Any, weights: str) -> bool:
 
 
 def _why_not(model: Any) -> str | None:
-    """Why the core does not run a model; None where it does: one that packs, on the CPU, to which nothing was done."""
+    """Say why the core does not run a model; None where it does: one that packs, on the CPU, as it was built."""
     kind = type(model).__name__
     if not getattr(model, "packs", False):
         return f"of a {kind}"

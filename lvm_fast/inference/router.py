@@ -107,7 +107,7 @@ class Router(nn.Module):
         return {limit // size: self.get_submodule(f"arm_{limit // size}") for limit in self.limits}  # type: ignore[misc]
 
     def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
-        """Set what the first arm's sureness is measured against, and from where on its answers stand.
+        """Set the bank that the first arm's certainty is measured in, and the lead from which its answers stand.
 
         Raises:
             ValueError: The bank is of another width or holds a single vector, the threshold is no finite number of
@@ -125,12 +125,12 @@ class Router(nn.Module):
         self.bank, self.threshold = bank, threshold
 
     def route(self, lengths: Any) -> NDArray[np.int64]:
-        """The arm that contexts of these lengths, in vectors (B,), belong to: places in `arms`, (B,) int64."""
+        """Return the arm that contexts of these lengths, in vectors (B,), belong to: places in `arms`, (B,) int64."""
         places = np.searchsorted(list(self.arms), np.asarray(lengths), side="left")
         return np.minimum(places, len(self.arms) - 1).astype(np.int64)
 
     def margins(self, predictions: Tensor) -> NDArray[np.float32]:
-        """By how much the best score of each prediction (B, D) in the bank leads the second best: (B,), at least 0."""
+        """Return the lead of each prediction's (B, D) best score in the bank over the second best: (B,), at least 0."""
         if self.bank is None:
             raise ValueError("Router.margins: the router has no bank; expected one to score predictions against")
         scores, _ = self.bank.topk(predictions.detach().float(), 2)
@@ -138,7 +138,7 @@ class Router(nn.Module):
         return margins
 
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Deltas (B, D) for contexts (B, N, D), right-padded where `lengths` (B,) is given, as models give them."""
+        """Predict deltas (B, D) for contexts (B, N, D), right-padded where `lengths` (B,) is given, as models do."""
         return self.routed(context, lengths).answers
 
     def routed(self, context: Tensor, lengths: Tensor | None = None) -> Routed:
@@ -257,7 +257,7 @@ class Router(nn.Module):
 
 
 def reach_of(model: Any) -> int | None:
-    """The most vectors that a model or router reads; None where there is no end."""
+    """Return the most vectors that a model or router reads; None where there is no end."""
     if isinstance(model, Router):
         return max(model.arms)
     most: int | None = getattr(model, "max_context", None)

@@ -163,7 +163,7 @@ class LatentVectorModel(InSpace, ABC):
         """Apply the collected memory writes, averaged over every context they came from."""
 
     def waiting_writes(self) -> list[Tensor]:
-        """The sums that `commit_memory` will average; processes that train one model add theirs up in place first."""
+        """Return the sums that `commit_memory` will average; processes of one model first add them up in place."""
         return []
 
     @overload
@@ -176,7 +176,7 @@ class LatentVectorModel(InSpace, ABC):
     ) -> Tensor | NDArray[np.float32]:
         """Predict the next vector, without dropout, gradients or memory writes, whatever the model's mode.
 
-        The mode stays as it is: other threads may predict or train at the same time.
+        The mode stays as it is, so other threads may predict or train at the same time.
 
         Args:
             context: (B, N, D), or (N, D) for one context: a tensor or a numpy array of any float dtype, right-padded
@@ -209,9 +209,9 @@ class LatentVectorModel(InSpace, ABC):
     def query(
         self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
     ) -> Tensor | NDArray[np.float32]:
-        """Predict what to search with among `keys`: the prediction in the model's space, or that of `predict`.
+        """Predict what to search with among `keys`: the prediction in the model's space.
 
-        It is that of `predict` without a space, and where the model `searches_vectors`.
+        Without a space, and where the model `searches_vectors`, it is what `predict` returns.
 
         Arguments, results and errors are those of `predict`.
         """

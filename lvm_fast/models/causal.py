@@ -82,7 +82,7 @@ class CausalModel(LatentVectorModel):
 
     @classmethod
     def can_stream(cls) -> bool:
-        """Whether `next_hidden` is a step of `forward`: no class below the one that has it makes states of its own."""
+        """Return whether `next_hidden` is a step of `forward`: no class below its own makes states in another way."""
         home = _home(cls, "next_hidden")
         return all(issubclass(home, _home(cls, name)) for name in ("forward", "hidden", "last_hidden"))
 

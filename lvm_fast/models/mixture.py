@@ -116,7 +116,7 @@ class MixtureOfExperts(CausalModel):
         return raw.view(*hidden.shape[:-1], -1)
 
     def take_gate_scores(self) -> Tensor:
-        """The gate's scores in the last pass in training mode, (B, E) of `forward` or (B, N, E) of `deltas`; once."""
+        """Take the gate's scores of the last training pass, (B, E) of `forward` or (B, N, E) of `deltas`; once."""
         scores, self._gate_scores = self._gate_scores, None
         if scores is None:
             raise RuntimeError(f"{self.model_type}: no pass in training mode since the gate's scores were last taken")

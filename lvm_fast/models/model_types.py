@@ -27,5 +27,8 @@ MODELS: Registry[Any] = Registry(
 
 def class_below(kind: type) -> type[Any] | None:
     """Return the registered class that `kind` is or derives from; None where there is none."""
-    known = {MODELS.full_place(name) for name in MODELS}
-    return next((each for each in kind.__mro__ if f"{each.__module__}:{each.__qualname__}" in known), None)
+    for each in kind.__mro__:
+        name = vars(each).get("model_type", "")
+        if name in MODELS and MODELS.full_place(name) == f"{each.__module__}:{each.__qualname__}":
+            return each
+    return None

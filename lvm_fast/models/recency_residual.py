@@ -127,7 +127,7 @@ class RecencyResidual(RecencyModel):
 
 
 def _unit(rows: Tensor) -> Tensor:
-    """Unit rows; zeros stay zeros in half precision, too, which cannot hold the bound that guards the division."""
+    """Unit rows; zeros stay zeros in float16 and bfloat16, which cannot hold the bound that guards the division."""
     exact = torch.promote_types(rows.dtype, torch.float32)
     return F.normalize(rows.to(exact), dim=-1).to(rows.dtype)
 

@@ -155,7 +155,7 @@ class VectorBank:
         return f"VectorBank({self._size} x {self.dim}, normalize={self.normalize})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
-        """How many candidates beat each query's target: 0 means the target is the best.
+        """Count the candidates that beat each query's target: 0 means that the target is the best.
 
         Args:
             queries: (B, D), or (D,).
@@ -178,7 +178,7 @@ class VectorBank:
         return answer
 
     def pair_scores(self, queries: Any, targets: ArrayLike) -> NDArray[np.float64]:
-        """The exact score of each query and one candidate.
+        """Return the exact score of each query with one candidate.
 
         Args:
             queries: (B, D), or (D,).
@@ -198,7 +198,7 @@ class VectorBank:
         return answer
 
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The k best candidates of each query, best first.
+        """Return the k best candidates of each query, best first.
 
         Args:
             queries: (B, D), or (D,).
@@ -223,7 +223,7 @@ class VectorBank:
         exclude: ArrayLike | None = None,
         below: ArrayLike | None = None,
     ) -> NDArray[np.int64]:
-        """Candidates whose score lies in a band, best first: hard or soft negatives, for instance.
+        """Find the candidates whose score lies in a band, best first: hard or soft negatives, for instance.
 
         Args:
             queries: (B, D), or (D,).
@@ -246,7 +246,7 @@ class VectorBank:
         exclude: ArrayLike | None = None,
         below: ArrayLike | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """`band`, with the scores that decided.
+        """Find candidates as `band` does, and return their scores, too.
 
         Returns:
             scores float64, padded with -infinity, and ids int64, padded with -1: (B, min(limit, len(bank))) each.
@@ -262,7 +262,7 @@ class VectorBank:
         return asked.answer(scores), asked.answer(ids)
 
     def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """log sum exp(scale * score) over the whole bank, and the best candidate: a softmax's normaliser.
+        """Compute log sum exp(scale * score) over the whole bank, the normaliser of a softmax, and the best candidate.
 
         The best is exact. The sum takes float32 scores (error at most about D * 2^-24 * ||query|| * ||row|| each), so
         its logarithm is off by at most `scale` times that. No gradient.
@@ -301,7 +301,7 @@ def hit_at_k(
     mrr: bool = True,
     normalize: bool = False,
 ) -> dict[str, float | int]:
-    """The fraction of predictions whose true next vector is among the k best of the pool, exactly.
+    """Compute the fraction of predictions whose true next vector is among the k best of the pool, exactly.
 
     Args:
         predictions: (B, D), as `VectorBank` takes queries.

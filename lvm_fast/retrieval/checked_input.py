@@ -57,7 +57,7 @@ class Matrix(NamedTuple):
     is_single: bool  # one vector (D,) was given
 
     def answer(self, rows: NDArray[Any]) -> Any:
-        """Of (B, ...) that of each query, or of the single one."""
+        """Return the answers (B, ...), or that of the single query."""
         return rows[0] if self.is_single else rows
 
 
@@ -78,7 +78,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
 
 
 def queries_of(x: Any, dim: int, where: str) -> Matrix:
-    """Return the same of queries (B, D) on any device, or of one query (D,)."""
+    """Return the rows of queries (B, D) on any device, or of one query (D,)."""
     array = array_of(x, where)
     if array.ndim not in (1, 2):
         raise ValueError(f"{where}: expected shape (B, D) or (D,), got {tuple(array.shape)}")
@@ -98,7 +98,7 @@ def array_of(x: Any, where: str) -> Any:
 
 
 def ids_of(x: Any, where: str) -> NDArray[np.int64]:
-    """Whole-number ids of any shape as int64. Raises ValueError beginning with `where`."""
+    """Return whole-number ids of any shape as int64. Raises ValueError beginning with `where`."""
     ids = _plain_array(x, where)
     if ids.size and not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{where}: expected whole-number ids, got {ids.dtype}")
@@ -108,7 +108,7 @@ def ids_of(x: Any, where: str) -> NDArray[np.int64]:
 
 
 def one_id_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.int64]:
-    """(B,) ids; of a single query one id is given, of no dimension."""
+    """Return (B,) ids; of a single query one id is given, of no dimension."""
     ids = ids_of(x, where)
     expected = () if queries.is_single else (queries.rows.rows,)
     if ids.shape != expected:
@@ -117,7 +117,7 @@ def one_id_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.int64]:
 
 
 def ids_a_query(x: Any, queries: Matrix, size: int, where: str) -> NDArray[np.int64]:
-    """(B, E) ids below `size`, or -1; of a single query (E,)."""
+    """Return (B, E) ids below `size`, or -1; of a single query (E,)."""
     ids = ids_of(x, where)
     if queries.is_single and ids.ndim == 1:
         ids = ids[None]
@@ -130,7 +130,7 @@ def ids_a_query(x: Any, queries: Matrix, size: int, where: str) -> NDArray[np.in
 
 
 def one_number_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.float64]:
-    """(B,) float64, infinity among them but no NaN; of a single query one number is given, of no dimension."""
+    """Return (B,) float64, infinite or not but no NaN; of a single query one number is given, of no dimension."""
     array = _plain_array(x, where)
     if array.dtype.kind not in "fiu" or array.shape != (() if queries.is_single else (queries.rows.rows,)):
         raise ValueError(f"{where}: expected {queries.rows.rows} numbers, got {array.dtype} of shape {array.shape}")
@@ -149,7 +149,7 @@ def at_least_one(x: Any, where: str) -> int:
 
 
 def float32_of(scores: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(B, k), infinite past float32's range."""
+    """Round scores (B, k) to float32, infinite past its range."""
     narrow = np.empty(scores.shape, np.float32)
     with np.errstate(over="ignore"):
         for block in blocks_of(*scores.shape):
@@ -158,7 +158,7 @@ def float32_of(scores: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def blocks_of(rows: int, width: int) -> Iterator[slice]:
-    """Slices of so many rows of numbers that what is done with one is soon done: signals are heard in between."""
+    """Return slices of rows that are each worked through quickly, so that signals are noticed in between."""
     step = max(1, _NUMBERS_AT_ONCE // max(1, width))
     return (slice(first, first + step) for first in range(0, rows, step))
 
@@ -209,7 +209,7 @@ def _check_no_masks(x: Any, where: str) -> None:
 
 
 def _scored(x: Any, where: str) -> Any:
-    """x where the core scores it as it is, or a float32 copy of float64 and whole numbers."""
+    """Return x where the core scores it as it is, or a float32 copy of float64 and whole numbers."""
     name = x.dtype_name if hasattr(x, "dtype_name") else dtype_name(x.dtype)
     if name != "float64" and name not in _WHOLE:
         return x  # others are refused by their dtype
@@ -228,7 +228,7 @@ def _scored(x: Any, where: str) -> Any:
 
 
 def _row_by_row(x: Any) -> Any:
-    """x, or where the numbers of a row lie apart a copy."""
+    """Return x, or a copy where the numbers of a row lie apart."""
     if hasattr(x, "dtype_name") or x.shape[1] < 2:
         return x
     apart = x.stride(1) != 1 if is_tensor(x) else x.strides[1] != x.itemsize

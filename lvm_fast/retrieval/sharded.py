@@ -71,7 +71,7 @@ class ShardedBank:
         return f"ShardedBank({self._size} x {self.dim}, normalize={self.normalize}, {shard})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
-        """How many candidates of all processes beat each query's target: 0 means the target is the best.
+        """Count the candidates of all processes that beat each query's target: 0 means that the target is the best.
 
         Args:
             queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
@@ -154,7 +154,7 @@ class ShardedBank:
 
 
 def _digest(asked: Matrix) -> str:
-    """Of all queries: the same on every process."""
+    """Return a digest of all queries, the same on every process."""
     from ..data.vectors import Vectors
 
     raw = Vectors.of(asked.given).raw if asked.rows.rows else np.empty(0)

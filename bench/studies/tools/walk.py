@@ -4,8 +4,9 @@ A file counts once a function of it has run on the way: imports do not count, no
 is loaded. Each way is walked twice in small, and traced the second time, when everything has been loaded. The first
 way ends as soon as the first ranks are known, the second after the first optimiser step.
 
-Two counts: all files, and those of the rooms that the way leads through. The floor (helpers, kernels, layers, and the
-insides of models) is what a reader may trust without looking.
+Three counts: the files on the call stack at the end (the spine of the way), the files of the rooms that the way leads
+through, and all files. The floor (helpers, kernels, layers, and the insides of models) is what a reader may trust
+without looking.
 
     python bench/studies/tools/walk.py [--list]
 """
@@ -17,8 +18,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,27 +37,40 @@ class Arrived(BaseException):
     """The end of a way: no handler of errors may stop it."""
 
 
-def passed(walk: Callable[[], Any], ends_with: str | None) -> list[str]:
-    """The files, in order, whose functions run until one called `ends_with` has returned; or until `Arrived`."""
+class Way(NamedTuple):
+    """The files passed on a way, in order, and those on the call stack at its end."""
+
+    files: list[str]
+    spine: list[str]
+
+
+def passed(walk: Callable[[], Any], ends_with: str | None) -> Way:
+    """Note the files whose functions run until one called `ends_with` has returned; or until `Arrived`."""
     files: dict[str, None] = {}
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        code = frame.f_code
-        if event not in ("call", "return") or not code.co_filename.startswith(str(PACKAGE)):
-            return
-        if event == "call":
-            files.setdefault(str(Path(code.co_filename).relative_to(PACKAGE)))
-        elif code.co_name == ends_with:
-            raise Arrived
+        file = file_of(frame)
+        if file and event == "call":
+            files.setdefault(file)
+        elif file and event == "return" and frame.f_code.co_name == ends_with:
+            raise Arrived(file)  # a frame that returns is in no traceback
 
     sys.setprofile(note)
     try:
         walk()
-    except Arrived:
-        pass
+    except Arrived as end:
+        sys.setprofile(None)
+        frames = [frame for frame, _ in walk_tb(end.__traceback__)]
+        return Way(list(files), list(dict.fromkeys(filter(None, [*map(file_of, frames), *end.args]))))
     finally:
         sys.setprofile(None)
-    return list(files)
+    raise RuntimeError("the way never came to its end")
+
+
+def file_of(frame: FrameType) -> str:
+    """Return the file of the package that a frame runs in; empty for all others."""
+    file = frame.f_code.co_filename
+    return str(Path(file).relative_to(PACKAGE)) if file.startswith(str(PACKAGE)) else ""
 
 
 def is_in_a_room(file: str) -> bool:
@@ -112,9 +127,9 @@ def main() -> None:
         handle = register_optimizer_step_post_hook(arrive)
         ways["train, from recipe to step"] = passed(lambda: train_once(place, 1), None)
         handle.remove()
-    print("files with functions that run: in rooms, of all")
-    for way, files in ways.items():
-        print(f"{sum(map(is_in_a_room, files)):4d} {len(files):4d}  {way}")
+    print("files with functions that run: on the call stack at the end, in rooms, all")
+    for name, (files, spine) in ways.items():
+        print(f"{len(spine):4d} {sum(map(is_in_a_room, files)):4d} {len(files):4d}  {name}: {', '.join(spine)}")
         for file in files if args.list else ():
             print(f"        {'  ' * (not is_in_a_room(file))}{file}")
 
