@@ -72,6 +72,7 @@ def calibrate_router(
     """
     tolerance = real_number(tolerance, f"calibrate_router: tolerance = {tolerance}", 0)
     k = whole_number(k, f"calibrate_router: k = {k}", 1)
+    batch_size = whole_number(batch_size, "calibrate_router: batch_size", 1)
     windows = store
     if not isinstance(windows, Windows):
         windows = query_windows(windows, max(router.arms) if context_length is None else context_length, stride)

@@ -103,6 +103,7 @@ def compare(
     if against is not None and against not in by_name:
         raise ValueError(f"compare: against: {unknown_name('contender', against, by_name)}")
     against = contenders[0].name if against is None else against
+    timed = whole_number(timed, "compare: timed", 1)
     windows = store
     if not isinstance(windows, Windows):
         longest = max((length for contender in contenders if (length := _reach(contender))), default=100)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._util.numbers import whole_number
 from ..data.windows import Windows
 from ..inference.router import Router
 from ..models.answering import answering
@@ -92,6 +93,7 @@ def evaluate_router(
     Raises:
         ValueError: As `evaluate`, or `timed` is below 1.
     """
+    timed = whole_number(timed, "evaluate_router: timed", 1)
     windows = store
     if not isinstance(windows, Windows):
         length = max(router.arms) if context_length is None else context_length

@@ -112,15 +112,22 @@ class Pool:
 
 
 class Candidates:
-    """All rows a pool can be made of: those of the scored store, then those of the distractors, if any."""
+    """All rows a pool can be made of: those of the scored store, then those of the distractors, if any.
 
-    def __init__(self, windows: Windows, distractors: ChainStore | None = None) -> None:
+    Args:
+        windows: The queries.
+        distractors: More chains that lend their chunks.
+        where: What messages begin with.
+    """
+
+    def __init__(self, windows: Windows, distractors: ChainStore | None = None, where: str = "evaluate") -> None:
+        self._where = where
         self.windows = windows
         self.target_rows = np.unique(windows.targets)  # several windows may ask for one
         self.parts = [windows.store.vectors] + ([distractors.vectors] if distractors is not None else [])
         if distractors is not None and distractors.dim != windows.store.dim:
             raise ValueError(
-                f"evaluate: distractors have {distractors.dim} dimensions; expected {windows.store.dim}, like the store"
+                f"{where}: distractors have {distractors.dim} dimensions; expected {windows.store.dim}, like the store"
             )
         self._whose = "the store"
         if distractors is not None:
@@ -144,7 +151,7 @@ class Candidates:
     def sized(self, size: int, seed: int) -> Pool:
         """Make a pool of all targets and random other chunks; below the number of targets, of random queries only."""
         if not 1 <= size <= len(self):
-            raise ValueError(f"evaluate: pool = {size:,}; expected 1 to {len(self):,}, the chunks there are")
+            raise ValueError(f"{self._where}: pool = {size:,}; expected 1 to {len(self):,}, the chunks there are")
         rng = np.random.default_rng(seed)
         targets = self.target_rows
         if size <= len(targets):

@@ -129,7 +129,7 @@ def _percent_means(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _candidates(windows: Windows, pool: int | str, seed: int) -> Pool:
-    candidates = Candidates(windows)
+    candidates = Candidates(windows, where="train")
     if isinstance(pool, int):
         return candidates.sized(pool, seed)
     return candidates.all() if pool == "store" else candidates.targets()

@@ -158,6 +158,7 @@ def test_without_matplotlib_the_document_says_what_brings_it(contenders, store, 
         (lambda c: [c[0], c[0]], {}, "contenders are called one, one; expected at least one, no name twice"),
         (lambda c: c, {"against": "on"}, "against: unknown contender 'on'; did you mean 'one'"),
         (lambda c: [c[0], Contender("wide", untrained(1, input_dim=8))], {}, "wide reads 8 dimensions; expected 12"),
+        (lambda c: c, {"timed": 0}, "timed: expected a whole number of at least 1, got 0"),
     ],
 )
 def test_contenders_that_do_not_fit_are_refused(contenders, store, make, options, message):

@@ -208,6 +208,20 @@ def test_a_calibration_takes_numpy_s_scalars(arms, store, bank):
     assert lf.calibrate_router(lf.Router(arms), store, bank, np.int32(40), **numbers) == plain
 
 
+@pytest.mark.parametrize("timed", [0, 2.5])
+def test_a_number_of_timed_contexts_that_cannot_be_is_called_by_its_name(arms, store, timed):
+    message = rf"^evaluate_router: timed: expected a whole number of at least 1, got {timed}"
+    with pytest.raises(ValueError, match=message):
+        lf.evaluate_router(lf.Router(arms), store, timed=timed)
+
+
+def test_a_calibration_calls_its_batch_size_by_its_name(arms, store, bank):
+    with pytest.raises(
+        ValueError, match=r"^calibrate_router: batch_size: expected a whole number of at least 1, got 0"
+    ):
+        lf.calibrate_router(lf.Router(arms), store, bank, batch_size=0)
+
+
 def test_times_need_a_context(arms, store):
     with pytest.raises(ValueError, match="contexts = 0; expected at least 1"):
         latencies(arms, lf.Windows(store, 10), 0)

@@ -434,7 +434,7 @@ def bad_store(value):
         ({"model": {"d_model": 3}}, ValueError, "the model is to read 3 dimensions; the data has 16"),
         ({"device": "tpu"}, ValueError, "device = 'tpu'"),
         ({"min_length": 500}, ValueError, "no window"),
-        ({"pool": 100_000}, ValueError, "pool = 100,000; expected 1 to"),
+        ({"pool": 100_000}, ValueError, "train: pool = 100,000; expected 1 to"),
         ({"validation_data": ChainStore(np.ones((9, 5), np.float32), [0, 9])}, ValueError, "5 dimensions; expected 16"),
     ],
 )

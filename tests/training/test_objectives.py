@@ -39,7 +39,7 @@ def model_of(dropout):
     return create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=3, memory_slots=8, dropout=dropout)
 
 
-class Own:
+class RandomNegatives:
     """Up to three random wrong answers of each chunk."""
 
     def __init__(self, store):
@@ -48,7 +48,7 @@ class Own:
         self.vectors = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
         self.is_there = rng.random(vectors.shape[:2]) < 0.6
 
-    def of(self, targets):
+    def for_targets(self, targets):
         return self.vectors[targets], self.is_there[targets]
 
 
@@ -105,7 +105,7 @@ def test_negatives_give_the_gradient_of_one_big_batch(store, recipe, objective, 
         objective=objective, infonce_batch=infonce_batch, alpha_infonce=2.0, accumulation_steps=32, clip_norm=1e9
     )
     group = np.random.default_rng(0).permutation(len(windows))[:203]  # the last micro-batch falls short
-    model, own = model_of(dropout), Own(store) if has_own else None
+    model, own = model_of(dropout), RandomNegatives(store) if has_own else None
     found, step = gradient_of(model, asked, windows, group, own)
     expected, loss = one_big_batch(model, asked, windows, group, own)
     assert ((found - expected).norm() / expected.norm()).item() < 1e-6
