@@ -2,7 +2,6 @@
 
 python bench/corpora_study.py --folder runs/corpora --output runs/study               # an hour or more; again to go on
 python bench/corpora_study.py --folder runs/corpora --output runs/study --only sotu   # one corpus
-python bench/corpora_study.py --folder runs/corpora --output runs/study --zero-shot   # the champion of others, too
 
 `bench/corpora.py` makes the corpora; "sotu" is the bundled sample. A corpus with fewer than 50 test chains is dealt
 into five folds by chain, each held out once; others are split once, 60/20/20. Every question has 1,149 candidates: the
@@ -10,8 +9,9 @@ answers of all questions, and where they are fewer, random chunks of the trainin
 before is left out. Means, covariances, decays and everything learned come from the training part; the best epoch and
 the strength of what was learned from the validation part. Intervals resample whole chains, differences are paired.
 
-Zero-shot, the corpora are dealt into four groups; the champion of three of them, each corpus in its own whitened space,
-meets a corpus of the fourth with nothing but the whitening of its training part.
+The corpora are dealt into four groups. The general model of three of them, each corpus in its own whitened space, is
+what a champion of the fourth may start from, as a user's champion may from the packaged model. Zero-shot, it meets a
+corpus of the fourth with nothing but the whitening of its training part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,13 +66,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the corpora are")
     parser.add_argument("--output", type=Path, required=True, help="where ranks and tables are kept")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the corpora")
-    parser.add_argument("--zero-shot", action="store_true", help="also train on all corpora but the one that is asked")
     args = parser.parse_args()
     paths = {"sotu": None} | {path.stem: path for path in sorted(args.folder.glob("*.safetensors"))}
     stores = {name: lf.sample() if path is None else lf.ChainStore.open(path) for name, path in paths.items()}
     found = {}
     for name in args.only or stores:
-        found[name] = scored(name, stores, args.output, args.zero_shot)
+        found[name] = scored(name, stores, args.output)
         print(f"{name}: {len(found[name].chains):,} questions", flush=True)
     words = in_words(found)
     (args.output / "study.md").write_text(words, encoding="utf-8")
@@ -81,19 +79,18 @@ def main() -> None:
     print(words)
 
 
-def scored(name: str, stores: dict[str, lf.ChainStore], output: Path, zero_shot: bool) -> Scored:
+def scored(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Scored:
     """The ranks of a corpus, all folds together; each fold's are kept, and not worked out again."""
-    folds, general = list(folds_of(stores[name])), cache(lambda: trained_on_others(name, stores, output))
+    folds, general = list(folds_of(stores[name])), trained_on_others(name, stores, output)
     parts, seconds, rows = [], [], []
     for number, fold in enumerate(folds):
         place = output / name / f"fold-{number}"
-        champion, spent = trained(fold, place)
+        champion, spent = trained(fold, place, general)
         answers: dict[str, Callable[[lf.Windows], Answer]] = {
             CHAMPION: lambda windows, model=champion: answer_windows(model, windows),
             RAW_COSINE: lambda windows, model=champion: plain(answer_windows(model, windows)),
+            ZERO_SHOT: lambda windows, train=fold.train: answer_windows(at_home(general, train), windows),
         }
-        if zero_shot:
-            answers[ZERO_SHOT] = lambda windows, train=fold.train: answer_windows(at_home(general(), train), windows)
         parts.append(ranks_of(fold, answers, place))
         seconds.append(spent)
         rows.append(len(fold.train.vectors))
@@ -112,7 +109,7 @@ def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
         yield from fold_chains(store, 5, SEED)
 
 
-def trained(fold: Fold, place: Path) -> tuple[Any, float]:
+def trained(fold: Fold, place: Path, general: Path) -> tuple[Any, float]:
     """The champion of a fold's training part, and the seconds it took; kept in a folder."""
     saved, clock = place / "model", place / "seconds.json"
     if not clock.exists():
@@ -123,7 +120,8 @@ def trained(fold: Fold, place: Path) -> tuple[Any, float]:
             fold.val.save(validation)
             stride = max(1, len(fold.val.vectors) // POOL)
             settings = {"data": str(data), "validation_data": str(validation), "val_stride": stride}
-            recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")), tensorboard=False)
+            settings |= {"start_candidate": str(general), "tensorboard": False}
+            recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")))
             lf.train(recipe).model.save_pretrained(saved)
         clock.write_text(json.dumps(time.perf_counter() - started))
     return lf.load_model(saved), json.loads(clock.read_text())
@@ -152,8 +150,8 @@ def plain(answer: Answer) -> Answer:
     return Answer(answer.predicted, answer.predicted)
 
 
-def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Any:
-    """The champion of the three groups that a corpus is not of, each corpus in its own space; kept in a folder."""
+def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Path:
+    """The folder of the general model of the three groups that a corpus is not of, each corpus in its own space."""
     group = list(stores).index(name) % GROUPS
     saved = output / f"without-group-{group}"
     if not saved.exists():
@@ -163,7 +161,7 @@ def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path)
             settings = {"data": str(data), "space": "raw", "min_coherence": -1.0, "val_stride": 8, "tensorboard": False}
             recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")))
             lf.train(recipe).model.save_pretrained(saved)
-    return lf.load_model(saved)
+    return saved
 
 
 def together(stores: dict[str, lf.ChainStore]) -> lf.ChainStore:
@@ -183,8 +181,9 @@ def _without_zero_rows(store: lf.ChainStore) -> lf.ChainStore:
     return lf.ChainStore(store.vectors[kept], offsets, store.ids, origins=store.origins)
 
 
-def at_home(model: Any, train: lf.ChainStore) -> Any:
+def at_home(general: Path, train: lf.ChainStore) -> Any:
     """A general model in the whitened space of these chains, searching the encoder's vectors."""
+    model = lf.load_model(general)
     model.set_space(fit_space(train.vectors))
     model.config["space"]["search"] = VECTORS
     return model

@@ -181,9 +181,9 @@ def report(asked: Questions, hits: dict[str, list[dict[str, NDArray[np.float64]]
     head = ["method", "seeds", *(f"Hit@{k}" for k in KS), f"Hit@5 minus {best}"]
     head += ["Hit@5 minus phase 1"] if PLAIN in mean else []
     words = (
-        f"{len(asked.chains):,} questions from {len(np.unique(asked.chains))} test chains, pool {len(asked.pool):,}, unread, "
+        f"{len(asked.chains):,} questions from {len(np.unique(asked.chains))} test chains, pool {len(asked.pool):,}, "
     )
-    return [words + "%, 95% intervals over chains:", "", *table(head, rows)]
+    return [words + "unread, %, 95% intervals over chains:", "", *table(head, rows)]
 
 
 def with_interval(metric: str, values: NDArray[np.float64], chains: NDArray[np.int64], shown: bool = True) -> str:

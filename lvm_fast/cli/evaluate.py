@@ -10,7 +10,7 @@ from typing import Any
 from . import scoring
 from .report_name import path_of, report_name
 
-_PUBLIC = "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
+_SEEN = "the general model has learned from these very chunks: this is no held-out score (docs/champion.md)"
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
 
@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.words import experts_in_words, summary
     from ..inference.router import Router
     from ..models.base import LatentVectorModel
-    from ..models.pretrained import is_packaged
+    from ..models.pretrained import PACKAGED, is_packaged
+    from ..models.seen import has_seen
     from ..spaces import fit_space
     from ..training.runs import open_run
     from ..training.spaces import check_encoder
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
         model.set_space(fit_space((scored.others or windows.store).vectors))
         args.output_dir = args.output_dir or Path()
-        seen = [*seen, _PUBLIC]
+        if has_seen(PACKAGED[str(args.model)], windows.store.vectors):
+            seen = [*seen, _SEEN]
     options = {
         "pool": args.pool,
         "seed": recipe.seed,

@@ -81,6 +81,11 @@ _WARM_START = (
     "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given; 'general' is "
     "the one that comes with the package"
 )
+_START_CANDIDATE = (
+    "a saved model of the same type and sizes that a model which starts at a closed form may start from instead, where "
+    "that is better on the validation chains; 'general' is the one that comes with the package, for data of its "
+    "encoder that it has not seen"
+)
 
 
 @dataclasses.dataclass
@@ -99,6 +104,7 @@ class Recipe:
         default_factory=dict
     )
     warm_start: Annotated[str | None, path_of(_WARM_START, "general")] = None
+    start_candidate: Annotated[str | None, path_of(_START_CANDIDATE, "general")] = None
     space: Annotated[str, _SPACE] = "raw"
     space_strength: Annotated[float | None, within(0, 1, _STRENGTH)] = None
     context_length: Annotated[int, count("most vectors a context holds")] = 100

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
 from .selection import choose_start
+from .warm_start import start_candidate
 
 if TYPE_CHECKING:
     from ..data.store import ChainStore
@@ -52,7 +53,7 @@ def enter_space(
     before = (own_run or model).config.get("space")
     moments = moments_of(data.training.store.vectors)
     if before is None and model.starts_at_closed_form:
-        words = _chosen(recipe, model, moments, validation)
+        words = _chosen(recipe, model, moments, validation, start_candidate(recipe, model, data.training.store))
     else:
         known = before or {}
         strength = known.get("strength", STRENGTH) if recipe.space_strength is None else recipe.space_strength
@@ -69,13 +70,24 @@ def enter_space(
     return data._replace(training=_in_space(data.training, space)), words
 
 
-def _chosen(recipe: Recipe, model: LatentVectorModel, moments: Moments, validation: Validation) -> str:
-    """Choose a fresh model's closed form; words for the log."""
+def _chosen(
+    recipe: Recipe,
+    model: LatentVectorModel,
+    moments: Moments,
+    validation: Validation,
+    candidate: LatentVectorModel | None,
+) -> str:
+    """Choose what a fresh model starts at; words for the log."""
     given = 0.0 if recipe.space == "centred" else recipe.space_strength
     strengths = STRENGTHS if given is None else (given,)
     spaces = {strength: space_of(moments, recipe.space, strength) for strength in strengths}
-    start = choose_start(validation, model, spaces)
-    return f"closed form: {recipe.space}, strength {start.strength}, decay {start.decay}, searching {start.search}"
+    start = choose_start(validation, model, spaces, candidate)
+    place = f"{recipe.space}, strength {start.strength}, searching {start.search}"
+    if start.decay is None:
+        return f"starts from {recipe.start_candidate}: {place}"
+    return f"closed form: {place}, decay {start.decay}" + (
+        f"; on the validation chains better than {recipe.start_candidate}" if candidate is not None else ""
+    )
 
 
 def check_encoder(model: Any, store: ChainStore, where: str, force: bool = False) -> None:

@@ -149,6 +149,54 @@ def test_the_champion_starts_at_the_closed_form_and_keeps_it_where_nothing_beats
     np.testing.assert_allclose(result.model.predict(context), closed.predict(context), atol=2e-6)
 
 
+@pytest.fixture
+def trained_elsewhere(recipe, tmp_path):
+    """A model that has learned more from the chains than a closed form can tell, saved in a folder."""
+    result = train(recipe(**RESIDUAL, space="whitened", epochs=6, lr=3e-2, patience=6, output_dir=str(tmp_path / "1")))
+    assert result.best_epoch > 0
+    result.model.save_pretrained(tmp_path / "elsewhere")
+    return result.model, str(tmp_path / "elsewhere")
+
+
+def test_a_run_starts_from_a_candidate_that_is_better_than_the_closed_form(recipe, trained_elsewhere, tmp_path):
+    model, folder = trained_elsewhere
+    settings = recipe(**RESIDUAL, space="whitened", epochs=1, lr=1e-12, start_candidate=folder)
+    result = train(settings)
+    assert result.best_epoch == 0
+    assert result.best_hit5 == result.untrained["hit5"]
+    assert f"starts from {folder}: whitened, strength" in (result.output_dir / "train.log").read_text()
+    for name, weights in model.named_parameters():
+        torch.testing.assert_close(result.model.get_parameter(name), weights)
+    without = train(recipe(**RESIDUAL, space="whitened", epochs=1, lr=1e-12, output_dir=str(tmp_path / "3")))
+    assert result.untrained["mrr"] > without.untrained["mrr"]
+
+
+def test_a_run_starts_at_the_closed_form_where_a_candidate_is_worse(recipe, trained_elsewhere, tmp_path):
+    model, _ = trained_elsewhere
+    with torch.no_grad():
+        model.query_up.weight.normal_(std=10.0)
+    model.save_pretrained(tmp_path / "spoiled")
+    candidate = str(tmp_path / "spoiled")
+    result = train(recipe(**RESIDUAL, space="whitened", epochs=1, lr=1e-12, start_candidate=candidate))
+    assert f"on the validation chains better than {candidate}" in (result.output_dir / "train.log").read_text()
+    assert not result.model.query_up.weight.any()
+
+
+def test_candidates_that_do_not_fit_are_refused(recipe, trained_elsewhere, tmp_path):
+    _, folder = trained_elsewhere
+    with pytest.raises(ValueError, match=r"start_candidate = .* with model_type = 'gru'"):
+        train(recipe(model_type="gru", model={"hidden_dim": 4}, space="whitened", start_candidate=folder))
+    with pytest.raises(ValueError, match=r"start_candidate = .* space = 'raw'"):
+        train(recipe(**RESIDUAL, start_candidate=folder))
+    with pytest.raises(ValueError, match=r"its query_down.weight is \(4, 160\); expected \(5, 160\)"):
+        train(recipe(**RESIDUAL | {"model": {"hidden_dim": 5, "key_dim": 3}}, space="whitened", start_candidate=folder))
+    create_model("gru", input_dim=16, hidden_dim=4).save_pretrained(tmp_path / "gru")
+    with pytest.raises(ValueError, match=r"is a gru; expected a recency_residual"):
+        train(recipe(**RESIDUAL, space="whitened", start_candidate=str(tmp_path / "gru")))
+    with pytest.raises(FileNotFoundError):
+        train(recipe(**RESIDUAL, space="whitened", start_candidate=str(tmp_path / "nowhere")))
+
+
 def test_validation_chooses_how_much_of_what_was_learned_counts(recipe):
     result = train(recipe(**RESIDUAL, space="whitened", epochs=6, lr=3e-2, patience=6, pool="store"))
     assert result.best_epoch > 0
