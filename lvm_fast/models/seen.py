@@ -1,7 +1,7 @@
 """Tells whether a model has learned from some data, by a sketch of its training chunks that is kept beside it.
 
 A chunk's hash is made of the places of the five largest of its numbers, which survive int8, float16 and bfloat16. One
-hash in sixteen is kept, chosen by its own value, so that sketches of the same chunks keep the same ones. MinHash does so
+hash in sixteen is kept, chosen by its own value, so that sketches of the same chunks keep the same ones: MinHash
 (Broder, "On the resemblance and containment of documents", 1997).
 """
 
