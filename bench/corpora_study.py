@@ -42,7 +42,7 @@ from lvm_fast.spaces import fit_space
 POOL, CONTEXT, SEED = 1149, 100, 42
 FEW_CHAINS = 50  # in a test part
 GROUPS = 4  # of corpora, for zero-shot
-CHAMPION, ZERO_SHOT, RAW_COSINE = "champion", "zero-shot", "champion, plain cosine"
+CHAMPION, ZERO_SHOT = "champion", "zero-shot"
 
 
 class Scored(NamedTuple):
@@ -88,7 +88,6 @@ def scored(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Scored:
         champion, spent = trained(fold, place, general)
         answers: dict[str, Callable[[lf.Windows], Answer]] = {
             CHAMPION: lambda windows, model=champion: answer_windows(model, windows),
-            RAW_COSINE: lambda windows, model=champion: plain(answer_windows(model, windows)),
             ZERO_SHOT: lambda windows, train=fold.train: answer_windows(at_home(general, train), windows),
         }
         parts.append(ranks_of(fold, answers, place))
@@ -143,11 +142,6 @@ def ranks_of(
         known |= {**pool.both_ranks(found).headline, "chains": windows.chains[pool.queries]}
         np.savez(path, **known)
     return known
-
-
-def plain(answer: Answer) -> Answer:
-    """The same, searched for by the plain cosine of its prediction."""
-    return Answer(answer.predicted, answer.predicted)
 
 
 def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Path:

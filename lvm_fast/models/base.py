@@ -46,7 +46,7 @@ class LatentVectorModel(nn.Module, ABC):
         space: The map from an encoder's vectors to those that `forward`, `deltas` and `advance` read and predict; None
             where they are the encoder's own. `predict`, `query`, `keys` and streams take the encoder's.
         starts_at_closed_form: Whether it predicts well before it is trained: training then keeps the start unless it
-            finds something better, and chooses how much of what was learned counts (`shrunk`).
+            finds something better, and chooses how much of what was learned counts.
         stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
             by what was hung on or put in their place.
     """
@@ -286,10 +286,6 @@ class LatentVectorModel(nn.Module, ABC):
     def adapts(cls) -> bool:
         """Whether the model adapts what its queries are compared with (`adapted`)."""
         return cls.adapted is not LatentVectorModel.adapted
-
-    def shrunk(self, factor: float) -> LatentVectorModel:
-        """A copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
-        raise NotImplementedError
 
     def start_decays(self) -> list[float]:
         """The decays that a closed form may start with (`start_at`), for models that start at one."""

@@ -33,8 +33,7 @@ class Selection:
     """Chooses what a run keeps, on the validation chains.
 
     Of a model that began at a closed form, the copy that scores best: validation chooses how far from its start it
-    goes, and nowhere where the gain over the start is within two standard errors over chains. It also chooses
-    whether the model searches its space or the encoder's vectors, by plain cosine.
+    goes, and nowhere where the gain over the start is within two standard errors over chains.
 
     Args:
         validation: Its questions.
@@ -51,18 +50,14 @@ class Selection:
         if self._start is None:
             return Offer(self._validation.score(model), model)
         start = self._start
-        best = max((self._told(between(start, model, factor), factor) for factor in _FACTORS), key=_merit)
-        if model.space is None:
-            return best
-        other = search_other(copy.deepcopy(best.model))
-        return max((best, self._told(other, best.scores["shrink"])), key=_merit)
+        return max((self._told(between(start, model, factor), factor) for factor in _FACTORS), key=_merit)
 
-    def _told(self, shrunk: LatentVectorModel, factor: float) -> Offer:
-        scores, hits = self._validation.score_and_hits(shrunk)
+    def _told(self, model: LatentVectorModel, factor: float) -> Offer:
+        scores, hits = self._validation.score_and_hits(model)
         assert self._start_hits is not None
         gain, error = self._validation.gain(hits, self._start_hits)
         told = {"shrink": factor, "gain": 100.0 * gain, "gain_error": 100.0 * error}
-        return Offer({**scores, **told}, shrunk, gain <= 2 * error)
+        return Offer({**scores, **told}, model, gain <= 2 * error)
 
 
 def between(start: LatentVectorModel, model: LatentVectorModel, factor: float) -> LatentVectorModel:
@@ -78,24 +73,16 @@ def between(start: LatentVectorModel, model: LatentVectorModel, factor: float) -
     return copied
 
 
-def search_other(model: LatentVectorModel) -> LatentVectorModel:
-    """Have a model in a space search the encoder's vectors, or its keys if it does that already; return it."""
-    model.config["space"]["search"] = "keys" if model.searches_vectors else VECTORS
-    return model
-
-
 class Start(NamedTuple):
     """What a model was chosen to start at.
 
     Attributes:
         strength: That of its space.
         decay: That of the closed form; None where it starts from the candidate.
-        search: What it searches.
     """
 
     strength: float
     decay: float | None
-    search: str
 
 
 def choose_start(
@@ -104,7 +91,10 @@ def choose_start(
     spaces: dict[float, Space],
     candidate: LatentVectorModel | None = None,
 ) -> Start:
-    """Give a model the start that does best on the validation chains, by MRR: its space, its search, and its weights.
+    """Give a model the start that does best on the validation chains, by MRR: its space and its weights.
+
+    It searches the encoder's vectors with its prediction, which finds more than its keys do: the length of x - mean,
+    which keys do not have, counts too.
 
     Args:
         validation: Its questions.
@@ -114,27 +104,32 @@ def choose_start(
     """
     found: dict[Start, float] = {}
     for strength, space in spaces.items():
-        model.set_space(space)
+        _enter(model, space)
         for decay in model.start_decays():
             model.start_at(decay)
-            for search in ("keys", VECTORS):
-                model.config["space"]["search"] = search
-                found[Start(strength, decay, search)] = validation.score(model)["mrr"]
+            found[Start(strength, decay)] = validation.score(model)["mrr"]
         if candidate is not None:
-            candidate.set_space(space)
-            for search in ("keys", VECTORS):
-                candidate.config["space"]["search"] = search
-                found[Start(strength, None, search)] = validation.score(candidate)["mrr"]
+            _enter(candidate, space)
+            found[Start(strength, None)] = validation.score(candidate)["mrr"]
     best = max(found, key=found.__getitem__)
-    model.set_space(spaces[best.strength])
+    _enter(model, spaces[best.strength])
     if best.decay is not None:
         model.start_at(best.decay)
-    else:
-        assert candidate is not None
-        candidate.set_space(spaces[best.strength])
-        model.load_state_dict(candidate.state_dict())
-    model.config["space"]["search"] = best.search
+    elif candidate is not None:
+        take_weights(model, candidate)
     return best
+
+
+def take_weights(model: LatentVectorModel, other: LatentVectorModel) -> None:
+    """Give a model the weights of another of the same shapes; its space stays its own."""
+    with torch.no_grad():
+        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            mine.copy_(theirs)
+
+
+def _enter(model: LatentVectorModel, space: Space) -> None:
+    model.set_space(space)
+    model.config["space"]["search"] = VECTORS
 
 
 def _merit(offer: Offer) -> tuple[float, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from ..models.pretrained import load_single_model
 from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
-from .selection import choose_start
+from .selection import choose_start, take_weights
 from .warm_start import start_candidate
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def enter_space(
         model.config["space"] |= {"search": known["search"]} if "search" in known else {}
         if own_run is not None and "decay" in own_run.config:
             model.config["decay"] = own_run.config["decay"]
+        if own_run is not None and known.get("start") is not None:
+            take_weights(model, load_single_model(known["start"]))
+            model.config["space"]["start"] = known["start"]
         words = f"space: {recipe.space} by {moments.rows:,} vectors"
     encoder = data.training.store.metadata.get("encoder")
     if isinstance(encoder, str):
@@ -82,8 +86,9 @@ def _chosen(
     strengths = STRENGTHS if given is None else (given,)
     spaces = {strength: space_of(moments, recipe.space, strength) for strength in strengths}
     start = choose_start(validation, model, spaces, candidate)
-    place = f"{recipe.space}, strength {start.strength}, searching {start.search}"
+    place = f"{recipe.space}, strength {start.strength}"
     if start.decay is None:
+        model.config["space"]["start"] = recipe.start_candidate
         return f"starts from {recipe.start_candidate}: {place}"
     return f"closed form: {place}, decay {start.decay}" + (
         f"; on the validation chains better than {recipe.start_candidate}" if candidate is not None else ""
