@@ -2,7 +2,6 @@
 
 python bench/studies/corpora_study.py --folder runs/corpora --output runs/study  # an hour or more
 python bench/studies/corpora_study.py --folder runs/corpora --output runs/study --only sotu  # one corpus
-python bench/studies/corpora_study.py --folder runs/corpora --output runs/study --zero-shot  # and of others
 
 `corpora.py` makes the corpora; "sotu" is the bundled sample. A corpus with fewer than 50 test chains is dealt
 into five folds by chain, each held out once; others are split once, 60/20/20. Every question has 1,149 candidates: the
@@ -10,8 +9,9 @@ answers of all questions, and where they are fewer, random chunks of the trainin
 before is left out. Means, covariances, decays and everything learned come from the training part; the best epoch and
 the strength of what was learned from the validation part. Intervals resample whole chains, differences are paired.
 
-Zero-shot, the corpora are dealt into four groups; the champion of three of them, each corpus in its own whitened space,
-meets a corpus of the fourth with nothing but the whitening of its training part.
+The corpora are dealt into four groups. The general model of three of them, each corpus in its own whitened space, is
+what a champion of the fourth may start from, as a user's champion may from the packaged model. Zero-shot, it meets a
+corpus of the fourth with nothing but the whitening of its training part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +42,7 @@ from lvm_fast.spaces import fit_space
 POOL, CONTEXT, SEED = 1149, 100, 42
 FEW_CHAINS = 50  # in a test part
 GROUPS = 4  # of corpora, for zero-shot
-CHAMPION, ZERO_SHOT, RAW_COSINE = "champion", "zero-shot", "champion, plain cosine"
+CHAMPION, ZERO_SHOT = "champion", "zero-shot"
 
 
 class Scored(NamedTuple):
@@ -67,13 +66,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the corpora are")
     parser.add_argument("--output", type=Path, required=True, help="where ranks and tables are kept")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the corpora")
-    parser.add_argument("--zero-shot", action="store_true", help="also train on all corpora but the one that is asked")
     args = parser.parse_args()
     paths = {"sotu": None} | {path.stem: path for path in sorted(args.folder.glob("*.safetensors"))}
     stores = {name: lf.sample() if path is None else lf.ChainStore.open(path) for name, path in paths.items()}
     found = {}
     for name in args.only or stores:
-        found[name] = scored(name, stores, args.output, args.zero_shot)
+        found[name] = scored(name, stores, args.output)
         print(f"{name}: {len(found[name].chains):,} questions", flush=True)
     words = in_words(found)
     (args.output / "study.md").write_text(words, encoding="utf-8")
@@ -81,14 +79,14 @@ def main() -> None:
     print(words)
 
 
-def scored(name: str, stores: dict[str, lf.ChainStore], output: Path, zero_shot: bool) -> Scored:
+def scored(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Scored:
     """Return the ranks of a corpus, all folds together; each fold's are kept, and not computed again."""
-    folds, general = list(folds_of(stores[name])), cache(lambda: trained_on_others(name, stores, output))
+    folds, general = list(folds_of(stores[name])), trained_on_others(name, stores, output)
     parts, seconds, rows = [], [], []
     for number, fold in enumerate(folds):
         place = output / name / f"fold-{number}"
-        champion, spent = trained(fold, place)
-        parts.append(ranks_of(fold, methods_of(champion, general if zero_shot else None, fold.train), place))
+        champion, spent = trained(fold, place, general)
+        parts.append(ranks_of(fold, methods_of(champion, general, fold.train), place))
         seconds.append(spent)
         rows.append(len(fold.train.vectors))
     methods = [method for method in parts[0] if method != "chains"]
@@ -97,17 +95,12 @@ def scored(name: str, stores: dict[str, lf.ChainStore], output: Path, zero_shot:
     return Scored(ranks, chains, {CHAMPION: float(np.mean(seconds))}, float(np.mean(rows)))
 
 
-def methods_of(
-    champion: Any, general: Callable[[], Any] | None, train: lf.ChainStore
-) -> dict[str, Callable[[lf.Windows], Answer]]:
+def methods_of(champion: Any, general: Path, train: lf.ChainStore) -> dict[str, Callable[[lf.Windows], Answer]]:
     """Return the learned methods by name; each answers windows."""
-    methods: dict[str, Callable[[lf.Windows], Answer]] = {
+    return {
         CHAMPION: lambda windows: answer_windows(champion, windows),
-        RAW_COSINE: lambda windows: plain(answer_windows(champion, windows)),
+        ZERO_SHOT: lambda windows: answer_windows(at_home(general, train), windows),
     }
-    if general is not None:
-        methods[ZERO_SHOT] = lambda windows: answer_windows(at_home(general(), train), windows)
-    return methods
 
 
 def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
@@ -119,8 +112,8 @@ def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
         yield from fold_chains(store, 5, SEED)
 
 
-def trained(fold: Fold, place: Path) -> tuple[Any, float]:
-    """Return the champion of a fold's training part, and the seconds it took; both are kept in a folder."""
+def trained(fold: Fold, place: Path, general: Path) -> tuple[Any, float]:
+    """Return the champion of a fold's training part, and the seconds it took; kept in a folder."""
     saved, clock = place / "model", place / "seconds.json"
     if not clock.exists():
         started = time.perf_counter()
@@ -130,7 +123,8 @@ def trained(fold: Fold, place: Path) -> tuple[Any, float]:
             fold.val.save(validation)
             stride = max(1, len(fold.val.vectors) // POOL)
             settings = {"data": str(data), "validation_data": str(validation), "val_stride": stride}
-            recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")), tensorboard=False)
+            settings |= {"start_candidate": str(general), "tensorboard": False}
+            recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")))
             lf.train(recipe).model.save_pretrained(saved)
         clock.write_text(json.dumps(time.perf_counter() - started))
     return lf.load_model(saved), json.loads(clock.read_text())
@@ -154,13 +148,8 @@ def ranks_of(
     return known
 
 
-def plain(answer: Answer) -> Answer:
-    """Return the same answer, searched with the plain cosine of its prediction."""
-    return Answer(answer.predicted, answer.predicted)
-
-
-def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Any:
-    """Return the champion of the other three groups of corpora, each in its own space; it is kept in a folder."""
+def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Path:
+    """Return the folder of the general model of the three groups that a corpus is not of."""
     group = list(stores).index(name) % GROUPS
     saved = output / f"without-group-{group}"
     if not saved.exists():
@@ -170,7 +159,7 @@ def trained_on_others(name: str, stores: dict[str, lf.ChainStore], output: Path)
             settings = {"data": str(data), "space": "raw", "min_coherence": -1.0, "val_stride": 8, "tensorboard": False}
             recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")))
             lf.train(recipe).model.save_pretrained(saved)
-    return lf.load_model(saved)
+    return saved
 
 
 def together(stores: dict[str, lf.ChainStore]) -> lf.ChainStore:
@@ -197,8 +186,9 @@ def _without_zero_rows(store: lf.ChainStore) -> lf.ChainStore:
     return lf.ChainStore(store.vectors[kept], offsets, store.ids, origins=store.origins)
 
 
-def at_home(model: Any, train: lf.ChainStore) -> Any:
-    """Put a general model into the whitened space of these chains; it searches the encoder's vectors."""
+def at_home(general: Path, train: lf.ChainStore) -> Any:
+    """Return a general model in the whitened space of these chains, searching the encoder's vectors."""
+    model = lf.load_model(general)
     model.set_space(fit_space(train.vectors))
     model.config["space"]["search"] = VECTORS
     return model

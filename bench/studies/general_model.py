@@ -18,6 +18,7 @@ from corpus_table import CORPORA
 
 import lvm_fast as lf
 from lvm_fast.models.in_space import VECTORS
+from lvm_fast.models.seen import save_sketch, sketch_of
 from lvm_fast.spaces import fit_space
 
 SAMPLE = "addresses-union"  # the bundled sample's corpus, or the whole of it
@@ -44,6 +45,8 @@ def main() -> None:
     model.config["space"]["encoder"] = "sentence-transformers/all-mpnet-base-v2"
     model.metrics, model.recipe_digest = {}, None  # those of a split that nobody can repeat
     model.half().save_pretrained(args.output)
+    sketches = [sketch_of(store.vectors) for store in stores.values()]
+    save_sketch(args.output, np.unique(np.concatenate(sketches)))  # by which it knows what it has seen
     print(f"{args.output}: trained on {', '.join(sorted(stores))}")
 
 

@@ -10,10 +10,7 @@ from typing import Any
 from . import _options_query
 from ._report_name import model_path, report_name
 
-_GENERAL_NOTE = (
-    "the general model has learned from public corpora (docs/explanation/champion.md); "
-    "of those, this is no held-out score"
-)
+_SEEN = "the general model has learned from these very chunks: this is no held-out score (docs/explanation/champion.md)"
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
 
@@ -42,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.write_files import check_documents
     from ..inference.router import Router
     from ..models.base import LatentVectorModel
-    from ..models.pretrained import is_packaged
+    from ..models.pretrained import PACKAGED, is_packaged
+    from ..models.seen import has_seen
     from ..spaces import fit_space
     from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
@@ -58,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
         model.set_space(fit_space((data.others or windows.store).vectors))
         args.output_dir = args.output_dir or Path()
-        notes = [*notes, _GENERAL_NOTE]
+        if has_seen(PACKAGED[str(args.model)], windows.store.vectors):
+            notes = [*notes, _SEEN]
     options = {
         "pool": args.pool,
         "seed": recipe.seed,

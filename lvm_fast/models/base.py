@@ -45,7 +45,7 @@ class LatentVectorModel(InSpace, ABC):
         space: The map from an encoder's vectors to those that `forward`, `deltas` and `advance` read and predict; None
             where they are the encoder's own. `predict`, `query`, `keys` and streams take the encoder's.
         starts_at_closed_form: Whether it predicts well before it is trained: training then keeps the start unless it
-            finds something better, and chooses how much of what was learned counts (`shrunk`).
+            finds something better, and chooses how much of what was learned counts.
         stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
             by hooks on them and by replacements.
         packs: Whether the core has a pass of its own for the architecture, on packed weights (`packed`).
@@ -217,10 +217,6 @@ class LatentVectorModel(InSpace, ABC):
         """
         predict: Predict = INFERENCE.load("predict")
         return predict(self, context, lengths, weights, not self.searches_vectors)
-
-    def shrunk(self, factor: float) -> LatentVectorModel:
-        """Return a copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
-        raise NotImplementedError
 
     def start_decays(self) -> list[float]:
         """Return the decays that a closed form may start with (`start_at`), for models that start at one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -108,15 +107,6 @@ class RecencyResidual(RecencyModel):
         with torch.no_grad():
             self.mix.zero_()
             self.mix[self.taps + self.decays.index(start)] = 1.0
-
-    def shrunk(self, factor: float) -> RecencyResidual:
-        """Return a copy in which the residuals of query and keys count so much: 0 is the mix alone."""
-        copied = copy.deepcopy(self)
-        with torch.no_grad():
-            for up in (copied.query_up, copied.key_up):
-                up.weight.mul_(factor)
-            copied.query_up.bias.mul_(factor)
-        return copied
 
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

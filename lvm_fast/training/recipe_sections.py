@@ -31,6 +31,11 @@ _DOMAINS = (
     "domains that the gate of a mixture of experts learns, an expert each: clusters, found in the training chains; "
     "metadata, the data's own; or a file of one domain a chain, .json, .jsonl or .csv"
 )
+_START_CANDIDATE = (
+    "a saved model of the same type and sizes that a model which starts at a closed form may start from instead, where "
+    "that is better on the validation chains; 'general' is the one that comes with the package, for data of its "
+    "encoder that it has not seen"
+)
 _WARM_START = (
     "a run, checkpoint or saved model whose weights to begin with, and its sizes where none are given; 'general' is "
     "the one that comes with the package"
@@ -100,6 +105,7 @@ class ModelSection:
         default_factory=dict
     )
     warm_start: Annotated[str | None, path_of(_WARM_START, "general")] = None
+    start_candidate: Annotated[str | None, path_of(_START_CANDIDATE, "general")] = None
 
 
 @dataclass

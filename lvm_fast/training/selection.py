@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import NamedTuple
 
+import torch
+
 from ..models.base import LatentVectorModel
 from ..models.in_space import VECTORS
 from ..spaces.space import Space
@@ -31,9 +33,8 @@ class Offer(NamedTuple):
 class Selection:
     """Chooses what a run keeps, on the validation chains.
 
-    Of a model that began at a closed form, the copy that scores best: validation chooses how much of the residual
-    counts, and nothing of it where the gain over the start is within two standard errors over chains. It also chooses
-    whether the model searches its space or the encoder's vectors, by plain cosine.
+    Of a model that began at a closed form, the copy that scores best: validation chooses how far from its start it
+    goes, and nowhere where the gain over the start is within two standard errors over chains.
 
     Args:
         validation: Its questions.
@@ -42,61 +43,94 @@ class Selection:
 
     def __init__(self, validation: Validation, start: LatentVectorModel) -> None:
         self._validation = validation
-        self._start = validation.score_and_hits(start)[1] if start.starts_at_closed_form else None
+        self._start = copy.deepcopy(start) if start.starts_at_closed_form else None
+        self._start_hits = validation.score_and_hits(start)[1] if self._start is not None else None
 
     def offer(self, model: LatentVectorModel) -> Offer:
         """Return the best of what a model has to offer."""
         if self._start is None:
             return Offer(self._validation.score(model), model)
-        best = max((self._told(model.shrunk(factor), factor) for factor in _FACTORS), key=_merit)
-        if model.space is None:
-            return best
-        other = search_other(copy.deepcopy(best.model))
-        return max((best, self._told(other, best.scores["shrink"])), key=_merit)
+        start = self._start
+        return max((self._told(between(start, model, factor), factor) for factor in _FACTORS), key=_merit)
 
-    def _told(self, shrunk: LatentVectorModel, factor: float) -> Offer:
-        scores, hits = self._validation.score_and_hits(shrunk)
-        assert self._start is not None
-        gain, error = self._validation.gain(hits, self._start)
+    def _told(self, model: LatentVectorModel, factor: float) -> Offer:
+        scores, hits = self._validation.score_and_hits(model)
+        assert self._start_hits is not None
+        gain, error = self._validation.gain(hits, self._start_hits)
         told = {"shrink": factor, "gain": 100.0 * gain, "gain_error": 100.0 * error}
-        return Offer({**scores, **told}, shrunk, gain <= 2 * error)
+        return Offer({**scores, **told}, model, gain <= 2 * error)
 
 
-def search_other(model: LatentVectorModel) -> LatentVectorModel:
-    """Have a model in a space search the encoder's vectors, or its keys if it does that already; return it."""
-    model.config["space"]["search"] = "keys" if model.searches_vectors else VECTORS
-    return model
+def between(start: LatentVectorModel, model: LatentVectorModel, factor: float) -> LatentVectorModel:
+    """Return a copy of a model with weights on the line from those it started at: 0 is the start, 1 the model itself.
+
+    Interpolated weights are often better than either end: Wortsman et al., "Robust fine-tuning of zero-shot models".
+    """
+    copied = copy.deepcopy(model)
+    if factor < 1:
+        with torch.no_grad():
+            for mine, first in zip(copied.parameters(), start.parameters(), strict=True):
+                mine.copy_(torch.lerp(first.to(mine.device), mine, factor))
+    return copied
 
 
 class Start(NamedTuple):
-    """A chosen closed form: the strength of its space, its decay, and what it searches."""
+    """What a model was chosen to start at.
+
+    Attributes:
+        strength: That of its space.
+        decay: That of the closed form; None where it starts from the candidate.
+    """
 
     strength: float
-    decay: float
-    search: str
+    decay: float | None
 
 
-def choose_start(validation: Validation, model: LatentVectorModel, spaces: dict[float, Space]) -> Start:
-    """Give a model the closed form that does best on the validation chains, by MRR: its space, decay and search.
+def choose_start(
+    validation: Validation,
+    model: LatentVectorModel,
+    spaces: dict[float, Space],
+    candidate: LatentVectorModel | None = None,
+) -> Start:
+    """Give a model the start that does best on the validation chains, by MRR: its space and its weights.
+
+    It searches the encoder's vectors with its prediction, which finds more than its keys do: the length of x - mean,
+    which keys do not have, counts too.
 
     Args:
         validation: Its questions.
         model: A model that starts at a closed form.
         spaces: The spaces to choose from, by strength.
+        candidate: A trained model of the same shapes, whose weights may be better than the closed form's.
     """
     found: dict[Start, float] = {}
     for strength, space in spaces.items():
-        model.set_space(space)
+        _enter(model, space)
         for decay in model.start_decays():
             model.start_at(decay)
-            for search in ("keys", VECTORS):
-                model.config["space"]["search"] = search
-                found[Start(strength, decay, search)] = validation.score(model)["mrr"]
+            found[Start(strength, decay)] = validation.score(model)["mrr"]
+        if candidate is not None:
+            _enter(candidate, space)
+            found[Start(strength, None)] = validation.score(candidate)["mrr"]
     best = max(found, key=found.__getitem__)
-    model.set_space(spaces[best.strength])
-    model.start_at(best.decay)
-    model.config["space"]["search"] = best.search
+    _enter(model, spaces[best.strength])
+    if best.decay is not None:
+        model.start_at(best.decay)
+    elif candidate is not None:
+        take_weights(model, candidate)
     return best
+
+
+def take_weights(model: LatentVectorModel, other: LatentVectorModel) -> None:
+    """Give a model the weights of another of the same shapes; its space stays its own."""
+    with torch.no_grad():
+        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            mine.copy_(theirs)
+
+
+def _enter(model: LatentVectorModel, space: Space) -> None:
+    model.set_space(space)
+    model.config["space"]["search"] = VECTORS
 
 
 def _merit(offer: Offer) -> tuple[float, float]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from ..models.pretrained import load_single_model
 from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
-from .selection import choose_start
+from .selection import choose_start, take_weights
+from .warm_start import start_candidate
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
@@ -52,7 +54,7 @@ def enter_space(
     before = (own_run or model).config.get("space")
     moments = moments_of(data.training.store.vectors)
     if before is None and model.starts_at_closed_form:
-        words = _chosen(recipe, model, moments, validation)
+        words = _chosen(recipe, model, moments, validation, start_candidate(recipe, model, data.training.store))
     else:
         known = before or {}
         strength = known.get("strength", STRENGTH) if recipe.space_strength is None else recipe.space_strength
@@ -60,6 +62,9 @@ def enter_space(
         model.config["space"] |= {"search": known["search"]} if "search" in known else {}
         if own_run is not None and "decay" in own_run.config:
             model.config["decay"] = own_run.config["decay"]
+        if own_run is not None and known.get("start") is not None:
+            take_weights(model, load_single_model(known["start"]))
+            model.config["space"]["start"] = known["start"]
         words = f"space: {recipe.space} by {moments.rows:,} vectors"
     encoder = data.training.store.metadata.get("encoder")
     if isinstance(encoder, str):
@@ -69,13 +74,25 @@ def enter_space(
     return data._replace(training=_in_space(data.training, space)), words
 
 
-def _chosen(recipe: Recipe, model: LatentVectorModel, moments: Moments, validation: Validation) -> str:
-    """Choose a fresh model's closed form; words for the log."""
+def _chosen(
+    recipe: Recipe,
+    model: LatentVectorModel,
+    moments: Moments,
+    validation: Validation,
+    candidate: LatentVectorModel | None,
+) -> str:
+    """Choose what a fresh model starts at; words for the log."""
     given = 0.0 if recipe.space == "centred" else recipe.space_strength
     strengths = STRENGTHS if given is None else (given,)
     spaces = {strength: space_of(moments, recipe.space, strength) for strength in strengths}
-    start = choose_start(validation, model, spaces)
-    return f"closed form: {recipe.space}, strength {start.strength}, decay {start.decay}, searching {start.search}"
+    start = choose_start(validation, model, spaces, candidate)
+    place = f"{recipe.space}, strength {start.strength}"
+    if start.decay is None:
+        model.config["space"]["start"] = recipe.start_candidate
+        return f"starts from {recipe.start_candidate}: {place}"
+    return f"closed form: {place}, decay {start.decay}" + (
+        f"; on the validation chains better than {recipe.start_candidate}" if candidate is not None else ""
+    )
 
 
 def check_encoder(model: Any, store: ChainStore, where: str, force: bool = False) -> None:

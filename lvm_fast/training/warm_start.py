@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,14 @@ from torch import Tensor
 from .._util.memory import memory_limit
 from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
-from ..models.pretrained import BEST_CHECKPOINT, load_single_model, read_checkpoint
+from ..models.pretrained import BEST_CHECKPOINT, PACKAGED, load_single_model, read_checkpoint
 from ..models.registry import create_model
+from ..models.seen import has_seen
 from .recipe import Recipe, same_setting
 from .run_folder import run_to_continue
+
+if TYPE_CHECKING:
+    from ..data.chain_store import ChainStore
 
 _SPLIT = ("data", "validation_data", "val_fraction", "seed")  # the settings that decide which chains are held out
 _SHOWN = 4  # tensors named in an error
@@ -32,9 +36,24 @@ def check_model(recipe: Recipe) -> None:
     model = _model_without_weights(recipe, earlier)
     _check_memory(model, recipe)
     model.check_length(recipe.context_length)
+    if recipe.start_candidate not in (None, *PACKAGED):
+        _check_candidate(recipe, model)
     if recipe.domains is not None and not isinstance(model, MixtureOfExperts):
         expected = f"a mixture of experts, such as 'specialist_gru', or no domains (they are {recipe.domains!r})"
         raise ValueError(f"train: model_type = {recipe.model_type!r}; expected {expected}")
+
+
+def _check_candidate(recipe: Recipe, model: LatentVectorModel) -> None:
+    """Refuse a candidate that nothing would look at, or that is no saved model of the type."""
+    given = f"train: start_candidate = {recipe.start_candidate!r}"
+    if not model.starts_at_closed_form or recipe.space == "raw":
+        expected = "a model_type that starts at a closed form, such as 'recency_residual', and a space that is not raw"
+        raise ValueError(
+            f"{given} with model_type = {recipe.model_type!r}, space = {recipe.space!r}; expected {expected}"
+        )
+    candidate = load_single_model(recipe.start_candidate or "")
+    if candidate.model_type != model.model_type:
+        raise ValueError(f"{given} is a {candidate.model_type}; expected a {model.model_type}")
 
 
 def _model_without_weights(recipe: Recipe, earlier: LatentVectorModel | None) -> LatentVectorModel:
@@ -88,6 +107,41 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
         return model, ""
     _take_over(model, earlier, recipe)
     return model, "" if own_run else f"warm start: weights of {recipe.warm_start}{_other_split(recipe)}"
+
+
+def start_candidate(recipe: Recipe, model: LatentVectorModel, store: ChainStore) -> LatentVectorModel | None:
+    """The model that a fresh one may start from; None where there is none.
+
+    The packaged one is none for data of other encoders or widths, and for data that it has seen: what it knows of the
+    held-out chains would flatter it.
+
+    Raises:
+        OSError: There is no such model.
+        ValueError: It is of another type or other shapes.
+    """
+    if recipe.start_candidate is None:
+        return None
+    candidate = load_single_model(recipe.start_candidate).to(torch.float32)
+    misfit = _misfit(candidate, model, store)
+    if recipe.start_candidate in PACKAGED:
+        return None if misfit or has_seen(PACKAGED[recipe.start_candidate], store.vectors) else candidate
+    if misfit:
+        raise ValueError(f"train: start_candidate = {recipe.start_candidate!r}: {misfit}")
+    return candidate
+
+
+def _misfit(candidate: LatentVectorModel, model: LatentVectorModel, store: ChainStore) -> str:
+    """Words for what keeps a model from starting from a candidate; none where nothing does."""
+    if candidate.model_type != model.model_type:
+        return f"it is a {candidate.model_type}; expected a {model.model_type}"
+    encoder, fitted = store.metadata.get("encoder"), (candidate.config.get("space") or {}).get("encoder")
+    if encoder and fitted and encoder != fitted:
+        return f"it reads vectors of {fitted}; the data was encoded by {encoder}"
+    theirs = {name: tuple(parameter.shape) for name, parameter in candidate.named_parameters()}
+    for name, parameter in model.named_parameters():
+        if theirs.get(name) != tuple(parameter.shape):
+            return f"its {name} is {theirs.get(name)}; expected {tuple(parameter.shape)}"
+    return ""
 
 
 def _earlier(recipe: Recipe, own_run: Path | None) -> LatentVectorModel | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.models.pretrained import PACKAGED, load_single_model
 from lvm_fast.training.recipe import Recipe
+from lvm_fast.training.warm_start import start_candidate
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,45 @@ def test_evaluate_says_what_it_has_learned_from(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "general", "--data", "sample", "--stride", "60", "--bootstrap", "20"]) == 0
     assert list(tmp_path.glob("report*.json"))
-    assert "of those, this is no held-out score" in next(tmp_path.glob("report*.md")).read_text()
+    assert "has learned from these very chunks: this is no held-out score" in report_in(tmp_path)
+
+
+def test_evaluate_is_silent_about_chunks_it_has_not_seen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stranger().save(tmp_path / "s.safetensors")
+    assert main(["evaluate", "general", "--data", "s.safetensors", "--bootstrap", "20"]) == 0
+    assert "no held-out score" not in report_in(tmp_path)
+
+
+def stranger(chains: int = 12, length: int = 40) -> lf.ChainStore:
+    """Chains of vectors that nobody has seen: each a slow walk."""
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(chains, length, 768)).astype(np.float32)
+    rows = np.cumsum(steps, axis=1).reshape(-1, 768)
+    return lf.ChainStore(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.arange(chains + 1) * length)
+
+
+def report_in(folder: Path) -> str:
+    return next(folder.glob("report*.md")).read_text()
+
+
+def test_it_is_no_start_for_chunks_that_it_has_seen(tmp_path):
+    model = lf.create_model("recency_residual", input_dim=768)
+    recipe = Recipe.named("champion", output_dir=str(tmp_path))
+    assert recipe.start_candidate == "general"
+    assert start_candidate(recipe, model, lf.sample()) is None
+    found = start_candidate(recipe, model, stranger())
+    assert found is not None
+    torch.testing.assert_close(found.query_up.weight, load_single_model("general").query_up.weight)
+
+
+def test_it_is_no_start_for_models_and_data_of_other_kinds():
+    store = stranger()
+    narrow, other = lf.create_model("recency_residual", input_dim=16), lf.create_model("whitened_recency")
+    elsewhere = lf.ChainStore(store.vectors, store.offsets, metadata={"encoder": "hash"})
+    recipe = Recipe.named("champion")
+    for model, data in ((narrow, store), (other, store), (lf.create_model("recency_residual"), elsewhere)):
+        assert start_candidate(recipe, model, data) is None
 
 
 def test_training_goes_on_from_it(tmp_path):

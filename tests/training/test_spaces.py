@@ -149,6 +149,64 @@ def test_the_champion_starts_at_the_closed_form_and_keeps_it_where_nothing_beats
     np.testing.assert_allclose(result.model.predict(context), closed.predict(context), atol=2e-6)
 
 
+@pytest.fixture
+def trained_elsewhere(recipe, tmp_path):
+    """A model that has learned more from the chains than a closed form can tell, saved in a folder."""
+    result = train(recipe(**RESIDUAL, space="whitened", epochs=6, lr=3e-2, patience=6, output_dir=str(tmp_path / "1")))
+    assert result.best_epoch > 0
+    result.model.save_pretrained(tmp_path / "elsewhere")
+    return result.model, str(tmp_path / "elsewhere")
+
+
+def test_a_run_starts_from_a_candidate_that_is_better_than_the_closed_form(recipe, trained_elsewhere, tmp_path):
+    model, folder = trained_elsewhere
+    settings = recipe(**RESIDUAL, space="whitened", epochs=1, lr=1e-12, start_candidate=folder)
+    result = train(settings)
+    assert result.best_epoch == 0
+    assert result.best_hit5 == result.untrained["hit5"]
+    assert f"starts from {folder}: whitened, strength" in (result.output_dir / "train.log").read_text()
+    for name, weights in model.named_parameters():
+        torch.testing.assert_close(result.model.get_parameter(name), weights)
+    without = train(recipe(**RESIDUAL, space="whitened", epochs=1, lr=1e-12, output_dir=str(tmp_path / "3")))
+    assert result.untrained["mrr"] > without.untrained["mrr"]
+
+
+def test_a_run_that_goes_on_measures_its_gain_from_the_candidate(recipe, trained_elsewhere):
+    _, folder = trained_elsewhere
+    settings = {**RESIDUAL, "space": "whitened", "lr": 1e-2, "start_candidate": folder, "patience": 9}
+    train(recipe(**settings, epochs=1))
+    again = train(recipe(**settings, epochs=3, resume=True))
+    assert [row["epoch"] for row in again.history] == [1, 2, 3]
+    for row in again.history:
+        assert row["gain"] == pytest.approx(row["hit5"] - again.untrained["hit5"], abs=1e-6)
+
+
+def test_a_run_starts_at_the_closed_form_where_a_candidate_is_worse(recipe, trained_elsewhere, tmp_path):
+    model, _ = trained_elsewhere
+    with torch.no_grad():
+        model.query_up.weight.normal_(std=10.0)
+    model.save_pretrained(tmp_path / "spoiled")
+    candidate = str(tmp_path / "spoiled")
+    result = train(recipe(**RESIDUAL, space="whitened", epochs=1, lr=1e-12, start_candidate=candidate))
+    assert f"on the validation chains better than {candidate}" in (result.output_dir / "train.log").read_text()
+    assert not result.model.query_up.weight.any()
+
+
+def test_candidates_that_do_not_fit_are_refused(recipe, trained_elsewhere, tmp_path):
+    _, folder = trained_elsewhere
+    with pytest.raises(ValueError, match=r"start_candidate = .* with model_type = 'gru'"):
+        train(recipe(model_type="gru", model={"hidden_dim": 4}, space="whitened", start_candidate=folder))
+    with pytest.raises(ValueError, match=r"start_candidate = .* space = 'raw'"):
+        train(recipe(**RESIDUAL, start_candidate=folder))
+    with pytest.raises(ValueError, match=r"its query_down.weight is \(4, 160\); expected \(5, 160\)"):
+        train(recipe(**RESIDUAL | {"model": {"hidden_dim": 5, "key_dim": 3}}, space="whitened", start_candidate=folder))
+    create_model("gru", input_dim=16, hidden_dim=4).save_pretrained(tmp_path / "gru")
+    with pytest.raises(ValueError, match=r"is a gru; expected a recency_residual"):
+        train(recipe(**RESIDUAL, space="whitened", start_candidate=str(tmp_path / "gru")))
+    with pytest.raises(FileNotFoundError):
+        train(recipe(**RESIDUAL, space="whitened", start_candidate=str(tmp_path / "nowhere")))
+
+
 def test_validation_chooses_how_much_of_what_was_learned_counts(recipe):
     result = train(recipe(**RESIDUAL, space="whitened", epochs=6, lr=3e-2, patience=6, pool="store"))
     assert result.best_epoch > 0
@@ -164,13 +222,13 @@ def test_validation_chooses_the_closed_form(recipe, tmp_path):
     validation = Validation(data.validation, "targets", 0, 32, DistributedContext(torch.device("cpu")))
     for strength in (0.25, 0.5, 0.75):
         for decay in (0.5, 0.6, 0.7, 0.8, 0.9):
-            for search in ("keys", "vectors"):
-                space = fit_space(data.training.store.vectors, "whitened", strength)
-                model = create_model("whitened_recency", input_dim=16, decay=decay, space=space)
-                model.config["space"]["search"] = search
-                found[strength, decay, search] = validation.score(model)["mrr"]
+            space = fit_space(data.training.store.vectors, "whitened", strength)
+            model = create_model("whitened_recency", input_dim=16, decay=decay, space=space)
+            model.config["space"]["search"] = "vectors"
+            found[strength, decay] = validation.score(model)["mrr"]
     chosen = result.model.config
-    assert found[chosen["space"]["strength"], chosen["decay"], chosen["space"]["search"]] == max(found.values())
+    assert found[chosen["space"]["strength"], chosen["decay"]] == max(found.values())
+    assert result.model.searches_vectors
     assert result.untrained["mrr"] == pytest.approx(max(found.values()))
     assert "closed form: whitened, strength" in (result.output_dir / "train.log").read_text()
     given = train(
