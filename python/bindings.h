@@ -3,7 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "simd/interrupt.h"
+#include "runtime/interrupt.h"
 
 namespace lvm::python {
 

@@ -4,7 +4,7 @@
 
 #include "bindings.h"
 #include "recurrent/gru.h"
-#include "recurrent/gru_half.h"
+#include "recurrent/gru_bf16.h"
 
 namespace py = pybind11;
 
@@ -38,38 +38,38 @@ void backward(int64_t steps, int64_t batch, int64_t hidden, uintptr_t grad_state
 using Vectors = std::tuple<uintptr_t, bool, int64_t, int64_t>;
 
 StepVectors step_vectors(const Vectors& vectors) {
-    const auto [data, is_half, step_stride, sequence_stride] = vectors;
-    return {at<const void>(data), is_half, step_stride, sequence_stride};
+    const auto [data, is_bf16, step_stride, sequence_stride] = vectors;
+    return {at<const void>(data), is_bf16, step_stride, sequence_stride};
 }
 
 // Addresses of weight_ih and weight_hh, I, and the stride of weight_ih.
 using Weights = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;
 
-HalfGruWeights half_weights(const Weights& weights) {
+Bf16GruWeights bf16_weights(const Weights& weights) {
     const auto [input, recurrent, inputs, stride] = weights;
     return {at<const float>(input), at<const float>(recurrent), inputs, stride};
 }
 
-void half_forward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& inputs, const Weights& weights,
+void bf16_forward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& inputs, const Weights& weights,
                   uintptr_t input_bias, uintptr_t recurrent_bias, uintptr_t initial, uintptr_t states,
                   uintptr_t final, uintptr_t gates, uintptr_t candidates, uintptr_t lengths) {
     const WithoutGil released;
-    gru_half_forward({steps, batch, hidden, at<const int64_t>(lengths)},
-                     {step_vectors(inputs), half_weights(weights), at<const float>(input_bias),
-                      at<const float>(recurrent_bias), at<const float>(initial), at<BHalf>(states),
-                      at<float>(final), at<BHalf>(gates), at<BHalf>(candidates)});
+    gru_bf16_forward({steps, batch, hidden, at<const int64_t>(lengths)},
+                     {step_vectors(inputs), bf16_weights(weights), at<const float>(input_bias),
+                      at<const float>(recurrent_bias), at<const float>(initial), at<BF16>(states),
+                      at<float>(final), at<BF16>(gates), at<BF16>(candidates)});
 }
 
-void half_backward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& inputs,
+void bf16_backward(int64_t steps, int64_t batch, int64_t hidden, const Vectors& inputs,
                    const Weights& weights, uintptr_t states, uintptr_t gates, uintptr_t candidates,
                    uintptr_t grad_states, uintptr_t grad_final, const Vectors& grad_inputs,
                    uintptr_t grad_input, uintptr_t grad_recurrent, uintptr_t grad_input_bias,
                    uintptr_t grad_recurrent_bias, uintptr_t grad_initial, uintptr_t lengths) {
     const WithoutGil released;
-    gru_half_backward(
+    gru_bf16_backward(
         {steps, batch, hidden, at<const int64_t>(lengths)},
-        {step_vectors(inputs), half_weights(weights), at<const BHalf>(states), at<const BHalf>(gates),
-         at<const BHalf>(candidates), at<const BHalf>(grad_states), at<const float>(grad_final),
+        {step_vectors(inputs), bf16_weights(weights), at<const BF16>(states), at<const BF16>(gates),
+         at<const BF16>(candidates), at<const BF16>(grad_states), at<const float>(grad_final),
          step_vectors(grad_inputs), at<float>(grad_input), at<float>(grad_recurrent),
          at<float>(grad_input_bias), at<float>(grad_recurrent_bias), at<float>(grad_initial)});
 }
@@ -88,18 +88,18 @@ void bind_recurrent(py::module_& module) {
                py::arg("candidates"), py::arg("grad_inputs"), py::arg("grad_products"),
                py::arg("grad_initial"), py::arg("lengths"),
                "Its gradient through time; see csrc/recurrent/gru.h.");
-    module.def("has_half_gru", &has_half_gru, "Whether the level in force can run the bfloat16 GRU.");
-    module.def("gru_half_forward", &half_forward, py::arg("steps"), py::arg("batch"), py::arg("hidden"),
+    module.def("has_half_gru", &has_bf16_gru, "Whether the level in force can run the bfloat16 GRU.");
+    module.def("gru_half_forward", &bf16_forward, py::arg("steps"), py::arg("batch"), py::arg("hidden"),
                py::arg("inputs"), py::arg("weights"), py::arg("input_bias"), py::arg("recurrent_bias"),
                py::arg("initial"), py::arg("states"), py::arg("final"), py::arg("gates"),
                py::arg("candidates"), py::arg("lengths"),
-               "One GRU layer in bfloat16 over arrays at these addresses; see csrc/recurrent/gru_half.h.");
-    module.def("gru_half_backward", &half_backward, py::arg("steps"), py::arg("batch"), py::arg("hidden"),
+               "One GRU layer in bfloat16 over arrays at these addresses; see csrc/recurrent/gru_bf16.h.");
+    module.def("gru_half_backward", &bf16_backward, py::arg("steps"), py::arg("batch"), py::arg("hidden"),
                py::arg("inputs"), py::arg("weights"), py::arg("states"), py::arg("gates"),
                py::arg("candidates"), py::arg("grad_states"), py::arg("grad_final"), py::arg("grad_inputs"),
                py::arg("grad_input"), py::arg("grad_recurrent"), py::arg("grad_input_bias"),
                py::arg("grad_recurrent_bias"), py::arg("grad_initial"), py::arg("lengths"),
-               "Its gradients; see csrc/recurrent/gru_half.h.");
+               "Its gradients; see csrc/recurrent/gru_bf16.h.");
 }
 
 }  // namespace lvm::python

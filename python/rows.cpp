@@ -1,8 +1,7 @@
-#include "rows.h"
-
 #include <string>
 
 #include "bindings.h"
+#include "core/views.h"
 
 namespace py = pybind11;
 

@@ -43,9 +43,9 @@ void backward(const Rows& x, const std::optional<Rows>& delta, const Rows& grad_
                             eps);
 }
 
-void drop(uintptr_t x, bool is_half, int64_t count, double share, uint64_t seed, uintptr_t out) {
+void drop(uintptr_t x, bool is_bf16, int64_t count, double share, uint64_t seed, uintptr_t out) {
     const WithoutGil released;
-    dropout(reinterpret_cast<const void*>(x), is_half ? DType::bfloat16 : DType::float32, count, share, seed,
+    dropout(reinterpret_cast<const void*>(x), is_bf16 ? DType::bfloat16 : DType::float32, count, share, seed,
             reinterpret_cast<void*>(out));
 }
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "rows.h"
+#include "core/views.h"
 
 namespace lvm {
 

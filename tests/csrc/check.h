@@ -6,9 +6,9 @@
 #include <random>
 #include <vector>
 
-#include "rows.h"
-#include "simd/half.h"
-#include "simd/level.h"
+#include "core/conversions.h"
+#include "core/views.h"
+#include "runtime/level.h"
 
 #define CHECK(condition)                                                         \
     do {                                                                         \
@@ -42,11 +42,11 @@ constexpr DType dtype_of<double>() {
     return DType::float64;
 }
 template <>
-constexpr DType dtype_of<Half>() {
+constexpr DType dtype_of<F16>() {
     return DType::float16;
 }
 template <>
-constexpr DType dtype_of<BHalf>() {
+constexpr DType dtype_of<BF16>() {
     return DType::bfloat16;
 }
 

@@ -2,7 +2,7 @@
 
 #include "check.h"
 #include "recurrent/gru.h"
-#include "simd/thread_pool.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {

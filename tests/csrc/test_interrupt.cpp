@@ -4,9 +4,9 @@
 #include "check.h"
 #include "recurrent/gru.h"
 #include "recurrent/memory_gru.h"
-#include "scoring/bank.h"
-#include "simd/interrupt.h"
-#include "simd/thread_pool.h"
+#include "retrieval/bank.h"
+#include "runtime/interrupt.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {

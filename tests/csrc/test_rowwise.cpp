@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "rowwise/rowwise.h"
-#include "simd/thread_pool.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -83,9 +83,9 @@ void check_many_rows(int64_t dim, int64_t misaligned) {
 }
 
 // Every float16 survives the round trip, and widening agrees with arithmetic.
-void check_halves() {
+void check_f16() {
     for (uint32_t bits = 0; bits < 0x10000; ++bits) {
-        const Half half{static_cast<uint16_t>(bits)};
+        const F16 half{static_cast<uint16_t>(bits)};
         const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
         if (exponent == 31 && mantissa) {
             CHECK(std::isnan(widen(half)));
@@ -95,9 +95,9 @@ void check_halves() {
                                  : exponent     ? std::ldexp(1024 + mantissa, exponent - 25)
                                                 : std::ldexp(mantissa, -24);
         CHECK(widen(half) == static_cast<float>(bits & 0x8000 ? -magnitude : magnitude));
-        CHECK(narrow<Half>(widen(half)).bits == half.bits);
+        CHECK(narrow<F16>(widen(half)).bits == half.bits);
     }
-    CHECK(narrow<Half>(65519.99).bits == 0x7bff && narrow<Half>(65520).bits == 0x7c00);
+    CHECK(narrow<F16>(65519.99).bits == 0x7bff && narrow<F16>(65520).bits == 0x7c00);
 }
 
 // Between every two neighbours the middle goes to the even one, and what lies beside it to the nearer one.
@@ -138,20 +138,20 @@ void check_ties(double half_ulp) {
 }  // namespace lvm
 
 int main() {
-    lvm::check_halves();
-    lvm::check_rounding<lvm::Half>(0x7c00);
-    lvm::check_rounding<lvm::BHalf>(0x7f80);
+    lvm::check_f16();
+    lvm::check_rounding<lvm::F16>(0x7c00);
+    lvm::check_rounding<lvm::BF16>(0x7f80);
     lvm::at_every_level([] {
         for (double eps : {lvm::kEps, 0.5}) {
             for (int64_t dim : lvm::kAwkwardDims) {
                 lvm::check_dim<float>(dim, eps);
-                lvm::check_dim<lvm::Half>(dim, eps);
-                lvm::check_dim<lvm::BHalf>(dim, eps);
+                lvm::check_dim<lvm::F16>(dim, eps);
+                lvm::check_dim<lvm::BF16>(dim, eps);
                 lvm::check_dim<double>(dim, eps);
             }
         }
-        lvm::check_ties<lvm::Half>(0x1p-11);
-        lvm::check_ties<lvm::BHalf>(0x1p-8);
+        lvm::check_ties<lvm::F16>(0x1p-11);
+        lvm::check_ties<lvm::BF16>(0x1p-8);
         lvm::check_faults();
         for (int threads : {1, 3}) {
             lvm::set_num_threads(threads);

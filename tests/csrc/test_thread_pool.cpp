@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "check.h"
-#include "simd/interrupt.h"
-#include "simd/thread_pool.h"
+#include "runtime/interrupt.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
