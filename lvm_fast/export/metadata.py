@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from .. import __version__
 from .._util.numbers import plain
-from .arms import Exportable, arm_for, facts_of
-from .facts import KEY
+from .._version import __version__
+from .candidate_bank import digest
+from .coremltools_compat import ct
+from .exportable import Exportable, arm_for, facts_of
 from .options import Options
-from .retrieval import digest
-from .toolkit import ct
+from .package_metadata import KEY
 
 LICENSE = "Apache-2.0"
 
