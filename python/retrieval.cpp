@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bindings.h"
+#include "held_rows.h"
 #include "retrieval/bank.h"
 
 namespace py = pybind11;
@@ -20,9 +21,15 @@ using Ids = py::array_t<int64_t, py::array::c_style>;
 using Scores = py::array_t<float, py::array::c_style>;
 using Bounds = py::array_t<double, py::array::c_style>;
 using Codes = py::array_t<int8_t, py::array::c_style>;
+// A bank and what keeps the rows that it refers to in memory.
+struct HeldBank : Bank {
+    using Bank::Bank;
+    HeldRows held;
+};
+
 constexpr int64_t kBoundsFields = sizeof(CodeBounds) / sizeof(float);
 
-void check_queries(const Bank& bank, const Rows& queries) {
+void check_queries(const HeldBank& bank, const HeldRows& queries) {
     if (queries.dtype != DType::float64 && queries.dim == bank.dim()) return;
     throw py::value_error("queries: expected float32, float16 or bfloat16 rows of " +
                           std::to_string(bank.dim()) + " numbers, got " + std::to_string(queries.dim));
@@ -35,33 +42,40 @@ void check_shape(const py::array& array, const std::vector<int64_t>& shape, cons
     if (!fits) throw py::value_error(std::string(name) + ": wrong shape");
 }
 
-void check_rows(const Rows& rows) {
+void check_rows(const HeldRows& rows) {
     if (rows.dtype == DType::float64)
         throw py::value_error("vectors: expected float32 or shorter, got float64");
 }
 
-std::unique_ptr<Bank> make_bank(const Rows& rows, bool normalize) {
+std::unique_ptr<HeldBank> make_bank(const HeldRows& rows, bool normalize) {
     check_rows(rows);
-    const WithoutGil released;
-    return std::make_unique<Bank>(rows, normalize);
+    std::unique_ptr<HeldBank> bank;
+    {
+        const WithoutGil released;
+        bank = std::make_unique<HeldBank>(rows, normalize);
+    }
+    bank->held = rows;
+    return bank;
 }
 
-std::unique_ptr<Bank> open_bank(const Rows& rows, const Codes& coarse, const Codes& fine,
-                                const Scores& bounds, const std::optional<Bounds>& factors) {
+std::unique_ptr<HeldBank> open_bank(const HeldRows& rows, const Codes& coarse, const Codes& fine,
+                                    const Scores& bounds, const std::optional<Bounds>& factors) {
     check_rows(rows);
     const int64_t bytes = plane_bytes(rows.rows, rows.dim);
     check_shape(coarse, {bytes}, "coarse");
     check_shape(fine, {bytes}, "fine");
     check_shape(bounds, {padded_rows(rows.rows), kBoundsFields}, "bounds");
     if (factors) check_shape(*factors, {rows.rows}, "factors");
-    return std::make_unique<Bank>(
+    auto bank = std::make_unique<HeldBank>(
         rows, PackedView{coarse.data(), fine.data(), reinterpret_cast<const CodeBounds*>(bounds.data()),
                          factors ? factors->data() : nullptr});
+    bank->held = rows;
+    return bank;
 }
 
 // The packed form as arrays that refer to the bank's memory.
 py::typing::Dict<py::str, py::array> packed(const py::object& self) {
-    const Bank& bank = self.cast<const Bank&>();
+    const HeldBank& bank = self.cast<const HeldBank&>();
     const PackedView& view = bank.packed();
     const int64_t bytes = plane_bytes(bank.size(), bank.dim());
     py::typing::Dict<py::str, py::array> arrays;
@@ -73,14 +87,17 @@ py::typing::Dict<py::str, py::array> packed(const py::object& self) {
     return arrays;
 }
 
-void refill(Bank& bank, const Rows& rows) {
+void refill(HeldBank& bank, const HeldRows& rows) {
     check_rows(rows);
     if (rows.dim != bank.dim()) throw py::value_error("vectors: expected the bank's number of columns");
-    const WithoutGil released;
-    bank.refill(rows);
+    {
+        const WithoutGil released;
+        bank.refill(rows);
+    }
+    bank.held = rows;
 }
 
-Bounds pair_scores(const Bank& bank, const Rows& queries, const Ids& ids) {
+Bounds pair_scores(const HeldBank& bank, const HeldRows& queries, const Ids& ids) {
     check_queries(bank, queries);
     check_shape(ids, {queries.rows}, "targets");
     const int64_t* pairs = ids.data();
@@ -96,8 +113,8 @@ Bounds pair_scores(const Bank& bank, const Rows& queries, const Ids& ids) {
     return scores;
 }
 
-Ids rank(const Bank& bank, const Rows& queries, const Bounds& scores, const Ids& ids, int64_t first_id,
-         int64_t max_rank) {
+Ids rank(const HeldBank& bank, const HeldRows& queries, const Bounds& scores, const Ids& ids,
+         int64_t first_id, int64_t max_rank) {
     check_queries(bank, queries);
     check_shape(scores, {queries.rows}, "scores");
     check_shape(ids, {queries.rows}, "ids");
@@ -110,7 +127,7 @@ Ids rank(const Bank& bank, const Rows& queries, const Bounds& scores, const Ids&
     return ranks;
 }
 
-std::pair<Bounds, Ids> topk(const Bank& bank, const Rows& queries, int64_t k) {
+std::pair<Bounds, Ids> topk(const HeldBank& bank, const HeldRows& queries, int64_t k) {
     check_queries(bank, queries);
     Bounds scores({queries.rows, k});
     Ids ids({queries.rows, k});
@@ -123,8 +140,9 @@ std::pair<Bounds, Ids> topk(const Bank& bank, const Rows& queries, int64_t k) {
     return {scores, ids};
 }
 
-std::pair<Bounds, Ids> band(const Bank& bank, const Rows& queries, double low, double high, int64_t limit,
-                            const std::optional<Ids>& exclude, const std::optional<Bounds>& below) {
+std::pair<Bounds, Ids> band(const HeldBank& bank, const HeldRows& queries, double low, double high,
+                            int64_t limit, const std::optional<Ids>& exclude,
+                            const std::optional<Bounds>& below) {
     check_queries(bank, queries);
     const int64_t excluded = exclude && exclude->ndim() == 2 ? exclude->shape(1) : 0;
     if (exclude) check_shape(*exclude, {queries.rows, excluded}, "exclude");
@@ -142,7 +160,7 @@ std::pair<Bounds, Ids> band(const Bank& bank, const Rows& queries, double low, d
     return {scores, ids};
 }
 
-Bounds sum_exp(const Bank& bank, const Rows& queries, double factor, const Bounds& best) {
+Bounds sum_exp(const HeldBank& bank, const HeldRows& queries, double factor, const Bounds& best) {
     check_queries(bank, queries);
     check_shape(best, {queries.rows}, "best");
     Bounds sums(queries.rows);
@@ -155,9 +173,10 @@ Bounds sum_exp(const Bank& bank, const Rows& queries, double factor, const Bound
 
 }  // namespace
 
-void bind_scoring(py::module_& module) {
-    py::class_<Bank>(module, "Bank",
-                     "Exact scoring over rows that the caller keeps alive; see lvm_fast.retrieval.bank.VectorBank.")
+void bind_retrieval(py::module_& module) {
+    py::class_<HeldBank>(
+        module, "Bank",
+        "Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.")
         .def(py::init(&make_bank), py::arg("rows"), py::arg("normalize"))
         .def_static("open", &open_bank, py::arg("rows"), py::arg("coarse"), py::arg("fine"),
                     py::arg("bounds"), py::arg("factors"), py::keep_alive<0, 2>(), py::keep_alive<0, 3>(),
@@ -165,7 +184,7 @@ void bind_scoring(py::module_& module) {
         .def("packed", &packed)
         .def(
             "take_tally",
-            [](const Bank& bank) {
+            [](const HeldBank& bank) {
                 const Tally tally = bank.take_tally();
                 return std::make_tuple(tally.screened, tally.refined, tally.rescored);
             },

@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <pybind11/stl.h>
 
 #include <string>
@@ -10,8 +11,23 @@
 namespace py = pybind11;
 
 namespace lvm::python {
+namespace {
 
-void bind_system(py::module_& module) {
+unsigned long main_thread = 0;  // as Python counts it: the only one that runs signal handlers
+
+void check_signals() {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+}  // namespace
+
+WithoutGil::WithoutGil() : polls_(PyThread_get_thread_ident() == main_thread ? check_signals : nullptr) {}
+
+void bind_runtime(py::module_& module) {
+    main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
+    // The thread that forks is the child's only one.
+    pthread_atfork(nullptr, nullptr, [] { main_thread = PyThread_get_thread_ident(); });
     module.def(
         "simd_level", [] { return std::string(level_name(current_level())); },
         "The instruction set in force: the best of simd_levels(), unless LVM_FAST_SIMD or set_simd_level() "

@@ -66,8 +66,8 @@ void over(const T* x, int64_t count, const Mask& mask, T* out) {
 
 }  // namespace
 
-void dropout(const void* x, DType dtype, int64_t count, double share, uint64_t seed, void* out) {
-    const uint32_t dropped = static_cast<uint32_t>(std::lround(share * 65536));
+void dropout(const void* x, DType dtype, int64_t count, double p, uint64_t seed, void* out) {
+    const uint32_t dropped = static_cast<uint32_t>(std::lround(p * 65536));
     const Mask mask{dropped, dropped < 65536 ? 65536.0f / static_cast<float>(65536 - dropped) : 0.0f, seed};
     if (dtype == DType::bfloat16) {
         over(static_cast<const BF16*>(x), count, mask, static_cast<BF16*>(out));

@@ -1,5 +1,3 @@
-#include "recurrent/memory_gru.h"
-
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -10,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "array_view.h"
 #include "bindings.h"
 #include "recurrent/fingerprint.h"
+#include "recurrent/memory_gru.h"
 
 namespace py = pybind11;
 
@@ -78,12 +78,14 @@ std::shared_ptr<MemoryGru> make(const std::string& weights, const std::vector<st
     return std::make_shared<MemoryGru>(sizes, plain, format);
 }
 
-uint64_t fingerprint_of(const std::vector<std::pair<uintptr_t, int64_t>>& memory) {
+uint64_t fingerprint_of(const std::vector<ArrayView>& memory) {
     std::vector<Span> spans;
-    for (const auto& [address, bytes] : memory) {
-        if (bytes < 0 || (bytes > 0 && !address))
-            throw py::value_error("fingerprint: memory: expected bytes");
-        spans.push_back({reinterpret_cast<const uint8_t*>(address), bytes});
+    for (const ArrayView& array : memory) {
+        if (!array.is_contiguous()) {
+            throw py::value_error("fingerprint: memory: expected contiguous arrays, got " +
+                                  array.described());
+        }
+        spans.push_back({static_cast<const uint8_t*>(array.data()), array.bytes()});
     }
     const py::gil_scoped_release release;
     return fingerprint(spans);
@@ -123,7 +125,7 @@ class Stream {
 
 }  // namespace
 
-void bind_memory_gru(py::module_& module) {
+void bind_recurrent_memory_gru(py::module_& module) {
     py::class_<MemoryGru, std::shared_ptr<MemoryGru>>(
         module, "MemoryGru",
         "A packed memory GRU; see csrc/recurrent/memory_gru.h and lvm_fast.inference.packed.")
@@ -144,7 +146,7 @@ void bind_memory_gru(py::module_& module) {
              "None if a number of either is NaN or infinite; the states moved on only if it is a "
              "prediction's.");
     module.def("fingerprint", &fingerprint_of, py::arg("memory"),
-               "64 bits over the bytes at these addresses, so many each, in order; see "
+               "64 bits over the bytes of contiguous arrays, in order; see "
                "csrc/recurrent/fingerprint.h.");
 }
 
