@@ -190,18 +190,24 @@ void check_dropout() {
     for (const T& value : large) CHECK(widen(value) == 0);
 }
 
-}  // namespace
-}  // namespace lvm
-
-int main() {
+TEST_CASE("a bfloat16 layer and its gradients agree with float64") {
     for (int threads : {1, 3}) {
-        lvm::set_num_threads(threads);
-        lvm::at_every_level([] {
-            if (lvm::has_bf16_gru()) lvm::check_all_layers();
+        set_num_threads(threads);
+        at_every_level([] {
+            if (has_bf16_gru()) check_all_layers();
         });
     }
-    lvm::set_num_threads(3);
-    lvm::check_dropout<float>();
-    lvm::set_num_threads(3);
-    lvm::check_dropout<lvm::BF16>();
 }
+
+TEST_CASE("dropout of float32 numbers") {
+    set_num_threads(3);
+    check_dropout<float>();
+}
+
+TEST_CASE("dropout of bfloat16 numbers") {
+    set_num_threads(3);
+    check_dropout<BF16>();
+}
+
+}  // namespace
+}  // namespace lvm

@@ -321,20 +321,26 @@ void check_fingerprint() {
     }
 }
 
-}  // namespace
-}  // namespace lvm
+constexpr Format kFormats[] = {Format::float32, Format::bfloat16, Format::int8};
 
-int main() {
-    using namespace lvm;
-    check_phases();
+TEST_CASE("phases come one after another") { check_phases(); }
+
+TEST_CASE("packed products agree with float64") {
     at_every_level([] {
-        for (Format format : {Format::float32, Format::bfloat16, Format::int8}) {
+        for (Format format : kFormats) {
             for (int64_t depth : {1, 2, 7, 64, 65, 513}) {
                 for (int64_t vectors : {1, 2, 9, 17}) {
                     check_products(format, 51, depth, vectors, depth % 2 == 0);
                     check_products(format, 3, depth, vectors, true);
                 }
             }
+        }
+    });
+}
+
+TEST_CASE("a model agrees with float64") {
+    at_every_level([] {
+        for (Format format : kFormats) {
             for (int threads : {1, 3}) {
                 set_num_threads(threads);
                 check_model({6, 1, 1, 1}, 1, 3, format);
@@ -345,8 +351,14 @@ int main() {
                 check_model({3, 5, 2, 4}, 3, 130, format);
             }
         }
-        check_faults();
-        check_fingerprint();
-        check_concurrent_callers();
     });
 }
+
+TEST_CASE("NaN and infinity are told") { at_every_level(check_faults); }
+
+TEST_CASE("fingerprints see every change") { at_every_level(check_fingerprint); }
+
+TEST_CASE("several callers at once") { at_every_level(check_concurrent_callers); }
+
+}  // namespace
+}  // namespace lvm

@@ -127,30 +127,38 @@ void check_threads() {
     check_samples();
 }
 
-}  // namespace
-}  // namespace lvm
+TEST_CASE("fine products of many open pairs") { at_every_level(check_fine_parts); }
 
-int main(int count, char**) {
-    if (count > 1) {  // any argument: only this
-        lvm::at_every_level(lvm::check_threads);
-        return 0;
-    }
-    lvm::at_every_level([] {
-        lvm::check_fine_parts();
-        lvm::check_code_places();
+TEST_CASE("codes past the caches") { at_every_level(check_code_places); }
+
+TEST_CASE("ranks, top-k and bands are exact") {
+    at_every_level([] {
         for (int threads : {1, 3}) {
-            lvm::set_num_threads(threads);
-            for (int64_t dim : lvm::kAwkwardDims) {
+            set_num_threads(threads);
+            for (int64_t dim : kAwkwardDims) {
                 for (int64_t count : {1, 5, 13}) {
-                    for (int64_t size : {1, 64, 131}) lvm::check_bank<float>(count, size, dim, 1);
+                    for (int64_t size : {1, 64, 131}) check_bank<float>(count, size, dim, 1);
                 }
-                lvm::check_bank<lvm::F16>(7, 70, dim, 1);
-                lvm::check_bank<lvm::BF16>(7, 70, dim, 1);
-                lvm::check_bank<float>(70, 1100, dim, 1);
+                check_bank<F16>(7, 70, dim, 1);
+                check_bank<BF16>(7, 70, dim, 1);
+                check_bank<float>(70, 1100, dim, 1);
             }
-            lvm::check_samples();
-            lvm::check_bank<float>(9, 90, 33, 1e-42);
-            lvm::check_bank<float>(9, 90, 33, 1e37);
+            check_bank<float>(9, 90, 33, 1e-42);
+            check_bank<float>(9, 90, 33, 1e37);
         }
     });
 }
+
+TEST_CASE("samples of large banks") {
+    at_every_level([] {
+        for (int threads : {1, 3}) {
+            set_num_threads(threads);
+            check_samples();
+        }
+    });
+}
+
+TEST_CASE("threads beside each other") { at_every_level(check_threads); }
+
+}  // namespace
+}  // namespace lvm
