@@ -1,4 +1,4 @@
-"""Which device to work on."""
+"""Chooses the device to work on, and tells what it can do."""
 
 from __future__ import annotations
 

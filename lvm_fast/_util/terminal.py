@@ -1,4 +1,4 @@
-"""What a stream is connected to, and the one progress bar: shown to who is watching, to nobody else."""
+"""The one progress bar: it is shown where a person watches the terminal, and nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def progress_bar(total: int, unit: str, shown: bool | None = None, **options: Any) -> tqdm[Any]:
-    """A tqdm bar on standard error.
+    """Return a tqdm bar on standard error.
 
     Args:
         total: Units of the whole work.

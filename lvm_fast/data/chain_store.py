@@ -211,7 +211,7 @@ class ChainStore:
 
 
 def _checked_block(block: Vectors, first: int, dtype: str) -> tuple[Raw, Float32 | None]:
-    """The rows as they will be stored; raises for the first row that is not a finite, non-zero vector then."""
+    """Return the rows as they will be stored; raises for the first row that is not a finite, non-zero vector then."""
     values = block[:]
     check_rows(values, "ChainStore.write: vectors", first)
     if dtype == block.dtype_name:
@@ -264,7 +264,7 @@ def _checked_names(names: Any, chains: int, called: str, where: str) -> list[str
 
 
 def _checked_metadata(metadata: Any, where: str) -> dict[str, Any]:
-    """A copy whose values a file gives back as they are."""
+    """Return a copy whose values a file gives back as they are."""
     if not isinstance(metadata, Mapping):
         raise ValueError(f"{where}: metadata is a {type(metadata).__name__}; expected values by name")
     copied: dict[str, Any] = plain(metadata)

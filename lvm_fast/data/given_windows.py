@@ -49,7 +49,7 @@ class GivenWindows(Windows):
 
     @classmethod
     def of_sequences(cls, path: str | os.PathLike[str]) -> GivenWindows:
-        """The windows of the reference's sequence file, as they are, on the chains they were cut from.
+        """Return the windows of the reference's sequence file, as they are, on the chains they were cut from.
 
         Raises:
             OSError, ValueError: as `ChainStore.from_sequences`.

@@ -42,7 +42,7 @@ class SentenceEncoder:
         return self._model.encode(texts, batch_size=self._batch_size, show_progress_bar=False)
 
     def count_tokens(self, words: list[str]) -> list[int]:
-        """How many tokens each word takes, without the marks around a text."""
+        """Return the number of tokens of each word, without the marks around a text."""
         if not words:
             return []  # the tokenizers fail on an empty list
         tokenizer = self._model.tokenizer

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .._util.numbers import real_number, whole_number
-from ..retrieval.bank import VectorBank
-from ..retrieval.near_duplicates import ALIKE
+from .._util.registry import Registry
 from .chain_names import free_mark
 from .chain_store import ChainStore
-from .number_formats import Int64
+from .number_formats import Float32, Int64
+from .vectors import Vectors
 
-_BLOCK_ROWS = 4096
+ALIKE = 0.995  # the cosine from which on two chunks are near-duplicates
+
+# What a split asks of the room above: it reads stores, so it is found by name.
+RETRIEVAL: Registry[Callable[[Vectors, Vectors], Float32]] = Registry(
+    "part of retrieval", "lvm_fast.retrieval", {"best_cosines": ".near_duplicates:best_cosines"}
+)
 
 
 def split_chains(
@@ -69,7 +74,7 @@ def split_chains(
 
 
 def _deal(store: ChainStore, fractions: dict[str, float], seed: int) -> dict[str, Int64]:
-    """The chains (sorted) of "train" and of each part in `fractions`."""
+    """Return the chains (sorted) of "train" and of each part in `fractions`."""
     for name, fraction in fractions.items():
         if not 0 < fraction < 1:
             raise ValueError(f"split_chains: {name}_fraction = {fraction}; expected above 0 and below 1")
@@ -97,7 +102,7 @@ def _deal(store: ChainStore, fractions: dict[str, float], seed: int) -> dict[str
 
 
 def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
-    """Which chains, walked in order, sum up to `wanted` rows; at least one, and at least one is left over."""
+    """Choose chains, walked in order, that sum up to `wanted` rows; at least one, and at least one is left over."""
     taken = np.zeros(len(lengths), dtype=bool)
     rows, spare = 0, len(lengths) - 1
     for at, length in enumerate(lengths.tolist()):
@@ -128,10 +133,7 @@ def without_near_duplicates(
     kept = np.ones(len(part.vectors), dtype=bool)
     limit = np.inf if near_duplicate is None else near_duplicate
     for other in others if limit <= 1 else ():
-        bank = VectorBank(other.vectors, normalize=True)
-        for first in range(0, len(kept), _BLOCK_ROWS):
-            scores, _ = bank.topk(part.vectors[first : first + _BLOCK_ROWS], 1)
-            kept[first : first + _BLOCK_ROWS] &= scores[:, 0] < limit
+        kept &= RETRIEVAL.load("best_cosines")(part.vectors, other.vectors) < limit
     if not kept.any():
         raise ValueError(f"split_chains: every chunk of the {name} part is a near-duplicate; expected distinct chains")
     cut = part if kept.all() else _cut(part, kept, taken)
@@ -140,7 +142,7 @@ def without_near_duplicates(
 
 
 def _cut(part: ChainStore, kept: npt.NDArray[np.bool_], taken: Sequence[str]) -> ChainStore:
-    """The runs of kept rows within each chain; a chain that lost rows gives pieces `id#1`, `id#2`, ..."""
+    """Return the runs of kept rows within each chain; a chain that lost rows gives pieces `id#1`, `id#2`, ..."""
     begins = np.zeros(len(kept) + 1, dtype=bool)
     begins[part.offsets] = True  # a run ends where a chain does, and before each dropped row
     starts = np.flatnonzero(kept & (begins[:-1] | ~np.roll(kept, 1)))

@@ -88,7 +88,7 @@ class Windows:
 
     @staticmethod
     def usual_stride(context_length: int) -> int:
-        """The rows between targets where none are given: half the context length, at least 1."""
+        """Return the rows between targets where none are given: half the context length, at least 1."""
         return max(1, context_length // 2)
 
     def _keep_coherent(self, min_coherence: float | None) -> None:
@@ -105,7 +105,7 @@ class Windows:
         self.chains = self.store.chain_of(self.targets)
 
     def _count_targets(self, min_coherence: float | None) -> tuple[Int64, int]:
-        """The targets of each window that are coherent enough (W,), and how many are not."""
+        """Return the targets of each window that are coherent enough (W,), and how many are not."""
         if min_coherence is None:
             return np.ones_like(self.targets), 0
         counts = (coherence(self.store, self.targets) >= min_coherence).astype(np.int64)

@@ -1,4 +1,4 @@
-"""`Router`: several models behind one door; a context's length, and how sure the quickest is, say which answers."""
+"""`Router`: several models that act as one; a context's length, and how sure the quickest is, choose which answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from .._util.numbers import plain, real_number, whole_number
 from ..models.answering import read_by
 from ..models.base import LatentVectorModel
+from ..models.context import check_context
 from ..models.recurrence import last_valid
 from ..ops.rowwise import reconstruct
 from ..retrieval.bank import VectorBank
 from .packed import can_pack, check_precision
-from .predictor import asked, check_context, check_finite
+from .predictor import asked, check_finite
+from .router_folder import load_parts, save_router
 
 UNITS = {"vectors": 1, "tokens": 20}  # how many make a vector
 
@@ -27,7 +29,7 @@ Ask = Callable[[LatentVectorModel, Tensor, Tensor | None], Tensor]  # arm, (b, n
 
 
 class Routed(NamedTuple):
-    """What came of a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
+    """The answers to a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
 
     answers: Tensor
     arms: NDArray[np.int64]
@@ -140,7 +142,7 @@ class Router(nn.Module):
         return self.routed(context, lengths).answers
 
     def routed(self, context: Tensor, lengths: Tensor | None = None) -> Routed:
-        """As `forward`, and which arm gave each delta.
+        """Predict deltas as `forward` does, and tell which arm gave each.
 
         Raises:
             ValueError: The context or the lengths do not fit.
@@ -203,8 +205,6 @@ class Router(nn.Module):
             FileExistsError: The folder holds something that is no router.
             OSError: The folder cannot be written, or the disk is full.
         """
-        from .router_folder import save_router
-
         save_router(self, folder)
 
     @classmethod
@@ -215,9 +215,13 @@ class Router(nn.Module):
             FileNotFoundError: The folder holds no router, or an arm of it is missing.
             ValueError: A file is damaged, or the parts do not fit together.
         """
-        from .router_folder import load_router
-
-        return load_router(folder)
+        parts = load_parts(folder)
+        try:
+            router = cls(parts.arms, parts.unit, bank=parts.bank, threshold=parts.threshold)
+        except ValueError as error:
+            raise ValueError(f"{parts.place}: {error}") from error
+        router.metrics = parts.metrics
+        return router
 
     def _routed(self, context: Tensor, lengths: Tensor | None, ask: Ask, unit: Callable[[Tensor], Tensor]) -> Routed:
         rows, longest, _ = context.shape
@@ -240,7 +244,7 @@ class Router(nn.Module):
         return Routed(answers, arms)
 
     def _ask(self, place: int, context: Tensor, counts: NDArray[np.int64], ask: Ask) -> Tensor:
-        """One arm's answers for contexts (b, N, D), of which it sees its last vectors."""
+        """Return one arm's answers for contexts (b, N, D), of which it sees its last vectors."""
         longest, arm = list(self.arms.items())[place]
         seen = np.minimum(counts, longest)  # (b,)
         most = int(seen.max())
@@ -261,7 +265,7 @@ def reach_of(model: Any) -> int | None:
 
 
 def _checked_limits(arms: Any, unit: int) -> dict[int, Any]:
-    """The arms by their limits, ascending."""
+    """Return the arms by their limits, ascending."""
     if not isinstance(arms, Mapping) or not arms:
         got = "empty" if isinstance(arms, Mapping) else f"a {type(arms).__name__}"
         raise ValueError(f"Router: arms is {got}; expected models by the longest context of each: {{100: fast}}")

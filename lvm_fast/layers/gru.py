@@ -214,7 +214,7 @@ class GRU(GRUBase):
     def _forward_packed(
         self, packed: PackedSequence, hx: Tensor | None, layers: Layers
     ) -> tuple[PackedSequence, Tensor]:
-        """The sequences in their sorted order, padded."""
+        """Return the sequences in their sorted order, padded."""
         data, batch_sizes, order, back = packed
         steps, batch = len(batch_sizes), int(batch_sizes[0])
         rows = (torch.arange(batch) < batch_sizes[:, None]).flatten().nonzero().squeeze(1).to(data.device)
@@ -268,7 +268,7 @@ class GRU(GRUBase):
         if inputs.is_cuda and cudnn_is_offered():
             return run_in_cudnn(*given, self._recomputes())
         if inputs.device.type in _CHECKED:
-            # autocast made some of them half
+            # autocast made some of them bfloat16
             like = [(ih.to(precision), hh.to(precision), b.to(precision), c.to(precision)) for ih, hh, b, c in weights]
             exact = (inputs.to(precision), initial.to(precision), like, self._dropout(), lengths)
             return run_checked(*exact, native=run_in_torch, cpu=run_on_core)

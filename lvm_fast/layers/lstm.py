@@ -48,7 +48,7 @@ class LSTM(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The last layer's hidden states after every step: (B, N, I) -> (B, N, H).
+        """Return the last layer's hidden states after every step: (B, N, I) -> (B, N, H).
 
         Raises:
             ValueError: The inputs are not floating numbers in such a shape, or not plain memory (sparse, nested).
@@ -82,7 +82,7 @@ class LSTM(nn.Module):
         return states.clone()  # the backward pass reads those: the caller's may be written to
 
     def start(self, batch_size: int) -> State:
-        """The states before the first step: zeros."""
+        """Return the states before the first step: zeros."""
         zeros = self._weights(0)[0].new_zeros(batch_size, self.hidden_size)
         return [(zeros, zeros)] * self.num_layers
 

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..inference.predictor import padding
 from .answering import zeros_for
 from .cache import Cache
 from .causal import CausalModel
 from .checks import check_sizes, tensor_of
+from .context import padding
 
 
 class Read(NamedTuple):
-    """What a stream has read of B sequences, n vectors each."""
+    """The vectors that a stream has read of B sequences, n each, and their keys."""
 
     context: Cache  # rows (B, D)
     keys: Cache  # rows (B, A)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path, PosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,10 @@ from torch import Tensor
 
 from .._util.numbers import plain
 from .._util.torch_compat import NUMPY_MAKERS
-from .base import LatentVectorModel
+from .base import INFERENCE, LatentVectorModel
 from .foreign import foreign_contents
 from .registry import create_model, model_class, size_names
 from .saving import CONFIG, ROUTER, WEIGHTS, recipe_digest
-
-if TYPE_CHECKING:
-    from ..inference.router import Router
 
 BEST_CHECKPOINT = "best_val_hit5.pt"
 PACKAGED = {"general": Path(__file__).with_name("general")}  # models that come with the package
@@ -40,7 +37,7 @@ _HARMLESS_NAMES = {
 }
 
 
-def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
+def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Any:
     """Load a model or a router onto the CPU, in evaluation mode, in float32 (float64 weights stay float64).
 
     The sizes come from the shapes of the tensors.
@@ -57,14 +54,12 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
     """
     path = place_of_model(path)
     if (path / ROUTER).exists() and not (path / CONFIG).exists():
-        from ..inference.router_folder import load_router  # which imports this module
-
-        return load_router(path)
+        return INFERENCE.load("router").load(path)
     return load_single_model(path)
 
 
 def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
-    """As `load_model`, where a router will not do: it is a ValueError."""
+    """Load a single model as `load_model` does; a router is a ValueError."""
     place = place_of_model(path)
     if place.is_dir():
         if (place / CONFIG).exists():
@@ -79,7 +74,7 @@ def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
 
 
 def place_of_model(path: str | os.PathLike[str]) -> Path:
-    """Where a model is: the path, or where the package has the model of this name, if there is nothing at the path."""
+    """Return the place of a model: the path or, if nothing is there, the package's own model of this name."""
     place = Path(path)
     return PACKAGED[os.fspath(path)] if os.fspath(path) in PACKAGED and not place.exists() else place
 
@@ -164,7 +159,7 @@ def _check_tensors(path: Path, state: Any) -> None:
 
 
 def _figure(value: Any) -> Any:
-    """A figure as JSON has it: arrays and tensors as lists."""
+    """Return a figure as JSON has it: arrays and tensors as lists."""
     if isinstance(value, dict):
         return {plain(name): _figure(item) for name, item in value.items()}
     return value.tolist() if isinstance(value, np.ndarray | Tensor) else plain(value)

@@ -1,4 +1,4 @@
-"""What recurrent models do with the states of a GRU or an LSTM."""
+"""Helpers of recurrent models: the states of a GRU or an LSTM, the last valid one, and the head."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def runs_as_built(gru: nn.Module) -> bool:
 
 
 def states_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The last layer's states after every step: (B, N, I), lengths (B,) or None for N -> (B, N, H)."""
+    """Return the last layer's states after every step: (B, N, I), lengths (B,) or None for N -> (B, N, H)."""
     if runs_as_built(gru):
         assert isinstance(gru, GRU)
         return gru.states(inputs, lengths=lengths)
@@ -40,7 +40,7 @@ def last_state_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None)
 
 
 def between_layers(dropout: float, num_layers: int) -> float:
-    """The dropout of a GRU of so many layers; torch warns of one that has nothing to drop."""
+    """Return the dropout of a GRU of so many layers; torch warns of one that has nothing to drop."""
     return dropout if num_layers > 1 else 0.0
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..spaces import KINDS
-from ..spaces.space import Space, check_dim
+from ..spaces.registry import SPACES
+from ..spaces.space import Space, check_dim, check_kind
 
 USUAL = 0.25  # share of the mean in a vector that goes back
 
@@ -20,7 +20,7 @@ class SpaceMap(nn.Module):
 
     Args:
         dim: Width D of the vectors.
-        facts: "kind" ("centred" or "whitened"), and whatever else is known of the fit.
+        facts: "kind" (a name of `SPACES`), and whatever else is known of the fit.
 
     Attributes:
         mean: (D,).
@@ -33,10 +33,9 @@ class SpaceMap(nn.Module):
     def __init__(self, dim: int, facts: Mapping[str, Any]) -> None:
         super().__init__()
         kind = facts.get("kind")
-        if kind not in KINDS[1:]:
-            raise ValueError(f"space: kind = {kind!r}; expected one of {', '.join(KINDS[1:])}")
+        check_kind(kind, "space: kind", SPACES.names())
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("matrix", torch.eye(dim) if kind == "whitened" else None)
+        self.register_buffer("matrix", torch.eye(dim) if SPACES.load(str(kind)).has_matrix else None)
         self.mean: Tensor
         self.matrix: Tensor | None
 

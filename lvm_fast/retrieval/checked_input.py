@@ -1,8 +1,10 @@
-"""What a bank is given and asked, checked and made plain: rows that the core scores, ids, numbers."""
+"""Checks what a bank is given and asked (rows, ids, numbers), and brings it to the form that the core reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +29,23 @@ _WHOLE = (
 _MOST_WHOLE = 1 << 24  # float32 holds every whole number up to it
 _LEAST = float(np.finfo(np.float32).tiny)
 _NUMBERS_AT_ONCE = 1 << 21
+_BEGINS_WITH_NAME = re.compile(r"(\w*)(.*)", re.DOTALL)
+
+
+class Names(NamedTuple):
+    """The names in which errors are said.
+
+    Attributes:
+        where: The function that was called.
+        arguments: Its own names of a bank's arguments, where they differ.
+    """
+
+    where: str
+    arguments: Mapping[str, str] = MappingProxyType({})
+
+    def of(self, argument: str) -> str:
+        """Return what an error of an argument begins with."""
+        return f"{self.where}: {self.arguments.get(argument, argument)}"
 
 
 class Matrix(NamedTuple):
@@ -42,7 +61,7 @@ class Matrix(NamedTuple):
 
 
 def matrix_of(x: Any, where: str) -> Matrix:
-    """The rows of x, (rows, D): float32, float16 and bfloat16 where they lie, others in a float32 copy.
+    """Return the rows of x, (rows, D): float32, float16 and bfloat16 where they lie, others in a float32 copy.
 
     Raises:
         ValueError: x is no matrix of numbers that float32 can hold; the message begins with `where`.
@@ -57,7 +76,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
 
 
 def queries_of(x: Any, dim: int, where: str) -> Matrix:
-    """The same of queries (B, D) on any device, or of one query (D,)."""
+    """Return the same of queries (B, D) on any device, or of one query (D,)."""
     array = array_of(x, where)
     if array.ndim not in (1, 2):
         raise ValueError(f"{where}: expected shape (B, D) or (D,), got {tuple(array.shape)}")
@@ -120,7 +139,7 @@ def one_number_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.float6
 
 
 def at_least_one(x: Any, where: str) -> int:
-    """A whole number from 1 that the core can hold. Raises ValueError beginning with `where`."""
+    """Return a whole number from 1 that the core can hold. Raises ValueError beginning with `where`."""
     number = whole_number(x, where)
     if not 1 <= number < 2**63:
         raise ValueError(f"{where}: expected at least 1 and below 2^63, got {number}")
@@ -142,12 +161,14 @@ def blocks_of(rows: int, width: int) -> Iterator[slice]:
     return (slice(first, first + step) for first in range(0, rows, step))
 
 
-def renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
-    """The core names the argument at fault; this puts the caller's name before it."""
+def renamed(names: str | Names, call: Callable[..., Result], *arguments: Any) -> Result:
+    """Call the core, whose errors begin with the argument at fault; the error raised says it in the caller's names."""
+    names = Names(names) if isinstance(names, str) else names
     try:
         return call(*arguments)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        argument, rest = _BEGINS_WITH_NAME.match(str(error)).groups()  # type: ignore[union-attr]
+        raise ValueError(f"{names.of(argument)}{rest}") from None
 
 
 def _check_tensor(x: Any, where: str) -> None:
@@ -163,7 +184,7 @@ def _check_tensor(x: Any, where: str) -> None:
 
 
 def _plain_array(x: Any, where: str) -> NDArray[Any]:
-    """A numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
+    """Return a numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
     _check_no_masks(x, where)
     if is_tensor(x):
         _check_tensor(x, where)
@@ -218,7 +239,7 @@ def _row_by_row(x: Any) -> Any:
 
 
 def _lost_whole(block: NDArray[Any]) -> tuple[int, str] | None:
-    """The first row of whole numbers that float32 has not, and what is wrong with it."""
+    """Return the first row of whole numbers that float32 has not, and what is wrong with it."""
     most, least = block.max(axis=1), block.min(axis=1)
     rows = np.flatnonzero((most > _MOST_WHOLE) | (least < -_MOST_WHOLE))
     if len(rows) == 0:

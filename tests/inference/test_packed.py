@@ -218,7 +218,7 @@ def test_changed_modules_answer_in_few_contexts_in_many_and_in_streams(change, t
     model.predict(context, weights="int8")
     MODULES[change](model)
     with torch.no_grad():
-        expected = rowwise.reconstruct(context[:, -1], model.eval()(context))
+        expected = lf.reconstruct(context[:, -1], model.eval()(context))
     model.train(training)
     assert distance(expected, before) > 3e-6
     torch.testing.assert_close(model.predict(context), expected, atol=1e-6, rtol=0)
@@ -383,7 +383,7 @@ def test_a_subclass_with_a_pass_of_its_own_is_not_packed(kind):
     model = kind(input_dim=16, hidden_dim=12, memory_slots=8).eval()
     context = contexts(2, 4, 16)
     with torch.no_grad():
-        expected = rowwise.reconstruct(context[:, -1], model(context))
+        expected = lf.reconstruct(context[:, -1], model(context))
     torch.testing.assert_close(model.predict(context), expected)
     with pytest.raises(ValueError, match=f"weights = 'int8' of a {kind.__name__}; expected 'float32'"):
         model.predict(context, weights="int8")
