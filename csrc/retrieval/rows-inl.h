@@ -14,7 +14,10 @@ namespace {
 
 // A bound on the sum of `count` squares in float32 lanes (Higham, Accuracy and Stability of Numerical
 // Algorithms, sec. 3.1), as a factor on its square root.
-inline float inflation(int64_t count) { return 1 + 0x1p-23f * static_cast<float>(count / W + 32); }
+inline float inflation(int64_t count) {
+    const int64_t terms = count / W + 32;
+    return 1 + 0x1p-23f * static_cast<float>(terms);
+}
 
 CodeBounds encode(const float* row, int64_t chunks, const CodePlace& place) {
     constexpr float kSmallest = 1e-15f, kLargest = 1e15f, kMostCode = 127, kRoundings = 0x1p-21f;

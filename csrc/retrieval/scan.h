@@ -149,6 +149,7 @@ void scan(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels
           Policy& policy) {
     constexpr int64_t kPiecesPerWorker = 4;  // so that workers finish together
     std::vector<ScanWorker<Policy>> states;
+    states.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker)
         states.emplace_back(bank, queries, panels, worker, policy);
     const int64_t share = bank.size() / (workers * kPiecesPerWorker) / kBlockRows * kBlockRows;

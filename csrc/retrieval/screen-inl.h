@@ -73,7 +73,7 @@ class Judge {
         }
     }
 
-    inline void coarse(Block& block, int64_t from, int64_t to) {
+    void coarse(Block& block, int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) {
             uint64_t over = 0, kept = 0;
             for (int v = 0; v < V; ++v) {
@@ -224,7 +224,7 @@ class Peaks {
   public:
     explicit Peaks(const PeakTask& task) : task_(task) { begin_group(); }
 
-    inline void take(const Block& block, int64_t from, int64_t to) {
+    void take(const Block& block, int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) {
             const Vec place = set1(static_cast<float>(block.before + i));
             for (int v = 0; v < V; ++v) {

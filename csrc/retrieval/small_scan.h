@@ -24,6 +24,7 @@ inline void scan_small(const Bank& bank, const QueryBlock& queries, const QueryP
     const int64_t pairs = seed.blocks() * kBlockRows * kPanelQueries;
     AlignedBuffer<int32_t> products(workers * pairs);
     std::vector<ScanWorker<BestPolicy>> states;
+    states.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker)
         states.emplace_back(bank, queries, panels, worker, policy);
     const auto some = [&](int64_t begin, int64_t end, int worker) {

@@ -1,6 +1,7 @@
 #include "runtime/interrupt.h"
 
-#include <time.h>
+#include <ctime>
+#include <exception>
 
 namespace lvm {
 namespace {
@@ -20,7 +21,7 @@ int64_t milliseconds() {
 }
 
 // Leaves a job that has failed on another thread, which has told why.
-struct FailedElsewhere {};
+struct FailedElsewhere : std::exception {};
 
 }  // namespace
 

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #endif
 
@@ -46,9 +46,12 @@ bool may_be_fork() {
     std::ifstream file("/proc/self/stat");
     const std::string stat{std::istreambuf_iterator<char>(file), {}};
     const size_t end_of_name = stat.rfind(')');
-    unsigned long flags = 0;
     if (end_of_name == std::string::npos) return true;
-    std::sscanf(stat.c_str() + end_of_name, ") %*c %*d %*d %*d %*d %*d %lu", &flags);
+    constexpr int kFlags = 7;  // the fields after the name: the state, five numbers, the flags
+    std::istringstream fields(stat.substr(end_of_name + 1));
+    std::string field;
+    for (int i = 0; i < kFlags; ++i) fields >> field;
+    const unsigned long flags = std::strtoul(field.c_str(), nullptr, 10);
     return flags == 0 || (flags & kForkedWithoutExec);
 }
 
