@@ -5,16 +5,20 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import numpy.typing
+import torch
 import typing
-__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_forward', 'gru_half_backward', 'gru_half_forward', 'has_half_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
-    A read-only (rows, dim) matrix at an address; row i starts i * stride elements after it. Does not keep the memory alive: the caller does. int8 rows need `scales`, the address of one float32 a row.
+    A read-only (rows, dim) matrix: a tensor or an array of shape (..., D), dense along its rows, which it keeps alive. int8 rows need `scales`, one float32 a row; uint16 rows are taken for the bits of bfloat16 numbers if `bits_of_bf16`.
     """
-    def __init__(self, address: typing.SupportsInt | typing.SupportsIndex, dtype: str, rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, scales: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, array: typing.Any, scales: typing.Any | None = None, bits_of_bf16: bool = False) -> None:
         ...
     @property
     def dim(self) -> int:
+        ...
+    @property
+    def memory(self) -> typing.Any:
         ...
     @property
     def rows(self) -> int:
@@ -43,7 +47,7 @@ class MemoryGruStream:
         ...
 class Bank:
     """
-    Exact scoring over rows that the caller keeps alive; see lvm_fast.retrieval.bank.VectorBank.
+    Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.
     """
     @staticmethod
     def open(rows: Rows, coarse: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], fine: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], bounds: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], factors: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> Bank:
@@ -68,41 +72,41 @@ class Bank:
         """
     def topk(self, queries: Rows, k: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]]:
         ...
-def dropout(x: typing.SupportsInt | typing.SupportsIndex, is_half: bool, count: typing.SupportsInt | typing.SupportsIndex, share: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex) -> None:
+def dropout(x: torch.Tensor | numpy.ndarray, p: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: torch.Tensor | numpy.ndarray) -> None:
     """
     See csrc/rowwise/dropout.h.
     """
-def fingerprint(memory: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]]) -> int:
+def fingerprint(memory: collections.abc.Sequence[torch.Tensor | numpy.ndarray]) -> int:
     """
-    64 bits over the bytes at these addresses, so many each, in order; see csrc/recurrent/fingerprint.h.
+    64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.
     """
-def gru_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, grad_states: typing.SupportsInt | typing.SupportsIndex, weight: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, grad_inputs: typing.SupportsInt | typing.SupportsIndex, grad_products: typing.SupportsInt | typing.SupportsIndex, grad_initial: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
+def gru_backward(grad_states: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, grad_inputs: torch.Tensor | numpy.ndarray, grad_products: torch.Tensor | numpy.ndarray, grad_initial: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
     """
     Its gradient through time; see csrc/recurrent/gru.h.
     """
-def gru_forward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: typing.SupportsInt | typing.SupportsIndex, weight: typing.SupportsInt | typing.SupportsIndex, bias: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
+def gru_bf16_backward(*, inputs: torch.Tensor | numpy.ndarray, weight_ih: torch.Tensor | numpy.ndarray, weight_hh: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, grad_states: torch.Tensor | numpy.ndarray | None, grad_final: torch.Tensor | numpy.ndarray, grad_inputs: torch.Tensor | numpy.ndarray | None, grad_weight_ih: torch.Tensor | numpy.ndarray, grad_weight_hh: torch.Tensor | numpy.ndarray, grad_bias_ih: torch.Tensor | numpy.ndarray, grad_bias_hh: torch.Tensor | numpy.ndarray, grad_initial: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
     """
-    The recurrence of one GRU layer over contiguous float32 arrays at these addresses (lengths: int64, or 0); see csrc/recurrent/gru.h.
+    Its gradients; see csrc/recurrent/gru_bf16.h.
     """
-def gru_half_backward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], weights: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], states: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, grad_states: typing.SupportsInt | typing.SupportsIndex, grad_final: typing.SupportsInt | typing.SupportsIndex, grad_inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], grad_input: typing.SupportsInt | typing.SupportsIndex, grad_recurrent: typing.SupportsInt | typing.SupportsIndex, grad_input_bias: typing.SupportsInt | typing.SupportsIndex, grad_recurrent_bias: typing.SupportsInt | typing.SupportsIndex, grad_initial: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
+def gru_bf16_forward(*, inputs: torch.Tensor | numpy.ndarray, weight_ih: torch.Tensor | numpy.ndarray, weight_hh: torch.Tensor | numpy.ndarray, bias_ih: torch.Tensor | numpy.ndarray, bias_hh: torch.Tensor | numpy.ndarray, initial: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, final: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
     """
-    Its gradients; see csrc/recurrent/gru_half.h.
+    One GRU layer in bfloat16 over contiguous arrays (inputs and weight_ih: dense rows, anywhere); see csrc/recurrent/gru_bf16.h.
     """
-def gru_half_forward(steps: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, hidden: typing.SupportsInt | typing.SupportsIndex, inputs: tuple[typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], weights: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], input_bias: typing.SupportsInt | typing.SupportsIndex, recurrent_bias: typing.SupportsInt | typing.SupportsIndex, initial: typing.SupportsInt | typing.SupportsIndex, states: typing.SupportsInt | typing.SupportsIndex, final: typing.SupportsInt | typing.SupportsIndex, gates: typing.SupportsInt | typing.SupportsIndex, candidates: typing.SupportsInt | typing.SupportsIndex, lengths: typing.SupportsInt | typing.SupportsIndex) -> None:
+def gru_forward(inputs: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, bias: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
     """
-    One GRU layer in bfloat16 over arrays at these addresses; see csrc/recurrent/gru_half.h.
+    The recurrence of one GRU layer over contiguous arrays, float32 (lengths: int64, or None); see csrc/recurrent/gru.h.
     """
-def has_half_gru() -> bool:
+def has_bf16_gru() -> bool:
     """
     Whether the level in force can run the bfloat16 GRU.
     """
-def normalize_rows(x: Rows, delta: Rows | None, out: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int] | None:
+def normalize_rows(x: Rows, delta: Rows | None, out: torch.Tensor | numpy.ndarray, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int] | None:
     """
-    Write v / (||v|| + eps) to the contiguous rows at address `out`, where v = x, or x + delta. Returns the first row with NaN or infinity and the argument it is in (0 = x, 1 = delta), or None.
+    Write v / (||v|| + eps) to the contiguous array `out`, where v = x, or x + delta. Returns the first row with NaN or infinity and the argument it is in (0 = x, 1 = delta), or None.
     """
-def normalize_rows_backward(x: Rows, delta: Rows | None, grad_out: Rows, grad_x: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex) -> None:
+def normalize_rows_backward(x: Rows, delta: Rows | None, grad_out: Rows, grad_x: torch.Tensor | numpy.ndarray, eps: typing.SupportsFloat | typing.SupportsIndex) -> None:
     """
-    Write the gradient of normalize_rows with respect to v to the contiguous rows at address `grad_x`.
+    Write the gradient of normalize_rows with respect to v to the contiguous array `grad_x`.
     """
 def num_threads() -> int:
     """

@@ -1,9 +1,9 @@
-// One function a topic, each in the file of its name.
+// One function a room of csrc (or a part of it), each in the file of its name.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
-#include "simd/interrupt.h"
+#include "runtime/interrupt.h"
 
 namespace lvm::python {
 
@@ -18,12 +18,11 @@ class WithoutGil {
     pybind11::gil_scoped_release release_;
 };
 
-void bind_interrupts(pybind11::module_& module);
-void bind_system(pybind11::module_& module);
-void bind_rows(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+void bind_core(pybind11::module_& module);
 void bind_rowwise(pybind11::module_& module);
-void bind_recurrent(pybind11::module_& module);
-void bind_memory_gru(pybind11::module_& module);
-void bind_scoring(pybind11::module_& module);
+void bind_recurrent_gru(pybind11::module_& module);
+void bind_recurrent_memory_gru(pybind11::module_& module);
+void bind_retrieval(pybind11::module_& module);
 
 }  // namespace lvm::python

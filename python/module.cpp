@@ -3,11 +3,10 @@
 PYBIND11_MODULE(_core, module) {
     module.doc() =
         "The compute core of lvm_fast. Use it through lvm_fast.ops, lvm_fast.layers and lvm_fast.retrieval.";
-    lvm::python::bind_interrupts(module);
-    lvm::python::bind_system(module);
-    lvm::python::bind_rows(module);
+    lvm::python::bind_runtime(module);
+    lvm::python::bind_core(module);
     lvm::python::bind_rowwise(module);
-    lvm::python::bind_recurrent(module);
-    lvm::python::bind_memory_gru(module);
-    lvm::python::bind_scoring(module);
+    lvm::python::bind_recurrent_gru(module);
+    lvm::python::bind_recurrent_memory_gru(module);
+    lvm::python::bind_retrieval(module);
 }

@@ -1,15 +1,15 @@
-// The matrix product of one instruction set. Included once per level, inside that level's own namespace
-// (LVM_LEVEL), after its Vec and the tile shape LVM_TILE_ROWS x LVM_TILE_VECTORS. Only the table has external
-// linkage, as in rowwise-inl.h.
+// The matrix product of one instruction set: a few rows times packed columns, float32, a tile of sums in
+// registers at a time. Included by the file of each level, after its Vec.
+#pragma once
+
+#include <cstring>
 
 #include "gemm/gemm.h"
 
-namespace lvm::LVM_LEVEL {
+namespace lvm::LVM_LEVEL::gemm {
 namespace {
 
-constexpr int W = Vec::width;
-constexpr int R = LVM_TILE_ROWS;
-constexpr int V = LVM_TILE_VECTORS;
+constexpr int R = kSumRows, V = kSumVectors;
 
 template <int kRows>
 void tile(const float* a, int64_t depth, const float* panel, int64_t columns, float* out,
@@ -48,10 +48,10 @@ void product(const float* a, int64_t rows, int64_t depth, const float* panels, i
 }
 
 }  // namespace
-}  // namespace lvm::LVM_LEVEL
+}  // namespace lvm::LVM_LEVEL::gemm
 
 template <>
 const lvm::GemmKernels& lvm::GemmKernels::table<lvm::Level::LVM_LEVEL>() {
-    static constexpr GemmKernels kernels{LVM_LEVEL::V * LVM_LEVEL::W, LVM_LEVEL::product};
+    static constexpr GemmKernels kernels{LVM_LEVEL::gemm::V * LVM_LEVEL::W, LVM_LEVEL::gemm::product};
     return kernels;
 }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "simd/thread_pool.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 

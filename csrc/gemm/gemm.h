@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "simd/aligned.h"
-#include "simd/level.h"
+#include "core/aligned_buffer.h"
+#include "runtime/level.h"
 
 namespace lvm {
 

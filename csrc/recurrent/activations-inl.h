@@ -1,11 +1,11 @@
-// The activations of one instruction set. Included once per level, after packed-inl.h.
+// What stands between the products of a memory GRU (activations.h): gates, layer norm, GELU and attention of
+// one instruction set. Included by the file of each level, after its Vec.
+#pragma once
 
 #include "recurrent/activations.h"
-
-namespace lvm::LVM_LEVEL {
-
 #include "simd/math-inl.h"
 
+namespace lvm::LVM_LEVEL::activations {
 namespace {
 
 void gates(const float* x, const float* products, const float* state, int64_t blocks, float* next) {
@@ -80,11 +80,12 @@ void attention(const float* x, float scale, int64_t count, float* out) {
 }
 
 }  // namespace
-}  // namespace lvm::LVM_LEVEL
+}  // namespace lvm::LVM_LEVEL::activations
 
 template <>
 const lvm::ActivationKernels& lvm::ActivationKernels::table<lvm::Level::LVM_LEVEL>() {
-    static constexpr ActivationKernels kernels{LVM_LEVEL::gates, LVM_LEVEL::layer_norm, LVM_LEVEL::gelu,
-                                               LVM_LEVEL::attention};
+    namespace level = LVM_LEVEL::activations;
+    static constexpr ActivationKernels kernels{level::gates, level::layer_norm, level::gelu,
+                                               level::attention};
     return kernels;
 }

@@ -1,14 +1,16 @@
-// The bytes of one piece stirred together, for one instruction set. Included by packed-inl.h.
+// The bytes of one piece stirred together (fingerprint.h), for one instruction set. Included by the file of
+// each level, after its Vec, by packed_weights-inl.h.
 //
 // Every 32-bit lane goes on by a <- (a rotated ^ word) * odd, which loses nothing, and sums up its a's: two
 // changes that cancel out in a are still seen in the sum.
+#pragma once
 
 #include <cstring>
 #include <utility>
 
-#include "recurrent/packed.h"
+#include "recurrent/packed_weights.h"
 
-namespace lvm::LVM_LEVEL {
+namespace lvm::LVM_LEVEL::fingerprint {
 namespace {
 
 constexpr int kLanes = W < 4 ? 4 : W;
@@ -43,4 +45,4 @@ void stir_piece(const uint8_t* data, int64_t bytes, uint32_t* stirred) {
 }
 
 }  // namespace
-}  // namespace lvm::LVM_LEVEL
+}  // namespace lvm::LVM_LEVEL::fingerprint

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "recurrent/packed.h"
-#include "simd/thread_pool.h"
+#include "recurrent/packed_weights.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {

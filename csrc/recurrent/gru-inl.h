@@ -1,16 +1,14 @@
-// The GRU kernels of one instruction set. Included once per level, inside that level's own namespace
-// (LVM_LEVEL), after its Vec. Only the table has external linkage, as in rowwise-inl.h.
+// The float32 GRU steps of one instruction set, forward and backward (gru.h). Included by the file of each
+// level, after its Vec.
+#pragma once
 
 #include "recurrent/gru.h"
 #include "recurrent/gru_kernels.h"
-
-namespace lvm::LVM_LEVEL {
-
 #include "simd/math-inl.h"
 
+namespace lvm::LVM_LEVEL::gru {
 namespace {
 
-constexpr int W = Vec::width;
 // Calls each(i, load, store) over [0, count): whole vectors, then the rest through a padded buffer.
 template <class Each>
 void over(int64_t count, const Each& each) {
@@ -70,10 +68,10 @@ void step_backward(const float* grad, const float* gates, const float* candidate
 }
 
 }  // namespace
-}  // namespace lvm::LVM_LEVEL
+}  // namespace lvm::LVM_LEVEL::gru
 
 template <>
 const lvm::GruKernels& lvm::GruKernels::table<lvm::Level::LVM_LEVEL>() {
-    static constexpr GruKernels kernels{LVM_LEVEL::step, LVM_LEVEL::step_backward};
+    static constexpr GruKernels kernels{LVM_LEVEL::gru::step, LVM_LEVEL::gru::step_backward};
     return kernels;
 }

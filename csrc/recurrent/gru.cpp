@@ -5,8 +5,8 @@
 
 #include "gemm/gemm.h"
 #include "recurrent/gru_kernels.h"
-#include "simd/interrupt.h"
-#include "simd/thread_pool.h"
+#include "runtime/interrupt.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {

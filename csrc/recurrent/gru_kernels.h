@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "simd/level.h"
+#include "runtime/level.h"
 
 namespace lvm {
 

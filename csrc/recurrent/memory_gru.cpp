@@ -4,10 +4,10 @@
 #include <cmath>
 #include <limits>
 
-#include "recurrent/lines.h"
-#include "recurrent/stages.h"
+#include "core/cache_line_vector.h"
 #include "rowwise/rowwise.h"
-#include "simd/thread_pool.h"
+#include "runtime/phases.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -40,8 +40,8 @@ Range part_of(int64_t count, int share, int shares) {
 
 // Codes of a few vectors, and room for one vector before it becomes codes.
 struct Scratch {
-    Lines<uint8_t> codes;
-    Lines<float> scales, numbers;
+    CacheLineVector<uint8_t> codes;
+    CacheLineVector<float> scales, numbers;
 };
 
 }  // namespace
@@ -56,9 +56,9 @@ class MemoryGru::Pass {
             {model.layers_[0].inputs.depth, model.keys_.depth, model.contents_.depth, model.narrow_.depth});
         // An odd number of cache lines: vectors an even power of two apart would push each other out of the
         // cache.
-        code_bytes_ = up_to(deepest * model.format_.code_bytes, kLine) | kLine;
-        codes_.resize(static_cast<size_t>(up_to(rows_, kWholeRows) * code_bytes_));
-        scales_.resize(static_cast<size_t>(up_to(rows_, kWholeRows)));
+        code_bytes_ = round_up(deepest * model.format_.code_bytes, kCacheLine) | kCacheLine;
+        codes_.resize(static_cast<size_t>(round_up(rows_, kWholeRows) * code_bytes_));
+        scales_.resize(static_cast<size_t>(round_up(rows_, kWholeRows)));
         projected_.resize(static_cast<size_t>(rows_ * gates));
         products_.resize(static_cast<size_t>(batch * gates));
         for (auto& sequence : sequences_) sequence.resize(static_cast<size_t>(rows_ * hidden));
@@ -90,20 +90,20 @@ class MemoryGru::Pass {
         chunk_ = (steps + chunks - 1) / chunks;
         const int64_t in_layer = 2 + chunk_, in_chunk = in_layer * model.sizes_.layers;
         const int64_t recurrent = chunks * in_chunk;
-        const Lines<float>& last = chunks % 2 ? states.next_ : states.now_;
+        const CacheLineVector<float>& last = chunks % 2 ? states.next_ : states.now_;
         final_ = last.data() + (model.sizes_.layers - 1) * batch_ * units(model);
-        const auto work = [&](int64_t stage, int share) {
-            if (stage >= recurrent) return head(static_cast<int>(stage - recurrent), share);
-            const int64_t chunk = stage / in_chunk, layer = stage % in_chunk / in_layer;
+        const auto work = [&](int64_t phase, int share) {
+            if (phase >= recurrent) return head(static_cast<int>(phase - recurrent), share);
+            const int64_t chunk = phase / in_chunk, layer = phase % in_chunk / in_layer;
             float* before = (chunk % 2 ? states.next_ : states.now_).data();
             float* after = (chunk % 2 ? states.now_ : states.next_).data();
             const int64_t offset = layer * batch_ * units(model);
-            recur(chunk, layer, stage % in_layer, share, before + offset, after + offset);
+            recur(chunk, layer, phase % in_layer, share, before + offset, after + offset);
         };
         // From the second chunk on the states it began with are written over.
-        const Lines<float> began = chunks > 1 ? states.now_ : Lines<float>();
+        const CacheLineVector<float> began = chunks > 1 ? states.now_ : CacheLineVector<float>();
         try {
-            run_stages(recurrent + 4, shares_, work);
+            run_phases(recurrent + 4, shares_, work);
         } catch (...) {
             if (chunks > 1) states.now_ = began;
             throw;
@@ -124,11 +124,11 @@ class MemoryGru::Pass {
 
     bool is_many(int64_t rows) const { return rows >= kMany; }
 
-    void recur(int64_t chunk, int64_t layer, int64_t stage, int share, const float* before, float* after) {
+    void recur(int64_t chunk, int64_t layer, int64_t phase, int share, const float* before, float* after) {
         const int64_t first = chunk * chunk_, steps = std::min(chunk_, steps_ - first), rows = steps * batch_;
-        if (stage == 0) return prepare_inputs(first, rows, layer, share);
-        if (stage == 1) return project_inputs(rows, layer, share);
-        const int64_t t = stage - 2;
+        if (phase == 0) return prepare_inputs(first, rows, layer, share);
+        if (phase == 1) return project_inputs(rows, layer, share);
+        const int64_t t = phase - 2;
         if (t >= steps) return;
         step(t, t + 1 == steps, layer, share, before, after);
     }
@@ -197,12 +197,12 @@ class MemoryGru::Pass {
                             mine.first, mine.last, out);
     }
 
-    void head(int stage, int share) {
-        if (stage == 0)
+    void head(int phase, int share) {
+        if (phase == 0)
             return multiply(model_->keys_, final_, units(*model_), model_->sizes_.hidden, share,
                             keys_.data());
-        if (stage == 1) return read_memory(share);
-        if (stage == 2) return widen(share);
+        if (phase == 1) return read_memory(share);
+        if (phase == 2) return widen(share);
         multiply(model_->narrow_, wide_.data(), model_->widen_.outputs, 2 * model_->sizes_.hidden, share,
                  raw_.data());
     }
@@ -253,9 +253,9 @@ class MemoryGru::Pass {
     const int64_t batch_, rows_;  // rows_: vectors of a chunk
     int shares_;
     int64_t code_bytes_;
-    Lines<uint8_t> codes_;  // of the inputs of a layer
-    Lines<float> scales_, projected_, products_, sequences_[2];
-    Lines<float> keys_, contents_, wide_, raw_;
+    CacheLineVector<uint8_t> codes_;  // of the inputs of a layer
+    CacheLineVector<float> scales_, projected_, products_, sequences_[2];
+    CacheLineVector<float> keys_, contents_, wide_, raw_;
     std::vector<Scratch> scratch_;
 
     // of the run
@@ -330,7 +330,7 @@ bool MemoryGru::advance(const float* context, int64_t steps, States& states, flo
     if (!pass || !pass->fits(*this, steps, batch)) pass = std::make_unique<Pass>(*this, steps, batch);
     pass->run(*this, context, steps, states);
     bool finite = true;
-    Lines<float> delta(static_cast<size_t>(width));
+    CacheLineVector<float> delta(static_cast<size_t>(width));
     const float* current = context + (steps - 1) * batch * width;
     for (int64_t b = 0; b < batch; ++b) {
         const float* raw = pass->raw(b);

@@ -11,10 +11,10 @@
 #include <mutex>
 #include <vector>
 
+#include "core/big_buffer.h"
+#include "core/cache_line_vector.h"
 #include "recurrent/activations.h"
-#include "recurrent/lines.h"
-#include "recurrent/packed.h"
-#include "simd/big_buffer.h"
+#include "recurrent/packed_weights.h"
 
 namespace lvm {
 
@@ -60,7 +60,7 @@ class MemoryGru {
       private:
         friend class MemoryGru;
         int64_t batch_;
-        Lines<float> now_, next_;  // [L][B][units, padded]
+        CacheLineVector<float> now_, next_;  // [L][B][units, padded]
     };
 
     // Takes `steps` steps from the states, which move on, and predicts what comes after the last of them.

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 
-#include "simd/thread_pool.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -44,7 +44,7 @@ void apply(const float* x, float scale, const uint32_t* kept, int64_t count, flo
 
 // Rounds as narrow() does, without its branch for NaN: a product keeps the bits of one, whose lower half is
 // zero.
-void apply(const BHalf* x, float scale, const uint32_t* kept, int64_t count, BHalf* out) {
+void apply(const BF16* x, float scale, const uint32_t* kept, int64_t count, BF16* out) {
     for (int64_t i = 0; i < count; ++i) {
         const float scaled = std::bit_cast<float>(static_cast<uint32_t>(x[i].bits) << 16) * scale;
         const uint32_t bits = std::bit_cast<uint32_t>(scaled);
@@ -66,11 +66,11 @@ void over(const T* x, int64_t count, const Mask& mask, T* out) {
 
 }  // namespace
 
-void dropout(const void* x, DType dtype, int64_t count, double share, uint64_t seed, void* out) {
-    const uint32_t dropped = static_cast<uint32_t>(std::lround(share * 65536));
+void dropout(const void* x, DType dtype, int64_t count, double p, uint64_t seed, void* out) {
+    const uint32_t dropped = static_cast<uint32_t>(std::lround(p * 65536));
     const Mask mask{dropped, dropped < 65536 ? 65536.0f / static_cast<float>(65536 - dropped) : 0.0f, seed};
     if (dtype == DType::bfloat16) {
-        over(static_cast<const BHalf*>(x), count, mask, static_cast<BHalf*>(out));
+        over(static_cast<const BF16*>(x), count, mask, static_cast<BF16*>(out));
     } else {
         over(static_cast<const float*>(x), count, mask, static_cast<float*>(out));
     }

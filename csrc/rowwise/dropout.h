@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "rows.h"
+#include "core/views.h"
 
 namespace lvm {
 
-// out[i] = x[i] / (1 - p) or 0, with probability p each, p = `share` rounded to a whole 65,536th. The type is
+// out[i] = x[i] / (1 - p) or 0, with probability p each, `p` rounded to a whole 65,536th. The type is
 // float32 or bfloat16; out may be x. Number i is dropped or kept whatever the type, the level and the
 // threads.
-void dropout(const void* x, DType dtype, int64_t count, double share, uint64_t seed, void* out);
+void dropout(const void* x, DType dtype, int64_t count, double p, uint64_t seed, void* out);
 
 }  // namespace lvm

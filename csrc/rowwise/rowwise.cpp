@@ -5,10 +5,11 @@
 #include <limits>
 #include <mutex>
 
-#include "rowwise/kernels.h"
-#include "simd/half.h"
-#include "simd/level.h"
-#include "simd/thread_pool.h"
+#include "core/alignment.h"
+#include "core/conversions.h"
+#include "rowwise/row_kernels.h"
+#include "runtime/level.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -114,16 +115,16 @@ void careful_backward(const T* x, const T* delta, const T* grad_out, T* grad_x, 
 }
 
 template int careful_forward(const float*, const float*, float*, int64_t, double);
-template int careful_forward(const Half*, const Half*, Half*, int64_t, double);
-template int careful_forward(const BHalf*, const BHalf*, BHalf*, int64_t, double);
+template int careful_forward(const F16*, const F16*, F16*, int64_t, double);
+template int careful_forward(const BF16*, const BF16*, BF16*, int64_t, double);
 template void careful_backward(const float*, const float*, const float*, float*, int64_t, double);
-template void careful_backward(const Half*, const Half*, const Half*, Half*, int64_t, double);
-template void careful_backward(const BHalf*, const BHalf*, const BHalf*, BHalf*, int64_t, double);
+template void careful_backward(const F16*, const F16*, const F16*, F16*, int64_t, double);
+template void careful_backward(const BF16*, const BF16*, const BF16*, BF16*, int64_t, double);
 
 RowFault normalize_rows(const Rows& x, const Rows* delta, const MutableRows& out, double eps) {
     const auto forward = x.dtype == DType::float64 ? float64_forward : kernels().forward;
     const int64_t row_bytes = x.dim * bytes_of(x.dtype);
-    const bool aligned = reinterpret_cast<uintptr_t>(out.data) % 64 == 0 && row_bytes % 64 == 0;
+    const bool aligned = on_cache_line(out.data) && row_bytes % kCacheLine == 0;
     const bool bypass = aligned && x.rows * row_bytes >= kBytesToBypass;
     RowFault fault;
     std::mutex mutex;

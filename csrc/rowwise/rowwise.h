@@ -10,7 +10,7 @@
 // 16) * 2^-24 of the row's largest value.
 #pragma once
 
-#include "rows.h"
+#include "core/views.h"
 
 namespace lvm {
 

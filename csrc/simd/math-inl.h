@@ -1,6 +1,7 @@
-// exp, sigmoid and tanh of a vector. Included inside a level's own namespace, after its Vec; no include
-// guard, no linkage.
+// exp, sigmoid and tanh of a vector. Included by the kernels of each level (LVM_LEVEL), after its Vec.
+#pragma once
 
+namespace lvm::LVM_LEVEL {
 namespace {
 
 constexpr float kPolynomial[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
@@ -25,3 +26,4 @@ inline Vec sigmoid(Vec x) { return div(set1(1), add(set1(1), exponential(sub(set
 inline Vec hyperbolic_tangent(Vec x) { return sub(mul(set1(2), sigmoid(add(x, x))), set1(1)); }
 
 }  // namespace
+}  // namespace lvm::LVM_LEVEL

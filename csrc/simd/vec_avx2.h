@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-#include "rows.h"
+#include "core/number_formats.h"
 
 namespace lvm::avx2 {
 namespace {
@@ -12,18 +12,22 @@ struct Vec {
     static constexpr int width = 8;
     __m256 v;
 };
+constexpr int W = Vec::width;
+
+// Sums that the registers hold beside the operands of a matrix product: rows times vectors.
+constexpr int kSumRows = 6, kSumVectors = 2;
 
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
-inline Vec load(const Half* p) {
+inline Vec load(const F16* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
-inline Vec load(const BHalf* p) {
+inline Vec load(const BF16* p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
 }
 
-inline __m128i to_half(Vec a) { return _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT); }
-inline __m128i to_bhalf(Vec a) {
+inline __m128i to_f16(Vec a) { return _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT); }
+inline __m128i to_bf16(Vec a) {
     const __m256i bits = _mm256_castps_si256(a.v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
@@ -35,11 +39,11 @@ inline __m128i to_bhalf(Vec a) {
 }
 
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
-inline void store(Half* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_half(a)); }
-inline void store(BHalf* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_bhalf(a)); }
+inline void store(F16* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_f16(a)); }
+inline void store(BF16* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_bf16(a)); }
 inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
-inline void stream(Half* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_half(a)); }
-inline void stream(BHalf* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_bhalf(a)); }
+inline void stream(F16* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_f16(a)); }
+inline void stream(BF16* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), to_bf16(a)); }
 // 64 bytes to an aligned place.
 inline void stream_line(int8_t* to, const int8_t* from) {
     for (int i = 0; i < 64; i += 32) {

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-#include "rows.h"
+#include "core/number_formats.h"
 
 namespace lvm::avx512 {
 namespace {
@@ -12,18 +12,22 @@ struct Vec {
     static constexpr int width = 16;
     __m512 v;
 };
+constexpr int W = Vec::width;
+
+// Sums that the registers hold beside the operands of a matrix product: rows times vectors.
+constexpr int kSumRows = 8, kSumVectors = 3;
 
 inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
-inline Vec load(const Half* p) {
+inline Vec load(const F16* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
-inline Vec load(const BHalf* p) {
+inline Vec load(const BF16* p) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
 
-inline __m256i to_half(Vec a) { return _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline __m256i to_bhalf(Vec a) {
+inline __m256i to_f16(Vec a) { return _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline __m256i to_bf16(Vec a) {
     const __m512i bits = _mm512_castps_si512(a.v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
@@ -33,11 +37,11 @@ inline __m256i to_bhalf(Vec a) {
 }
 
 inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
-inline void store(Half* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_half(a)); }
-inline void store(BHalf* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bhalf(a)); }
+inline void store(F16* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_f16(a)); }
+inline void store(BF16* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16(a)); }
 inline void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
-inline void stream(Half* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_half(a)); }
-inline void stream(BHalf* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_bhalf(a)); }
+inline void stream(F16* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_f16(a)); }
+inline void stream(BF16* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_bf16(a)); }
 // 64 bytes to an aligned place.
 inline void stream_line(int8_t* to, const int8_t* from) {
     _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));

@@ -3,7 +3,9 @@
 
 #include <arm_neon.h>
 
-#include "rows.h"
+#include <cstring>
+
+#include "core/number_formats.h"
 
 namespace lvm::neon {
 namespace {
@@ -12,6 +14,10 @@ struct Vec {
     static constexpr int width = 4;
     float32x4_t v;
 };
+constexpr int W = Vec::width;
+
+// Sums that the registers hold beside the operands of a matrix product: rows times vectors.
+constexpr int kSumRows = 8, kSumVectors = 2;
 
 inline uint16x4_t load_bits(const void* p) {
     uint16x4_t bits;
@@ -24,15 +30,15 @@ inline Vec load(const float* p) {
     std::memcpy(&v, p, sizeof(v));
     return {v};
 }
-inline Vec load(const Half* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(load_bits(p)))}; }
-inline Vec load(const BHalf* p) { return {vreinterpretq_f32_u32(vshll_n_u16(load_bits(p), 16))}; }
+inline Vec load(const F16* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(load_bits(p)))}; }
+inline Vec load(const BF16* p) { return {vreinterpretq_f32_u32(vshll_n_u16(load_bits(p), 16))}; }
 
 inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
-inline void store(Half* p, Vec a) {
+inline void store(F16* p, Vec a) {
     const uint16x4_t bits = vreinterpret_u16_f16(vcvt_f16_f32(a.v));
     std::memcpy(p, &bits, sizeof(bits));
 }
-inline void store(BHalf* p, Vec a) {
+inline void store(BF16* p, Vec a) {
     const uint32x4_t bits = vreinterpretq_u32_f32(a.v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));

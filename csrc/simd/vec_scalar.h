@@ -1,9 +1,12 @@
 // Plain C++ stand-in for a vector of one number.
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 
-#include "simd/half.h"
+#include "core/conversions.h"
+#include "core/views.h"
 
 namespace lvm::scalar {
 namespace {
@@ -12,6 +15,10 @@ struct Vec {
     static constexpr int width = 1;
     float v;
 };
+constexpr int W = Vec::width;
+
+// Sums that the registers hold beside the operands of a matrix product: rows times vectors.
+constexpr int kSumRows = 2, kSumVectors = 8;
 
 template <class T>
 inline Vec load(const T* p) {

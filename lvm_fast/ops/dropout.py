@@ -69,5 +69,5 @@ def dropout(x: Tensor, p: float, seed: Tensor) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     number = int(seed) & (2**64 - 1)
-    drop_in_core(x.data_ptr(), x.dtype == torch.bfloat16, x.numel(), p, number, out.data_ptr())
+    drop_in_core(x, p, number, out)
     return out

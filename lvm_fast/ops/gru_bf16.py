@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core import gru_half_backward, gru_half_forward, has_half_gru
+from .._core import gru_bf16_backward, gru_bf16_forward, has_bf16_gru
 from .._util.operators import check_lengths, check_tensors, define_operator
 from .._util.torch_compat import constant_for_compiler
 from .gru_naive import run_layer, run_layer_and_back, within
@@ -29,7 +29,7 @@ def padded(width: int) -> int:
 @constant_for_compiler
 def bf16_is_offered() -> bool:
     """Whether the instruction set in force has the bfloat16 products (AMX, AVX512-BF16) that these operators need."""
-    return has_half_gru()
+    return has_bf16_gru()
 
 
 def _fake(
@@ -143,26 +143,23 @@ def gru_bf16_layer(
         (N B, 3Hp) and candidates (N B, Hp), bfloat16, step by step without the steps beyond a length.
     """
     _check("gru_bf16_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
-    steps, batch, _ = inputs.shape
-    lengths = check_lengths("gru_bf16_layer", lengths, steps)
-    weights = _Weights(weight_ih, weight_hh)
-    inputs, initial = _vectors(inputs), initial.contiguous()
+    lengths = check_lengths("gru_bf16_layer", lengths, inputs.shape[0])
+    weight_ih, weight_hh = _dense_rows(weight_ih), weight_hh.contiguous()
+    inputs, initial = _dense_rows(inputs), initial.contiguous()
     states, final, gates, candidates = _made(inputs, weight_hh)
     bias_ih, bias_hh = bias_ih.contiguous(), bias_hh.contiguous()
-    gru_half_forward(
-        steps=steps,
-        batch=batch,
-        hidden=weights.hidden,
-        inputs=_described(inputs),
-        weights=weights.described,
-        input_bias=bias_ih.data_ptr(),
-        recurrent_bias=bias_hh.data_ptr(),
-        initial=initial.data_ptr(),
-        states=states.data_ptr(),
-        final=final.data_ptr(),
-        gates=gates.data_ptr(),
-        candidates=candidates.data_ptr(),
-        lengths=_address(lengths),
+    gru_bf16_forward(
+        inputs=inputs,
+        weight_ih=weight_ih,
+        weight_hh=weight_hh,
+        bias_ih=bias_ih,
+        bias_hh=bias_hh,
+        initial=initial,
+        states=states,
+        final=final,
+        gates=gates,
+        candidates=candidates,
+        lengths=lengths,
     )
     if lengths is not None:  # what no step wrote
         for array in (gates, candidates):
@@ -176,7 +173,7 @@ def _fake_backward(
     *kept, asks_inputs = more
     _check_backward(grad_states, grad_final, inputs, *kept)
     _, weight_hh, *_, states, _, _ = kept
-    inputs = _vectors(inputs)
+    inputs = _dense_rows(inputs)
     return _narrowed(_made_backward(inputs, states, asks_inputs), inputs, weight_hh)
 
 
@@ -264,56 +261,34 @@ def gru_bf16_layer_backward(
     kept = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths, states, gates, candidates)
     _check_backward(grad_states, grad_final, *kept)
     lengths = check_lengths("gru_bf16_layer_backward", lengths, inputs.shape[0])
-    weights = _Weights(weight_ih, weight_hh)
-    inputs = _vectors(inputs)
-    steps, batch, _ = inputs.shape
+    weight_ih, weight_hh, inputs = _dense_rows(weight_ih), weight_hh.contiguous(), _dense_rows(inputs)
     states, gates, candidates = states.contiguous(), gates.contiguous(), candidates.contiguous()
     given = None if grad_states is None else grad_states.contiguous()
     last = torch.zeros_like(states[0], dtype=torch.float32) if grad_final is None else grad_final.contiguous()
     grads = _made_backward(inputs, states, asks_inputs)
     grad_inputs, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_initial = grads
-    gru_half_backward(
-        steps=steps,
-        batch=batch,
-        hidden=weights.hidden,
-        inputs=_described(inputs),
-        weights=weights.described,
-        states=states.data_ptr(),
-        gates=gates.data_ptr(),
-        candidates=candidates.data_ptr(),
-        grad_states=_address(given),
-        grad_final=last.data_ptr(),
-        grad_inputs=_described(grad_inputs) if asks_inputs else (0, False, 0, 0),
-        grad_input=grad_ih.data_ptr(),
-        grad_recurrent=grad_hh.data_ptr(),
-        grad_input_bias=grad_bias_ih.data_ptr(),
-        grad_recurrent_bias=grad_bias_hh.data_ptr(),
-        grad_initial=grad_initial.data_ptr(),
-        lengths=_address(lengths),
+    gru_bf16_backward(
+        inputs=inputs,
+        weight_ih=weight_ih,
+        weight_hh=weight_hh,
+        states=states,
+        gates=gates,
+        candidates=candidates,
+        grad_states=given,
+        grad_final=last,
+        grad_inputs=grad_inputs if asks_inputs else None,
+        grad_weight_ih=grad_ih,
+        grad_weight_hh=grad_hh,
+        grad_bias_ih=grad_bias_ih,
+        grad_bias_hh=grad_bias_hh,
+        grad_initial=grad_initial,
+        lengths=lengths,
     )
     return _narrowed(grads, inputs, weight_hh)
 
 
-class _Weights:
-    """The weights as the core reads them, and alive as long as this."""
-
-    def __init__(self, weight_ih: Tensor, weight_hh: Tensor) -> None:
-        self._ih = weight_ih if weight_ih.stride(1) == 1 else weight_ih.contiguous()
-        self._hh = weight_hh.contiguous()
-        self.hidden = weight_hh.shape[1]
-        self.described = (self._ih.data_ptr(), self._hh.data_ptr(), self._ih.shape[1], self._ih.stride(0))
-
-
-def _vectors(inputs: Tensor) -> Tensor:
-    return inputs if inputs.stride(2) == 1 else inputs.contiguous()
-
-
-def _described(vectors: Tensor) -> tuple[int, bool, int, int]:
-    return vectors.data_ptr(), vectors.dtype == torch.bfloat16, vectors.stride(0), vectors.stride(1)
-
-
-def _address(array: Tensor | None) -> int:
-    return 0 if array is None else array.data_ptr()
+def _dense_rows(matrix: Tensor) -> Tensor:
+    return matrix if matrix.stride(-1) == 1 else matrix.contiguous()
 
 
 def _made(inputs: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -66,10 +66,6 @@ def _check_backward(
     )
 
 
-def _address(lengths: Tensor | None) -> list[int]:
-    return [0 if lengths is None else lengths.data_ptr()]
-
-
 def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor, Tensor]) -> None:
     _, weight, _, _, lengths, ctx.bfloat16 = given
     ctx.save_for_backward(weight, *results, lengths)
@@ -113,8 +109,7 @@ def gru_layer(
     states[0] = initial
     make = torch.empty_like if ends is None else torch.zeros_like  # what lies beyond a length is not written
     gates, candidates = make(inputs), make(states[1:])
-    addresses = [array.data_ptr() for array in (inputs, weight, bias, states, gates, candidates)]
-    gru_forward(steps, batch, hidden, *addresses, *_address(ends))
+    gru_forward(inputs, weight, bias, states, gates, candidates, ends)
     return states, gates, candidates
 
 
@@ -140,12 +135,11 @@ def gru_layer_backward(
     _check_backward(grad_states, weight, states, gates, candidates, lengths)
     given = (grad_states, weight, states, gates, candidates)
     grad_states, weight, states, gates, candidates = (tensor.contiguous() for tensor in given)
-    steps, batch, hidden = candidates.shape
-    ends = check_lengths("gru_layer_backward", lengths, steps)
+    ends = check_lengths("gru_layer_backward", lengths, candidates.shape[0])
     grad_inputs, grad_products = torch.empty_like(gates), torch.empty_like(gates)
     grad_initial = torch.empty_like(states[0])
-    arrays = (grad_states[1:], weight, states, gates, candidates, grad_inputs, grad_products, grad_initial)
-    gru_backward(steps, batch, hidden, *[array.data_ptr() for array in arrays], *_address(ends))
+    given = (grad_states[1:], weight, states, gates, candidates)
+    gru_backward(*given, grad_inputs, grad_products, grad_initial, ends)
     precision = torch.bfloat16 if bfloat16 else torch.float32
     products, before = grad_products.to(precision), states[:-1].to(precision)  # (N, B, 3H), (N, B, H)
     if ends is None:

@@ -1,4 +1,4 @@
-"""Arrays of any kind as the core sees them: (rows, dim) at an address; copied only when the layout demands it."""
+"""Arrays of any kind as the core sees them: `Rows` (rows, dim); copied only when the layout demands it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def is_tensor(x: Any) -> bool:
     return hasattr(x, "data_ptr")
 
 
-def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows, Any]:
-    """The rows of x, shape (..., D), flattened to (rows, D), and what must stay alive while they are used.
+def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> Rows:
+    """The rows of x, shape (..., D), flattened to (rows, D), with the memory that they lie in.
 
     x is a numpy array, a torch CPU tensor or `Vectors` of a store. ValueError, beginning with `where`, for
     another kind, dtype or device, a masked array, and a sparse or nested tensor.
@@ -46,7 +46,7 @@ def rows_of(x: Any, where: str, dtypes: tuple[str, ...] = FLOATS) -> tuple[Rows,
         raise ValueError(f"{where}: expected a dense tensor, got {kind}")
     if x.ndim == 0:
         raise ValueError(f"{where}: expected shape (..., D), got a single number")
-    return tensor_rows(x) if is_tensor(x) else _array_rows(x, name)
+    return tensor_rows(x) if is_tensor(x) else _array_rows(x)
 
 
 def check_unmasked(x: Any, where: str) -> None:
@@ -55,17 +55,16 @@ def check_unmasked(x: Any, where: str) -> None:
         raise ValueError(f"{where}: expected an array without a mask, got a masked one; use .filled(value) or .data")
 
 
-def tensor_rows(x: Any) -> tuple[Rows, Any]:
+def tensor_rows(x: Any) -> Rows:
     """`rows_of` for a CPU tensor that is known to fit: the short way, for small calls."""
-    dim = x.shape[-1]
     if x.is_neg():  # torch negates such a tensor when it is read: its memory holds the opposite
         x = x.resolve_neg()
     if x.is_contiguous():
-        return Rows(x.data_ptr(), dtype_name(x.dtype), x.numel() // (dim or 1), dim, dim), x
-    flat = x.detach().reshape(prod(x.shape[:-1]), dim)
-    if dim > 1 and flat.stride(1) != 1:
+        return Rows(x)
+    flat = x.detach().reshape(prod(x.shape[:-1]), x.shape[-1])
+    if flat.shape[1] > 1 and flat.stride(1) != 1:
         flat = flat.contiguous()
-    return Rows(flat.data_ptr(), dtype_name(x.dtype), flat.shape[0], dim, flat.stride(0)), flat
+    return Rows(flat)
 
 
 def readable(x: Any) -> Any:
@@ -73,19 +72,17 @@ def readable(x: Any) -> Any:
     return x if x.flags.aligned and x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 
-def _array_rows(x: Any, name: str) -> tuple[Rows, Any]:
+def _array_rows(x: Any) -> Rows:
     *leading, dim = x.shape
     flat = readable(x).reshape(prod(leading), dim)
     if dim > 1 and (flat.strides[1] != flat.itemsize or flat.strides[0] % flat.itemsize):
         flat = np.ascontiguousarray(flat)
-    return Rows(flat.ctypes.data, name, flat.shape[0], dim, flat.strides[0] // flat.itemsize), flat
+    return Rows(flat)
 
 
-def _stored_rows(vectors: Any, where: str, dtypes: tuple[str, ...]) -> tuple[Rows, Any]:
+def _stored_rows(vectors: Any, where: str, dtypes: tuple[str, ...]) -> Rows:
     if vectors.dtype_name not in (*dtypes, "int8"):
         raise ValueError(f"{where}: expected {', '.join(dtypes)} or int8, got {vectors.dtype_name}")
     raw = vectors.raw if vectors.raw.flags.c_contiguous else np.ascontiguousarray(vectors.raw)
     scales = None if vectors.scales is None else np.ascontiguousarray(vectors.scales, dtype=np.float32)
-    rows, dim = raw.shape
-    address = 0 if scales is None else scales.ctypes.data
-    return Rows(raw.ctypes.data, vectors.dtype_name, rows, dim, dim, address), (raw, scales)
+    return Rows(raw, scales, vectors.dtype_name == "bfloat16")

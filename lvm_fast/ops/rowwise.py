@@ -87,8 +87,8 @@ def _normalize_numpy(
             common = _common_dtype(op, x.dtype, delta.dtype)
             x, delta = x.astype(common), delta.astype(common)
     x = readable(x)
-    x_rows, x_memory = rows_of(x, f"{op}: {first}")
-    delta_rows, delta_memory = (None, None) if delta is None else rows_of(delta, f"{op}: {second}")
+    x_rows = rows_of(x, f"{op}: {first}")
+    delta_rows = None if delta is None else rows_of(delta, f"{op}: {second}")
     if out is None:
         out = np.empty(x.shape, x.dtype)
     elif not isinstance(out, np.ndarray) or not out.flags.behaved or not out.dtype.isnative:
@@ -97,8 +97,8 @@ def _normalize_numpy(
         raise ValueError(f"{op}: out: expected {expected}, got {got}")
     check_unmasked(out, f"{op}: out")
     check_result(op, out, x, out.flags.c_contiguous)
-    for memory in (x_memory, delta_memory):
-        if memory is not None and np.may_share_memory(memory, out):
-            check_same_memory(op, memory.ctypes.data == out.ctypes.data and memory.flags.c_contiguous)
-    raise_fault(op, normalize_rows(x_rows, delta_rows, out.ctypes.data, eps))
+    for rows in (x_rows, delta_rows):
+        if rows is not None and np.may_share_memory(rows.memory, out):
+            check_same_memory(op, rows.memory.ctypes.data == out.ctypes.data and rows.memory.flags.c_contiguous)
+    raise_fault(op, normalize_rows(x_rows, delta_rows, out, eps))
     return out

@@ -117,10 +117,7 @@ def _reach(x: Tensor) -> tuple[int, int]:
 
 
 def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:
-    x_rows, x_memory = tensor_rows(x)
-    delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
-    raise_fault(op, normalize_in_core(x_rows, delta_rows, out.data_ptr(), eps))
-    del x_memory, delta_memory
+    raise_fault(op, normalize_in_core(tensor_rows(x), None if delta is None else tensor_rows(delta), out, eps))
     return out
 
 
@@ -175,9 +172,6 @@ def normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, e
     """The gradient of v, given that of `normalize_rows`'s result, (..., D)."""
     _check_rows("normalize_rows_backward", x, eps, delta=delta, grad_out=grad_out)
     grad_x = _result_like(x)
-    x_rows, x_memory = tensor_rows(x)
-    delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
-    grad_rows, grad_memory = tensor_rows(grad_out)
-    differentiate_in_core(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
-    del x_memory, delta_memory, grad_memory
+    delta_rows = None if delta is None else tensor_rows(delta)
+    differentiate_in_core(tensor_rows(x), delta_rows, tensor_rows(grad_out), grad_x, eps)
     return grad_x

@@ -37,7 +37,7 @@ class VectorBank:
 
     Scores are inner products of the stored values: float32 as they are, float16 and bfloat16 widened, int8 times its
     row's scale rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to
-    float32. They are compared in float64, summed in one fixed order (`csrc/scoring/screen.h`), equal scores by lower
+    float32. They are compared in float64, summed in one fixed order (`csrc/retrieval/screen.h`), equal scores by lower
     id: the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
     O(B * k + tile). `docs/scoring.md` tells how.
 
@@ -68,7 +68,7 @@ class VectorBank:
         self._hold(matrix)
 
     def _hold(self, matrix: Matrix, path: str | None = None) -> None:
-        self._vectors, self._memory, self._size, self._path = matrix.given, matrix.memory, matrix.rows.rows, path
+        self._vectors, self._size, self._path = matrix.given, matrix.rows.rows, path
 
     def refill(self, vectors: Any) -> None:
         """Refer to other vectors from now on, packed into this bank's memory: quicker than a new bank.

@@ -22,7 +22,7 @@ _PACKED = {"bounds": "F32", "factors": "F64", "coarse": "I8", "fine": "I8"}
 
 
 class BankFile(NamedTuple):
-    """Stored rows, and the arrays of `csrc/scoring/packed.h` by name ("factors" only of a normalised bank)."""
+    """Stored rows, and the arrays of `csrc/retrieval/packed_bank.h` by name ("factors" only of a normalised bank)."""
 
     vectors: Vectors
     packed: dict[str, NDArray[Any]]
@@ -114,6 +114,6 @@ def _picked(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
 
 
 def _codes(plane: NDArray[np.int8], rows: NDArray[np.int64], dim: int) -> NDArray[np.int8]:
-    """Some rows of a plane of codes (`csrc/scoring/codes.h`): (rows, chunks, 64)."""
+    """Some rows of a plane of codes (`csrc/retrieval/codes.h`): (rows, chunks, 64)."""
     tiles = plane.reshape(-1, -(-dim // 64), 16, 64)
     return tiles[rows // 16, :, rows % 16]

@@ -52,7 +52,6 @@ class Matrix(NamedTuple):
     """Rows as the core takes them."""
 
     rows: Rows
-    memory: Any  # what must stay alive while they are used
     given: Any  # (rows, D): the array, tensor or `Vectors` itself, or what it was converted to
     is_single: bool  # one vector (D,) was given
 
@@ -73,8 +72,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
     if given.ndim != 2:
         raise ValueError(f"{where}: expected shape (rows, D), got {tuple(given.shape)}")
     given = _row_by_row(given)
-    rows, memory = rows_of(given, where, SCORED)
-    return Matrix(rows, memory, given, is_single=False)
+    return Matrix(rows_of(given, where, SCORED), given, is_single=False)
 
 
 def queries_of(x: Any, dim: int, where: str) -> Matrix:

@@ -2,7 +2,7 @@
 
 #include "check.h"
 #include "recurrent/gru.h"
-#include "simd/thread_pool.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -133,22 +133,24 @@ void check_extremes() {
     for (float state : states) CHECK(std::isfinite(state) && std::abs(state) <= 1);
 }
 
-}  // namespace
-}  // namespace lvm
-
-int main() {
-    lvm::at_every_level([] {
+TEST_CASE("a layer and its gradients agree with float64") {
+    at_every_level([] {
         for (int threads : {1, 3}) {
-            lvm::set_num_threads(threads);
+            set_num_threads(threads);
             for (int64_t hidden : {1, 3, 7, 16, 17, 33}) {
-                for (int64_t batch : {1, 2, 9, 40}) lvm::check_layer({3, batch, hidden});
+                for (int64_t batch : {1, 2, 9, 40}) check_layer({3, batch, hidden});
             }
             const int64_t lengths[] = {6, 6, 5, 3, 3, 1, 1, 1, 0};
-            for (int64_t hidden : {1, 7, 33}) lvm::check_layer({6, 9, hidden, lengths});
-            lvm::check_layer({1, 5, 65});
-            lvm::check_layer({12, 2, 5});
+            for (int64_t hidden : {1, 7, 33}) check_layer({6, 9, hidden, lengths});
+            check_layer({1, 5, 65});
+            check_layer({12, 2, 5});
         }
-        lvm::check_gates();
-        lvm::check_extremes();
     });
 }
+
+TEST_CASE("gates keep to their range") { at_every_level(check_gates); }
+
+TEST_CASE("extreme numbers") { at_every_level(check_extremes); }
+
+}  // namespace
+}  // namespace lvm

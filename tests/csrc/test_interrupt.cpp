@@ -4,9 +4,9 @@
 #include "check.h"
 #include "recurrent/gru.h"
 #include "recurrent/memory_gru.h"
-#include "scoring/bank.h"
-#include "simd/interrupt.h"
-#include "simd/thread_pool.h"
+#include "retrieval/bank.h"
+#include "runtime/interrupt.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -94,14 +94,19 @@ void check_memory_gru() {
     CHECK(next == expected);
 }
 
-}  // namespace
-}  // namespace lvm
-
-int main() {
+template <class Test>
+void at_one_and_two_threads(const Test& test) {
     for (int threads : {1, 2}) {
-        lvm::set_num_threads(threads);
-        lvm::check_scoring();
-        lvm::check_gru();
-        lvm::check_memory_gru();
+        set_num_threads(threads);
+        test();
     }
 }
+
+TEST_CASE("questions to a bank can be ended") { at_one_and_two_threads(check_scoring); }
+
+TEST_CASE("a GRU can be ended") { at_one_and_two_threads(check_gru); }
+
+TEST_CASE("a memory GRU can be ended") { at_one_and_two_threads(check_memory_gru); }
+
+}  // namespace
+}  // namespace lvm

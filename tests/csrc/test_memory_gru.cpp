@@ -6,8 +6,8 @@
 #include "check.h"
 #include "recurrent/fingerprint.h"
 #include "recurrent/memory_gru.h"
-#include "recurrent/stages.h"
-#include "simd/thread_pool.h"
+#include "runtime/phases.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -191,7 +191,7 @@ void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors,
     const FormatKernels& own = kernels.of(format);
     Floats weights = random_numbers<float>(rows * depth, 3), bias = random_numbers<float>(rows, 4);
     for (size_t i = 0; i < weights.size(); ++i) {
-        if (format == Format::bfloat16) weights[i] = widen(narrow<BHalf>(weights[i]));
+        if (format == Format::bfloat16) weights[i] = widen(narrow<BF16>(weights[i]));
         if (format != Format::int8) continue;
         weights[i] = static_cast<float>(static_cast<int>(weights[i] * 50) % 127);
         if (i % static_cast<size_t>(depth) == 0)
@@ -205,8 +205,8 @@ void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors,
     const Floats x = random_numbers<float>(vectors * depth, 5);
     const int64_t bytes = (matrix.depth * own.code_bytes + 63) / 64 * 64, whole = (vectors + 15) / 16 * 16;
     for (const bool many : {false, true}) {
-        Lines<uint8_t> codes(static_cast<size_t>(whole * bytes));
-        Lines<float> scales(static_cast<size_t>(whole)),
+        CacheLineVector<uint8_t> codes(static_cast<size_t>(whole * bytes));
+        CacheLineVector<float> scales(static_cast<size_t>(whole)),
             out(static_cast<size_t>(vectors * matrix.outputs), -1);
         for (int64_t v = 0; v < vectors; ++v) {
             const auto prepare = many ? own.prepare_many : own.prepare_few;
@@ -254,25 +254,25 @@ void check_faults() {
     CHECK(next == expected);
 }
 
-// Every share of every stage once, no stage before the one before it is done, however many threads come.
-void check_stages() {
-    constexpr int64_t kStages = 300;
+// Every share of every phase once, no phase before the one before it is done, however many threads come.
+void check_phases() {
+    constexpr int64_t kPhases = 300;
     for (int threads : {1, 2, 5}) {
         set_num_threads(threads);
         for (int shares : {1, 2, 3, 7}) {
-            std::vector<std::atomic<int>> done(kStages);
+            std::vector<std::atomic<int>> done(kPhases);
             std::atomic<bool> in_order = true;
-            const auto work = [&](int64_t stage, int share) {
-                if (stage > 0 && done[static_cast<size_t>(stage - 1)] != shares) in_order = false;
-                if (stage % 50 == 7 && share == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-                ++done[static_cast<size_t>(stage)];
+            const auto work = [&](int64_t phase, int share) {
+                if (phase > 0 && done[static_cast<size_t>(phase - 1)] != shares) in_order = false;
+                if (phase % 50 == 7 && share == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+                ++done[static_cast<size_t>(phase)];
             };
-            run_stages(kStages, shares, work);
+            run_phases(kPhases, shares, work);
             CHECK(in_order);
             for (const auto& count : done) CHECK(count == shares);
             for (auto& count : done) count = 0;
             parallel_for(2, 1, [&](int64_t begin, int64_t, int) {  // nested: the caller's thread alone
-                if (begin == 0) run_stages(kStages, shares, work);
+                if (begin == 0) run_phases(kPhases, shares, work);
             });
             CHECK(in_order);
             for (const auto& count : done) CHECK(count == shares);
@@ -321,20 +321,26 @@ void check_fingerprint() {
     }
 }
 
-}  // namespace
-}  // namespace lvm
+constexpr Format kFormats[] = {Format::float32, Format::bfloat16, Format::int8};
 
-int main() {
-    using namespace lvm;
-    check_stages();
+TEST_CASE("phases come one after another") { check_phases(); }
+
+TEST_CASE("packed products agree with float64") {
     at_every_level([] {
-        for (Format format : {Format::float32, Format::bfloat16, Format::int8}) {
+        for (Format format : kFormats) {
             for (int64_t depth : {1, 2, 7, 64, 65, 513}) {
                 for (int64_t vectors : {1, 2, 9, 17}) {
                     check_products(format, 51, depth, vectors, depth % 2 == 0);
                     check_products(format, 3, depth, vectors, true);
                 }
             }
+        }
+    });
+}
+
+TEST_CASE("a model agrees with float64") {
+    at_every_level([] {
+        for (Format format : kFormats) {
             for (int threads : {1, 3}) {
                 set_num_threads(threads);
                 check_model({6, 1, 1, 1}, 1, 3, format);
@@ -345,8 +351,14 @@ int main() {
                 check_model({3, 5, 2, 4}, 3, 130, format);
             }
         }
-        check_faults();
-        check_fingerprint();
-        check_concurrent_callers();
     });
 }
+
+TEST_CASE("NaN and infinity are told") { at_every_level(check_faults); }
+
+TEST_CASE("fingerprints see every change") { at_every_level(check_fingerprint); }
+
+TEST_CASE("several callers at once") { at_every_level(check_concurrent_callers); }
+
+}  // namespace
+}  // namespace lvm

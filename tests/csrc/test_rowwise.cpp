@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "rowwise/rowwise.h"
-#include "simd/thread_pool.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -83,21 +83,21 @@ void check_many_rows(int64_t dim, int64_t misaligned) {
 }
 
 // Every float16 survives the round trip, and widening agrees with arithmetic.
-void check_halves() {
+void check_f16() {
     for (uint32_t bits = 0; bits < 0x10000; ++bits) {
-        const Half half{static_cast<uint16_t>(bits)};
+        const F16 number{static_cast<uint16_t>(bits)};
         const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
         if (exponent == 31 && mantissa) {
-            CHECK(std::isnan(widen(half)));
+            CHECK(std::isnan(widen(number)));
             continue;
         }
         const double magnitude = exponent == 31 ? INFINITY
                                  : exponent     ? std::ldexp(1024 + mantissa, exponent - 25)
                                                 : std::ldexp(mantissa, -24);
-        CHECK(widen(half) == static_cast<float>(bits & 0x8000 ? -magnitude : magnitude));
-        CHECK(narrow<Half>(widen(half)).bits == half.bits);
+        CHECK(widen(number) == static_cast<float>(bits & 0x8000 ? -magnitude : magnitude));
+        CHECK(narrow<F16>(widen(number)).bits == number.bits);
     }
-    CHECK(narrow<Half>(65519.99).bits == 0x7bff && narrow<Half>(65520).bits == 0x7c00);
+    CHECK(narrow<F16>(65519.99).bits == 0x7bff && narrow<F16>(65520).bits == 0x7c00);
 }
 
 // Between every two neighbours the middle goes to the even one, and what lies beside it to the nearer one.
@@ -134,31 +134,53 @@ void check_ties(double half_ulp) {
     }
 }
 
-}  // namespace
-}  // namespace lvm
+TEST_CASE("every float16 number survives") { check_f16(); }
 
-int main() {
-    lvm::check_halves();
-    lvm::check_rounding<lvm::Half>(0x7c00);
-    lvm::check_rounding<lvm::BHalf>(0x7f80);
-    lvm::at_every_level([] {
-        for (double eps : {lvm::kEps, 0.5}) {
-            for (int64_t dim : lvm::kAwkwardDims) {
-                lvm::check_dim<float>(dim, eps);
-                lvm::check_dim<lvm::Half>(dim, eps);
-                lvm::check_dim<lvm::BHalf>(dim, eps);
-                lvm::check_dim<double>(dim, eps);
-            }
-        }
-        lvm::check_ties<lvm::Half>(0x1p-11);
-        lvm::check_ties<lvm::BHalf>(0x1p-8);
-        lvm::check_faults();
-        for (int threads : {1, 3}) {
-            lvm::set_num_threads(threads);
-            lvm::check_faults_of_many_rows();
-            for (int64_t dim : {768, 769}) {
-                for (int64_t misaligned : {0, 1}) lvm::check_many_rows(dim, misaligned);
+TEST_CASE("rounding goes to the nearest, ties to even") {
+    check_rounding<F16>(0x7c00);
+    check_rounding<BF16>(0x7f80);
+}
+
+TEST_CASE("rows and their gradients agree with float64") {
+    at_every_level([] {
+        for (double eps : {kEps, 0.5}) {
+            for (int64_t dim : kAwkwardDims) {
+                check_dim<float>(dim, eps);
+                check_dim<F16>(dim, eps);
+                check_dim<BF16>(dim, eps);
+                check_dim<double>(dim, eps);
             }
         }
     });
 }
+
+TEST_CASE("stores of an instruction set round ties to even") {
+    at_every_level([] {
+        check_ties<F16>(0x1p-11);
+        check_ties<BF16>(0x1p-8);
+    });
+}
+
+TEST_CASE("the first fault is named") {
+    at_every_level([] {
+        check_faults();
+        for (int threads : {1, 3}) {
+            set_num_threads(threads);
+            check_faults_of_many_rows();
+        }
+    });
+}
+
+TEST_CASE("many rows are as a few") {
+    at_every_level([] {
+        for (int threads : {1, 3}) {
+            set_num_threads(threads);
+            for (int64_t dim : {768, 769}) {
+                for (int64_t misaligned : {0, 1}) check_many_rows(dim, misaligned);
+            }
+        }
+    });
+}
+
+}  // namespace
+}  // namespace lvm

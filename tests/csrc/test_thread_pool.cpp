@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "check.h"
-#include "simd/interrupt.h"
-#include "simd/thread_pool.h"
+#include "runtime/interrupt.h"
+#include "runtime/thread_pool.h"
 
 namespace lvm {
 namespace {
@@ -164,26 +164,49 @@ void check_forked_child_keeps_the_count() {
 }
 #endif
 
-}  // namespace
-}  // namespace lvm
-
-int main() {
+template <class Test>
+void at_several_threads(const Test& test) {
     for (int threads : {1, 7, 2}) {
-        lvm::set_num_threads(threads);
-        for (int64_t count : {0, 1, 2, 100, 1001}) {
-            for (int64_t grain : {1, 3, 5000}) lvm::check_every_index_once(count, grain);
-        }
-        for (int workers : {1, 2, 1000}) lvm::check_at_most(workers);
-        lvm::check_exceptions_arrive();
-        lvm::check_nested_and_concurrent_calls();
-        lvm::check_nested_in_small_calls();
-        lvm::check_resizing_beside_work();
-        lvm::check_a_caller_can_end_a_job();
-        lvm::check_a_caller_can_end_a_job_of_others();
-        lvm::check_an_error_ends_the_pieces_of_others();
-        lvm::check_no_resizing_from_within();
-#if !defined(__SANITIZE_THREAD__) && !defined(LVM_FAST_EMULATED)
-        lvm::check_forked_child_keeps_the_count();
-#endif
+        set_num_threads(threads);
+        test();
     }
 }
+
+TEST_CASE("every index comes once") {
+    at_several_threads([] {
+        for (int64_t count : {0, 1, 2, 100, 1001}) {
+            for (int64_t grain : {1, 3, 5000}) check_every_index_once(count, grain);
+        }
+    });
+}
+
+TEST_CASE("no more workers than allowed") {
+    at_several_threads([] {
+        for (int workers : {1, 2, 1000}) check_at_most(workers);
+    });
+}
+
+TEST_CASE("exceptions arrive") { at_several_threads(check_exceptions_arrive); }
+
+TEST_CASE("nested and concurrent calls") { at_several_threads(check_nested_and_concurrent_calls); }
+
+TEST_CASE("nested calls in small ones") { at_several_threads(check_nested_in_small_calls); }
+
+TEST_CASE("resizing beside work") { at_several_threads(check_resizing_beside_work); }
+
+TEST_CASE("a caller can end a job") { at_several_threads(check_a_caller_can_end_a_job); }
+
+TEST_CASE("a caller can end a job of others") { at_several_threads(check_a_caller_can_end_a_job_of_others); }
+
+TEST_CASE("an error ends the pieces of others") {
+    at_several_threads(check_an_error_ends_the_pieces_of_others);
+}
+
+TEST_CASE("no resizing from within") { at_several_threads(check_no_resizing_from_within); }
+
+#if !defined(__SANITIZE_THREAD__) && !defined(LVM_FAST_EMULATED)
+TEST_CASE("a forked child keeps the count") { at_several_threads(check_forked_child_keeps_the_count); }
+#endif
+
+}  // namespace
+}  // namespace lvm

@@ -36,7 +36,7 @@ def bf16_level(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each instruction set with bfloat16 products in turn."""
     before = runtime.simd_level()
     runtime.set_simd_level(request.param)
-    assert _core.has_half_gru()
+    assert _core.has_bf16_gru()
     yield
     runtime.set_simd_level(before)
 

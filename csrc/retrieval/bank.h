@@ -1,0 +1,94 @@
+// The vector bank: exact ranks, top-k, score bands and sums of queries over a set of candidate rows, never
+// holding a B x N matrix (of a small bank, 32 x N at a time).
+//
+// Exact means: the order of ScreenKernels::dot over the stored values (float32; float16 and bfloat16 widened;
+// int8 * scale rounded to float32; with normalize, each row times 1 / ||row|| in float64 rounded to float32),
+// equal scores by lower id. The same on every machine, instruction set, thread count and tile size.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "core/views.h"
+#include "retrieval/best_list.h"
+#include "retrieval/packed_bank.h"
+
+namespace lvm {
+
+// Pairs of a query and a candidate, by what they took to decide.
+struct Tally {
+    int64_t screened = 0;  // the coarse products
+    int64_t refined = 0;   // the fine products
+    int64_t rescored = 0;  // the exact score too
+};
+
+// Candidates with low <= score < high.
+struct Band {
+    double low, high;
+    const int64_t* exclude = nullptr;  // [B][excluded] ids not wanted (-1: none)
+    int64_t excluded = 0;
+    const double* below = nullptr;  // [B] a further upper bound of each query, or null
+};
+
+class Bank {
+  public:
+    static constexpr int64_t kMostDims = 65536;  // beyond it integer products could overflow
+
+    // Refers to `rows` (no copy) and packs them. Throws std::invalid_argument on a row with NaN or infinity
+    // and, with `normalize`, on a zero row.
+    Bank(const Rows& rows, bool normalize);
+
+    // Refers to rows and their packed form, made earlier.
+    Bank(const Rows& rows, const PackedView& packed) : rows_(rows), packed_(packed) {}
+
+    Bank(const Bank&) = delete;
+    Bank& operator=(const Bank&) = delete;
+
+    // Refers to other rows from now on, packed into the same memory. Same errors; after one the bank is
+    // empty.
+    void refill(const Rows& rows);
+
+    int64_t size() const { return rows_.rows; }
+    int64_t dim() const { return rows_.dim; }
+    bool normalize() const { return packed_.factors != nullptr; }
+    const PackedView& packed() const { return packed_; }
+
+    // scores[b] = the exact score of query b and candidate ids[b]; queries are not checked.
+    void pair_scores(const Rows& queries, const int64_t* ids, double* scores) const;
+
+    // ranks[b] = candidates that beat a score and id for query b, at most max_rank; candidate i counts as id
+    // first_id + i.
+    void rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
+              int64_t max_rank, int64_t* ranks) const;
+
+    // The k best, best first: scores and ids are [B][k]; 1 <= k <= size().
+    void topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const;
+
+    // Up to `limit` ids in the band, best first, [B][limit], padded with -1, and their scores; 1 <= limit <=
+    // size().
+    void band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const;
+
+    // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0.
+    void sum_exp(const Rows& queries, double factor, const double* best, double* sums) const;
+
+    // What all questions took since the last call.
+    Tally take_tally() const;
+    void note(const Tally& tally) const;
+
+    // Row i as the float32 values that are scored: in place where they lie so, else in `buffer` (dim()
+    // floats).
+    const float* stored_row(int64_t i, float* buffer) const;
+
+    // Asks for row i, which will be needed soon.
+    void fetch_row(int64_t i) const;
+
+  private:
+    void best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const;
+
+    Rows rows_;
+    PackedRows own_;
+    PackedView packed_;
+    mutable std::atomic<int64_t> screened_{0}, refined_{0}, rescored_{0};
+};
+
+}  // namespace lvm

@@ -1,0 +1,41 @@
+// A bank's packed form: what screening reads instead of the stored rows.
+#pragma once
+
+#include <vector>
+
+#include "core/alignment.h"
+#include "core/big_buffer.h"
+#include "core/views.h"
+#include "retrieval/screen.h"
+
+namespace lvm {
+
+// Planes of codes and bounds of padded_rows(rows) rows (the added ones all zero), and factors of `rows`.
+struct PackedView {
+    const int8_t* coarse = nullptr;
+    const int8_t* fine = nullptr;
+    const CodeBounds* bounds = nullptr;
+    const double* factors = nullptr;  // 1 / ||row||; null unless normalised
+};
+
+inline int64_t padded_rows(int64_t rows) { return round_up(rows, kBlockRows); }
+
+inline int64_t plane_bytes(int64_t rows, int64_t dim) {
+    return padded_rows(rows) * chunks_of(dim) * kTileDims;
+}
+
+// Packed rows in memory of their own, which is kept from one packing to the next.
+class PackedRows {
+  public:
+    // Throws std::invalid_argument on a row with NaN or infinity and, with `normalize`, on a zero row.
+    void pack(const Rows& rows, bool normalize);
+
+    PackedView view() const;
+
+  private:
+    BigBuffer coarse_, fine_;
+    std::vector<CodeBounds> bounds_;
+    std::vector<double> factors_;
+};
+
+}  // namespace lvm

@@ -1,0 +1,70 @@
+// A block of queries: as float32 rows for exact scores, as codes, and in panels for the products.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+#include "core/views.h"
+#include "retrieval/screen.h"
+
+namespace lvm {
+
+class QueryBlock {
+  public:
+    // Rows [begin, end) of the queries, normalised where asked. Throws std::invalid_argument on NaN, infinity
+    // and, where normalised, zero rows.
+    QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64_t end);
+
+    int64_t count() const { return count_; }
+    int64_t chunks() const { return chunks_; }
+    // Rows lie one after another.
+    const float* row(int64_t q) const {
+        return in_place_ ? given_.row<float>(first_ + q) : rows_.data() + q * dim_;
+    }
+    const CodeBounds& bounds(int64_t q) const { return bounds_[static_cast<size_t>(q)]; }
+    const int8_t* coarse(int64_t q) const { return coarse_.data() + code_offset(q, chunks_); }
+    const int8_t* fine(int64_t q) const { return fine_.data() + code_offset(q, chunks_); }
+
+  private:
+    Rows given_;
+    bool in_place_;
+    int64_t first_, dim_, count_, chunks_;
+    AlignedBuffer<float> rows_;  // unless the given ones serve
+    AlignedBuffer<int8_t> coarse_, fine_;
+    std::vector<CodeBounds> bounds_;
+};
+
+// Some queries of a block, laid out for the products.
+class QueryPanels {
+  public:
+    QueryPanels(const QueryBlock& block, std::vector<int64_t> queries);
+
+    int64_t count() const { return static_cast<int64_t>(panels_.size()); }
+    const QueryPanel& panel(int64_t p) const { return panels_[static_cast<size_t>(p)]; }
+    // The queries in panel p: their ids in the block.
+    int64_t members(int64_t p) const {
+        return std::min<int64_t>(kPanelQueries, static_cast<int64_t>(queries_.size()) - p * kPanelQueries);
+    }
+    int64_t query(int64_t p, int64_t lane) const {
+        return queries_[static_cast<size_t>(p * kPanelQueries + lane)];
+    }
+    const std::vector<int64_t>& queries() const { return queries_; }
+
+    // What the panels count a query's scores in.
+    double unit(int64_t p, int64_t lane) const {
+        return units_[static_cast<size_t>(p * kPanelQueries + lane)];
+    }
+
+  private:
+    void place(const QueryBlock& block, int64_t p, int64_t lane);
+    void interleave_codes(int64_t p, int64_t chunks);
+
+    std::vector<int64_t> queries_;
+    AlignedBuffer<int8_t> coarse_, fine_;
+    std::vector<QueryPanel> panels_;
+    std::vector<double> units_;
+};
+
+}  // namespace lvm

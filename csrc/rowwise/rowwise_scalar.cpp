@@ -1,4 +1,0 @@
-#include "simd/vec_scalar.h"
-
-#define LVM_LEVEL scalar
-#include "rowwise/rowwise-inl.h"
