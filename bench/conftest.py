@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import lvm_fast as lf
-from lvm_fast.process import keep_freed_memory
+from lvm_fast._util.process import keep_freed_memory
 
 
 def pytest_configure(config: pytest.Config) -> None:

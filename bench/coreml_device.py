@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_fast.evaluation.tables import table
+from lvm_fast.evaluation.markdown_table import table
 from lvm_fast.export.expectations import Parts, read_expectations
 
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")

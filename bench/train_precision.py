@@ -23,8 +23,8 @@ import yaml
 from numpy.typing import NDArray
 
 import lvm_fast as lf
+from lvm_fast._util.device import choose_device, multiplies_bfloat16
 from lvm_fast.cli.info import facts
-from lvm_fast.device import choose_device, multiplies_bfloat16
 from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
 from lvm_fast.evaluation.pools import Candidates, Pool
 from lvm_fast.evaluation.predictions import predict_windows

@@ -24,9 +24,9 @@ import numpy as np
 import lvm_fast as lf
 from lvm_fast.data.documents import Document, read_documents
 from lvm_fast.data.encode import Encoder, encode_context, encode_documents
-from lvm_fast.data.search import ChunkTexts
 from lvm_fast.data.sentence_encoder import SentenceEncoder
-from lvm_fast.evaluation.words import summary
+from lvm_fast.evaluation.report_markdown import summary
+from lvm_fast.retrieval.search import ChunkTexts
 
 CHUNK_TOKENS = 20
 

@@ -8,66 +8,70 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ._util.old_paths import keep_old_paths
+
 __version__ = "0.1.0"
 
 _HOME_OF = {
-    "l2_normalize": "kernels",
-    "reconstruct": "kernels",
-    "VectorBank": "scoring",
-    "hit_at_k": "scoring",
-    "ShardedBank": "sharded",
-    "ChainStore": "data.store",
+    "l2_normalize": "ops.rowwise",
+    "reconstruct": "ops.rowwise",
+    "VectorBank": "retrieval.bank",
+    "hit_at_k": "retrieval.bank",
+    "ShardedBank": "retrieval.sharded",
+    "ChainStore": "data.chain_store",
     "split_chains": "data.split",
     "Windows": "data.windows",
     "sample": "data.sample",
-    "search": "data.search",
-    "mine": "data.mining",
-    "MinedNegatives": "data.mined",
+    "search": "retrieval.search",
+    "mine": "retrieval.mining",
+    "MinedNegatives": "retrieval.mined",
     "Space": "spaces.space",
     "fit_space": "spaces.space",
-    "GRU": "gru",
+    "GRU": "layers.gru",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
     "Router": "inference.router",
     "Recipe": "training.recipe",
-    "train": "training.trainer",
+    "train": "training.fit",
     "evaluate": "evaluation.evaluate",
-    "evaluate_router": "evaluation.routers",
+    "evaluate_router": "evaluation.evaluate_router",
     "calibrate_router": "evaluation.calibrate",
     "export_coreml": "export.coreml",
     "verify_coreml": "export.verify",
 }
 
-_MODULES = ("kernels", "ops", "scoring")
+_MODULES = ("kernels", "ops", "scoring")  # two of them by their old paths
+
+keep_old_paths()
 
 __all__ = ["__version__", *_HOME_OF]
 
 if TYPE_CHECKING:
-    from .data.mined import MinedNegatives as MinedNegatives
-    from .data.mining import mine as mine
+    from .data.chain_store import ChainStore as ChainStore
     from .data.sample import sample as sample
-    from .data.search import search as search
     from .data.split import split_chains as split_chains
-    from .data.store import ChainStore as ChainStore
     from .data.windows import Windows as Windows
     from .evaluation.calibrate import calibrate_router as calibrate_router
     from .evaluation.evaluate import evaluate as evaluate
-    from .evaluation.routers import evaluate_router as evaluate_router
+    from .evaluation.evaluate_router import evaluate_router as evaluate_router
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
-    from .gru import GRU as GRU
     from .inference.router import Router as Router
-    from .kernels import l2_normalize as l2_normalize
-    from .kernels import reconstruct as reconstruct
+    from .layers.gru import GRU as GRU
     from .models.pretrained import load_model as load_model
     from .models.registry import create_model as create_model
-    from .scoring import VectorBank as VectorBank
-    from .scoring import hit_at_k as hit_at_k
-    from .sharded import ShardedBank as ShardedBank
+    from .ops.rowwise import l2_normalize as l2_normalize
+    from .ops.rowwise import reconstruct as reconstruct
+    from .retrieval.bank import VectorBank as VectorBank
+    from .retrieval.bank import hit_at_k as hit_at_k
+    from .retrieval.mined import MinedNegatives as MinedNegatives
+    from .retrieval.mining import mine as mine
+    from .retrieval.search import search as search
+    from .retrieval.sharded import ShardedBank as ShardedBank
     from .spaces.space import Space as Space
     from .spaces.space import fit_space as fit_space
+    from .training.fit import train as train
     from .training.recipe import Recipe as Recipe
-    from .training.trainer import train as train
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,5 @@
 """
-The compute core of lvm_fast. Use it through lvm_fast.kernels, lvm_fast.ops and lvm_fast.scoring.
+The compute core of lvm_fast. Use it through lvm_fast.ops, lvm_fast.layers and lvm_fast.retrieval.
 """
 from __future__ import annotations
 import collections.abc
@@ -43,7 +43,7 @@ class MemoryGruStream:
         ...
 class Bank:
     """
-    Exact scoring over rows that the caller keeps alive; see lvm_fast.scoring.VectorBank.
+    Exact scoring over rows that the caller keeps alive; see lvm_fast.retrieval.bank.VectorBank.
     """
     @staticmethod
     def open(rows: Rows, coarse: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], fine: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], bounds: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], factors: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> Bank:

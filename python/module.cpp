@@ -2,7 +2,7 @@
 
 PYBIND11_MODULE(_core, module) {
     module.doc() =
-        "The compute core of lvm_fast. Use it through lvm_fast.kernels, lvm_fast.ops and lvm_fast.scoring.";
+        "The compute core of lvm_fast. Use it through lvm_fast.ops, lvm_fast.layers and lvm_fast.retrieval.";
     lvm::python::bind_interrupts(module);
     lvm::python::bind_system(module);
     lvm::python::bind_rows(module);

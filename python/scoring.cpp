@@ -157,7 +157,7 @@ Bounds sum_exp(const Bank& bank, const Rows& queries, double factor, const Bound
 
 void bind_scoring(py::module_& module) {
     py::class_<Bank>(module, "Bank",
-                     "Exact scoring over rows that the caller keeps alive; see lvm_fast.scoring.VectorBank.")
+                     "Exact scoring over rows that the caller keeps alive; see lvm_fast.retrieval.bank.VectorBank.")
         .def(py::init(&make_bank), py::arg("rows"), py::arg("normalize"))
         .def_static("open", &open_bank, py::arg("rows"), py::arg("coarse"), py::arg("fine"),
                     py::arg("bounds"), py::arg("factors"), py::keep_alive<0, 2>(), py::keep_alive<0, 3>(),

@@ -11,28 +11,28 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from lvm_fast import kernels
+from lvm_fast.ops import rowwise
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("fuzz", deadline=None, max_examples=5_000)
 settings.load_profile("default")
 
 
-@pytest.fixture(params=kernels.simd_levels())
+@pytest.fixture(params=rowwise.simd_levels())
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every instruction set of this CPU in turn, forced for the test."""
-    before = kernels.simd_level()
-    kernels.set_simd_level(request.param)
+    before = rowwise.simd_level()
+    rowwise.set_simd_level(request.param)
     yield request.param
-    kernels.set_simd_level(before)
+    rowwise.set_simd_level(before)
 
 
 @pytest.fixture
 def restore_threads() -> Iterator[None]:
     """Puts the number of kernel threads back after the test."""
-    before = kernels.num_threads()
+    before = rowwise.num_threads()
     yield
-    kernels.set_num_threads(before)
+    rowwise.set_num_threads(before)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_fast.data.store import ChainStore
-from lvm_fast.kernels import l2_normalize
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.ops.rowwise import l2_normalize
 from lvm_fast.training.recipe import Recipe
 
 SETTINGS = {

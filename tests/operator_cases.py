@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import lvm_fast as lf
-from lvm_fast.dropout_ops import dropout
-from lvm_fast.grouped_ops import grouped_linear
-from lvm_fast.gru_cudnn_ops import gru_cudnn_layer
-from lvm_fast.gru_half_ops import gru_half_layer
-from lvm_fast.gru_ops import gru_layer
-from lvm_fast.lstm import LSTM
-from lvm_fast.lstm_ops import lstm_layer
-from lvm_fast.ragged_ops import linear_within
-from lvm_fast.training.infonce import candidate_logsumexp
+from lvm_fast.layers.lstm import LSTM
+from lvm_fast.ops.dropout import dropout
+from lvm_fast.ops.gru_bf16 import gru_half_layer
+from lvm_fast.ops.gru_cudnn import gru_cudnn_layer
+from lvm_fast.ops.gru_f32 import gru_layer
+from lvm_fast.ops.linear_grouped import grouped_linear
+from lvm_fast.ops.linear_ragged import linear_within
+from lvm_fast.ops.lstm import lstm_layer
+from lvm_fast.training.objectives.infonce import candidate_logsumexp
 
 Function = Callable[..., Tensor]
 

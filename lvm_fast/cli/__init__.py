@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from ..suggest import unknown_name
-from .errors import BUG, mistake_in_words, print_bug
-from .flags import expand_paths
-from .streams import exit_code, standard_streams
-from .warn import plain_warnings
+from .._util.did_you_mean import unknown_name
+from ._errors import BUG, mistake_in_words, print_bug
+from ._options import expand_paths
+from ._streams import exit_code, standard_streams
+from ._warnings import plain_warnings
 
 COMMANDS = (
     "demo",

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import scoring
+from . import _options_query
 
 if TYPE_CHECKING:
     from ..data.windows import Windows
     from ..evaluation.compare import Contender
     from ..training.recipe import Recipe
     from ..training.runs import Run
-    from .scoring import Scored
+    from ._options_query import Scored
 
 HELP = "score several models on the same queries and candidates, beside baselines and each other"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "models", type=Path, nargs="+", help="training runs, checkpoints (.pt), folders of saved models or routers"
     )
     parser.add_argument("--against", type=Path, help="the model the others are compared with (default: the first)")
-    scoring.add_arguments(parser, "that run's")
+    _options_query.add_arguments(parser, "that run's")
     parser.add_argument(
         "--output-dir",
         type=Path,
@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import sys
 
+    from .._util.device import choose_device
     from .._util.folders import new_folder
     from .._util.terminal import is_terminal
-    from ..device import choose_device
     from ..evaluation.compare import check_contenders, compare
-    from ..evaluation.compare_words import comparison_summary
-    from ..evaluation.documents import check_documents
+    from ..evaluation.compare_markdown import comparison_summary
+    from ..evaluation.write_files import check_documents
     from ..training.runs import open_run
     from ..training.spaces import check_encoder
 
@@ -52,19 +52,19 @@ def run(args: argparse.Namespace) -> int:
     paths = {path.absolute(): path for path in (*args.models, reference)}
     runs = {path: open_run(shown, "compare") for path, shown in paths.items()}
     base = runs[reference.absolute()]
-    recipe = scoring.scoring_recipe(args, base, "compare")
+    recipe = _options_query.scoring_recipe(args, base, "compare")
     if args.output_dir is not None:
         inputs = [*args.models, args.against, recipe.data, recipe.validation_data]
         check_documents(args.output_dir, "comparison", "compare: comparison", inputs)
     contenders = _contenders(list(runs.values()))
-    scored = scoring.scored_chains(recipe, args.split, "compare")
+    scored = _options_query.scored_chains(recipe, args.split, "compare")
     windows = _windows(args, recipe, list(runs.values()), scored)
     check_contenders(contenders, windows)
     for contender in contenders:
         check_encoder(contender.model, windows.store, f"compare: {contender.name}", args.force)
     for place, (opened, contender) in enumerate(zip(runs.values(), contenders, strict=True)):
         called, fair = f"compare: {contender.name}", "runs of one split by chain"
-        seen = scoring.check_leaks(args, opened, recipe, scored, called, windows, fair)
+        seen = _options_query.check_leaks(args, opened, recipe, scored, called, windows, fair)
         contenders[place] = replace(contender, note="; ".join(seen) or None)
         contender.model.to(device)
     comparison = compare(
@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
         bootstrap=args.bootstrap,
         batch_size=args.batch_size,
         device=device,
-        exclude_read=scoring.reading(args),
+        exclude_read=_options_query.reading(args),
         training=scored.others,
         distractors=scored.others,
-        data_name=scoring.name_of_data(recipe, args.split),
+        data_name=_options_query.name_of_data(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
     print(comparison_summary(comparison))
@@ -114,7 +114,7 @@ def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], scor
     from ..data.given_windows import GivenWindows
     from ..data.windows import Windows
 
-    own = scoring.questions(scored, recipe)
+    own = _options_query.questions(scored, recipe)
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])
     if isinstance(own, GivenWindows) or args.context_length or longest == recipe.context_length:
         return own

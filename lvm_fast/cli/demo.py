@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..process import prepare_for_training
-from .flags import add_device
+from .._util.process import prepare_for_training
+from ._options import add_device
 
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
@@ -79,12 +79,12 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
     import time
 
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.words import summary
+    from ..evaluation.report_markdown import summary
     from ..export.coreml import export_coreml  # first of all: a missing extra should not cost a training
+    from ..export.coremltools_compat import ct
     from ..export.options import SUFFIX
-    from ..export.toolkit import ct
     from ..export.verify import verify_coreml
-    from ..training.trainer import train
+    from ..training.fit import train
 
     started = time.monotonic()
     result, other = train(recipe), train(beside)

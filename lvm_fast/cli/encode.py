@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .flags import add_device, add_encoder
+from ._options import add_device, add_encoder
 
 HELP = "turn text files or JSON lines into a chain store"
 
@@ -35,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from .._util.device import choose_device
     from .._util.text import unicode_text
     from ..data.documents import read_documents
     from ..data.encode import encode_documents, input_files
     from ..data.sentence_encoder import SentenceEncoder
     from ..data.source import check_store_path, chunks_path
-    from ..device import choose_device
 
     documents = read_documents(args.inputs)
     check_store_path(args.output, "encode: output", input_files(documents, args.encoder), args.overwrite)

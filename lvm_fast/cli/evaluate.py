@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import scoring
-from .report_name import path_of, report_name
+from . import _options_query
+from ._report_name import path_of, report_name
 
 _PUBLIC = "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
 HELP = "score a model on held-out chains, beside baselines, with intervals"
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, help="a training run, a checkpoint (.pt), or the folder of a saved model or a router"
     )
-    scoring.add_arguments(parser, "the run's")
+    _options_query.add_arguments(parser, "the run's")
     parser.add_argument(
         "--output-dir",
         type=Path,
@@ -31,12 +31,12 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from dataclasses import replace
 
+    from .._util.device import choose_device
     from .._util.terminal import is_terminal
-    from ..device import choose_device
-    from ..evaluation.documents import check_documents
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.routers import RouterReport, arms_in_words, evaluate_router
-    from ..evaluation.words import experts_in_words, summary
+    from ..evaluation.evaluate_router import RouterReport, arms_in_words, evaluate_router
+    from ..evaluation.report_markdown import experts_in_words, summary
+    from ..evaluation.write_files import check_documents
     from ..inference.router import Router
     from ..models.base import LatentVectorModel
     from ..models.pretrained import is_packaged
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
-    recipe = scoring.scoring_recipe(args, opened, "evaluate")
-    scored = scoring.scored_chains(recipe, args.split, "evaluate")
-    windows = scoring.questions(scored, recipe)
+    recipe = _options_query.scoring_recipe(args, opened, "evaluate")
+    scored = _options_query.scored_chains(recipe, args.split, "evaluate")
+    windows = _options_query.questions(scored, recipe)
     check_encoder(model, windows.store, "evaluate", args.force)
-    seen = scoring.check_leaks(args, opened, recipe, scored, "evaluate", windows)
+    seen = _options_query.check_leaks(args, opened, recipe, scored, "evaluate", windows)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
         model.set_space(fit_space((scored.others or windows.store).vectors))
         args.output_dir = args.output_dir or Path()
@@ -62,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
         "bootstrap": args.bootstrap,
         "batch_size": args.batch_size,
         "device": device,
-        "exclude_read": scoring.reading(args),
+        "exclude_read": _options_query.reading(args),
         "training": scored.others,
         "distractors": scored.others,
-        "data_name": scoring.name_of_data(recipe, args.split),
+        "data_name": _options_query.name_of_data(recipe, args.split),
         "notes": [f"{words[0].upper()}{words[1:]}." for words in seen],
         "progress": is_terminal(sys.stderr),
     }

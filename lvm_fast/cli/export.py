@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import scoring
-from .flags import source
+from . import _options_query
+from ._options import source
 
 if TYPE_CHECKING:
     from ..training.runs import Run
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--author", help="for the metadata (default: The lvm_fast developers)")
     parser.add_argument("--overwrite", action="store_true", help="replace the package, and the file beside it")
-    scoring.add_query_arguments(parser.add_argument_group("what --compare asks"), "the run's")
+    _options_query.add_query_arguments(parser.add_argument_group("what --compare asks"), "the run's")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from .._util.atomic_files import size_of
     from .._util.text import unicode_text
     from ..data.source import files_of, open_source
     from ..export.coreml import AUTHOR, export_coreml
+    from ..export.coremltools_compat import ct
     from ..export.options import check_path
-    from ..export.toolkit import ct
-    from ..files import size_of
     from ..training.runs import open_run
 
     check_path(args.output, args.overwrite, [args.model, *files_of(args.bank)])
@@ -148,9 +148,9 @@ def _compare(args: argparse.Namespace) -> int:
     if isinstance(opened.model, Router):
         raise ValueError(f"export: {args.model} is a router; --compare takes one model, such as an arm of it")
     functions, left_out = _functions(args, opened)
-    recipe = scoring.scoring_recipe(args, opened, "export")
-    scored = scoring.scored_chains(recipe, args.split, "export")
-    scoring.check_leaks(args, opened, recipe, scored, "export")
+    recipe = _options_query.scoring_recipe(args, opened, "export")
+    scored = _options_query.scored_chains(recipe, args.split, "export")
+    _options_query.check_leaks(args, opened, recipe, scored, "export")
     comparison = compare_precisions(
         opened.model,
         scored.chains,
@@ -162,7 +162,7 @@ def _compare(args: argparse.Namespace) -> int:
         bootstrap=args.bootstrap,
         min_length=recipe.min_length,
         distractors=scored.others,
-        data_name=scoring.name_of_data(recipe, args.split),
+        data_name=_options_query.name_of_data(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
     print(comparison.to_text())

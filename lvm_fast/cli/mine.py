@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .flags import source
+from ._options import source
 
 HELP = "find hard negatives for every chunk of a chain store"
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from .._util.text import unicode_text
-    from ..data.mining import mine
+    from ..retrieval.mining import mine
 
     mined = mine(
         args.data,

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import found
-from .flags import TEXT, add_force, read_text
+from . import _options_lookup
+from ._options import TEXT, add_force, read_text
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
     from ..training.runs import Run
 
 HELP = "predict what comes after a text, and show the nearest chunks of a chain store"
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     context.add_argument(
         "--vectors", type=Path, metavar="FILE", help="the vectors so far: a .npy, (N, D), oldest first"
     )
-    found.add_arguments(parser, of_run=True)
+    _options_lookup.add_arguments(parser, of_run=True)
     parser.add_argument(
         "--context-length", type=int, metavar="N", help="most vectors the model sees (default: as trained, else 100)"
     )
@@ -46,16 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data.search import search
+    from .._util.device import choose_device
     from ..data.source import open_source
-    from ..device import choose_device
     from ..models.base import LatentVectorModel
     from ..models.pretrained import is_packaged
+    from ..retrieval.search import search
     from ..spaces import fit_space
     from ..training.runs import open_run
     from ..training.spaces import check_encoder
 
-    found.check_encoder(args, "predict")
+    _options_lookup.check_encoder(args, "predict")
     if (args.model is None) == (args.named is None):
         raise ValueError("predict: expected one model: its path as the first word, or --model")
     args.model = args.model or args.named
@@ -76,26 +76,26 @@ def run(args: argparse.Namespace) -> int:
     rows, held = _context(args, store, most)
     predicted = model.predict(rows[None], weights=args.weights)
     # what was said does not come next
-    hits = search(store, predicted, args.k, texts=found.texts_of(args), unlike=rows, fold_copies=True)
+    hits = search(store, predicted, args.k, texts=_options_lookup.texts_of(args), unlike=rows, fold_copies=True)
     if not args.json:
         whole = "" if held == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {whole}{held:,} chunks of {_name(args)}; next may come:\n")
-    print(found.in_print(hits, args.json))
+    print(_options_lookup.in_print(hits, args.json))
     return 0
 
 
 def _context(args: argparse.Namespace, store: ChainStore, most: int) -> tuple[Any, int]:
     """The last vectors, at most `most` (n, D), and how many there are in all."""
     if args.vectors:
-        rows = found.read_rows(args.vectors, store.dim, "predict")
+        rows = _options_lookup.read_rows(args.vectors, store.dim, "predict")
         return rows[-most:], len(rows)
     from ..data.encode import encode_context
 
     document = read_text(args.text, "predict")
-    encoder = found.encoder_for(store, args, "predict")
+    encoder = _options_lookup.encoder_for(store, args, "predict")
     tokens = store.metadata.get("chunk_tokens")
     rows, held = encode_context(document, encoder, most, tokens if isinstance(tokens, int) else 20)
-    found.check_width(rows, encoder, store, "predict")
+    _options_lookup.check_width(rows, encoder, store, "predict")
     return rows, held
 
 

@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from .._util.text import unicode_text
+    from ..data.chain_store import ChainStore
     from ..data.prepare import check_max_length, cut_chains, read_vectors, save_prepared
     from ..data.source import check_store_path
-    from ..data.store import ChainStore
 
     if args.max_length is not None:
         check_max_length(args.max_length)

@@ -6,17 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import found
-from .flags import TEXT, read_text
+from . import _options_lookup
+from ._options import TEXT, read_text
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
 
 HELP = "show the chunks of a chain store nearest to a text, vectors or a chunk"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    found.add_arguments(parser)
+    _options_lookup.add_arguments(parser)
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--text", metavar=TEXT, help="a text to encode and look for, or @ and the file it is in")
     query.add_argument("--vectors", type=Path, metavar="FILE", help="a .npy of vectors to look for, (B, D) or (D,)")
@@ -24,21 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data.search import search
     from ..data.source import open_source
+    from ..retrieval.search import search
 
-    found.check_encoder(args, "search")
+    _options_lookup.check_encoder(args, "search")
     store = open_source(args.data, "search: data")
-    texts = found.texts_of(args)
+    texts = _options_lookup.texts_of(args)
     hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk, fold_copies=True)
-    print(found.in_print(hits, args.json))
+    print(_options_lookup.in_print(hits, args.json))
     return 0
 
 
 def _queries(args: argparse.Namespace, store: ChainStore) -> Any:
     """(B, D) rows to look for."""
     if args.vectors:
-        return found.read_rows(args.vectors, store.dim, "search")
+        return _options_lookup.read_rows(args.vectors, store.dim, "search")
     if args.text is not None:
         return _encoded(args, store)
     if not 0 <= args.chunk < len(store.vectors):
@@ -50,7 +50,7 @@ def _encoded(args: argparse.Namespace, store: ChainStore) -> Any:
     import numpy as np
 
     document = read_text(args.text, "search")
-    encoder = found.encoder_for(store, args, "search")
+    encoder = _options_lookup.encoder_for(store, args, "search")
     rows = np.asarray(encoder.encode([document.text or " ".join(document.chunks)]), np.float32)
-    found.check_width(rows, encoder, store, "search")
+    _options_lookup.check_width(rows, encoder, store, "search")
     return rows

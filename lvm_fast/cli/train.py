@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..process import prepare_for_training
+from .._util.process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
 from ..training.recipes import packaged_recipes
-from .flags import source
+from ._options import source
 
 HELP = "train a model on a chain store"
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(_in_print(recipe), end="")
         return 0
-    from ..training.trainer import train
+    from ..training.fit import train
 
     train(recipe)
     return 0
@@ -51,7 +51,7 @@ def _in_print(recipe: Recipe) -> str:
     """The recipe as YAML, its model checked, with what follows from it in comments: flags may still change that."""
     from ..data.source import is_sequence_file
     from ..data.windows import Windows
-    from ..training.data import kind_of_windows
+    from ..training.load_data import kind_of_windows
     from ..training.sequence_files import fit_windows
     from ..training.warm_start import check_model
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .flags import source
+from ._options import source
 
 if TYPE_CHECKING:
     from ..training.runs import Run

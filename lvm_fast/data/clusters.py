@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import l2_normalize
-from .quantize import Float32, Int64
-from .store import ChainStore
+from ..ops.rowwise import l2_normalize
+from .chain_store import ChainStore
+from .number_formats import Float32, Int64
 
 _RESTARTS = 10
 _MOST_ROUNDS = 100

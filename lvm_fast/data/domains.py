@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .._util.did_you_mean import nearest, unknown_name
 from .._util.strict_json import read_json
-from ..suggest import nearest, unknown_name
 from .jsonl import read_jsonl
-from .quantize import Int64
+from .number_formats import Int64
 
 DOMAINS = (
     *("Science", "Mathematics", "Technology", "Engineering", "Medicine", "Psychology", "Philosophy", "History"),

@@ -16,14 +16,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .._util.atomic_files import atomic_path
 from .._util.numbers import whole_number
 from .._util.text import unicode_text
-from ..files import atomic_path
+from .chain_store import ChainStore
 from .chunking import chunk_text
 from .documents import Document
-from .quantize import Float32, check_rows
+from .number_formats import Float32, check_rows
 from .source import check_store_files, chunks_path
-from .store import ChainStore
 from .vectors import check_dtype
 
 _GROUP = 256  # chunks given to the encoder at once

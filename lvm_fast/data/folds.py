@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._util.numbers import whole_number
+from .chain_store import ChainStore
 from .split import part_of, without_near_duplicates
-from .store import ChainStore
 
 
 class Fold(NamedTuple):

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._util.text import unicode_text
-from .quantize import Int64
+from .chain_store import ChainStore
+from .number_formats import Int64
 from .sequences import read_sequences
-from .store import ChainStore
 from .windows import Windows
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .quantize import Int64
+from .number_formats import Int64
 
 _LEAST_OVERLAP = 0.25  # of a window; fewer rows may agree by chance: phrases repeat
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .quantize import Int64
-from .store import ChainStore
+from .chain_store import ChainStore
+from .number_formats import Int64
 from .windows import Windows
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from .quantize import Raw
+from .number_formats import Raw
 
 # What zipfile and the npy header reader raise for damaged files, beside ValueError.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .quantize import Int64
-from .store import ChainStore
+from .chain_store import ChainStore
+from .number_formats import Int64
 from .windows import Windows, coherence
 
 

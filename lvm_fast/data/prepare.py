@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from .._util.atomic_files import set_aside
 from .._util.numbers import whole_number
 from .._util.text import unicode_text
-from ..files import set_aside
+from .chain_names import free_mark
+from .chain_store import ChainStore
 from .jsonl import read_jsonl
-from .names import free_mark
 from .npz import first_line
-from .quantize import Float32, Raw, check_rows
+from .number_formats import Float32, Raw, check_rows
 from .source import chunks_path
-from .store import ChainStore
 
 
 def read_vectors(

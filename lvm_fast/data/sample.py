@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .store import ChainStore
+from .chain_store import ChainStore
 
 
 def sample() -> ChainStore:

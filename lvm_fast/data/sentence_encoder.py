@@ -25,7 +25,7 @@ class SentenceEncoder:
         """
         optional_module("sentence_transformers", "encode", "encoding text")
         batch_size = whole_number(batch_size, "SentenceEncoder: batch_size", least=1)
-        from ..device import choose_device
+        from .._util.device import choose_device
 
         place = str(choose_device(device))
         try:

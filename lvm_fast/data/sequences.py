@@ -12,7 +12,7 @@ import numpy as np
 
 from .joining import join_windows
 from .npz import Member, open_members
-from .quantize import Int64, Raw
+from .number_formats import Int64, Raw
 
 _ARRAYS = ("context_sequences", "target_vectors", "target_indices")
 _BLOCK_ROWS = 4096

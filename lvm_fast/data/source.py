@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..files import check_not_an_input, check_output
+from .._util.atomic_files import check_not_an_input, check_output
+from .chain_store import ChainStore
 from .sample import sample
-from .store import ChainStore
 
 SUFFIX = ".safetensors"
 SEQUENCES = ".npz"

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .._util.numbers import real_number, whole_number
-from ..scoring import VectorBank
-from .names import free_mark
-from .near_copies import ALIKE
-from .quantize import Int64
-from .store import ChainStore
+from ..retrieval.bank import VectorBank
+from ..retrieval.near_duplicates import ALIKE
+from .chain_names import free_mark
+from .chain_store import ChainStore
+from .number_formats import Int64
 
 _BLOCK_ROWS = 4096
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .container import Tensor, read_tensors
-from .quantize import RAW_DTYPES, Float32, Raw, widen
+from .number_formats import RAW_DTYPES, Float32, Raw, widen
+from .safetensors_file import Tensor, read_tensors
 
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
 _NAMES = {code: name for name, code in CODES.items()}

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._util.numbers import real_number, truth_value, whole_number
-from .quantize import Float32, Int64
-from .store import ChainStore
+from .chain_store import ChainStore
+from .number_formats import Float32, Int64
 
 _BLOCK_ROWS = 8192
 

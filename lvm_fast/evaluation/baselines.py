@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._util.numbers import real_number
-from ..kernels import l2_normalize
+from ..ops.rowwise import l2_normalize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

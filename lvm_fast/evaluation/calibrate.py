@@ -16,8 +16,8 @@ from .predictions import predict_windows
 from .questions import question_windows
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
-    from ..scoring import VectorBank
+    from ..data.chain_store import ChainStore
+    from ..retrieval.bank import VectorBank
 
 
 class Calibration(NamedTuple):

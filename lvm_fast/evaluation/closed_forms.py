@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..data.chain_store import ChainStore
 from ..data.given_windows import GivenWindows
-from ..data.store import ChainStore
 from ..spaces import Moments, moments_of, space_of
 from .answers import Answer, Keys, plain_answer
 from .baselines import copy_last, recency_means

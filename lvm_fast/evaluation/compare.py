@@ -7,21 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._util.did_you_mean import unknown_name
 from .._util.numbers import plain, whole_number
 from ..data.windows import Windows
 from ..inference.router import Router, reach_of
-from ..suggest import unknown_name
-from .documents import save_documents
 from .evaluate import evaluate
 from .latency import Latency, latencies
 from .questions import question_windows
 from .report import MODEL, RAW_COSINE, Interval, Report
+from .write_files import save_documents
 from .yardstick import CLOSED_FORMS
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
     from ..models.base import LatentVectorModel
-    from ..scoring import VectorBank
+    from ..retrieval.bank import VectorBank
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Comparison:
         Args:
             picture: File name of the picture to show, relative to the document.
         """
-        from .compare_words import comparison_in_words
+        from .compare_markdown import comparison_in_words
 
         return comparison_in_words(self, picture)
 

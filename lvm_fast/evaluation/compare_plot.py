@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .compare_words import comparison_headline
-from .drawing import COLOURS, INK, MUTED, NOTE_HEIGHT, drawn, head, panel_title, wrapped, write_notes
+from .compare_markdown import comparison_headline
+from .markdown_table import heading
+from .plot_style import COLOURS, INK, MUTED, NOTE_HEIGHT, drawn, head, panel_title, wrapped, write_notes
 from .report import MODEL
-from .tables import heading
-from .words import headline_metric, spoken
+from .report_markdown import headline_metric, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

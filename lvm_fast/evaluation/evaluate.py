@@ -10,17 +10,17 @@ import numpy as np
 
 from .._util.numbers import plain, truth_value, whole_number
 from ..data.windows import Windows
-from ..scoring import VectorBank
+from ..retrieval.bank import VectorBank
 from .answers import Answer, answer_windows, plain_answer
 from .baselines import chance
 from .closed_forms import check_training, closed_forms
-from .curve import RanksInPools, hit_curve
 from .experts import Mixture, expert_scores, route_windows
 from .intervals import MOST_RESAMPLES, clusters_of
 from .metrics import differences, intervals_of, query_scores
+from .pool_curve import RanksInPools, hit_curve
 from .pools import Candidates, Pool, Ranks, pool_of_bank
 from .questions import question_windows, what_cannot_be_told
-from .read import knows_chains
+from .read_chunks import knows_chains
 from .report import MODEL, RAW_COSINE, CurvePoint, Report, headline_of
 from .yardstick import CLOSED_FORMS, best_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
 
 _ORIGIN = ("source", "encoder", "split", "near_duplicates_dropped")  # the metadata that tells what was scored
 

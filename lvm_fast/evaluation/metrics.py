@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels import l2_normalize
+from ..ops.rowwise import l2_normalize
 from .intervals import bootstrap_intervals
 from .report import MODEL, Interval
 from .yardstick import CLOSED_FORMS

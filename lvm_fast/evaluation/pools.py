@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..kernels import l2_normalize
-from ..scoring import VectorBank
+from ..ops.rowwise import l2_normalize
+from ..retrieval.bank import VectorBank
 from .answers import Answer, Keys, mapped, plain_answer
-from .read import ReadCandidates, knows_chains
+from .read_chunks import ReadCandidates, knows_chains
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
     from ..data.windows import Windows
 
 _SAME = 1e-3  # how far from 1 the cosine of a vector with its own stored copy may be (i8 and f16 rounding stay below)

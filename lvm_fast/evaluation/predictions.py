@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..kernels import reconstruct
 from ..models.answering import answering, place_of, read_by
 from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
+from ..ops.rowwise import reconstruct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

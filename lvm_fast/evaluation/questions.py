@@ -13,7 +13,7 @@ from ..data.windows import Windows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
 
 ENOUGH = 200  # questions; a Hit@K of so many is known to some three points
 FEW_QUESTIONS, FEW_CHAINS = 100, 10

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .documents import save_documents
+from .write_files import save_documents
 from .yardstick import best_of
 
 Interval = tuple[float, float]
@@ -180,7 +180,7 @@ class Report:
         Args:
             picture: File name of the picture to show, relative to the document.
         """
-        from .words import report_in_words
+        from .report_markdown import report_in_words
 
         return report_in_words(self, picture)
 
@@ -199,7 +199,7 @@ class Report:
         Returns:
             The files written.
         """
-        from .plot import save_picture
+        from .report_plot import save_picture
 
         return save_documents(
             folder, name, self.to_dict(), self.to_markdown, lambda path: save_picture(self, path, history)

@@ -14,20 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..data.store import ChainStore
+from .._util.atomic_files import size_of
+from ..data.chain_store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.evaluate import evaluate
 from ..evaluation.report import MODEL, Interval, Report
-from ..files import size_of
 from ..models.base import LatentVectorModel
-from .arms import check_as_built
 from .defaults import CONTEXTS, fitting_contexts
-from .findings import FunctionCheck
+from .exportable import check_as_built
+from .verification_result import FunctionCheck
 
 if TYPE_CHECKING:
-    from .findings import Verification
-    from .mil_interpreter import Interpreter
-    from .programs import Program
+    from .mil.interpreter import Interpreter
+    from .mil.registry import Program
+    from .verification_result import Verification
 
 # precision and compression of each row
 VARIANTS: dict[str, tuple[str, str | None]] = {
@@ -90,7 +90,7 @@ class PrecisionComparison:
 
     def to_text(self) -> str:
         """The table in Markdown, and what it is about."""
-        from .compare_words import comparison_in_words
+        from .compare_markdown import comparison_in_words
 
         return comparison_in_words(self)
 
@@ -201,7 +201,7 @@ class BatchedProgram(nn.Module):
         return found
 
     def _run(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        from .mil_interpreter import Interpreter
+        from .mil.interpreter import Interpreter
 
         batch, length, _ = contexts.shape
         if self._built is None or self._built[0] != (batch, length):

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.source import files_of
-from .arms import Exportable, arms_of, check_as_built, check_lengths
+from .candidate_bank import read_bank, topk_function
 from .defaults import CONTEXTS, fitting_contexts
 from .expectations import saved_expectations
+from .exportable import Exportable, arms_of, check_as_built, check_lengths
 from .options import Options, check_path, check_weights
-from .retrieval import read_bank, topk_function
 
 if TYPE_CHECKING:
-    from .programs import Program
-    from .toolkit import Function
+    from .coremltools_compat import Function
+    from .mil.registry import Program
 
 AUTHOR = "The lvm_fast developers"
 
@@ -107,11 +107,11 @@ def write_program(
     overwrite: bool = False,
 ) -> Program:
     """Write a package whose options were checked; returns what built its functions."""
+    from .coremltools_compat import ct
     from .metadata import describe_package
-    from .package import inputs_of, write_package
-    from .program import Form
-    from .programs import build_program, check_streaming
-    from .toolkit import ct
+    from .mil.program import Form
+    from .mil.registry import build_program, check_streaming
+    from .package.package import inputs_of, write_package
 
     if options.streaming:
         check_streaming(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..inference.router import Router
-from .arms import Exportable
+from .exportable import Exportable
 from .options import is_newest
 
 CONTEXTS = (100, 500, 1000)
@@ -36,7 +36,7 @@ def fitting_contexts(
 
 def fitting_streaming(model: Exportable, target: str) -> tuple[bool, str | None]:
     """Whether model and target can have a ``step``; and if not, why."""
-    from .programs import why_no_step
+    from .mil.registry import why_no_step
 
     reason = why_no_step(model) if is_newest(target) else f"target {target!r} has no Core ML state"
     return reason is None, None if reason is None else f"step: {reason}"

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from .._util.atomic_files import atomic_path
 from .._util.strict_json import read_json
-from ..data.container import read_tensors
-from ..files import atomic_path
-from ..scoring import VectorBank
-from .arms import Exportable, arm_for
+from ..data.safetensors_file import read_tensors
+from ..retrieval.bank import VectorBank
 from .compression import LEAST_COSINES
+from .exportable import Exportable, arm_for
 from .options import Options, expectations_path
-from .questions import answers_of_model, questions_for, sample_rows
+from .probe_inputs import answers_of_model, questions_for, sample_rows
 
 _OLD_FILE = "expected.safetensors"  # of all packages of a folder, as it used to be
 _MARK = {"lvm_fast": "expectations"}

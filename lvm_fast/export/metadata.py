@@ -9,11 +9,11 @@ import torch
 
 from .. import __version__
 from .._util.numbers import plain
-from .arms import Exportable, arm_for, facts_of
-from .facts import KEY
+from .candidate_bank import digest
+from .coremltools_compat import ct
+from .exportable import Exportable, arm_for, facts_of
 from .options import Options
-from .retrieval import digest
-from .toolkit import ct
+from .package_metadata import KEY
 
 LICENSE = "Apache-2.0"
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from .._util.atomic_files import check_folder_writable, check_holds_no_input, check_output
+from .._util.did_you_mean import unknown_name
 from .._util.numbers import truth_value, whole_number
-from ..files import check_folder_writable, check_holds_no_input, check_output
 from ..models.base import LatentVectorModel
-from ..suggest import unknown_name
 from .compression import COMPRESSIONS
 
 if TYPE_CHECKING:
-    from .retrieval import Bank
+    from .candidate_bank import Bank
 
 SUFFIX = ".mlpackage"
 # a system and what runs the same programs on a Mac

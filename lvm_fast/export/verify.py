@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from .._util.numbers import whole_number
 from ..models.base import LatentVectorModel
-from ..scoring import VectorBank
-from .arms import Exportable, arm_for, check_as_built, facts_of, space_kinds
+from ..retrieval.bank import VectorBank
+from .candidate_bank import Bank, read_bank
 from .compression import LEAST_COSINES
-from .facts import BankFacts, Facts, read_facts
-from .findings import FunctionCheck, RetrievalCheck, Verification
-from .questions import Answers, answers_of_model, answers_of_program, questions_for, sample_rows
-from .retrieval import Bank, read_bank
+from .exportable import Exportable, arm_for, check_as_built, facts_of, space_kinds
+from .package_metadata import BankFacts, Facts, read_facts
+from .probe_inputs import Answers, answers_of_model, answers_of_program, questions_for, sample_rows
+from .verification_result import FunctionCheck, RetrievalCheck, Verification
 
 if TYPE_CHECKING:
-    from .mil_interpreter import SavedProgram
+    from .mil.interpreter import SavedProgram
 
 # what rounding explains in a unit vector of the reference's width; measured 1.5e-4 and 8e-8, at 1 to 1,000 steps
 _TOLERANCES = {"float16": 5e-4, "float32": 1e-6}
@@ -63,8 +63,8 @@ def verify_coreml(
             of model, or an operation that the interpreter does not know; or the bank does not fit.
         ImportError: coremltools is not installed, or in a version that does not work.
     """
-    from .mil_interpreter import SavedProgram
-    from .package import changes_in
+    from .mil.interpreter import SavedProgram
+    from .package.package import changes_in
 
     contexts = whole_number(contexts, "verify_coreml: contexts", least=1)
     facts = read_facts(path)
@@ -101,9 +101,9 @@ class _Verifier:
     """Compares functions of a package with their model."""
 
     def __init__(self, saved: SavedProgram, model: Exportable, facts: Facts, rows: NDArray[np.float32]) -> None:
-        from .program import Form
-        from .programs import build_program
-        from .toolkit import ct
+        from .coremltools_compat import ct
+        from .mil.program import Form
+        from .mil.registry import build_program
 
         self.saved, self.model, self.facts, self.rows = saved, model, facts, rows
         self._pools: dict[int, VectorBank] = {}  # by the id of their models
@@ -111,8 +111,8 @@ class _Verifier:
 
     def check_prediction(self, name: str, contexts: int) -> FunctionCheck:
         """Of a function that predicts: its program, its constants, and what comes of both."""
-        from .constants import wrong_constants
-        from .mil_constants import mil_name
+        from .compare_weights import wrong_constants
+        from .mil.constants import mil_name
 
         (shape,) = self.saved.input_shapes(name).values()
         length = shape[1] if len(shape) == 3 else None

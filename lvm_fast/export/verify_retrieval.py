@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .constants import wrong_constants
-from .facts import BankFacts
-from .findings import RetrievalCheck
-from .mil_constants import mil_name
-from .retrieval import ROWS, Bank, digest
+from .candidate_bank import ROWS, Bank, digest
+from .compare_weights import wrong_constants
+from .mil.constants import mil_name
+from .package_metadata import BankFacts
+from .verification_result import RetrievalCheck
 
 if TYPE_CHECKING:
-    from .mil_interpreter import Interpreter
+    from .mil.interpreter import Interpreter
 
 # of a cosine; products of unit vectors are sums of float32, and rounded to the precision twice
 _TOLERANCES = {"float16": 1e-3, "float32": 1e-6}

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._util.numbers import plain, real_number, whole_number
-from ..kernels import reconstruct
 from ..models.answering import read_by
 from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
-from ..scoring import VectorBank
+from ..ops.rowwise import reconstruct
+from ..retrieval.bank import VectorBank
 from .packed import can_pack, check_precision
 from .predictor import asked, check_context, check_finite
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..files import atomic_folder, made_folder
+from .._util.atomic_files import atomic_folder, made_folder
 from ..models.pretrained import load_single_model
 from ..models.saving import CARD, ROUTER, json_text
-from ..scoring import VectorBank
+from ..retrieval.bank import VectorBank
 from .router import Router
 
 BANK = "bank.safetensors"

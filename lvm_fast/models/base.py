@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from .._util.numbers import plain
 from ..inference.packed import can_pack, check_precision
 from ..inference.predictor import asked, check_context, check_finite, not_finite, padding, predict_packed
-from ..inference.streaming import Stream
-from ..kernels import l2_normalize, reconstruct
-from ..scoring import VectorBank
+from ..inference.stream import Stream
+from ..ops.rowwise import l2_normalize, reconstruct
+from ..retrieval.bank import VectorBank
 from ..spaces.space import Space
 from .answering import answering, place_of
 from .recurrence import last_valid

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..gru import GRU
+from ..layers.gru import GRU
 from .answering import zeros_for
 from .causal import CausalModel
 from .checks import check_sizes, numbered, tensor_of

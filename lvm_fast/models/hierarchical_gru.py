@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..gru import GRU
+from ..layers.gru import GRU
 from .answering import zeros_for
 from .causal import CausalModel
 from .checks import check_share, check_sizes, configured, recurrent_sizes, size

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..lstm import LSTM, State
+from ..layers.lstm import LSTM, State
 from .causal import CausalModel
 from .checks import check_share, check_sizes, recurrent_sizes
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..gru import GRU
+from ..layers.gru import GRU
 from .causal import CausalModel
 from .checks import check_share, check_sizes, recurrent_sizes, tensor_of
 from .recurrence import between_layers, last_state_of, runs_as_built, states_of, widening_head

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..grouped_ops import grouped_linear
+from ..ops.linear_grouped import grouped_linear
 from .answering import place_of
 from .causal import CausalModel
 from .checks import configured, size, tensor_of

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..dropout_ops import dropout
+from ..ops.dropout import dropout
 from .checks import check_share, check_sizes, tensor_of
 from .recency import RecencyModel, checked_decay, checked_decays
 

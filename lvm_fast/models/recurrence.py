@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.torch_compat import has_forward_hooks
-from ..gru import GRU
+from ..layers.gru import GRU
 
 
 def last_valid(states: Tensor, lengths: Tensor | None) -> Tensor:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .._util.did_you_mean import unknown_name
 from .._util.numbers import plain
-from ..suggest import unknown_name
 
 if TYPE_CHECKING:
     from .base import LatentVectorModel
@@ -21,7 +21,7 @@ _MODELS = {
     "transformer": ("transformer", "TransformerModel"),
     "amn": ("amn", "AMN"),
     "hierarchical_gru": ("hierarchical_gru", "HierarchicalGRU"),
-    "champion": ("champion", "RecencyMixer"),
+    "champion": ("recency_mixer", "RecencyMixer"),
     "whitened_recency": ("whitened_recency", "WhitenedRecency"),
     "recency_residual": ("recency_residual", "RecencyResidual"),
     "specialist_gru": ("specialist_gru", "SpecialistGRU"),

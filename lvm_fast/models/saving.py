@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 
 from .. import __version__
+from .._util.atomic_files import atomic_path, made_folder
 from .._util.numbers import plain
 from ..evaluation.yardstick import best_of
-from ..files import atomic_path, made_folder
 
 if TYPE_CHECKING:
     from .base import LatentVectorModel

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..gru import GRU
+from ..layers.gru import GRU
 from .answering import zeros_for
 from .checks import check_share, check_sizes, recurrent_sizes
 from .mixture import MixtureOfExperts

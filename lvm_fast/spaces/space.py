@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._util.numbers import real_number, whole_number
-from ..kernels import l2_normalize
+from ..ops.rowwise import l2_normalize
 from . import KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
     from ..data.vectors import Vectors
 
 STRENGTH = 0.5  # of the whitening, where nothing chooses one
@@ -84,7 +84,7 @@ class Space(NamedTuple):
 
     def store(self, store: ChainStore) -> ChainStore:
         """The same chains with every vector in the space, float32, in memory."""
-        from ..data.store import ChainStore
+        from ..data.chain_store import ChainStore
 
         return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
 

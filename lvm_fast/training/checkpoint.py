@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..files import atomic_path, atomic_write_text
+from .._util.atomic_files import atomic_path, atomic_write_text
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, read_checkpoint
 from .learner import Learner

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .. import kernels
-from ..device import choose_device
+from .._util.device import choose_device
+from ..ops import rowwise
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -121,13 +121,13 @@ def together(device: str) -> Iterator[Processes]:
     chosen = _device_of_its_own(chosen, asked)
     if not joined:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    threads = kernels.num_threads()
+    threads = rowwise.num_threads()
     if "LVM_FAST_NUM_THREADS" not in os.environ:
-        kernels.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        rowwise.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     try:
         yield Processes(chosen)
     finally:
-        kernels.set_num_threads(threads)
+        rowwise.set_num_threads(threads)
         if not joined:
             dist.destroy_process_group()
 

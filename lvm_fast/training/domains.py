@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data.chain_store import ChainStore
 from ..data.clusters import chain_means, spherical_kmeans
 from ..data.domains import DOMAINS, number_domains, read_domains
 from ..data.given_windows import GivenWindows
-from ..data.quantize import Int64
-from ..data.store import ChainStore
+from ..data.number_formats import Int64
 from ..data.windows import Windows
 from ..models.base import LatentVectorModel
 from ..models.mixture import MixtureOfExperts
-from .data import TrainingData
 from .distributed import Processes
+from .load_data import TrainingData
 from .recipe import Recipe
 
 DOMAINS_FILE = "domains.json"

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._util.device import multiplies_bfloat16
 from ..data.windows import Windows
-from ..device import multiplies_bfloat16
-from ..gru import GRU
-from ..kernels import reconstruct
+from ..layers.gru import GRU
 from ..models.answering import answering
 from ..models.base import LatentVectorModel
+from ..ops.rowwise import reconstruct
 from .distributed import Processes
-from .gate_loss import gate_loss
-from .loss import Negatives, next_vector_loss
-from .negatives.own import OwnNegatives
-from .negatives.wrong_answers import WrongAnswers
+from .negatives.hard_negatives import OwnNegatives
+from .negatives.step_negatives import WrongAnswers
+from .objectives.gate_loss import gate_loss
+from .objectives.loss import Negatives, next_vector_loss
 from .recipe import Recipe
 
 # context (B, N, D), lengths (B,), target (P, D), positions (P,), wrong answers, domains (P,) -> ()

@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from .._util.did_you_mean import unknown_name
 from ..models.registry import check_arguments, model_names
 from ..spaces import KINDS
-from ..suggest import unknown_name
 from .negatives import own_source
-from .recipes import packaged_recipe
-from .settings import (
+from .recipe_fields import (
     Setting,
     checked,
     cosine_range,
@@ -30,6 +29,7 @@ from .settings import (
     seed_of,
     within,
 )
+from .recipes import packaged_recipe
 
 _SHARE = Setting("share of the vectors held out, by chain", "above 0 and below 1", lambda value: 0 < value < 1)
 _POOL = Setting(

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .._util.atomic_files import atomic_write_text
 from .._util.terminal import progress_bar
-from ..files import atomic_write_text
 from .tensorboard import Events
 
 LOG = "train.log"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import size_of
+from .._util.atomic_files import size_of
 from ..inference.router import Router, reach_of
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_model, place_of_model

@@ -9,10 +9,10 @@ from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
 from .selection import choose_start
 
 if TYPE_CHECKING:
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
     from ..data.windows import Windows
     from ..models.base import LatentVectorModel
-    from .data import TrainingData
+    from .load_data import TrainingData
     from .recipe import Recipe
     from .validation import Validation
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..data.store import ChainStore
+    from ..data.chain_store import ChainStore
     from ..data.windows import Windows
     from .distributed import Processes
 

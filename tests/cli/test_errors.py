@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lvm_fast import cli
-from lvm_fast.cli.errors import mistake_in_words, printable
+from lvm_fast.cli._errors import mistake_in_words, printable
 
 HUGE = "9" * 400
 

@@ -14,7 +14,7 @@ import pytest
 
 import lvm_fast as lf
 from lvm_fast import cli
-from lvm_fast.cli.flags import read_text
+from lvm_fast.cli._options import read_text
 
 
 class FakeEncoder:

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from lvm_fast import cli
+from lvm_fast._util.device import available_devices
 from lvm_fast.cli.info import facts
-from lvm_fast.device import available_devices
 
 NO_TORCH = """
 import json, sys

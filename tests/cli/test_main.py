@@ -100,7 +100,7 @@ def test_info_prints_versions_level_threads_devices_and_models(capsys):
 def test_training_commands_prepare_their_process_before_torch_is_there():
     script = """
 import os, sys
-from lvm_fast.process import prepare_for_training
+from lvm_fast._util.process import prepare_for_training
 prepare_for_training()
 assert "torch" not in sys.modules
 print(os.environ["OMP_WAIT_POLICY"])

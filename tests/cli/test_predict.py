@@ -15,7 +15,7 @@ import lvm_fast as lf
 from lvm_fast import cli
 from lvm_fast.data.documents import Document
 from lvm_fast.data.encode import encode_context, encode_documents
-from lvm_fast.data.search import search
+from lvm_fast.retrieval.search import search
 
 DIM = 8
 SENTENCES = [f"Sentence number {i} speaks of matter {i * i % 17} and no other." for i in range(30)]

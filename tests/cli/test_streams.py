@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lvm_fast import cli
-from lvm_fast.cli.streams import Output, standard_streams
+from lvm_fast.cli._streams import Output, standard_streams
 
 COMMANDS = {
     "info": (),
@@ -193,7 +193,7 @@ def test_real_pipes_and_closed_descriptors_are_quiet(place, line, code):
 def test_no_file_takes_the_number_of_a_closed_standard_error(place):
     script = """
 import os, sys
-from lvm_fast.cli.streams import standard_streams
+from lvm_fast.cli._streams import standard_streams
 with standard_streams(), open("kept.txt", "w") as file:
     os.write(2, b"chatter of a library")
     file.write("mine")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lvm_fast.data.quantize import Float32
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.number_formats import Float32
 
 
 @pytest.fixture

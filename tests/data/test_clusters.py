@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.clusters import chain_means, spherical_kmeans
-from lvm_fast.data.store import ChainStore
 
 
 def unit(rows):

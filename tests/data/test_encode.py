@@ -13,7 +13,7 @@ import pytest
 from lvm_fast.data import encode as encode_module
 from lvm_fast.data.documents import Document, read_documents
 from lvm_fast.data.encode import encode_documents
-from lvm_fast.data.quantize import Float32
+from lvm_fast.data.number_formats import Float32
 from lvm_fast.data.source import chunks_path
 
 WORDS = " ".join(f"word{i}" for i in range(100))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.given_windows import GivenWindows
-from lvm_fast.data.quantize import Float32
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.number_formats import Float32
 
 
 def test_windows_are_what_they_are_said_to_be(store: ChainStore) -> None:

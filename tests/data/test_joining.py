@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lvm_fast.data import joining
 from lvm_fast.data.joining import join_windows
-from lvm_fast.data.quantize import Int64
+from lvm_fast.data.number_formats import Int64
 
 
 def cut(chains: list[Int64], length: int, step: int) -> Int64:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.leakage import leakage
-from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.positions import AllPositions
-from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 
 

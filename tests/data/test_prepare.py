@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lvm_fast.cli import main
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.prepare import cut_chains, read_vectors
-from lvm_fast.data.store import ChainStore
 
 ROWS = np.random.default_rng(0).standard_normal((20, 4), dtype=np.float32)
 

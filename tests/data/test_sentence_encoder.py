@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lvm_fast.cli import main
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.sentence_encoder import SentenceEncoder
-from lvm_fast.data.store import ChainStore
 
 WORDS = ["the", "state", "of", "union", "is", "strong", ".", ",", "un", "##ion", "##s"]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lvm_fast.data.quantize import Float32
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.number_formats import Float32
 
 
 def sequences_of(chains: list[Float32], length: int, step: int) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import lvm_fast as lf
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.source import open_source
-from lvm_fast.data.store import ChainStore
 
 
 def test_a_store_its_path_and_the_sample_are_sources(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
-from lvm_fast.data.quantize import Float32
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.number_formats import Float32
 from lvm_fast.data.split import split_chains
-from lvm_fast.data.store import ChainStore
 
 Rows = Callable[..., Float32]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lvm_fast.data import vectors as vectors_module
-from lvm_fast.data.quantize import Float32, quantize_int8
+from lvm_fast.data.number_formats import Float32, quantize_int8
 from lvm_fast.data.vectors import Vectors
 
 Rows = Callable[..., Float32]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvm_fast as lf
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.number_formats import Float32
 from lvm_fast.data.positions import AllPositions
-from lvm_fast.data.quantize import Float32
-from lvm_fast.data.store import ChainStore
 from lvm_fast.data.vectors import Vectors
 from lvm_fast.data.windows import Windows
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.training.fit import train
 from lvm_fast.training.recipe import Recipe
-from lvm_fast.training.trainer import train
 
 DIM = 12
 

@@ -260,7 +260,7 @@ def test_the_score_is_printed_before_it_is_saved(trained_run, tmp_path, monkeypa
     def refuse(path, text):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("lvm_fast.evaluation.documents.atomic_write_text", refuse)
+    monkeypatch.setattr("lvm_fast.evaluation.write_files.atomic_write_text", refuse)
     for command, said in (("evaluate", "Hit@5"), ("compare", "(the best without training), run ")):
         monkeypatch.chdir(tmp_path)
         assert main([command, str(trained_run), "--bootstrap", "5"]) == 2

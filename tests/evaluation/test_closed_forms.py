@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.baselines import recency_means
 from lvm_fast.evaluation.closed_forms import DECAYS, USUAL_DECAYS, closed_forms

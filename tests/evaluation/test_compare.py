@@ -15,8 +15,8 @@ import yaml
 import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.evaluation.compare import Contender, compare
-from lvm_fast.evaluation.compare_words import comparison_headline, comparison_summary
-from lvm_fast.evaluation.words import spoken
+from lvm_fast.evaluation.compare_markdown import comparison_headline, comparison_summary
+from lvm_fast.evaluation.report_markdown import spoken
 from lvm_fast.models.memory_gru import MemoryGRU
 
 from .conftest import DIM, drifting_store

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
 from lvm_fast.evaluation.questions import question_windows
 from lvm_fast.evaluation.yardstick import CLOSED_FORMS
-from lvm_fast.scoring import VectorBank, hit_at_k
+from lvm_fast.retrieval.bank import VectorBank, hit_at_k
 
 QUICK = {"context_length": 10, "bootstrap": 100}
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from lvm_fast.cli import main
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.experts import Mixture, route_windows
 from lvm_fast.evaluation.questions import question_windows
-from lvm_fast.evaluation.words import experts_in_words
+from lvm_fast.evaluation.report_markdown import experts_in_words
 from lvm_fast.models.recurrence import last_valid
 from lvm_fast.models.registry import create_model
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.pools import Candidates, pool_of_bank
-from lvm_fast.scoring import VectorBank
+from lvm_fast.retrieval.bank import VectorBank
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.questions import ENOUGH, question_windows, what_cannot_be_told
 

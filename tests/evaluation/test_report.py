@@ -8,9 +8,9 @@ import pytest
 from made_reports import HISTORY, make_report
 
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.evaluation.plot import _label_ends, _spread
 from lvm_fast.evaluation.report import CurvePoint
-from lvm_fast.evaluation.words import headline, spoken, summary, verdict
+from lvm_fast.evaluation.report_markdown import headline, spoken, summary, verdict
+from lvm_fast.evaluation.report_plot import _label_ends, _spread
 from lvm_fast.evaluation.yardstick import CLOSED_FORMS
 
 
@@ -156,7 +156,7 @@ def test_a_report_that_cannot_be_saved_leaves_no_folder(tmp_path, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lvm_fast.evaluation.documents.atomic_write_text", full)
+    monkeypatch.setattr("lvm_fast.evaluation.write_files.atomic_write_text", full)
     with pytest.raises(OSError, match="No space left"):
         make_report(curve=[]).save(tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()

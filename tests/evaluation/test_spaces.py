@@ -9,7 +9,7 @@ import torch
 import lvm_fast as lf
 from lvm_fast.data.windows import Windows
 from lvm_fast.evaluation.compare import Contender, compare
-from lvm_fast.evaluation.compare_words import comparison_headline, comparison_summary
+from lvm_fast.evaluation.compare_markdown import comparison_headline, comparison_summary
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.yardstick import CLOSED_FORMS
 from lvm_fast.models.memory_gru import MemoryGRU

@@ -17,8 +17,8 @@ from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
 
-from lvm_fast.export.canonical import messages_in  # noqa: E402
-from lvm_fast.export.weight_file import Constant, constants_in, weight_file_fault  # noqa: E402
+from lvm_fast.export.package.canonical import messages_in  # noqa: E402
+from lvm_fast.export.package.weight_file import Constant, constants_in, weight_file_fault  # noqa: E402
 
 SEALS = [f"lvm_fast.{part}_sha256" for part in ("weights", "program", "description")]
 

@@ -16,7 +16,7 @@ from lvm_fast.models.registry import model_names
 
 pytest.importorskip("coremltools")
 
-from lvm_fast.export.package import read_description
+from lvm_fast.export.package.package import read_description
 
 from .test_model_types import exported, model_of
 

@@ -11,17 +11,17 @@ import torch
 
 import lvm_fast as lf
 from lvm_fast.cli import main
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.models.base import LatentVectorModel
 
 pytest.importorskip("coremltools")
 
 from lvm_fast.export import compare as compare_module
 from lvm_fast.export.compare import VARIANTS, BatchedProgram, PrecisionComparison, compare_precisions
-from lvm_fast.export.mil_interpreter import SavedProgram
-from lvm_fast.export.program import Form
-from lvm_fast.export.programs import build_program
-from lvm_fast.export.toolkit import ct
+from lvm_fast.export.coremltools_compat import ct
+from lvm_fast.export.mil.interpreter import SavedProgram
+from lvm_fast.export.mil.program import Form
+from lvm_fast.export.mil.registry import build_program
 
 from .test_model_types import crowded, model_of
 
@@ -158,10 +158,10 @@ def test_a_package_that_is_not_the_model_ends_with_1(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from lvm_fast.export import mil_recurrent
+    from lvm_fast.export.mil import recurrent
 
     monkeypatch.setattr(compare_module, "VARIANTS", {"float16": ("float16", None)})
-    monkeypatch.setattr(mil_recurrent, "_gru_cell", lambda gates, recurrent, state: state)
+    monkeypatch.setattr(recurrent, "_gru_cell", lambda gates, recurrent, state: state)
     wide_model.save_pretrained(tmp_path / "saved")
     ChainStore.write(tmp_path / "noise.safetensors", store.vectors, store.offsets)
     command = ["export", str(tmp_path / "saved"), "--compare", "--contexts", "3", "--no-streaming", "--split", "all"]

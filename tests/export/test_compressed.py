@@ -18,8 +18,8 @@ from lvm_fast.models.base import LatentVectorModel
 ct = pytest.importorskip("coremltools")
 
 
-from lvm_fast.export import mil_layers  # noqa: E402
-from lvm_fast.export.mil_interpreter import SavedProgram  # noqa: E402
+from lvm_fast.export.mil import layers  # noqa: E402
+from lvm_fast.export.mil.interpreter import SavedProgram  # noqa: E402
 
 
 def size_of(package: Path) -> int:
@@ -117,8 +117,8 @@ def test_a_compression_that_costs_too_much_is_caught(
     monkeypatch.setattr(Quantized, "fault", lambda stored, exact: None)
     package = lf.export_coreml(wide_model, tmp_path / "m.mlpackage", contexts=(3,), compress="int8")
     assert lf.verify_coreml(package, wide_model).passed
-    compress: Callable[..., Stored] = mil_layers.compress
-    monkeypatch.setattr(mil_layers, "compress", lambda matrix, *how: coarser(compress(matrix, *how)))
+    compress: Callable[..., Stored] = layers.compress
+    monkeypatch.setattr(layers, "compress", lambda matrix, *how: coarser(compress(matrix, *how)))
     package = lf.export_coreml(wide_model, tmp_path / "coarse.mlpackage", contexts=(3,), compress="int8")
     for check in lf.verify_coreml(package, wide_model).functions:
         assert not check.passed
@@ -157,14 +157,14 @@ def spoil(stored: Stored) -> Stored:
 def test_one_compressed_number_a_step_off_is_caught(
     compression: str, wide_model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compress: Callable[..., Stored] = mil_layers.compress
+    compress: Callable[..., Stored] = layers.compress
     exact = wide_model.get_parameter("gru.weight_hh_l2").detach().numpy()
 
     def compress_wrongly(matrix: Any, *how: Any) -> Stored:
         stored = compress(matrix, *how)
         return spoil(stored) if np.array_equal(matrix, exact) else stored
 
-    monkeypatch.setattr(mil_layers, "compress", compress_wrongly)
+    monkeypatch.setattr(layers, "compress", compress_wrongly)
     package = lf.export_coreml(wide_model, tmp_path / "m.mlpackage", contexts=(3,), compress=compression)
     for check in lf.verify_coreml(package, wide_model).functions:
         assert not check.passed

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import lvm_fast as lf
-from lvm_fast.files import size_of
+from lvm_fast._util.atomic_files import size_of
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
@@ -39,7 +39,7 @@ def weight_file(package: Path) -> Path:
 
 
 def loops(package: Path, function: str) -> list[Any]:
-    from lvm_fast.export.package import read_package
+    from lvm_fast.export.package.package import read_package
 
     program = read_package(package)[1]
     return [operation for operation in program.functions[function].operations if operation.op_type == "while_loop"]
@@ -101,7 +101,7 @@ def test_the_author_is_the_project_unless_given(package: Path) -> None:
 
 
 def test_longer_contexts_cost_no_operations(model: LatentVectorModel, tmp_path: Path) -> None:
-    from lvm_fast.export.mil_interpreter import SavedProgram
+    from lvm_fast.export.mil.interpreter import SavedProgram
 
     saved = SavedProgram(lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(1, 5, 400)))
     counts = {saved.count_operations(f"predict_{length}") for length in (1, 5, 400)}
@@ -170,7 +170,7 @@ def test_streaming_alone_is_a_package(model: LatentVectorModel, tmp_path: Path) 
 
 
 def test_the_full_model_at_the_default_contexts(tmp_path: Path) -> None:
-    from lvm_fast.export.mil_interpreter import SavedProgram
+    from lvm_fast.export.mil.interpreter import SavedProgram
 
     torch.manual_seed(0)
     model = lf.create_model("memory_gru").eval()

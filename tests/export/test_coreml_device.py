@@ -19,7 +19,7 @@ pytest.importorskip("coremltools")
 import coreml_device
 
 from lvm_fast.export.expectations import read_expectations
-from lvm_fast.export.mil_interpreter import SavedProgram
+from lvm_fast.export.mil.interpreter import SavedProgram
 
 Measure: TypeAlias = Callable[..., list[coreml_device.Measured]]
 

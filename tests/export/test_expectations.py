@@ -18,7 +18,7 @@ from lvm_fast.models.base import LatentVectorModel
 pytest.importorskip("coremltools")
 
 from lvm_fast.export.expectations import read_expectations
-from lvm_fast.export.mil_interpreter import SavedProgram
+from lvm_fast.export.mil.interpreter import SavedProgram
 
 
 def expected_beside(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -229,7 +229,7 @@ def test_a_failed_export_leaves_no_expectations(
     def fail(*arguments: Any) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr("lvm_fast.export.package.write_package", fail)
+    monkeypatch.setattr("lvm_fast.export.package.package.write_package", fail)
     with pytest.raises(OSError, match="no room"):
         lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
     assert not list(tmp_path.iterdir())

@@ -15,10 +15,10 @@ from lvm_fast.spaces.space import fit_space
 
 ct = pytest.importorskip("coremltools")
 
-from lvm_fast.export.mil_interpreter import SavedProgram  # noqa: E402
-from lvm_fast.export.mil_parts import LARGEST_COUNT, count_of, counted, parts_of, whole  # noqa: E402
-from lvm_fast.export.package import write_package  # noqa: E402
-from lvm_fast.export.toolkit import Function, mb, types  # noqa: E402
+from lvm_fast.export.coremltools_compat import Function, mb, types  # noqa: E402
+from lvm_fast.export.mil.interpreter import SavedProgram  # noqa: E402
+from lvm_fast.export.mil.split_precision import LARGEST_COUNT, count_of, counted, parts_of, whole  # noqa: E402
+from lvm_fast.export.package.package import write_package  # noqa: E402
 
 
 def saved_step(path: Path, moved: Any, kept: Any) -> SavedProgram:

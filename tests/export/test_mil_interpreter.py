@@ -14,9 +14,9 @@ from torch import Tensor
 
 ct = pytest.importorskip("coremltools")
 
-from lvm_fast.export.mil_interpreter import SavedProgram  # noqa: E402
-from lvm_fast.export.package import write_package  # noqa: E402
-from lvm_fast.export.toolkit import Function, get_new_symbol, mb, types  # noqa: E402
+from lvm_fast.export.coremltools_compat import Function, get_new_symbol, mb, types  # noqa: E402
+from lvm_fast.export.mil.interpreter import SavedProgram  # noqa: E402
+from lvm_fast.export.package.package import write_package  # noqa: E402
 
 Body = Callable[[Any], Any]
 

@@ -16,9 +16,9 @@ from lvm_fast.spaces.space import fit_space
 
 pytest.importorskip("coremltools")
 
-from lvm_fast.export import mil_hierarchical_gru, mil_recurrent, mil_transformer
-from lvm_fast.export.mil_interpreter import SavedProgram
-from lvm_fast.export.toolkit import mb
+from lvm_fast.export.coremltools_compat import mb
+from lvm_fast.export.mil import hierarchical_gru, recurrent, transformer
+from lvm_fast.export.mil.interpreter import SavedProgram
 
 # small ones, whose layers all do something: two heads, chunks shorter than contexts, several layers
 SIZES: dict[str, dict[str, Any]] = {
@@ -238,12 +238,12 @@ class NeverEnding:
         return mb.greater_equal(x=x, y=np.float32(1e6))
 
 
-_LSTM_CELL = mil_recurrent._lstm_cell
+_LSTM_CELL = recurrent._lstm_cell
 
 MISTAKES: dict[str, tuple[str, Any, str, Any]] = {
-    "lstm gates swapped": ("lstm", mil_recurrent, "_lstm_cell", swapped_lstm_cell),
-    "looking ahead": ("transformer", mil_transformer, "causal_mask", lambda rows: np.float32(0.0)),
-    "chunks never end": ("hierarchical_gru", mil_hierarchical_gru, "mb", NeverEnding()),
+    "lstm gates swapped": ("lstm", recurrent, "_lstm_cell", swapped_lstm_cell),
+    "looking ahead": ("transformer", transformer, "causal_mask", lambda rows: np.float32(0.0)),
+    "chunks never end": ("hierarchical_gru", hierarchical_gru, "mb", NeverEnding()),
 }
 
 

@@ -16,7 +16,7 @@ from lvm_fast.models.base import LatentVectorModel
 
 pytest.importorskip("coremltools")
 
-from lvm_fast.export.mil_interpreter import SavedProgram
+from lvm_fast.export.mil.interpreter import SavedProgram
 
 
 def arm(name: str, seed: int, **sizes: Any) -> LatentVectorModel:

@@ -18,13 +18,13 @@ pytest.importorskip("coremltools")
 
 import coreml_device
 
-from lvm_fast.export import mil_space
 from lvm_fast.export.compression import Quantized
 from lvm_fast.export.expectations import read_expectations
-from lvm_fast.export.findings import RetrievalCheck
-from lvm_fast.export.mil_interpreter import SavedProgram
-from lvm_fast.export.mil_layers import unit
-from lvm_fast.export.package import read_description
+from lvm_fast.export.mil import space
+from lvm_fast.export.mil.interpreter import SavedProgram
+from lvm_fast.export.mil.layers import unit
+from lvm_fast.export.package.package import read_description
+from lvm_fast.export.verification_result import RetrievalCheck
 from lvm_fast.spaces.space import fit_space
 
 from .test_coreml_device import Device
@@ -174,7 +174,7 @@ MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_the_maps_shows(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attribute, replacement = MISTAKES[mistake]
-    monkeypatch.setattr(mil_space.SpaceLayers, attribute, replacement)
+    monkeypatch.setattr(space.SpaceLayers, attribute, replacement)
     model = model_of("recency_residual whitened")
     (check,) = lf.verify_coreml(plainly(model, tmp_path), model).functions
     assert not check.passed

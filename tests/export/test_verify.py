@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
-from lvm_fast.export.findings import FunctionCheck, Verification
-from lvm_fast.export.questions import Answers
+from lvm_fast.export.probe_inputs import Answers
+from lvm_fast.export.verification_result import FunctionCheck, Verification
 from lvm_fast.export.verify import _largest_error
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
 
-from lvm_fast.export import mil_recurrent, program  # noqa: E402
-from lvm_fast.export.toolkit import mb  # noqa: E402
+from lvm_fast.export.coremltools_compat import mb  # noqa: E402
+from lvm_fast.export.mil import program, recurrent  # noqa: E402
 
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors], Any]], LatentVectorModel]
@@ -185,7 +185,7 @@ def verified_export(model: LatentVectorModel, folder: Path) -> tuple[FunctionChe
 def test_the_cell_without_a_mistake_passes(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mil_recurrent, "_gru_cell", wrong_cell("none"))
+    monkeypatch.setattr(recurrent, "_gru_cell", wrong_cell("none"))
     assert all(check.passed for check in verified_export(model, tmp_path))
 
 
@@ -193,7 +193,7 @@ def test_the_cell_without_a_mistake_passes(
 def test_a_wrong_cell_shows_though_every_weight_is_right(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
-    monkeypatch.setattr(mil_recurrent, "_gru_cell", wrong_cell(mistake))
+    monkeypatch.setattr(recurrent, "_gru_cell", wrong_cell(mistake))
     assert all(check.max_abs_error > 5 * check.tolerance for check in verified_export(model, tmp_path))
 
 
@@ -230,12 +230,12 @@ def test_one_output_that_is_no_number_is_enough(part: str) -> None:
 def test_a_loop_that_ends_early_shows(
     model: LatentVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan = mil_recurrent.scan
+    scan = recurrent.scan
 
     def short(rows: Any, *rest: Any) -> Any:
         return scan(mb.slice_by_index(x=rows, begin=[0, 0, 0], end=[1, rows.shape[1] - 1, rows.shape[2]]), *rest)
 
-    monkeypatch.setattr(mil_recurrent, "scan", short)
+    monkeypatch.setattr(recurrent, "scan", short)
     predict, step = verified_export(model, tmp_path)
     assert predict.max_abs_error > 5 * predict.tolerance
     assert step.passed

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast import kernels
 from lvm_fast._core import fingerprint
 from lvm_fast.inference.kept import content_of, kept
+from lvm_fast.ops import rowwise
 
 PIECE = 128 << 10  # bytes that a thread takes at a time
 
@@ -38,7 +38,7 @@ def test_every_piece_of_much_memory_counts(simd_level, restore_threads, rng):
         assert of(data) != whole
         data[at] ^= 1
     for threads in (1, 2, 5):
-        kernels.set_num_threads(threads)
+        rowwise.set_num_threads(threads)
         assert of(data) == whole
 
 

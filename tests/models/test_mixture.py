@@ -10,9 +10,9 @@ import torch
 from literal_models import SMALL, LiteralSpecialistGRU
 from torch.autograd.profiler import profile
 
-from lvm_fast.grouped_ops import grouped_linear
 from lvm_fast.models.mixture import rows_of_each
 from lvm_fast.models.registry import create_model
+from lvm_fast.ops.linear_grouped import grouped_linear
 
 
 def small(**changes):

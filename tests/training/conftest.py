@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.training.recipe import Recipe
 
 DIM = 16

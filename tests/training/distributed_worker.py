@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.positions import AllPositions
-from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.registry import create_model

@@ -11,16 +11,16 @@ import torch
 from literal_models import SMALL
 
 from lvm_fast.cli import main
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.clusters import chain_means, spherical_kmeans
 from lvm_fast.data.domains import DOMAINS
-from lvm_fast.data.store import ChainStore
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.data import load_data
 from lvm_fast.training.distributed import Processes
 from lvm_fast.training.domains import assign_domains
+from lvm_fast.training.fit import train
+from lvm_fast.training.load_data import load_data
 from lvm_fast.training.recipe import Recipe
-from lvm_fast.training.trainer import train
 
 ALONE = Processes(torch.device("cpu"))
 

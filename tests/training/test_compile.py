@@ -12,9 +12,9 @@ from literal_models import SMALL
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.data import TrainingData
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.negatives.own import own_negatives
+from lvm_fast.training.load_data import TrainingData
+from lvm_fast.training.negatives.hard_negatives import own_negatives
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("bfloat16_everywhere")]
 SOFT = {"enable_soft_negatives": True, "soft_negative_cosine_range": [-0.5, 0.9]}

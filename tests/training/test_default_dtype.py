@@ -7,7 +7,7 @@ import torch
 from literal_models import SMALL
 
 from lvm_fast.models.registry import create_model, size_names
-from lvm_fast.training.trainer import train
+from lvm_fast.training.fit import train
 
 WAYS = {
     "last position": {},

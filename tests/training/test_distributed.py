@@ -15,9 +15,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from lvm_fast import kernels
 from lvm_fast.cli import main
-from lvm_fast.training import distributed, trainer
+from lvm_fast.ops import rowwise
+from lvm_fast.training import distributed, fit
 from lvm_fast.training.distributed import Processes, together
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -148,9 +148,9 @@ def test_the_readme_trains_in_several_processes_by_the_form_that_works_in_a_clon
 def test_more_processes_than_forward_passes_are_refused(recipe, tmp_path, monkeypatch):
     processes = Processes(torch.device("cpu"))
     processes.count = 3
-    monkeypatch.setattr(trainer, "together", lambda device: nullcontext(processes))
+    monkeypatch.setattr(fit, "together", lambda device: nullcontext(processes))
     with pytest.raises(ValueError, match="accumulation_steps = 2; expected at least 3, a forward pass a process"):
-        trainer.train(recipe())
+        fit.train(recipe())
     assert not (tmp_path / "run").exists()
 
 
@@ -180,12 +180,12 @@ def test_devices_that_cannot_work_together(monkeypatch, device, message):
 
 
 def test_processes_of_a_machine_share_its_threads(monkeypatch, restore_threads):
-    kernels.set_num_threads(4)
+    rowwise.set_num_threads(4)
     monkeypatch.delenv("LVM_FAST_NUM_THREADS", raising=False)
     monkeypatch.setattr(dist, "init_process_group", lambda backend: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     with together("cpu"):
-        assert kernels.num_threads() == 2
-    assert kernels.num_threads() == 4
+        assert rowwise.num_threads() == 2
+    assert rowwise.num_threads() == 4

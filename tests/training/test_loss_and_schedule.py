@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data.near_copies import ALIKE
-from lvm_fast.training.infonce import near_copies
-from lvm_fast.training.loss import Negatives, next_vector_loss
+from lvm_fast.retrieval.near_duplicates import ALIKE
+from lvm_fast.training.objectives.infonce import near_copies
+from lvm_fast.training.objectives.loss import Negatives, next_vector_loss
 from lvm_fast.training.schedule import learning_rate
 
 

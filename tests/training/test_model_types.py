@@ -9,7 +9,7 @@ from literal_models import SMALL
 import lvm_fast as lf
 from lvm_fast.cli import main
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.training.trainer import train
+from lvm_fast.training.fit import train
 
 
 @pytest.fixture(params=list(SMALL))

@@ -14,8 +14,8 @@ import yaml
 
 from lvm_fast.cli import main
 from lvm_fast.cli import train as command
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.positions import AllPositions
-from lvm_fast.data.store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
 from lvm_fast.training.recipe import Recipe, setting_names
@@ -541,7 +541,7 @@ def test_other_data_is_not_held_to_the_digest_of_a_recipe_s_own(tmp_path):
 
 
 def test_a_seed_may_be_as_large_as_torch_takes(recipe):
-    from lvm_fast.training.trainer import train
+    from lvm_fast.training.fit import train
 
     result = train(recipe(epochs=1, seed=2**64 - 1))
     assert Recipe.from_yaml(result.output_dir / "recipe.yaml").seed == 2**64 - 1

@@ -14,9 +14,9 @@ from lvm_fast.cli import main
 from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.leakage import leakage
 from lvm_fast.evaluation.evaluate import evaluate
-from lvm_fast.training.data import load_data
+from lvm_fast.training.fit import train
+from lvm_fast.training.load_data import load_data
 from lvm_fast.training.sequence_files import fit_windows
-from lvm_fast.training.trainer import train
 
 LENGTH, STEP = 12, 6
 WARNING = "validation windows share vectors with training windows"

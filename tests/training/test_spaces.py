@@ -7,16 +7,16 @@ import pytest
 import torch
 from literal_models import SMALL
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.registry import create_model, model_names
 from lvm_fast.spaces import fit_space
-from lvm_fast.training.data import load_data
 from lvm_fast.training.distributed import Processes
+from lvm_fast.training.fit import train
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.negatives.shared import read_chunks
-from lvm_fast.training.trainer import train
+from lvm_fast.training.load_data import load_data
+from lvm_fast.training.negatives.shared_candidates import read_chunks
 from lvm_fast.training.validation import Validation
 
 RESIDUAL = {

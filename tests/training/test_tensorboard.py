@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from lvm_fast.training.fit import train
 from lvm_fast.training.tensorboard import Events
-from lvm_fast.training.trainer import train
 
 ROW = {"step": 1, "epoch": 1, "loss": 0.5}
 

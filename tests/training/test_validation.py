@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.training.checkpoint import Progress
-from lvm_fast.training.data import load_data
-from lvm_fast.training.trainer import train
+from lvm_fast.training.fit import train
+from lvm_fast.training.load_data import load_data
 
 
 def cut(store, chains):

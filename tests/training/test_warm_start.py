@@ -13,7 +13,7 @@ from literal_models import SMALL
 from lvm_fast.cli import main
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.trainer import train
+from lvm_fast.training.fit import train
 from lvm_fast.training.warm_start import initial_model
 
 SIZES = {"hidden_dim": 10, "num_layers": 1, "memory_slots": 4, "dropout": 0.3}

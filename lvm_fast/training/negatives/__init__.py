@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...suggest import unknown_name
+from ..._util.did_you_mean import unknown_name
 
 # sources of a prediction's own wrong answers: a name, or how the name of a file ends; each is module:class
 OWN = {"target": "around_targets:AroundTargets", "prediction": "around_predictions:AroundPredictions"}
@@ -14,7 +14,7 @@ OWN_FILES = {
 # sources of candidates that all predictions share, by `infonce_batch`
 SHARED = {"effective": "step_targets:StepTargets", "bank": "whole_bank:WholeBank"}
 # what may join the targets of a step, by the setting that says how many
-MORE = {"infonce_queue": "queue:Queue", "infonce_candidates": "sample:Sample"}
+MORE = {"infonce_queue": "memory_queue:MemoryQueue", "infonce_candidates": "random_chunks:RandomChunks"}
 
 
 def own_source(name: str) -> str:

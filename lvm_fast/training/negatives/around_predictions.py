@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...data.mining import excluded_rows
-from ...data.near_copies import ALIKE
-from ...data.quantize import Float32, Int64
+from ...data.number_formats import Float32, Int64
 from ...data.windows import Windows
-from ...kernels import l2_normalize
-from ...scoring import VectorBank
-from ..data import TrainingData
+from ...ops.rowwise import l2_normalize
+from ...retrieval.bank import VectorBank
+from ...retrieval.mining import excluded_rows
+from ...retrieval.near_duplicates import ALIKE
+from ..load_data import TrainingData
 from ..recipe import Recipe
-from .own import MARGIN, Kind, OwnNegatives, first_ids
+from .hard_negatives import MARGIN, Kind, OwnNegatives, first_ids
 
 if TYPE_CHECKING:
     from ..learner import Learner

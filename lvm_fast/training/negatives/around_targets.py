@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...data.mined import MinedNegatives
-from ...data.mining import mine
-from ..data import TrainingData
+from ...retrieval.mined import MinedNegatives
+from ...retrieval.mining import mine
+from ..load_data import TrainingData
 from ..recipe import Recipe
-from .own import MARGIN, Kind, OwnNegatives
+from .hard_negatives import MARGIN, Kind, OwnNegatives
 
 if TYPE_CHECKING:
     from ..distributed import Processes

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.mined import MinedNegatives
-from ...data.near_copies import ALIKE
-from ...data.quantize import Int64
-from ...data.store import ChainStore
-from ..data import TrainingData
+from ...data.chain_store import ChainStore
+from ...data.number_formats import Int64
+from ...retrieval.mined import MinedNegatives
+from ...retrieval.near_duplicates import ALIKE
+from ..load_data import TrainingData
 from ..recipe import Recipe
-from .own import OwnNegatives, first_ids, places_of, rows_in
+from .hard_negatives import OwnNegatives, first_ids, places_of, rows_in
 
 
 class IdsFile(OwnNegatives):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from ...data.jsonl import read_jsonl
-from ...data.quantize import Float32, Int64
+from ...data.number_formats import Float32, Int64
 from ...data.vectors import Vectors
-from ..data import TrainingData
+from ..load_data import TrainingData
 from ..recipe import Recipe
-from .entries import Entries
-from .own import OwnNegatives, places_of, rows_in
+from .hard_negatives import OwnNegatives, places_of, rows_in
+from .jsonl_entries import Entries
 
 
 class LinesFile(OwnNegatives):

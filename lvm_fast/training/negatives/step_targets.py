@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.near_copies import ALIKE
-from ...data.quantize import Int64
-from ...data.store import ChainStore
-from ...kernels import l2_normalize
-from ..infonce import near_copies
+from ...data.chain_store import ChainStore
+from ...data.number_formats import Int64
+from ...ops.rowwise import l2_normalize
+from ...retrieval.near_duplicates import ALIKE
+from ..objectives.infonce import near_copies
 from ..recipe import Recipe
 from . import MORE
 from .loading import load_class
-from .shared import SharedCandidates, read_chunks
+from .shared_candidates import SharedCandidates, read_chunks
 
 
 class StepTargets(SharedCandidates):

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.near_copies import near_copies_in
-from ...data.quantize import Int64
-from ...data.store import ChainStore
-from ...kernels import l2_normalize
-from ...scoring import VectorBank
+from ...data.chain_store import ChainStore
+from ...data.number_formats import Int64
+from ...ops.rowwise import l2_normalize
+from ...retrieval.bank import VectorBank
+from ...retrieval.near_duplicates import near_copies_in
 from ..recipe import Recipe
-from .shared import SharedCandidates, read_chunks
+from .shared_candidates import SharedCandidates, read_chunks
 
 
 class WholeBank(SharedCandidates):

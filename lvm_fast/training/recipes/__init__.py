@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...suggest import unknown_name
+from ..._util.did_you_mean import unknown_name
 
 
 def packaged_recipes() -> dict[str, Path]:

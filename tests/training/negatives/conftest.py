@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from negatives_by_hand import SETTINGS
 
-from lvm_fast.data.store import ChainStore
-from lvm_fast.training.data import TrainingData, load_data
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.training.load_data import TrainingData, load_data
 from lvm_fast.training.recipe import Recipe
 
 

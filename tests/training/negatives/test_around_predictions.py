@@ -7,12 +7,12 @@ import pytest
 import torch
 from negatives_by_hand import SETTINGS, lists, mined_by_hand
 
-from lvm_fast.data.store import ChainStore
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
-from lvm_fast.training.data import TrainingData, load_data
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.negatives.own import own_negatives
+from lvm_fast.training.load_data import TrainingData, load_data
+from lvm_fast.training.negatives.hard_negatives import own_negatives
 
 CPU = torch.device("cpu")
 

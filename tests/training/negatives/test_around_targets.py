@@ -9,11 +9,11 @@ import pytest
 import torch
 from negatives_by_hand import lists, mined_by_hand, of_by_hand, unit
 
-from lvm_fast.training.data import load_data
 from lvm_fast.training.distributed import Processes
+from lvm_fast.training.fit import train
+from lvm_fast.training.load_data import load_data
 from lvm_fast.training.negatives import around_targets
-from lvm_fast.training.negatives.own import first_ids, own_negatives
-from lvm_fast.training.trainer import train
+from lvm_fast.training.negatives.hard_negatives import first_ids, own_negatives
 
 ALONE = Processes(torch.device("cpu"))
 

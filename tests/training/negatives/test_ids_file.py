@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from negatives_by_hand import lists
 
-from lvm_fast.data.mining import mine
-from lvm_fast.data.store import ChainStore
-from lvm_fast.training.data import load_data
-from lvm_fast.training.negatives.own import own_negatives
-from lvm_fast.training.trainer import train
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.retrieval.mining import mine
+from lvm_fast.training.fit import train
+from lvm_fast.training.load_data import load_data
+from lvm_fast.training.negatives.hard_negatives import own_negatives
 
 BAND = {"low": 0.6, "high": 0.9, "limit": 60}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from negatives_by_hand import lists, of_by_hand
 
-from lvm_fast.training.negatives.own import own_negatives
-from lvm_fast.training.trainer import train
+from lvm_fast.training.fit import train
+from lvm_fast.training.negatives.hard_negatives import own_negatives
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data.store import ChainStore
-from lvm_fast.kernels import l2_normalize
-from lvm_fast.training.negatives.queue import Queue
-from lvm_fast.training.negatives.sample import Sample
-from lvm_fast.training.negatives.shared import shared_candidates
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.ops.rowwise import l2_normalize
+from lvm_fast.training.negatives.memory_queue import MemoryQueue
+from lvm_fast.training.negatives.random_chunks import RandomChunks
+from lvm_fast.training.negatives.shared_candidates import shared_candidates
 from lvm_fast.training.recipe import Recipe
 
 
@@ -71,20 +71,20 @@ def test_a_step_that_failed_leaves_the_queue_as_it_was(copied):
 def test_a_sample_is_another_each_step_without_repeats_and_the_same_by_seed(copied):
     draws = []
     for seed in (1, 1, 2):
-        sample = Sample(12, seed)
+        sample = RandomChunks(12, seed)
         for _ in range(3):
             draws.append(sample.rows(40).tolist())
             sample.end(np.arange(3))
     assert all(len(set(draw)) == 12 and min(draw) >= 0 and max(draw) < 40 for draw in draws)
     assert draws[:3] == draws[3:6]
     assert len({tuple(draw) for draw in draws}) == 6
-    assert sorted(Sample(1000, 1).rows(40).tolist()) == list(range(40))
+    assert sorted(RandomChunks(1000, 1).rows(40).tolist()) == list(range(40))
 
 
 def test_a_sample_joins_the_targets(copied):
     store = ChainStore(copied.vectors[:20], [0, 20])
     shared = made(infonce_candidates=6, seed=3)
-    drawn = Sample(6, 3).rows(20).tolist()
+    drawn = RandomChunks(6, 3).rows(20).tolist()
     assert rows_of(store, shared, [5, 1]) == sorted({5, 1, *drawn})
 
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_goes_on_where_it_was(copied):
 
 
 def test_a_queue_larger_than_what_came_holds_all_of_it():
-    queue = Queue(100, 0)
+    queue = MemoryQueue(100, 0)
     queue.end(np.arange(3))
     queue.end(np.arange(5, 7))
     assert queue.rows(10).tolist() == [0, 1, 2, 5, 6]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.data import near_copies
-from lvm_fast.data.near_copies import ALIKE
-from lvm_fast.data.store import ChainStore
-from lvm_fast.kernels import l2_normalize
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.ops.rowwise import l2_normalize
+from lvm_fast.retrieval import near_duplicates
+from lvm_fast.retrieval.near_duplicates import ALIKE
 from lvm_fast.training.negatives import whole_bank as module
-from lvm_fast.training.negatives.shared import shared_candidates
+from lvm_fast.training.negatives.shared_candidates import shared_candidates
 from lvm_fast.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def alike(wanted, vectors):
 
 @pytest.mark.parametrize("few", [1, 2, 16, 1000])
 def test_the_bank_is_every_chunk_and_near_copies_of_each_target_are_struck(copied, monkeypatch, few):
-    monkeypatch.setattr(near_copies, "_FEW", few)
+    monkeypatch.setattr(near_duplicates, "_FEW", few)
     shared = made()
     everything = l2_normalize(torch.from_numpy(copied.vectors[:]))
     for targets in ([1, 3, 30, 39], [0, 3, 36]):

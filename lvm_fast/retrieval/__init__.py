@@ -1,0 +1,1 @@
+"""Exact retrieval: banks of vectors, ranks and top-k, mining, search, near-duplicates."""

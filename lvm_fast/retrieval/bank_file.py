@@ -1,0 +1,119 @@
+"""A packed `VectorBank` on disk: one `.safetensors` file that is mapped, not read, when it is opened."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core import Bank
+from .._util.atomic_files import atomic_path
+from ..data.safetensors_file import DTYPES, Tensor, TensorWriter, read_tensors
+from ..data.vectors import Vectors
+from .checked_input import matrix_of
+
+FORMAT = {"format": "lvm_fast.VectorBank", "version": "1"}
+CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
+BLOCK_BYTES = 8 << 20  # written at once: signals are heard in between
+_PACKED = {"bounds": "F32", "factors": "F64", "coarse": "I8", "fine": "I8"}
+
+
+class BankFile(NamedTuple):
+    """Stored rows, and the arrays of `csrc/scoring/packed.h` by name ("factors" only of a normalised bank)."""
+
+    vectors: Vectors
+    packed: dict[str, NDArray[Any]]
+
+
+def write_bank(path: str | os.PathLike[str], vectors: Vectors, packed: dict[str, NDArray[Any]]) -> None:
+    """Save atomically, block by block. Raises OSError where it cannot be written."""
+    arrays: dict[str, NDArray[Any]] = {"vectors": vectors.raw}
+    codes = {"vectors": CODES[vectors.dtype_name], "scales": "F32"} | _PACKED
+    if vectors.scales is not None:
+        arrays["scales"] = vectors.scales
+    arrays |= packed
+    names = sorted(arrays, key=lambda name: -DTYPES[codes[name]].itemsize)  # wider numbers first: all stay aligned
+    layout = {name: (codes[name], arrays[name].shape) for name in names}
+    with atomic_path(path) as temporary, TensorWriter(temporary, layout, FORMAT) as writer:
+        for name in names:
+            rows = max(1, BLOCK_BYTES // max(1, arrays[name][:1].nbytes))
+            for first in range(0, len(arrays[name]), rows):
+                writer.put(name, first, arrays[name][first : first + rows])
+
+
+def read_bank(path: str | os.PathLike[str], where: str) -> BankFile:
+    """Map a saved bank. Raises OSError where it cannot be opened, ValueError where it is no whole bank."""
+    try:
+        tensors, metadata = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if metadata != FORMAT:
+        raise ValueError(f"{where}: expected a bank saved by VectorBank.save, found metadata {metadata}")
+    names = {code: name for name, code in CODES.items()}
+    stored = _tensor(tensors, "vectors", tuple(names), 2, where)
+    scales = _tensor(tensors, "scales", ("F32",), 1, where).values if "scales" in tensors else None
+    vectors = Vectors(stored.values, names[stored.code], scales, where)
+    packed = {
+        name: _tensor(tensors, name, (code,), 2 if name == "bounds" else 1, where).values
+        for name, code in _PACKED.items()
+        if name in tensors or name != "factors"
+    }
+    return BankFile(vectors, packed)
+
+
+def _tensor(tensors: dict[str, Tensor], name: str, codes: tuple[str, ...], dims: int, where: str) -> Tensor:
+    if name not in tensors:
+        raise ValueError(f"{where}: expected a tensor '{name}', found {', '.join(sorted(tensors)) or 'none'}")
+    tensor = tensors[name]
+    if tensor.code not in codes or tensor.values.ndim != dims:
+        raise ValueError(
+            f"{where}: tensor '{name}': expected {' or '.join(codes)} of {dims} dimensions, "
+            f"got {tensor.code} of shape {tensor.values.shape}"
+        )
+    return tensor
+
+
+def check_some_rows(vectors: Vectors, packed: dict[str, NDArray[Any]], where: str) -> None:
+    """Pack a few rows again: a packed form that belongs to other vectors would decide wrongly. Raises ValueError."""
+    chosen = _some_rows(vectors)
+    try:
+        some = matrix_of(_picked(vectors, chosen), "vectors")
+        fresh = Bank(some.rows, "factors" in packed).packed()
+    except ValueError:
+        problem = "the vectors hold a row that no bank takes; expected the file as it was saved"
+        raise ValueError(f"{where}: {problem}") from None
+    again, dim = np.arange(len(chosen)), vectors.shape[1]
+    for name, held in packed.items():
+        if name in ("bounds", "factors"):
+            is_alike = np.allclose(held[chosen], fresh[name][again], rtol=0.02, atol=0)
+        else:
+            is_alike = np.array_equal(_codes(held, chosen, dim), _codes(fresh[name], again, dim))
+        if not is_alike:
+            raise ValueError(f"{where}: '{name}' does not belong to the vectors; expected the file as it was saved")
+
+
+def digest_of(vectors: Vectors, packed: dict[str, NDArray[Any]]) -> str:
+    """Of a few rows and their packed form: tells whether a file still holds the bank that was opened."""
+    chosen = _some_rows(vectors)
+    parts = [_picked(vectors, chosen).raw, packed["bounds"][chosen]]
+    kind = f"{vectors.shape} {vectors.dtype_name} {'factors' in packed}".encode()
+    return sha256(kind + b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
+def _some_rows(vectors: Vectors) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, len(vectors) - 1, 64).astype(np.int64))
+
+
+def _picked(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
+    """Some rows, as they are stored."""
+    scales = None if vectors.scales is None else vectors.scales[rows]
+    return Vectors(vectors.raw[rows], vectors.dtype_name, scales, "vectors")
+
+
+def _codes(plane: NDArray[np.int8], rows: NDArray[np.int64], dim: int) -> NDArray[np.int8]:
+    """Some rows of a plane of codes (`csrc/scoring/codes.h`): (rows, chunks, 64)."""
+    tiles = plane.reshape(-1, -(-dim // 64), 16, 64)
+    return tiles[rows // 16, :, rows % 16]

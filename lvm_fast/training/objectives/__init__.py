@@ -1,0 +1,1 @@
+"""What training minimises: vector losses, InfoNCE, the losses of gates."""
