@@ -19,7 +19,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "myst_nb",
-    "command_help",  # docs/tools/command_help.py
+    "command_help",  # docs/tools
+    "root_pages",
 ]
 exclude_patterns = ["tools"]
 html_theme = "furo"
@@ -45,6 +46,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
