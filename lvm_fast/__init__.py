@@ -9,8 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._util.old_paths import keep_old_paths
-
-__version__ = "0.1.0"
+from ._version import __version__
 
 _HOME_OF = {
     "l2_normalize": "ops.rowwise",

@@ -11,28 +11,28 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("fuzz", deadline=None, max_examples=5_000)
 settings.load_profile("default")
 
 
-@pytest.fixture(params=rowwise.simd_levels())
+@pytest.fixture(params=runtime.simd_levels())
 def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every instruction set of this CPU in turn, forced for the test."""
-    before = rowwise.simd_level()
-    rowwise.set_simd_level(request.param)
+    before = runtime.simd_level()
+    runtime.set_simd_level(request.param)
     yield request.param
-    rowwise.set_simd_level(before)
+    runtime.set_simd_level(before)
 
 
 @pytest.fixture
 def restore_threads() -> Iterator[None]:
     """Puts the number of kernel threads back after the test."""
-    before = rowwise.num_threads()
+    before = runtime.num_threads()
     yield
-    rowwise.set_num_threads(before)
+    runtime.set_num_threads(before)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, int]] = {
     },
     "amn": {"input_dim": 16, "attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 10},
     "hierarchical_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2},
-    "champion": {"input_dim": 16, "hidden_dim": 12},
+    "recency_mixer": {"input_dim": 16, "hidden_dim": 12},
     "recency_residual": {"input_dim": 16, "hidden_dim": 12, "key_dim": 5},
     "specialist_gru": {"input_dim": 16, "hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
 }
@@ -211,7 +211,7 @@ class LiteralHierarchicalGRU(nn.Module):
         return F.normalize(self.output_proj(answer) + self.residual_proj(context[:, -1]), dim=1)
 
 
-class LiteralChampion(nn.Module):
+class LiteralRecencyMixer(nn.Module):
     """Ours, not the reference's: its deltas are of any length."""
 
     def __init__(self, input_dim: int = 768, hidden_dim: int = 1024, dropout: float = 0.3) -> None:
@@ -312,7 +312,7 @@ LITERAL: dict[str, type[nn.Module]] = {
     "transformer": LiteralTransformer,
     "amn": LiteralAMN,
     "hierarchical_gru": LiteralHierarchicalGRU,
-    "champion": LiteralChampion,
+    "recency_mixer": LiteralRecencyMixer,
     "recency_residual": LiteralRecencyResidual,
     "specialist_gru": LiteralSpecialistGRU,
 }

@@ -37,7 +37,7 @@ from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.markdown_table import table
 from lvm_fast.evaluation.pools import Candidates
 from lvm_fast.evaluation.yardstick import CLOSED_FORMS
-from lvm_fast.models.base import VECTORS
+from lvm_fast.models.in_space import VECTORS
 from lvm_fast.spaces import fit_space
 
 POOL, CONTEXT, SEED = 1149, 100, 42

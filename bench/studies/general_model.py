@@ -17,7 +17,7 @@ from corpora_study import together
 from corpus_table import CORPORA
 
 import lvm_fast as lf
-from lvm_fast.models.base import VECTORS
+from lvm_fast.models.in_space import VECTORS
 from lvm_fast.spaces import fit_space
 
 SAMPLE = "addresses-union"  # the bundled sample's corpus, or the whole of it

@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of these commands: each brings its module, so one alone is quicker."""
-    from .. import __version__
+    from .._version import __version__
 
     parser = _Parser(
         prog="lvm-fast",

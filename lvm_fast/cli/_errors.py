@@ -38,7 +38,7 @@ def mistake_in_words(error: BaseException) -> str | None:
 
 def print_bug() -> None:
     """Print the traceback of the error that is being handled, and what to do about it."""
-    from .. import __version__
+    from .._version import __version__
 
     traceback.print_exc(file=sys.stderr)
     place = _where_to_report()

@@ -22,17 +22,17 @@ def facts(ask_torch: bool = False) -> dict[str, str]:
     """What a bug report or a benchmark should state, in the order to print it; devices only where torch is asked."""
     import platform
 
-    from .. import __version__
+    from .._version import __version__
     from ..models.registry import model_names
-    from ..ops import rowwise
+    from ..ops import runtime
 
     return {
         "lvm_fast": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
-        "simd": f"{rowwise.simd_level()} (of {', '.join(rowwise.simd_levels())})",
-        "threads": str(rowwise.num_threads()),
+        "simd": f"{runtime.simd_level()} (of {', '.join(runtime.simd_levels())})",
+        "threads": str(runtime.num_threads()),
         "devices": devices() if ask_torch else "cpu (`lvm-fast info --devices` asks torch for more)",
         **{name: installed_version(name) for name in ("torch", "numpy", "safetensors", "coremltools", "matplotlib")},
         "encoders": installed_version("sentence-transformers"),

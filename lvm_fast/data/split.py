@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .._util.numbers import real_number, whole_number
-from ..retrieval.bank import VectorBank
-from ..retrieval.near_duplicates import ALIKE
+from .._util.registry import Registry
 from .chain_names import free_mark
 from .chain_store import ChainStore
-from .number_formats import Int64
+from .number_formats import Float32, Int64
+from .vectors import Vectors
 
-_BLOCK_ROWS = 4096
+ALIKE = 0.995  # the cosine from which on two chunks are near-duplicates
+
+# What a split asks of the room above: it reads stores, so it is found by name.
+RETRIEVAL: Registry[Callable[[Vectors, Vectors], Float32]] = Registry(
+    "part of retrieval", "lvm_fast.retrieval", {"best_cosines": ".near_duplicates:best_cosines"}
+)
 
 
 def split_chains(
@@ -128,10 +133,7 @@ def without_near_duplicates(
     kept = np.ones(len(part.vectors), dtype=bool)
     limit = np.inf if near_duplicate is None else near_duplicate
     for other in others if limit <= 1 else ():
-        bank = VectorBank(other.vectors, normalize=True)
-        for first in range(0, len(kept), _BLOCK_ROWS):
-            scores, _ = bank.topk(part.vectors[first : first + _BLOCK_ROWS], 1)
-            kept[first : first + _BLOCK_ROWS] &= scores[:, 0] < limit
+        kept &= RETRIEVAL.load("best_cosines")(part.vectors, other.vectors) < limit
     if not kept.any():
         raise ValueError(f"split_chains: every chunk of the {name} part is a near-duplicate; expected distinct chains")
     cut = part if kept.all() else _cut(part, kept, taken)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .. import __version__
 from .._util.numbers import plain
+from .._version import __version__
 from .candidate_bank import digest
 from .coremltools_compat import ct
 from .exportable import Exportable, arm_for, facts_of

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._util.strict_json import read_json
+from ..models.model_types import MODELS
 from .candidate_bank import BANK_DTYPES
 from .compression import COMPRESSIONS
 from .exportable import space_kinds
@@ -67,8 +68,9 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
         compress = _fact(said, "compress", str, lambda how: how in (*COMPRESSIONS, "none"), "a compression or none")
         config = _fact(said, "config", read_json, _has_width, "JSON with input_dim")
         _fact(said, "config", read_json, _has_kinds, "a kind for each space")
+        model_type = said["model_type"]
         return Facts(
-            said["model_type"],
+            MODELS.current_name(model_type) if model_type in MODELS else model_type,
             config["input_dim"],
             space_kinds(config),
             tuple(_fact(said, "functions", read_json, _is_names, "a JSON list of names")),

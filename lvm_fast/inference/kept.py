@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core import fingerprint
-from ..ops.rowwise import simd_level
+from ..ops.runtime import simd_level
 
 T = TypeVar("T")
 

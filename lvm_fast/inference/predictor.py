@@ -1,4 +1,4 @@
-"""What every prediction begins with, and predictions for a few contexts on packed weights."""
+"""`predict`: from contexts as a caller has them to the next vectors, in torch or on packed weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,56 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._core import MemoryGruStream
-from .packed import packed
+from ..models.answering import answering, place_of
+from ..models.context import padding
+from ..models.recurrence import last_valid
+from ..ops.rowwise import reconstruct
+from .packed import can_pack, check_precision, packed
 
+_MOST_PACKED = 3  # contexts; more run faster together in torch than one by one on packed weights
 _TOGETHER = 8  # contexts of one length that read the weights together
+
+
+def predict(
+    model: Any, context: Tensor | NDArray[Any], lengths: Any, weights: str, in_space: bool
+) -> Tensor | NDArray[np.float32]:
+    """Predict the next vectors of a model; see `LatentVectorModel.predict`.
+
+    Args:
+        in_space: Answer in the model's space, not with the encoder's own vectors.
+    """
+    check_precision("predict", weights)
+    question = asked(model.model_type, model.input_dim, context, lengths)
+    contexts, counts = question.contexts, question.lengths
+    model.check_context(contexts, counts)
+    if model.space is not None:
+        with torch.no_grad():
+            contexts = model.space(contexts.to(model.space.mean.device))
+    is_few = weights != "float32" or len(contexts) <= _MOST_PACKED
+    if is_few and can_pack("predict", model, weights):
+        predicted = predict_packed(model, contexts.cpu(), counts, weights)
+    else:
+        predicted = _predict_in_torch(model, contexts, counts)
+    if model.space is not None and not in_space:
+        with torch.no_grad():
+            predicted = model.to_vectors(predicted.to(model.space.mean.device)).float()
+    return question.answer(predicted)
+
+
+def _predict_in_torch(model: Any, contexts: Tensor, counts: Tensor | None) -> Tensor:
+    device, dtype = place_of(model)
+    rows = contexts.to(device, dtype)  # (B, N, D)
+    check_finite(rows, counts)
+    if counts is not None:
+        rows = rows.masked_fill(padding(rows, counts)[..., None], 0.0)  # NaN there would outlive a mask
+    with torch.no_grad():
+        delta = answering(model)(rows, counts)  # (B, D)
+        if not delta.isfinite().all():
+            raise not_finite()
+        exact = torch.promote_types(dtype, torch.float32)
+        current = last_valid(contexts, counts).to(device, exact)
+        predicted: Tensor = reconstruct(current, delta.to(exact)).float()
+    return predicted
 
 
 class Asked(NamedTuple):
@@ -95,25 +141,6 @@ def _as_lengths(model_type: str, lengths: Any) -> Tensor | None:
     return counts.to(torch.int64) if is_whole else counts  # which `check_context` refuses
 
 
-def check_context(model_type: str, dim: int, context: Tensor, lengths: Tensor | None) -> None:
-    """Raise ValueError unless the context is (B, N, D), not empty, and the lengths are integers 1 to N, (B,)."""
-    if context.ndim != 3 or context.shape[2] != dim or 0 in context.shape:
-        expected = f"(B, N, {dim}) with at least one row and one vector"
-        raise ValueError(f"{model_type}: context has shape {tuple(context.shape)}; expected {expected}")
-    if not context.is_floating_point():
-        raise ValueError(f"{model_type}: context has dtype {context.dtype}; expected a float dtype")
-    if lengths is None:
-        return
-    rows, longest, _ = context.shape
-    if lengths.shape != (rows,) or lengths.dtype not in (torch.int64, torch.int32):
-        got = f"{lengths.dtype} {tuple(lengths.shape)}"
-        raise ValueError(f"{model_type}: lengths are {got}; expected int64 ({rows},), one a context row")
-    wrong = ((lengths < 1) | (lengths > longest)).nonzero()
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(f"{model_type}: lengths[{row}] = {int(lengths[row])}; expected 1 to {longest}")
-
-
 def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights: str) -> Tensor:
     """Unit next vectors (B, D), float32, for contexts (B, N, D) on the CPU; lengths (B,) or None for N.
 
@@ -127,7 +154,7 @@ def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights:
     for first in range(0, batch, together):
         part = rows[first : first + together]  # (b, N, D)
         steps = longest if lengths is None else int(lengths[first])
-        stream = MemoryGruStream(core, len(part))
+        stream = core.steps(len(part))
         result = stream.advance(np.ascontiguousarray(part[:, :steps].transpose(0, 1).numpy()))
         if result is None:
             check_finite(rows, lengths)
@@ -139,11 +166,6 @@ def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights:
 def not_finite() -> ValueError:
     """What to raise where a prediction came out as NaN or infinity."""
     return ValueError("predict: a prediction is NaN or infinite; expected finite weights and moderate vectors")
-
-
-def padding(context: Tensor, lengths: Tensor) -> Tensor:
-    """Which vectors of the contexts (B, N, D) stand beyond the lengths (B,): (B, N), on the contexts' device."""
-    return torch.arange(context.shape[1], device=context.device) >= lengths.to(context.device)[:, None]
 
 
 def check_finite(context: Tensor, lengths: Tensor | None) -> None:

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from .._util.numbers import plain, real_number, whole_number
 from ..models.answering import read_by
 from ..models.base import LatentVectorModel
+from ..models.context import check_context
 from ..models.recurrence import last_valid
 from ..ops.rowwise import reconstruct
 from ..retrieval.bank import VectorBank
 from .packed import can_pack, check_precision
-from .predictor import asked, check_context, check_finite
+from .predictor import asked, check_finite
+from .router_folder import load_parts, save_router
 
 UNITS = {"vectors": 1, "tokens": 20}  # how many make a vector
 
@@ -203,8 +205,6 @@ class Router(nn.Module):
             FileExistsError: The folder holds something that is no router.
             OSError: The folder cannot be written, or the disk is full.
         """
-        from .router_folder import save_router
-
         save_router(self, folder)
 
     @classmethod
@@ -215,9 +215,13 @@ class Router(nn.Module):
             FileNotFoundError: The folder holds no router, or an arm of it is missing.
             ValueError: A file is damaged, or the parts do not fit together.
         """
-        from .router_folder import load_router
-
-        return load_router(folder)
+        parts = load_parts(folder)
+        try:
+            router = cls(parts.arms, parts.unit, bank=parts.bank, threshold=parts.threshold)
+        except ValueError as error:
+            raise ValueError(f"{parts.place}: {error}") from error
+        router.metrics = parts.metrics
+        return router
 
     def _routed(self, context: Tensor, lengths: Tensor | None, ask: Ask, unit: Callable[[Tensor], Tensor]) -> Routed:
         rows, longest, _ = context.shape

@@ -6,19 +6,39 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .. import __version__
 from .._util.atomic_files import atomic_folder, made_folder
+from .._version import __version__
+from ..models.base import LatentVectorModel
 from ..models.pretrained import load_single_model
 from ..models.saving import CARD, ROUTER, json_text
 from ..retrieval.bank import VectorBank
-from .router import Router
 
 BANK = "bank.safetensors"
 
 
-def save_router(router: Router, folder: str | os.PathLike[str]) -> None:
+class RouterParts(NamedTuple):
+    """What a router's folder holds.
+
+    Attributes:
+        place: The file that describes the rest.
+        arms: Models by the longest context of each, in units.
+        unit: "vectors" or "tokens".
+        bank: The candidates, or None.
+        threshold: As saved: nothing has been checked.
+        metrics: What is known of its quality.
+    """
+
+    place: Path
+    arms: dict[int, LatentVectorModel]
+    unit: Any
+    bank: VectorBank | None
+    threshold: Any
+    metrics: dict[str, Any]
+
+
+def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
     """Save a router as one folder; see `Router.save_pretrained`."""
     place = Path(folder)
     if place.exists() and not (place / ROUTER).exists() and (place.is_file() or any(place.iterdir())):
@@ -41,8 +61,8 @@ def save_router(router: Router, folder: str | os.PathLike[str]) -> None:
         (temporary / ROUTER).write_text(json_text(described), encoding="utf-8")
 
 
-def load_router(folder: str | os.PathLike[str]) -> Router:
-    """Load a router from its folder; see `Router.load`."""
+def load_parts(folder: str | os.PathLike[str]) -> RouterParts:
+    """Read what a router's folder holds; see `Router.load`."""
     place = Path(folder) / ROUTER
     if not place.exists():
         raise FileNotFoundError(f"Router.load: no router at {os.fspath(folder)!r}; expected a folder with {ROUTER}")
@@ -55,13 +75,8 @@ def load_router(folder: str | os.PathLike[str]) -> Router:
         raise ValueError(f"{place}: expected JSON with 'unit', 'arms', 'threshold' and 'bank'") from error
     arms = {limit: load_single_model(name) for limit, name in names.items()}
     opened = None if bank is None else VectorBank.open(bank)
-    try:
-        router = Router(arms, unit, bank=opened, threshold=threshold)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
     metrics = described.get("metrics")
-    router.metrics = dict(metrics) if isinstance(metrics, dict) else {}
-    return router
+    return RouterParts(place, arms, unit, opened, threshold, dict(metrics) if isinstance(metrics, dict) else {})
 
 
 def _inside(folder: str | os.PathLike[str], name: Any) -> Path:
@@ -71,7 +86,7 @@ def _inside(folder: str | os.PathLike[str], name: Any) -> Path:
     return Path(folder) / name
 
 
-def _card(router: Router) -> str:
+def _card(router: Any) -> str:
     dim = router.input_dim
     rows = "\n".join(
         f"| {longest} | {arm.model_type} | {sum(parameter.numel() for parameter in arm.parameters()):,} |"
@@ -103,7 +118,7 @@ Use the same text encoder as in training. `lvm-fast evaluate` says how often eac
 """
 
 
-def _sureness(router: Router) -> str:
+def _sureness(router: Any) -> str:
     if router.threshold is None or router.bank is None:
         return ""
     return (

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._core import MemoryGruStream
 from .._util.numbers import plain, whole_number
 from ..models.answering import place_of, snapshot
+from ..models.as_built import changes_since_made
 from ..ops.rowwise import reconstruct
 from .kept import can_read, content_of, kept
 from .packed import can_pack, check_precision, packed
@@ -45,7 +45,7 @@ class Stream:
             raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected {expected}")
         self._steps: _Steps
         if can_pack("stream", model, weights):
-            steps = MemoryGruStream(packed(model, weights), self.batch_size)
+            steps = packed(model, weights).steps(self.batch_size)
             self._steps = steps if model.space is None else _StepsInSpace(steps, copy.deepcopy(model.space))
         else:
             _check_steps(model)
@@ -120,8 +120,6 @@ def _checked_size(batch_size: Any) -> int:
 
 def _check_steps(model: Any) -> None:
     """Raise ValueError where a model was changed in a part that its steps do not run by calling it."""
-    from ..models.as_built import changes_since_made  # which imports the models, which import this module
-
     for change in changes_since_made(model):
         if not change.module or issubclass(change.kind, model.stepped_by_hand):
             raise ValueError(

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..inference.predictor import padding
 from .answering import zeros_for
 from .cache import Cache
 from .causal import CausalModel
 from .checks import check_sizes, tensor_of
+from .context import padding
 
 
 class Read(NamedTuple):

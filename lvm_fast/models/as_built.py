@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from .._util.numbers import plain
 from .._util.torch_compat import MODULE_OWN, has_forward_hooks, own_modules, own_tensors
-from .base import LatentVectorModel
+from .model_types import class_below
 
 # attributes that no answer depends on
 _INERT = frozenset({"p", "dropout", "recompute", "metrics", "recipe_digest", "max_context", "model_type"})
@@ -59,8 +59,6 @@ def changes(model: nn.Module, kind: type | None = None) -> Iterator[Change]:
         model: A model, a router, or any other module.
         kind: The class that it should be of; that of `create_model` unless given, or its own where there is none such.
     """
-    from .registry import class_below  # which imports the models, which import this module by way of their base
-
     kind = kind or class_below(type(model)) or type(model)
     yield from _overrides(type(model), kind)
     yield from changes_since_made(model)
@@ -68,9 +66,7 @@ def changes(model: nn.Module, kind: type | None = None) -> Iterator[Change]:
 
 def changes_since_made(model: nn.Module) -> Iterator[Change]:
     """As `changes`, but for what the model's own class does otherwise."""
-    from .registry import class_below
-
-    kind = class_below(type(model))
+    kind: Any = class_below(type(model))
     if kind is None:
         yield from _around(model, type(model), "", frozenset())
         return
@@ -94,7 +90,7 @@ class _Built(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _build(kind: type[LatentVectorModel], config: str) -> _Built:
+def _build(kind: Any, config: str) -> _Built:
     with torch.device("meta"):  # shapes without numbers
         return _described(kind.from_config(json.loads(config)))
 

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._util.numbers import plain
-from ..inference.packed import can_pack, check_precision
-from ..inference.predictor import asked, check_context, check_finite, not_finite, padding, predict_packed
-from ..inference.stream import Stream
-from ..ops.rowwise import l2_normalize, reconstruct
-from ..retrieval.bank import VectorBank
-from ..spaces.space import Space
-from .answering import answering, place_of
-from .recurrence import last_valid
+from .._util.registry import Registry
+from .context import check_context
+from .in_space import InSpace
 from .saving import save_pretrained
-from .space_map import SpaceMap
+from .streaming import VectorStream
 
+# of a model, contexts, lengths, weights, and whether the answer is in the model's space
+Predict: TypeAlias = Callable[[Any, Any, Any, str, bool], "Tensor | NDArray[np.float32]"]
 Model = TypeVar("Model", bound="LatentVectorModel")
 
-VECTORS = "vectors"  # what a model in a space may search, in place of its keys
-_BLOCK = 8192  # keys adapted at a time
-_MOST_PACKED = 3  # contexts; more run faster together in torch than one by one on packed weights
+# What models hand over to the room above: it imports this one, so it is found by name.
+INFERENCE: Registry[Any] = Registry(
+    "part of inference",
+    "lvm_fast.inference",
+    {"predict": ".predictor:predict", "stream": ".stream:Stream", "router": ".router:Router"},
+)
 
 
-class LatentVectorModel(nn.Module, ABC):
+class LatentVectorModel(InSpace, ABC):
     """Reads a context of vectors and predicts the step (delta) from the last of them to the next vector.
 
     Attributes:
@@ -49,11 +48,13 @@ class LatentVectorModel(nn.Module, ABC):
             finds something better, and chooses how much of what was learned counts (`shrunk`).
         stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
             by what was hung on or put in their place.
+        packs: Whether the core has a pass of its own for the architecture, on packed weights (`packed`).
     """
 
     model_type: ClassVar[str]
     starts_at_closed_form: ClassVar[bool] = False
     stepped_by_hand: ClassVar[tuple[type[nn.Module], ...]] = ()
+    packs: ClassVar[bool] = False
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -62,7 +63,6 @@ class LatentVectorModel(nn.Module, ABC):
         self.max_context: int | None = None
         self.metrics: dict[str, Any] = {}
         self.recipe_digest: str | None = None
-        self.space: SpaceMap | None
         self.register_module("space", None)
 
     @classmethod
@@ -73,32 +73,6 @@ class LatentVectorModel(nn.Module, ABC):
         if config.get("space") is not None:
             model._make_room(config["space"])
         return model
-
-    def set_space(self, space: Space | None) -> None:
-        """Have the model read and predict in a space, or in the encoder's own where it is None.
-
-        What it searches stays (`searches_vectors`).
-
-        Raises:
-            ValueError: The space is of another width.
-        """
-        if space is None:
-            self.config.pop("space", None)
-            self.space = None
-            return
-        facts = {"kind": space.kind, "strength": space.strength, "rows": space.rows}
-        self._make_room(facts | ({"search": VECTORS} if self.searches_vectors else {}))
-        assert self.space is not None
-        self.space.fill(space)
-
-    def _make_room(self, facts: Any) -> None:
-        if not isinstance(facts, Mapping):
-            raise ValueError(f"{self.model_type}: space = {facts!r}; expected a mapping with a kind, or a Space")
-        self.config["space"] = plain(dict(facts))
-        self.space = SpaceMap(self.input_dim, facts)
-        weight = next(self.parameters(), None)
-        if weight is not None:
-            self.space.to(weight.device, weight.dtype)
 
     @abstractmethod
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -157,6 +131,21 @@ class LatentVectorModel(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    def packed(self, precision: str) -> Any:
+        """Pack the weights for the core's own pass; for models that pack.
+
+        Args:
+            precision: "float32", "bfloat16" or "int8".
+
+        Returns:
+            What has ``steps(batch_size)``: the core's stream of B sequences.
+        """
+        raise NotImplementedError
+
+    def packed_from(self) -> tuple[Hashable, list[Tensor]]:
+        """The settings and the tensors that the packed form depends on; for models that pack."""
+        raise NotImplementedError
+
     @classmethod
     @abstractmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -209,7 +198,8 @@ class LatentVectorModel(nn.Module, ABC):
                 that was changed since it was made (a module swapped or added, a hook), or a vector within its context's
                 length, or a prediction, is NaN or infinite.
         """
-        return self._answer(context, lengths, weights, in_space=False)
+        predict: Predict = INFERENCE.load("predict")
+        return predict(self, context, lengths, weights, False)
 
     @overload
     def query(self, context: Tensor, lengths: Any = None, weights: str = "float32") -> Tensor: ...
@@ -225,67 +215,8 @@ class LatentVectorModel(nn.Module, ABC):
 
         Arguments, results and errors are those of `predict`.
         """
-        return self._answer(context, lengths, weights, in_space=not self.searches_vectors)
-
-    @property
-    def searches_vectors(self) -> bool:
-        """Whether a model in a space searches the encoder's own vectors with `predict`, by plain cosine.
-
-        Training chooses so where that finds more (`config["space"]["search"]`): how far a candidate is from the mean
-        then counts, too.
-        """
-        return (self.config.get("space") or {}).get("search") == VECTORS
-
-    @property
-    def has_keys(self) -> bool:
-        """Whether `query` and `keys` are other than predictions and the encoder's own vectors."""
-        return self.space is not None or self.adapts()
-
-    def keys(self, vectors: Any) -> NDArray[np.float32]:
-        """What to search in for a `query`: vectors in the model's space, or at unit length without one.
-
-        Args:
-            vectors: (T, D) or (D,): an array, a tensor or the `vectors` of a store.
-
-        Returns:
-            Unit rows, float32, in the shape of `vectors`.
-
-        Raises:
-            ValueError: The vectors have another width.
-        """
-        if vectors.shape[-1] != self.input_dim:
-            got = f"vectors of {vectors.shape[-1]} dimensions"
-            raise ValueError(f"{self.model_type}: keys: expected vectors of {self.input_dim} dimensions, got {got}")
-        rows: NDArray[np.float32]
-        if self.space is not None and self.searches_vectors:
-            return l2_normalize(np.asarray(vectors, np.float32))
-        if self.space is not None:
-            rows = self.space.as_space(self.config["space"]).keys(vectors)
-        else:
-            rows = l2_normalize(np.asarray(vectors, np.float32))
-        return self._adapted(rows) if self.adapts() else rows
-
-    def _adapted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`adapted` of rows (T, D) or (D,), block by block."""
-        model, (device, dtype) = answering(self), place_of(self)
-        found, flat = np.empty_like(rows), rows.reshape(-1, self.input_dim)
-        with torch.no_grad():
-            for first in range(0, len(flat), _BLOCK):
-                block = torch.from_numpy(flat[first : first + _BLOCK]).to(device, dtype)
-                found.reshape(flat.shape)[first : first + _BLOCK] = model.adapted(block).float().cpu().numpy()
-        return found
-
-    def adapted(self, vectors: Tensor) -> Tensor:
-        """What a query is compared with, of unit vectors in the model's space: (..., D) -> unit rows (..., D).
-
-        The vectors themselves, but for models that learn to adapt them.
-        """
-        return vectors
-
-    @classmethod
-    def adapts(cls) -> bool:
-        """Whether the model adapts what its queries are compared with (`adapted`)."""
-        return cls.adapted is not LatentVectorModel.adapted
+        predict: Predict = INFERENCE.load("predict")
+        return predict(self, context, lengths, weights, not self.searches_vectors)
 
     def shrunk(self, factor: float) -> LatentVectorModel:
         """A copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
@@ -299,39 +230,7 @@ class LatentVectorModel(nn.Module, ABC):
         """Make a model that starts at a closed form the one of this decay."""
         raise NotImplementedError
 
-    def bank(self, store: Any) -> VectorBank:
-        """The bank of the `keys` of a store's vectors, in which a `query` finds what may come next.
-
-        Args:
-            store: A `ChainStore`, or vectors (T, D).
-        """
-        return VectorBank(self.keys(getattr(store, "vectors", store)), normalize=True)
-
-    def to_vectors(self, query: Tensor) -> Tensor:
-        """The unit vectors (B, D) in the encoder's own space that find by plain cosine what a `query` finds, nearly."""
-        return query if self.space is None else self.space.back(query)
-
-    def _answer(
-        self, context: Tensor | NDArray[Any], lengths: Any, weights: str, in_space: bool
-    ) -> Tensor | NDArray[np.float32]:
-        check_precision("predict", weights)
-        question = asked(self.model_type, self.input_dim, context, lengths)
-        contexts, counts = question.contexts, question.lengths
-        self.check_context(contexts, counts)
-        if self.space is not None:
-            with torch.no_grad():
-                contexts = self.space(contexts.to(self.space.mean.device))
-        is_few = weights != "float32" or len(contexts) <= _MOST_PACKED
-        if is_few and can_pack("predict", self, weights):
-            predicted = predict_packed(self, contexts.cpu(), counts, weights)
-        else:
-            predicted = self._predict_in_torch(contexts, counts)
-        if self.space is not None and not in_space:
-            with torch.no_grad():
-                predicted = self.to_vectors(predicted.to(self.space.mean.device)).float()
-        return question.answer(predicted)
-
-    def stream(self, batch_size: int = 1, weights: str = "float32") -> Stream:
+    def stream(self, batch_size: int = 1, weights: str = "float32") -> VectorStream:
         """Make a stream: `push` reads one vector of each of B sequences and predicts the next, at the cost of one step.
 
         The stream holds the hidden states, and a copy of the weights taken now: later changes do not reach it.
@@ -343,22 +242,8 @@ class LatentVectorModel(nn.Module, ABC):
         Raises:
             ValueError: The model is of a kind that cannot stream, or an argument does not fit.
         """
-        return Stream(self, batch_size, weights)
-
-    def _predict_in_torch(self, contexts: Tensor, counts: Tensor | None) -> Tensor:
-        device, dtype = place_of(self)
-        rows = contexts.to(device, dtype)  # (B, N, D)
-        check_finite(rows, counts)
-        if counts is not None:
-            rows = rows.masked_fill(padding(rows, counts)[..., None], 0.0)  # NaN there would outlive a mask
-        with torch.no_grad():
-            delta = answering(self)(rows, counts)  # (B, D)
-            if not delta.isfinite().all():
-                raise not_finite()
-            exact = torch.promote_types(dtype, torch.float32)
-            current = last_valid(contexts, counts).to(device, exact)
-            predicted: Tensor = reconstruct(current, delta.to(exact)).float()
-        return predicted
+        stream: VectorStream = INFERENCE.load("stream")(self, batch_size, weights)
+        return stream
 
     def check_context(self, context: Tensor, lengths: Tensor | None) -> None:
         """Raise ValueError unless the context is (B, N, D), 1 <= N <= `max_context`, and the lengths 1 to N, (B,)."""

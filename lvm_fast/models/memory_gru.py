@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._util.torch_compat import own_tensors
 from ..layers.gru import GRU
+from ..ops.packed_memory_gru import PackedMemoryGRU
 from .causal import CausalModel
 from .checks import check_share, check_sizes, recurrent_sizes, tensor_of
 from .recurrence import between_layers, last_state_of, runs_as_built, states_of, widening_head
@@ -100,6 +104,7 @@ class MemoryGRU(CausalModel):
     """
 
     model_type: ClassVar[str] = "memory_gru"
+    packs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -180,6 +185,62 @@ class MemoryGRU(CausalModel):
         weight, _, bias, _ = self.gru.layer_weights()[0]
         return weight[:, : self.input_dim], F.linear(content, weight[:, self.input_dim :], bias)
 
+    def packed_from(self) -> tuple[Hashable, list[Tensor]]:
+        """See `LatentVectorModel.packed_from`."""
+        modules = (
+            self.gru,
+            self.input_norm,
+            self.memory.query_proj,
+            self.fusion[0],
+            self.fusion[3],
+            self.output_proj[0],
+            self.output_proj[3],
+        )
+        settings = (self.normalize_delta, self.input_norm.eps, self.fusion[3].eps)
+        tensors = [tensor for module in modules for tensor in own_tensors(module).values()]
+        return settings, [self.memory.memory, *tensors]
+
+    def packed(self, precision: str) -> PackedMemoryGRU:
+        """See `LatentVectorModel.packed`.
+
+        All that does not depend on the input is folded in float64: the first memory read, and both products of the
+        second. The cosine of the query ``k = W h + b`` with a slot m is ``(m^ W) h + m^ b`` over ``||k||`` for the unit
+        slot m^, and the fusion's part of the content ``sum p_s m_s`` is ``sum p_s (F m_s)``. Of the p_s, their mean is
+        known.
+        """
+        with torch.no_grad():
+            slots, query = self.memory.memory.double(), self.memory.query_proj  # (S, D)
+            fusion: Any = self.fusion[0]
+            fusion_norm: Any = self.fusion[3]
+            query_weight, query_bias = query.weight.double(), query.bias.double()  # (D, H), (D,)
+            from_state, from_content = fusion.weight.double().split([query.in_features, query.out_features], dim=1)
+            unit_slots = F.normalize(slots, dim=1)
+            keys = torch.cat((unit_slots @ query_weight, query_weight, from_state))  # (S + D + H, H)
+            keys_bias = torch.cat((unit_slots @ query_bias, query_bias, fusion.bias.double()))
+            contents = from_content @ slots.T  # (H, S)
+            layers = [[_array(tensor) for tensor in layer] for layer in self._packed_layers()]
+            return PackedMemoryGRU(
+                precision,
+                layers=layers,
+                input_norm=_pair(self.input_norm),
+                input_epsilon=self.input_norm.eps,
+                keys=(_array(keys), _array(keys_bias)),
+                contents=(_array(contents), _array(contents.mean(dim=1))),
+                fusion_norm=_pair(fusion_norm),
+                fusion_epsilon=fusion_norm.eps,
+                widen=_pair(self.output_proj[0]),
+                narrow=_pair(self.output_proj[3]),
+                unit_delta=self.normalize_delta,
+            )
+
+    def _packed_layers(self) -> list[list[Tensor]]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        layers: list[list[Tensor]] = [
+            [self.gru.get_parameter(f"{name}_l{i}") for name in names] for i in range(self.gru.num_layers)
+        ]
+        layers[0][0], layers[0][2] = self.folded_input()
+        return layers
+
     @contextmanager
     def deferred_memory_writes(self) -> Iterator[None]:
         """Within the block, forward passes only collect memory writes; `commit_memory` applies them as one."""
@@ -204,3 +265,12 @@ class MemoryGRU(CausalModel):
         """Read the sizes from the shapes of a state dict's tensors. Raises ValueError naming a tensor it lacks."""
         slots, input_dim = tensor_of(cls.model_type, state, "memory.memory", 2).shape
         return {**recurrent_sizes(cls.model_type, state, "gru"), "input_dim": input_dim, "memory_slots": slots}
+
+
+def _pair(module: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return _array(module.weight), _array(module.bias)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+    return array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path, PosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,10 @@ from torch import Tensor
 
 from .._util.numbers import plain
 from .._util.torch_compat import NUMPY_MAKERS
-from .base import LatentVectorModel
+from .base import INFERENCE, LatentVectorModel
 from .foreign import foreign_contents
 from .registry import create_model, model_class, size_names
 from .saving import CONFIG, ROUTER, WEIGHTS, recipe_digest
-
-if TYPE_CHECKING:
-    from ..inference.router import Router
 
 BEST_CHECKPOINT = "best_val_hit5.pt"
 PACKAGED = {"general": Path(__file__).with_name("general")}  # models that come with the package
@@ -40,7 +37,7 @@ _HARMLESS_NAMES = {
 }
 
 
-def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
+def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Any:
     """Load a model or a router onto the CPU, in evaluation mode, in float32 (float64 weights stay float64).
 
     The sizes come from the shapes of the tensors.
@@ -57,9 +54,7 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Router:
     """
     path = place_of_model(path)
     if (path / ROUTER).exists() and not (path / CONFIG).exists():
-        from ..inference.router_folder import load_router  # which imports this module
-
-        return load_router(path)
+        return INFERENCE.load("router").load(path)
     return load_single_model(path)
 
 

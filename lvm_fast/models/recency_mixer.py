@@ -1,4 +1,4 @@
-"""champion: the last vectors and decayed means of all, through a linear map and a small network beside it."""
+"""recency_mixer: the last vectors and decayed means of all, through a linear map and a small network beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RecencyMixer(RecencyModel):
         normalize_delta: Return ``raw / ||raw||``; False, the default here, lets the prediction be anywhere.
     """
 
-    model_type: ClassVar[str] = "champion"
+    model_type: ClassVar[str] = "recency_mixer"
 
     def __init__(
         self,

@@ -1,51 +1,28 @@
-"""The models by name. A new architecture is one new file and one line here."""
+"""Building models by name."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._util.did_you_mean import unknown_name
 from .._util.numbers import plain
+from .model_types import MODELS
 
 if TYPE_CHECKING:
     from .base import LatentVectorModel
 
-# each name's module and class; a module is imported, and torch with it, when its model is asked for
-_MODELS = {
-    "memory_gru": ("memory_gru", "MemoryGRU"),
-    "lstm": ("lstm", "LSTMModel"),
-    "gru": ("gru", "GRUModel"),
-    "transformer": ("transformer", "TransformerModel"),
-    "amn": ("amn", "AMN"),
-    "hierarchical_gru": ("hierarchical_gru", "HierarchicalGRU"),
-    "champion": ("recency_mixer", "RecencyMixer"),
-    "whitened_recency": ("whitened_recency", "WhitenedRecency"),
-    "recency_residual": ("recency_residual", "RecencyResidual"),
-    "specialist_gru": ("specialist_gru", "SpecialistGRU"),
-}
-
 
 def model_names() -> list[str]:
     """Return the names that `create_model` knows."""
-    return list(_MODELS)
-
-
-def class_below(kind: type) -> type[LatentVectorModel] | None:
-    """Return the class of `create_model` that a class is or derives from; None where it is of no such kind."""
-    known = {(f"{__package__}.{module}", name) for module, name in _MODELS.values()}
-    return next((each for each in kind.__mro__ if (each.__module__, each.__qualname__) in known), None)
+    return MODELS.names()
 
 
 def model_class(name: str) -> type[LatentVectorModel]:
     """Return the class behind a name. Raises ValueError listing the names there are."""
-    if not isinstance(name, str) or name not in _MODELS:
-        raise ValueError(unknown_name("model", name, _MODELS))
-    module, kind = _MODELS[name]
-    found: type[LatentVectorModel] = getattr(import_module(f".{module}", __package__), kind)
-    return found
+    kind: type[LatentVectorModel] = MODELS.load(name)
+    return kind
 
 
 def size_names(name: str) -> list[str]:
@@ -58,7 +35,7 @@ def check_arguments(name: str, sizes: Iterable[str]) -> None:
     known = size_names(name)
     for given in sizes:
         if given not in known and given not in ("d_model", "space"):
-            raise ValueError(unknown_name(f"{name} argument", given, known))
+            raise ValueError(unknown_name(f"{MODELS.current_name(name)} argument", given, known))
 
 
 def create_model(name: str, **sizes: Any) -> LatentVectorModel:

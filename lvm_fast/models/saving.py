@@ -8,23 +8,21 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import save
 
-from .. import __version__
 from .._util.atomic_files import atomic_path, made_folder
 from .._util.numbers import plain
-from ..evaluation.yardstick import best_of
-
-if TYPE_CHECKING:
-    from .base import LatentVectorModel
+from .._version import __version__
+from .as_built import changes
+from .model_types import class_below
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 ROUTER = "router.json"  # what a router's folder has instead of a config
 
 
-def save_pretrained(model: LatentVectorModel, folder: str | os.PathLike[str]) -> None:
+def save_pretrained(model: Any, folder: str | os.PathLike[str]) -> None:
     """Save the three files of a model into `folder`; see `LatentVectorModel.save_pretrained`."""
     _check_savable(model)
     config = {
@@ -62,11 +60,8 @@ def json_text(described: Mapping[str, Any]) -> str:
     return f"{{\n  {inside}\n}}\n"
 
 
-def _check_savable(model: LatentVectorModel) -> None:
+def _check_savable(model: Any) -> None:
     """Raise ValueError where `load_model` could not give a model back; warn of hooks."""
-    from .as_built import changes  # which imports the base, which imports this module
-    from .registry import class_below
-
     kind = class_below(type(model))
     if kind is None or kind.model_type != model.model_type:
         what = f"{type(model).__name__} of model_type {model.model_type!r}"
@@ -83,7 +78,7 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _card(model: LatentVectorModel) -> str:
+def _card(model: Any) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     sizes = "\n".join(f"| {name} | {value} |" for name, value in model.config.items())
     dim, longest = model.input_dim, model.max_context
@@ -115,7 +110,7 @@ Use the same text encoder as in training.
 """
 
 
-def _quality(model: LatentVectorModel) -> str:
+def _quality(model: Any) -> str:
     hits = {f"Hit@{k}": model.metrics.get(f"hit{k}") for k in (1, 5, 10)}
     known = {name: value for name, value in hits.items() if value is not None}
     if not known:
@@ -128,11 +123,11 @@ def _quality(model: LatentVectorModel) -> str:
     return f"On held-out chains: {figures}, {among}.{_baselines(model)}"
 
 
-def _baselines(model: LatentVectorModel) -> str:
+def _baselines(model: Any) -> str:
     known = model.metrics.get("baselines", {})
     hits = ", ".join(f"{name} {scores['hit5']:.2f}%" for name, scores in known.items())
     if not hits:
         return ""
-    best = best_of(known, "hit5")
-    beat = f" {best} is the one to beat." if best is not None and len(known) > 1 else ""
+    best = max(known, key=lambda name: (known[name]["hit5"], known[name].get("mrr", 0.0)))
+    beat = f" {best} is the one to beat." if len(known) > 1 else ""
     return f" What needs no training reaches Hit@5 {hits}.{beat}"

@@ -4,15 +4,8 @@
 the settings of the compute core.
 """
 
-from .rowwise import (
-    l2_normalize,
-    num_threads,
-    reconstruct,
-    set_num_threads,
-    set_simd_level,
-    simd_level,
-    simd_levels,
-)
+from .rowwise import l2_normalize, reconstruct
+from .runtime import num_threads, set_num_threads, set_simd_level, simd_level, simd_levels
 
 __all__ = [
     "l2_normalize",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from .._core import dropout as drop_in_core
 from .._util.operators import check_tensors, define_operator
 
 _CHANCES = 65536  # a draw is one of so many numbers
@@ -69,5 +69,5 @@ def dropout(x: Tensor, share: float, seed: Tensor) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     number = int(seed) & (2**64 - 1)
-    _core.dropout(x.data_ptr(), x.dtype == torch.bfloat16, x.numel(), share, number, out.data_ptr())
+    drop_in_core(x.data_ptr(), x.dtype == torch.bfloat16, x.numel(), share, number, out.data_ptr())
     return out

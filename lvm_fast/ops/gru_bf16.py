@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import _core
+from .._core import gru_half_backward, gru_half_forward, has_half_gru
 from .._util.operators import check_lengths, check_tensors, define_operator
 from .._util.torch_compat import constant_for_compiler
 from .gru_naive import run_layer, run_layer_and_back, within
@@ -29,7 +29,7 @@ def padded(width: int) -> int:
 @constant_for_compiler
 def half_is_offered() -> bool:
     """Whether the instruction set in force has the bfloat16 products (AMX, AVX512-BF16) that these operators need."""
-    return _core.has_half_gru()
+    return has_half_gru()
 
 
 def _fake(
@@ -149,7 +149,7 @@ def gru_half_layer(
     inputs, initial = _vectors(inputs), initial.contiguous()
     states, final, gates, candidates = _made(inputs, weight_hh)
     bias_ih, bias_hh = bias_ih.contiguous(), bias_hh.contiguous()
-    _core.gru_half_forward(
+    gru_half_forward(
         steps=steps,
         batch=batch,
         hidden=weights.hidden,
@@ -272,7 +272,7 @@ def gru_half_layer_backward(
     last = torch.zeros_like(states[0], dtype=torch.float32) if grad_final is None else grad_final.contiguous()
     grads = _made_backward(inputs, states, asks_inputs)
     grad_inputs, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_initial = grads
-    _core.gru_half_backward(
+    gru_half_backward(
         steps=steps,
         batch=batch,
         hidden=weights.hidden,

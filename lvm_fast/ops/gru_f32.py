@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from .._core import gru_backward, gru_forward
 from .._util.operators import check_lengths, check_tensors, define_operator
 from .gru_naive import run_layer, run_layer_backward
 from .linear_ragged import linear_gradients_within
@@ -114,7 +114,7 @@ def gru_layer(
     make = torch.empty_like if ends is None else torch.zeros_like  # what lies beyond a length is not written
     gates, candidates = make(inputs), make(states[1:])
     addresses = [array.data_ptr() for array in (inputs, weight, bias, states, gates, candidates)]
-    _core.gru_forward(steps, batch, hidden, *addresses, *_address(ends))
+    gru_forward(steps, batch, hidden, *addresses, *_address(ends))
     return states, gates, candidates
 
 
@@ -145,7 +145,7 @@ def gru_layer_backward(
     grad_inputs, grad_products = torch.empty_like(gates), torch.empty_like(gates)
     grad_initial = torch.empty_like(states[0])
     arrays = (grad_states[1:], weight, states, gates, candidates, grad_inputs, grad_products, grad_initial)
-    _core.gru_backward(steps, batch, hidden, *[array.data_ptr() for array in arrays], *_address(ends))
+    gru_backward(steps, batch, hidden, *[array.data_ptr() for array in arrays], *_address(ends))
     precision = torch.bfloat16 if bfloat16 else torch.float32
     products, before = grad_products.to(precision), states[:-1].to(precision)  # (N, B, 3H), (N, B, H)
     if ends is None:

@@ -1,4 +1,4 @@
-"""The row kernels, for numpy arrays and torch tensors alike, and the settings of the compute core."""
+"""`l2_normalize` and `reconstruct` for numpy arrays and torch tensors."""
 
 from __future__ import annotations
 
@@ -8,25 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from .._core import normalize_rows, num_threads, simd_level, simd_levels
-from .._util.numbers import whole_number
-from .rows import FLOATS, check_unmasked, dtype_name, readable, rows_of
+from .._core import normalize_rows
+from .row_checks import argument_names, check_eps, check_result, check_same_memory, raise_fault
+from .rows import FLOATS, check_unmasked, readable, rows_of
 
 if TYPE_CHECKING:
     import torch
 
     RowsLike = TypeVar("RowsLike", NDArray[Any], torch.Tensor)
-
-__all__ = [
-    "l2_normalize",
-    "num_threads",
-    "reconstruct",
-    "set_num_threads",
-    "set_simd_level",
-    "simd_level",
-    "simd_levels",
-]
 
 
 def l2_normalize(x: RowsLike, eps: float = 1e-8, out: RowsLike | None = None) -> RowsLike:
@@ -75,63 +64,6 @@ def reconstruct(current: RowsLike, delta: RowsLike, eps: float = 1e-8, out: Rows
     from . import rowwise_torch
 
     return rowwise_torch.normalize("reconstruct", current, delta, eps, out)
-
-
-def set_num_threads(count: int) -> None:
-    """Set how many threads the core may use, the caller's included.
-
-    Args:
-        count: From 1 to 1,024.
-
-    Raises:
-        ValueError: another number, or none.
-        RuntimeError: called by a signal handler in the middle of a call of the core.
-    """
-    number = whole_number(count, "set_num_threads")
-    if not 1 <= number <= 1024:
-        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got '{number}'")
-    _core.set_num_threads(number)
-
-
-def set_simd_level(name: str) -> None:
-    """Force an instruction set, one of `simd_levels()`. Raises ValueError for another."""
-    try:
-        _core.set_simd_level(name)
-    except TypeError:  # no text
-        levels = ", ".join(simd_levels())
-        raise ValueError(f"set_simd_level: expected an instruction set of this CPU ({levels}), got {name!r}") from None
-
-
-def argument_names(op: str) -> tuple[str, str]:
-    return ("x", "") if op == "l2_normalize" else ("current", "delta")
-
-
-def check_eps(op: str, eps: float) -> None:
-    if not 0 < eps < float("inf"):
-        raise ValueError(f"{op}: expected eps > 0 and finite, got {eps}")
-
-
-def check_result(op: str, out: Any, like: Any, contiguous: bool) -> None:
-    """ValueError unless `out` has the shape and dtype of `like` and is contiguous."""
-    if out.shape != like.shape or out.dtype != like.dtype:
-        expected, got = (f"{dtype_name(a.dtype)} {tuple(a.shape)}" for a in (like, out))
-        raise ValueError(f"{op}: out: expected {expected}, got {got}")
-    if not contiguous:
-        raise ValueError(f"{op}: out: expected a contiguous array, got strides in another order")
-
-
-def check_same_memory(op: str, is_same: bool) -> None:
-    """ValueError where `out` shares memory with an argument and is not exactly that argument."""
-    if not is_same:
-        raise ValueError(f"{op}: out: expected memory of its own or exactly an argument's, got a partial overlap")
-
-
-def raise_fault(op: str, fault: tuple[int, int] | None) -> None:
-    """ValueError if the core found a row that is not finite."""
-    if fault is not None:
-        row, argument = fault
-        name = argument_names(op)[argument]
-        raise ValueError(f"{op}: {name} row {row} holds NaN or infinity; expected finite numbers")
 
 
 def _common_dtype(op: str, x: np.dtype[Any], delta: np.dtype[Any]) -> np.dtype[Any]:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from .._core import normalize_rows as normalize_in_core
+from .._core import normalize_rows_backward as differentiate_in_core
 from .._util.operators import check_tensors, define_operator
 from .._util.tensors import check_dense
 from .._util.torch_compat import is_transformed
+from .row_checks import argument_names, check_eps, check_result, check_same_memory, raise_fault
 from .rows import tensor_rows
-from .rowwise import argument_names, check_eps, check_result, check_same_memory, raise_fault
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -118,7 +119,7 @@ def _reach(x: Tensor) -> tuple[int, int]:
 def _run(op: str, x: Tensor, delta: Tensor | None, eps: float, out: Tensor) -> Tensor:
     x_rows, x_memory = tensor_rows(x)
     delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
-    raise_fault(op, _core.normalize_rows(x_rows, delta_rows, out.data_ptr(), eps))
+    raise_fault(op, normalize_in_core(x_rows, delta_rows, out.data_ptr(), eps))
     del x_memory, delta_memory
     return out
 
@@ -177,6 +178,6 @@ def normalize_rows_backward(x: Tensor, delta: Tensor | None, grad_out: Tensor, e
     x_rows, x_memory = tensor_rows(x)
     delta_rows, delta_memory = (None, None) if delta is None else tensor_rows(delta)
     grad_rows, grad_memory = tensor_rows(grad_out)
-    _core.normalize_rows_backward(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
+    differentiate_in_core(x_rows, delta_rows, grad_rows, grad_x.data_ptr(), eps)
     del x_memory, delta_memory, grad_memory
     return grad_x

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..data.number_formats import Int64
+from ..data.number_formats import Float32, Int64
+from ..data.split import ALIKE as ALIKE
 from .bank import VectorBank
 
-ALIKE = 0.995  # the cosine from which on two chunks are near-copies
 _FEW = 16  # copies of a chunk that are asked for at first; most have fewer
+_BLOCK_ROWS = 4096
 
 
 def near_copies_in(bank: VectorBank, vectors: Any) -> list[Int64]:
@@ -34,3 +35,21 @@ def near_copies_in(bank: VectorBank, vectors: Any) -> list[Int64]:
         open_rows = open_rows[(found[:, -1] >= 0) & (limit < len(bank))]  # these may have more
         limit *= 16
     return copies
+
+
+def best_cosines(vectors: Any, candidates: Any) -> Float32:
+    """Find the best cosine of each vector with any candidate, exact.
+
+    Args:
+        vectors: (T, D): a store's `Vectors`, an array or a tensor.
+        candidates: (N, D), likewise.
+
+    Returns:
+        (T,) float32.
+    """
+    bank = VectorBank(candidates, normalize=True)
+    best = np.empty(len(vectors), np.float32)
+    for first in range(0, len(best), _BLOCK_ROWS):
+        scores, _ = bank.topk(vectors[first : first + _BLOCK_ROWS], 1)
+        best[first : first + _BLOCK_ROWS] = scores[:, 0]
+    return best

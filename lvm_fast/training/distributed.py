@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._util.device import choose_device
-from ..ops import rowwise
+from ..ops import runtime
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -121,13 +121,13 @@ def together(device: str) -> Iterator[Processes]:
     chosen = _device_of_its_own(chosen, asked)
     if not joined:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    threads = rowwise.num_threads()
+    threads = runtime.num_threads()
     if "LVM_FAST_NUM_THREADS" not in os.environ:
-        rowwise.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        runtime.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     try:
         yield Processes(chosen)
     finally:
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         if not joined:
             dist.destroy_process_group()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from .._util.did_you_mean import unknown_name
+from ..models.model_types import MODELS
 from ..models.registry import check_arguments, model_names
 from ..spaces import KINDS
 from .negatives import own_source
@@ -164,6 +165,8 @@ class Recipe:
             ValueError: A value does not fit; the message names its key. Or there is no such model, or size of one; the
                 message suggests the nearest. Whether the sizes fit each other is seen when the model is made.
         """
+        if self.model_type in MODELS:
+            self.model_type = MODELS.current_name(self.model_type)
         for name in setting_names():
             setattr(self, name, checked(getattr(self, name), *setting(name), f"Recipe: {name}"))
         if (self.model_type, self.model) != (

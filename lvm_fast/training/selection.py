@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import NamedTuple
 
-from ..models.base import VECTORS, LatentVectorModel
+from ..models.base import LatentVectorModel
+from ..models.in_space import VECTORS
 from ..spaces.space import Space
 from .validation import Validation
 

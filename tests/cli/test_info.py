@@ -48,7 +48,7 @@ ROWS = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
         "from lvm_fast.cli import main\n"
         "assert main(['mine', '--data', 's.safetensors', '--output', 'm.safetensors', '--limit', '2']) == 0",
         "from lvm_fast import Recipe; Recipe(epochs=3); Recipe.named('phase1')",
-        "from lvm_fast.models.registry import model_names; assert 'champion' in model_names()",
+        "from lvm_fast.models.registry import model_names; assert 'recency_mixer' in model_names()",
         "from lvm_fast.cli import build_parser; build_parser()",
     ],
 )

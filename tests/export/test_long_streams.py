@@ -77,13 +77,13 @@ def recency_models() -> dict[str, LatentVectorModel]:
     for model in (residual, closed):
         model.set_space(fit_space(drifting(300, 150), "whitened"))
     return {
-        "champion": stirred("champion", hidden_dim=4, taps=1, decays=(0.99, 1.0)),
+        "recency_mixer": stirred("recency_mixer", hidden_dim=4, taps=1, decays=(0.99, 1.0)),
         "recency_residual": residual,
         "whitened_recency": closed,
     }
 
 
-@pytest.mark.parametrize("name", ["champion", "recency_residual", "whitened_recency"])
+@pytest.mark.parametrize("name", ["recency_mixer", "recency_residual", "whitened_recency"])
 def test_a_recency_stream_is_the_model_after_thousands_of_vectors(name: str, tmp_path: Path) -> None:
     model = recency_models()[name]
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(), precision="float32")

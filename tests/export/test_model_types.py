@@ -34,7 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "amn": {"attention_dim": 6, "hidden_dim": 12, "bottleneck_dim": 8},
     "hierarchical_gru": {"hidden_dim": 12, "chunk_size": 4},
-    "champion": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
+    "recency_mixer": {"hidden_dim": 12, "taps": 3, "decays": (0.5, 0.9, 1.0)},
     "specialist_gru": {"hidden_dim": 12, "num_layers": 2, "num_experts": 5, "expert_dim": 7},
     "whitened_recency": {"decay": 0.6},
     "recency_residual": {"hidden_dim": 5, "key_dim": 4, "taps": 3, "decays": (0.5, 0.7, 1.0)},
@@ -51,7 +51,7 @@ MODELS = (*SIZES, *SPACED)
 STREAMS = [name for name in SIZES if name != "amn"]
 CONTEXTS = {
     "hierarchical_gru": (3, 8, 10),  # for chunks of 4: part of one, whole ones, whole ones and a part
-    "champion": (2, 9),  # fewer vectors than taps, and more
+    "recency_mixer": (2, 9),  # fewer vectors than taps, and more
     "recency_residual": (2, 9),
 }
 # sizes whose matrices are worth compressing

@@ -8,7 +8,7 @@ import torch
 
 from lvm_fast._core import fingerprint
 from lvm_fast.inference.kept import content_of, kept
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 
 PIECE = 128 << 10  # bytes that a thread takes at a time
 
@@ -38,7 +38,7 @@ def test_every_piece_of_much_memory_counts(simd_level, restore_threads, rng):
         assert of(data) != whole
         data[at] ^= 1
     for threads in (1, 2, 5):
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         assert of(data) == whole
 
 

@@ -13,7 +13,7 @@ import lvm_fast as lf
 from lvm_fast.inference.packed import PRECISIONS, packed
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.memory_gru import MemoryGRU
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 
 SIZES = [  # input, hidden, layers, slots
     (3, 1, 1, 1),
@@ -91,7 +91,7 @@ def test_the_number_of_threads_changes_nothing(restore_threads, weights):
     context = contexts(1, 20, 40)
     results = []
     for threads in (1, 2, 5):
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         results.append(model.predict(context, weights=weights))
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
@@ -218,7 +218,7 @@ def test_changed_modules_answer_in_few_contexts_in_many_and_in_streams(change, t
     model.predict(context, weights="int8")
     MODULES[change](model)
     with torch.no_grad():
-        expected = rowwise.reconstruct(context[:, -1], model.eval()(context))
+        expected = lf.reconstruct(context[:, -1], model.eval()(context))
     model.train(training)
     assert distance(expected, before) > 3e-6
     torch.testing.assert_close(model.predict(context), expected, atol=1e-6, rtol=0)
@@ -383,7 +383,7 @@ def test_a_subclass_with_a_pass_of_its_own_is_not_packed(kind):
     model = kind(input_dim=16, hidden_dim=12, memory_slots=8).eval()
     context = contexts(2, 4, 16)
     with torch.no_grad():
-        expected = rowwise.reconstruct(context[:, -1], model(context))
+        expected = lf.reconstruct(context[:, -1], model(context))
     torch.testing.assert_close(model.predict(context), expected)
     with pytest.raises(ValueError, match=f"weights = 'int8' of a {kind.__name__}; expected 'float32'"):
         model.predict(context, weights="int8")

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import lvm_fast as lf
 from lvm_fast.models.recurrence import last_valid
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 from lvm_fast.ops.gru_f32 import gru_layer, gru_layer_backward
 
 SIZES = [  # input, hidden, layers, batch, length
@@ -131,13 +131,13 @@ def test_dropout_lies_between_the_layers_whose_states_are_asked_for():
 def test_other_levels_keep_the_recurrence_in_float32():
     ours, x = lf.GRU(32, 24, 2), torch.randn(8, 20, 32)
     expected = ours(x)[0]
-    level = rowwise.simd_level()
+    level = runtime.simd_level()
     try:
-        rowwise.set_simd_level("scalar")
+        runtime.set_simd_level("scalar")
         with torch.autocast("cpu", torch.bfloat16):
             states = ours(x)[0]
     finally:
-        rowwise.set_simd_level(level)
+        runtime.set_simd_level(level)
     assert states.dtype == torch.float32
     torch.testing.assert_close(states, expected, atol=0.02, rtol=0)
 
@@ -167,13 +167,13 @@ def test_dropout_lies_between_layers_and_only_in_training():
 
 
 def test_results_do_not_depend_on_the_number_of_threads(restore_threads):
-    from lvm_fast.ops import rowwise
+    from lvm_fast.ops import runtime
 
     ours, _ = pair(8, 31, 2)
     x = torch.randn(13, 9, 8)
     results = []
     for threads in (1, 2, 5):
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         results.append(ours(x)[0])
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])

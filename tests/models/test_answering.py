@@ -15,7 +15,7 @@ from lvm_fast.models.answering import answering, place_of, read_by, snapshot
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.registry import create_model
 
-DROPOUTS = {"memory_gru", "lstm", "transformer", "hierarchical_gru", "champion", "specialist_gru"}
+DROPOUTS = {"memory_gru", "lstm", "transformer", "hierarchical_gru", "recency_mixer", "specialist_gru"}
 
 
 def training(name: str = "memory_gru") -> LatentVectorModel:
@@ -149,7 +149,7 @@ def test_compiled_and_scripted_modules_answer_too():
 
 
 def test_no_change_reaches_a_snapshot():
-    model = training("champion")
+    model = training("recency_mixer")
     copied = snapshot(model, lambda tensor: tensor.detach().clone())
     context = contexts()
     before = copied(context)

@@ -22,7 +22,7 @@ HABITS = {
     "memory_gru": {"dropout": 0.3},
     "transformer": {"num_heads": 4},
     "hierarchical_gru": {"chunk_size": 3},
-    "champion": {"decays": (0.5, 1.0), "taps": 2},
+    "recency_mixer": {"decays": (0.5, 1.0), "taps": 2},
     "specialist_gru": {"top_k": 1, "num_experts": 4, "domains": list("abcd")},
 }
 
@@ -77,7 +77,7 @@ CHANGES = {
     ),
     "a namesake": (
         swap("gru", nn.GRU(32, 12, 4, batch_first=True)),
-        r"gru is a torch\.nn\.modules\.rnn\.GRU; it was built as a lvm_fast\.gru\.GRU",
+        r"gru is a torch\.nn\.modules\.rnn\.GRU; it was built as a lvm_fast\.layers\.gru\.GRU",
         "put back",
     ),
     "another setting": (

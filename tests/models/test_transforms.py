@@ -18,7 +18,7 @@ SIZES = {
     "specialist_gru": {"num_experts": 3, "expert_dim": 4},
 }
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's own attention
-WITHOUT_LAYERS = ("amn", "champion", "recency_residual", "whitened_recency")
+WITHOUT_LAYERS = ("amn", "recency_mixer", "recency_residual", "whitened_recency")
 WITHOUT_TANGENTS = ("transformer",)  # torch's own attention has no forward-mode derivative
 
 

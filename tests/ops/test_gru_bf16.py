@@ -11,10 +11,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import lvm_fast as lf
 from lvm_fast import _core
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 from lvm_fast.ops.gru_bf16 import gru_half_layer, gru_half_layer_backward
 
-LEVELS = [level for level in rowwise.simd_levels() if level in ("avx512bf16", "amx")]
+LEVELS = [level for level in runtime.simd_levels() if level in ("avx512bf16", "amx")]
 pytestmark = pytest.mark.skipif(not LEVELS, reason="this CPU has no bfloat16 products")
 
 SIZES = [  # input, hidden, layers, batch, length
@@ -34,11 +34,11 @@ SIZES = [  # input, hidden, layers, batch, length
 @pytest.fixture(autouse=True, params=LEVELS)
 def half_level(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each instruction set with bfloat16 products in turn."""
-    before = rowwise.simd_level()
-    rowwise.set_simd_level(request.param)
+    before = runtime.simd_level()
+    runtime.set_simd_level(request.param)
     assert _core.has_half_gru()
     yield
-    rowwise.set_simd_level(before)
+    runtime.set_simd_level(before)
 
 
 def run(module: nn.Module, x: Tensor, hx: Tensor, weights: Tensor, half: bool) -> list[Tensor]:
@@ -119,7 +119,7 @@ def test_threads_share_out_units_without_changing_a_bit(restore_threads):
     ours, x = lf.GRU(20, 100, 2), torch.randn(30, 12, 20)
     results = []
     for threads in (1, 2, 5):
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         ours.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             states, _ = ours(x)
@@ -135,7 +135,7 @@ def test_more_sequences_than_a_step_takes(restore_threads):
     exact.load_state_dict(ours.state_dict())
     x = torch.randn(5, 150, 10)
     for threads in (1, 8):  # 8: several teams
-        rowwise.set_num_threads(threads)
+        runtime.set_num_threads(threads)
         found = run(ours, x, torch.zeros(1, 150, 33), torch.ones(5, 150, 33), True)
         expected = run(exact, x.double(), torch.zeros(1, 150, 33).double(), torch.ones(5, 150, 33), False)
         assert max(off(a, b) for a, b in zip(found, expected, strict=True)) < 0.02

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from lvm_fast.cli import main
-from lvm_fast.ops import rowwise
+from lvm_fast.ops import runtime
 from lvm_fast.training import distributed, fit
 from lvm_fast.training.distributed import Processes, together
 
@@ -174,12 +174,12 @@ def test_devices_that_cannot_work_together(monkeypatch, device, message):
 
 
 def test_processes_of_a_machine_share_its_threads(monkeypatch, restore_threads):
-    rowwise.set_num_threads(4)
+    runtime.set_num_threads(4)
     monkeypatch.delenv("LVM_FAST_NUM_THREADS", raising=False)
     monkeypatch.setattr(dist, "init_process_group", lambda backend: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     with together("cpu"):
-        assert rowwise.num_threads() == 2
-    assert rowwise.num_threads() == 4
+        assert runtime.num_threads() == 2
+    assert runtime.num_threads() == 4

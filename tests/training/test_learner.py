@@ -35,7 +35,7 @@ def taught(model, recipe, windows, group, lr=1e-2):
 
 def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_in_training(recipe, windows):
     torch.manual_seed(3)
-    model = create_model("champion", input_dim=16, hidden_dim=12, dropout=0.5).train()
+    model = create_model("recency_mixer", input_dim=16, hidden_dim=12, dropout=0.5).train()
     chosen = np.arange(5)
     quiet = Learner(copy.deepcopy(model).eval(), recipe(), CPU).predict(windows, chosen)
     np.testing.assert_array_equal(Learner(model, recipe(), CPU).predict(windows, chosen), quiet)

@@ -111,7 +111,7 @@ def test_the_packaged_recipes_are_the_phases_of_the_reference():
 
 @pytest.mark.parametrize(
     ("name", "model_type", "space"),
-    [("champion", "recency_residual", "whitened"), ("recency_mixer", "champion", "raw")],
+    [("champion", "recency_residual", "whitened"), ("recency_mixer", "recency_mixer", "raw")],
 )
 def test_our_own_recipes_train_on_every_position(name, model_type, space):
     recipe = Recipe.named(name, data="mine.safetensors")

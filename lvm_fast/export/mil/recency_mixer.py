@@ -1,4 +1,4 @@
-"""champion as a Core ML program."""
+"""recency_mixer as a Core ML program."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .layers import Variable, gelu
 from .recency import RecencyProgram
 
 
-class ChampionProgram(RecencyProgram[RecencyMixer]):
-    """Builds the MIL functions of a champion: recency features, a linear map of them and a network beside it."""
+class RecencyMixerProgram(RecencyProgram[RecencyMixer]):
+    """Builds the MIL functions of a recency_mixer: recency features, a linear map of them and a network beside it."""
 
     def fold(self, model: RecencyMixer) -> dict[str, NDArray[np.float32]]:
         """See `RecencyProgram.fold`; the mix is (1, K)."""

@@ -15,7 +15,7 @@ from .layers import Arrays
 from .lstm import LSTMProgram
 from .memory_gru import MemoryGRUProgram
 from .program import Form, ModelProgram
-from .recency_mixer import ChampionProgram
+from .recency_mixer import RecencyMixerProgram
 from .recency_residual import RecencyResidualProgram
 from .specialist_gru import SpecialistGRUProgram
 from .transformer import TransformerProgram
@@ -28,7 +28,7 @@ _PROGRAMS: dict[str, type[ModelProgram[Any]]] = {
     "transformer": TransformerProgram,
     "amn": AMNProgram,
     "hierarchical_gru": HierarchicalGRUProgram,
-    "champion": ChampionProgram,
+    "recency_mixer": RecencyMixerProgram,
     "specialist_gru": SpecialistGRUProgram,
     "whitened_recency": WhitenedRecencyProgram,
     "recency_residual": RecencyResidualProgram,

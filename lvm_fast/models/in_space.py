@@ -1,0 +1,133 @@
+"""The space of a model: the vectors that it reads, predicts, and is searched in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .._util.numbers import plain
+from ..ops.rowwise import l2_normalize
+from ..retrieval.bank import VectorBank
+from ..spaces.space import Space
+from .answering import answering, place_of
+from .space_map import SpaceMap
+
+VECTORS = "vectors"  # what a model in a space may search, in place of its keys
+_BLOCK = 8192  # keys adapted at a time
+
+
+class InSpace(nn.Module):
+    """The part of a model that knows its space: what to search in, and the way back to the encoder's own vectors.
+
+    Attributes:
+        space: The map from an encoder's vectors to those that the model reads and predicts; None where they are the
+            encoder's own.
+    """
+
+    model_type: ClassVar[str]
+    config: dict[str, Any]
+    input_dim: int
+    space: SpaceMap | None
+
+    def set_space(self, space: Space | None) -> None:
+        """Have the model read and predict in a space, or in the encoder's own where it is None.
+
+        What it searches stays (`searches_vectors`).
+
+        Raises:
+            ValueError: The space is of another width.
+        """
+        if space is None:
+            self.config.pop("space", None)
+            self.space = None
+            return
+        facts = {"kind": space.kind, "strength": space.strength, "rows": space.rows}
+        self._make_room(facts | ({"search": VECTORS} if self.searches_vectors else {}))
+        assert self.space is not None
+        self.space.fill(space)
+
+    def _make_room(self, facts: Any) -> None:
+        if not isinstance(facts, Mapping):
+            raise ValueError(f"{self.model_type}: space = {facts!r}; expected a mapping with a kind, or a Space")
+        self.config["space"] = plain(dict(facts))
+        self.space = SpaceMap(self.input_dim, facts)
+        weight = next(self.parameters(), None)
+        if weight is not None:
+            self.space.to(weight.device, weight.dtype)
+
+    @property
+    def searches_vectors(self) -> bool:
+        """Whether a model in a space searches the encoder's own vectors with `predict`, by plain cosine.
+
+        Training chooses so where that finds more (`config["space"]["search"]`): how far a candidate is from the mean
+        then counts, too.
+        """
+        return (self.config.get("space") or {}).get("search") == VECTORS
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether `query` and `keys` are other than predictions and the encoder's own vectors."""
+        return self.space is not None or self.adapts()
+
+    def keys(self, vectors: Any) -> NDArray[np.float32]:
+        """What to search in for a `query`: vectors in the model's space, or at unit length without one.
+
+        Args:
+            vectors: (T, D) or (D,): an array, a tensor or the `vectors` of a store.
+
+        Returns:
+            Unit rows, float32, in the shape of `vectors`.
+
+        Raises:
+            ValueError: The vectors have another width.
+        """
+        if vectors.shape[-1] != self.input_dim:
+            got = f"vectors of {vectors.shape[-1]} dimensions"
+            raise ValueError(f"{self.model_type}: keys: expected vectors of {self.input_dim} dimensions, got {got}")
+        rows: NDArray[np.float32]
+        if self.space is not None and self.searches_vectors:
+            return l2_normalize(np.asarray(vectors, np.float32))
+        if self.space is not None:
+            rows = self.space.as_space(self.config["space"]).keys(vectors)
+        else:
+            rows = l2_normalize(np.asarray(vectors, np.float32))
+        return self._adapted(rows) if self.adapts() else rows
+
+    def _adapted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`adapted` of rows (T, D) or (D,), block by block."""
+        model, (device, dtype) = answering(self), place_of(self)
+        found, flat = np.empty_like(rows), rows.reshape(-1, self.input_dim)
+        with torch.no_grad():
+            for first in range(0, len(flat), _BLOCK):
+                block = torch.from_numpy(flat[first : first + _BLOCK]).to(device, dtype)
+                found.reshape(flat.shape)[first : first + _BLOCK] = model.adapted(block).float().cpu().numpy()
+        return found
+
+    def adapted(self, vectors: Tensor) -> Tensor:
+        """What a query is compared with, of unit vectors in the model's space: (..., D) -> unit rows (..., D).
+
+        The vectors themselves, but for models that learn to adapt them.
+        """
+        return vectors
+
+    @classmethod
+    def adapts(cls) -> bool:
+        """Whether the model adapts what its queries are compared with (`adapted`)."""
+        return cls.adapted is not InSpace.adapted
+
+    def bank(self, store: Any) -> VectorBank:
+        """The bank of the `keys` of a store's vectors, in which a `query` finds what may come next.
+
+        Args:
+            store: A `ChainStore`, or vectors (T, D).
+        """
+        return VectorBank(self.keys(getattr(store, "vectors", store)), normalize=True)
+
+    def to_vectors(self, query: Tensor) -> Tensor:
+        """The unit vectors (B, D) in the encoder's own space that find by plain cosine what a `query` finds, nearly."""
+        return query if self.space is None else self.space.back(query)
