@@ -14,6 +14,7 @@ from docs_pages import PAGES, ROOT, name_of
 import lvm_fast as lf
 
 DOCS = ROOT / "docs"
+CODE = {".py", ".pyi", ".cpp", ".h", ".swift", ".md", ".txt", ".yaml"}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -43,6 +44,14 @@ def test_links_between_pages_lead_somewhere(page):
         assert place.exists(), f"{name_of(page)} links to {target}"
         if heading:
             assert heading in anchors(place), f"{name_of(page)} links to {target}"
+
+
+def test_pages_that_the_code_names_are_there():
+    folders = ("lvm_fast", "python", "csrc", "bench", "examples")
+    code = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in CODE]
+    named = {page for path in code for page in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text())}
+    assert "docs/explanation/champion.md" in named
+    assert [page for page in sorted(named) if not (ROOT / page).is_file()] == []
 
 
 def anchors(page: Path) -> set[str]:
