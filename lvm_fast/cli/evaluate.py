@@ -10,7 +10,10 @@ from typing import Any
 from . import _options_query
 from ._report_name import path_of, report_name
 
-_PUBLIC = "the general model has learned from public corpora (docs/champion.md); of those, this is no held-out score"
+_PUBLIC = (
+    "the general model has learned from public corpora (docs/explanation/champion.md); "
+    "of those, this is no held-out score"
+)
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
 

@@ -86,10 +86,18 @@ _WARM_START = (
 
 @dataclasses.dataclass
 class Recipe:
-    """A training run. The defaults are the reference's phase 1.
+    """All settings of a training run. The defaults are phase 1 of the reference.
+
+    The reference is the research project of October 2025 whose recipe and models we reproduce (lnsp-phase-4).
+    ``lvm-fast train --help`` says of each setting what it means and what it may be.
 
     Raises:
         ValueError: A value has the wrong type or is out of range; the message names the key.
+
+    Example:
+        >>> recipe = Recipe(data="sample", context_length=32, lr=3e-4)
+        >>> recipe.model_type, recipe.batch_size * recipe.accumulation_steps
+        ('memory_gru', 256)
     """
 
     data: Annotated[Any, path_of(_DATA, "sample")] = "sample"
@@ -211,7 +219,11 @@ class Recipe:
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> Recipe:
-        """Make a recipe that comes with the package, such as ``phase1``; `overrides` win over what it says.
+        """Make a recipe that comes with the package, such as ``phase1``.
+
+        Args:
+            name: Its name.
+            **overrides: Settings that win over what it says.
 
         Raises:
             ValueError: There is none of that name (the nearest one is suggested), or an override does not fit.
