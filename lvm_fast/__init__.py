@@ -95,7 +95,7 @@ def _load(module: str) -> ModuleType:
 
 
 def missing_core() -> str:
-    """What to say where the package has been found without its compiled core."""
+    """Return the message for a package that was found without its compiled core."""
     return (
         f"lvm_fast was found in its source folder ({__path__[0]}), which has no compiled core; "
         "start Python in another folder, or install with `pip install -e .`"

@@ -13,7 +13,7 @@ from torch.func import functional_call
 import lvm_fast as lf
 from lvm_fast.layers.lstm import LSTM
 from lvm_fast.ops.dropout import dropout
-from lvm_fast.ops.gru_bf16 import gru_half_layer
+from lvm_fast.ops.gru_bf16 import gru_bf16_layer
 from lvm_fast.ops.gru_cudnn import gru_cudnn_layer
 from lvm_fast.ops.gru_f32 import gru_layer
 from lvm_fast.ops.linear_grouped import grouped_linear
@@ -98,9 +98,9 @@ def gru_layer_case(lengths: list[int] | None) -> Case:
     return Case(lambda *given: gru_layer(*given, ends, False)[0][1:], theirs, given)
 
 
-def half_case() -> Case:
+def bf16_case() -> Case:
     def ours(*given: Tensor) -> Tensor:
-        return gru_half_layer(*given, torch.tensor([3, 2]))[0][1:, :, :2].float()
+        return gru_bf16_layer(*given, torch.tensor([3, 2]))[0][1:, :, :2].float()
 
     def theirs(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, b: Tensor, c: Tensor, initial: Tensor) -> Tensor:
         inside = F.linear(inputs, weight_ih, b)
@@ -200,7 +200,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "GRU.last_state": lambda: gru_case("last"),
     "gru_layer": lambda: gru_layer_case(None),
     "gru_layer of several lengths": lambda: gru_layer_case([3, 1]),
-    "gru_half_layer": half_case,
+    "gru_bf16_layer": bf16_case,
     "gru_cudnn_layer": cudnn_case,
     "LSTM": lstm_case,
     "lstm_layer": lstm_layer_case,

@@ -1,1 +1,1 @@
-"""What every room may use and that belongs to none of them."""
+"""General helpers: every room may use them, and they know none of the rooms."""

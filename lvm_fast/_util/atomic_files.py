@@ -172,7 +172,7 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
 
 
 def size_of(path: str | os.PathLike[str]) -> int:
-    """The bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     place = Path(path)
     files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)

@@ -1,4 +1,4 @@
-"""Which device to work on."""
+"""Chooses the device to work on, and tells what it can do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def available_devices() -> list[str]:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 products of its own; where it has not, they are ten times slower than float32's.
+    """Return whether a device has bfloat16 products of its own; else they are ten times slower than float32's.
 
     A CPU has them with AMX or AVX512-BF16, or with Arm's BF16 extension where torch knows to use it.
     """

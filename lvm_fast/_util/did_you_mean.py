@@ -16,7 +16,7 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:
-    """The name spelled most alike; else one that abbreviates it (`lr`, learning_rate), or that it begins."""
+    """Return the name spelled most alike; else one that abbreviates it (`lr`, learning_rate), or that it begins."""
     bare = name.lower().strip("-")
     spelled = {known.strip("-"): known for known in names}
     alike = [spelled[near] for near in get_close_matches(name.strip("-"), spelled, n=1)]

@@ -68,7 +68,7 @@ def define_operator(
 
 
 def _recorded(operator: Any, save: Function | None, backward: Function) -> Function:
-    """The operator as a step in torch's graph of what is to be differentiated."""
+    """Return the operator as a step in torch's graph of what is to be differentiated."""
 
     def forward(ctx: Any, *args: Any) -> Any:
         with below_autograd():
@@ -85,7 +85,7 @@ def _recorded(operator: Any, save: Function | None, backward: Function) -> Funct
 
 
 def _without_autocast(function: Function) -> Function:
-    """The function, whose products keep the dtype of what they are given."""
+    """Return the function, whose products keep the dtype of what they are given."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """What each name stands for, by place: ``module:Class``, or ``module`` for the module itself.
+    """Load a class or a module by name. A place is ``module:Class``, or ``module`` for the module itself.
 
     A module that begins with a dot lies in `package`, as in ``from .module import Class``; any other is a full name.
 

@@ -1,4 +1,4 @@
-"""What tensors must be before anything is done with them."""
+"""Checks of tensors: dense, and of a float dtype."""
 
 from __future__ import annotations
 

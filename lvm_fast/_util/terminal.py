@@ -1,4 +1,4 @@
-"""What a stream is connected to, and the one progress bar: shown to who is watching, to nobody else."""
+"""The one progress bar: it is shown where a person watches the terminal, and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether somebody watches a stream; a stream that is closed, missing or cannot tell is watched by nobody."""
+    """Return whether a stream is a terminal; one that is closed, missing or cannot tell is none."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError, OSError):
@@ -17,7 +17,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def progress_bar(total: int, unit: str, shown: bool | None = None, **options: Any) -> tqdm[Any]:
-    """A tqdm bar on standard error.
+    """Return a tqdm bar on standard error.
 
     Args:
         total: Units of the whole work.

@@ -19,5 +19,5 @@ def check_unicode(text: str, called: str) -> None:
 
 
 def unicode_text(name: str | os.PathLike[str]) -> str:
-    """A name in Unicode: U+FFFD stands where its bytes are no UTF-8, or half of a surrogate pair is."""
+    """Return a name in Unicode: U+FFFD stands where its bytes are no UTF-8, or half of a surrogate pair is."""
     return os.fspath(name).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

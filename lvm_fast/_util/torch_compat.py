@@ -27,7 +27,7 @@ NUMPY_MAKERS = (scalar, _reconstruct)
 
 
 def shallow_copy(module: Module) -> Module:
-    """A module of the same class with the same tensors, submodules and attributes, but dicts of its own for them.
+    """Copy a module with the same tensors, submodules and attributes, in dicts of its own.
 
     It is eager where `module` was compiled in place. (Torch's `_replicate_for_data_parallel` takes ten times as long.)
     """
@@ -43,33 +43,33 @@ def shallow_copy(module: Module) -> Module:
 
 
 def compiled_from(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` made this one of; the module itself where it is none of these."""
+    """Return the module that `torch.compile` made this one of; the module itself where it is none of these."""
     return module.get_submodule("_orig_mod") if "dynamo_ctx" in module.__dict__ else module
 
 
 def function_compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The function that `torch.compile` made this one of; None where it is none of these."""
+    """Return the function that `torch.compile` made this one of; None where it is none of these."""
     original: Callable[..., Any] | None = getattr(function, "_torchdynamo_orig_callable", None)
     return original
 
 
 def own_tensors(module: nn.Module) -> dict[str, Any]:
-    """A module's own parameters and buffers by name, None where there is none of a name."""
+    """Return a module's own parameters and buffers by name, None where there is none of a name."""
     return module._parameters if not module._buffers else {**module._parameters, **module._buffers}
 
 
 def own_modules(module: nn.Module) -> dict[str, nn.Module | None]:
-    """A module's submodules by name, None where there is none of a name."""
+    """Return a module's submodules by name, None where there is none of a name."""
     return module._modules
 
 
 def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether something runs before or after the module's `forward`, and may change what it takes or gives."""
+    """Return whether something runs before or after the module's `forward`, and may change what it takes or gives."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def calls_are_watched() -> bool:
-    """Whether something sees, and may change, every call of a module or every operator: global hooks, or a mode."""
+    """Return whether global hooks or a mode see, and may change, every call of a module or every operator."""
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return True
     if torch._C._len_torch_dispatch_stack():
@@ -78,7 +78,7 @@ def calls_are_watched() -> bool:
 
 
 def allowed_in_checkpoints() -> set[str]:
-    """The full names of the classes and functions that `torch.load(weights_only=True)` takes."""
+    """Return the full names of the classes and functions that `torch.load(weights_only=True)` takes."""
     return set(_get_allowed_globals())
 
 
@@ -87,23 +87,23 @@ below_autograd = torch._C._AutoDispatchBelowAutograd
 
 
 def is_transformed() -> bool:
-    """Whether torch.func (grad, jvp, vmap, ...) or forward-mode differentiation is at work."""
+    """Return whether torch.func (grad, jvp, vmap, ...) or forward-mode differentiation is at work."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def are_numbers_hidden() -> bool:
-    """Whether what a tensor holds may not decide what is done: it is compiled, recorded or transformed."""
+    """Return whether what a tensor holds may not decide what is done: it is compiled, recorded or transformed."""
     return torch.compiler.is_compiling() or is_recorded() or is_transformed()
 
 
 def has_tangent(tensor: Any) -> bool:
-    """Whether the compiler traces a dual number: it does not enter the level that `is_transformed` looks at."""
+    """Return whether the compiler traces a dual number: it does not enter the level that `is_transformed` looks at."""
     traced = isinstance(tensor, Tensor) and not are_torchs_own(tensor)
     return traced and forward_ad.unpack_dual(tensor, level=0).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def any_autocast() -> bool:
-    """Whether autocast is on, for whatever device."""
+    """Return whether autocast is on, for whatever device."""
     return torch._C._is_any_autocast_enabled()
 
 
@@ -126,18 +126,18 @@ def outside_compiler(function: F) -> F:
 
 
 def is_recorded() -> bool:
-    """Whether `torch.jit.trace` or `torch.export` records what is done, for places where there is only torch."""
+    """Return whether `torch.jit.trace` or `torch.export` records what is done, for places where there is only torch."""
     is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return is_traced or torch.compiler.is_exporting()
 
 
 def are_torchs_own(*tensors: Any) -> bool:
-    """Whether these are tensors of torch's own class, or None: others have rules of their own for its operators."""
+    """Return whether all are tensors of torch's own class, or None: others have operator rules of their own."""
     return all(tensor is None or type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether something runs before or after a call of the module."""
+    """Return whether something runs before or after a call of the module."""
     own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return bool(
         own

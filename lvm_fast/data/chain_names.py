@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 
 def free_mark(mark: str, pieces: Callable[[str], Iterable[str]], taken: Iterable[str]) -> str:
-    """A mark, such as "#" in "chain#2", as often as it takes for no piece to be called as a chain is.
+    """Return a mark, such as "#" in "chain#2", as often as it takes for no piece to be called as a chain is.
 
     Args:
         mark: One character.

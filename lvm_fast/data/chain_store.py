@@ -156,7 +156,7 @@ class ChainStore:
             check_rows(block[:], "ChainStore.check: vectors", first)
 
     def fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) of dtype, shape, chain boundaries and every row as stored; ids and metadata are free.
+        """Return the SHA-256 (64 hex digits) of dtype, shape, chain boundaries and stored rows, not of ids or metadata.
 
         Reads every row, in blocks.
         """
@@ -182,7 +182,7 @@ class ChainStore:
         metadata: Mapping[str, Any],
         origins: Sequence[str] | None = None,
     ) -> ChainStore:
-        """A store whose chain i is rows starts[i] to stops[i] of this one.
+        """Make a store whose chain i is rows starts[i] to stops[i] of this one.
 
         Adjoining ranges are a view; otherwise the rows are gathered once, as stored.
         """
@@ -216,7 +216,7 @@ class ChainStore:
 
 
 def _checked_block(block: Vectors, first: int, dtype: str) -> tuple[Raw, Float32 | None]:
-    """The rows as they will be stored; raises for the first row that is not a finite, non-zero vector then."""
+    """Return the rows as they will be stored; raises for the first row that is not a finite, non-zero vector then."""
     values = block[:]
     check_rows(values, "ChainStore.write: vectors", first)
     if dtype == block.dtype_name:
@@ -269,7 +269,7 @@ def _checked_names(names: Any, chains: int, called: str, where: str) -> list[str
 
 
 def _checked_metadata(metadata: Any, where: str) -> dict[str, Any]:
-    """A copy whose values a file gives back as they are."""
+    """Return a copy whose values a file gives back as they are."""
     if not isinstance(metadata, Mapping):
         raise ValueError(f"{where}: metadata is a {type(metadata).__name__}; expected values by name")
     copied: dict[str, Any] = plain(metadata)

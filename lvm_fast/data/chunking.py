@@ -63,7 +63,7 @@ def _without_long_words(
 
 
 def _cost(text: str, span: Span, following: Span | None) -> float:
-    """What it costs to end a chunk after this word."""
+    """Return the cost of ending a chunk after this word."""
     if following is None or text.count("\n", span[1], following[0]) > 1:
         return _SENTENCE_COST
     word = text[slice(*span)]
@@ -73,7 +73,7 @@ def _cost(text: str, span: Span, following: Span | None) -> float:
 
 
 def _last_word(totals: Sequence[int], costs: Sequence[float], first: int, chunk_tokens: int) -> int:
-    """The word at which the chunk that begins with word `first` ends best."""
+    """Return the word at which the chunk that begins with word `first` ends best."""
     best, best_cost = first, float("inf")
     for last in range(first, len(costs)):
         length = (totals[last + 1] - totals[first]) / chunk_tokens

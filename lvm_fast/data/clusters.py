@@ -16,7 +16,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 def chain_means(store: ChainStore) -> Float32:
-    """The direction of each chain: the unit mean of its unit vectors, (C, D); zeros for a chain without rows."""
+    """Return the direction of each chain: the unit mean of its unit vectors, (C, D); zeros for a chain without rows."""
     means = np.zeros((len(store), store.dim), np.float32)
     for chain, (first, last) in enumerate(zip(store.offsets[:-1], store.offsets[1:], strict=True)):
         if last > first:

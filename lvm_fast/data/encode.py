@@ -31,7 +31,7 @@ _KEPT = re.compile(r"[0-9a-f]{64}\.npy")  # a finished document
 
 
 class Encoder(Protocol):
-    """What `encode_documents` needs of a text encoder; `SentenceEncoder` is one.
+    """A text encoder as `encode_documents` needs it; `SentenceEncoder` is one.
 
     Attributes:
         name: what the store's metadata call it.
@@ -42,10 +42,10 @@ class Encoder(Protocol):
     max_tokens: int | None
 
     def encode(self, texts: list[str]) -> Any:
-        """Vectors (n, D) of n texts, as numpy reads them."""
+        """Return vectors (n, D) of n texts, as numpy reads them."""
 
     def count_tokens(self, words: list[str]) -> list[int]:
-        """How many tokens each word takes."""
+        """Return the number of tokens of each word."""
 
 
 def encode_documents(
@@ -103,14 +103,14 @@ def encode_documents(
 
 
 def input_files(documents: Sequence[Document], encoder: str) -> list[Path]:
-    """The files that an encoding reads: those of the documents, and of an encoder in a folder of its own."""
+    """Return the files that an encoding reads: those of the documents, and of an encoder in a folder of its own."""
     own = Path(encoder)
     weights = [file for file in own.rglob("*") if file.is_file()] if own.is_dir() else []
     return [*weights, *{document.path for document in documents if document.path is not None}]
 
 
 def encode_context(document: Document, encoder: Encoder, most: int, chunk_tokens: int = 20) -> tuple[Float32, int]:
-    """The last chunks of one document as unit vectors, for a model to go on from.
+    """Return the last chunks of one document as unit vectors, for a model to go on from.
 
     Args:
         document: a text, or chunks.
@@ -214,7 +214,7 @@ def _join(kept: Sequence[Path], counts: Sequence[int], partial: Path) -> Float32
 
 
 def _kept_rows(path: Path, count: int) -> Float32:
-    """The rows of a finished document, mapped."""
+    """Return the rows of a finished document, mapped."""
     try:
         rows: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
         if rows.dtype == np.float32 and rows.ndim == 2 and len(rows) == count:

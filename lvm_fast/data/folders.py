@@ -1,4 +1,4 @@
-"""What a folder holds, all the way down: the files of some kinds, and what was left out and why."""
+"""Lists the files of some kinds in a folder and all below it, and says what was left out and why."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class GivenWindows(Windows):
 
     @classmethod
     def of_sequences(cls, path: str | os.PathLike[str]) -> GivenWindows:
-        """The windows of the reference's sequence file, as they are, on the chains they were cut from.
+        """Return the windows of the reference's sequence file, as they are, on the chains they were cut from.
 
         Raises:
             OSError, ValueError: as `ChainStore.from_sequences`.
@@ -61,7 +61,7 @@ class GivenWindows(Windows):
         return cls(store, read.starts, read.starts + read.context_length)
 
     def part(self, indices: npt.ArrayLike, min_coherence: float | None = None) -> GivenWindows:
-        """Some of the windows, by their indices (B,). Raises ValueError as the constructor does."""
+        """Return some of the windows, by their indices (B,). Raises ValueError as the constructor does."""
         chosen = self._chosen(indices)
         return GivenWindows(self.store, self.starts[chosen], self.targets[chosen], min_coherence)
 

@@ -1,4 +1,4 @@
-"""Which chains overlapping windows were cut from, told from the ids of their rows alone: equal rows have equal ids."""
+"""Finds the chains that overlapping windows were cut from, by the ids of their rows: equal rows have equal ids."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def _shift(last: Int64, window: Int64, expected: int | None, least: int) -> int 
 
 
 def _agree(rows: Int64, at: int, others: Int64) -> bool:
-    """Whether `others`, laid over `rows` from place `at` on, are the same as far as both go."""
+    """Return whether `others`, laid over `rows` from place `at` on, are the same as far as both go."""
     return np.array_equal(rows[at : at + len(others)], others[: len(rows) - at])
 
 
 def _joints(runs: list[Int64], least: int) -> Places:
-    """Which run lies inside another one or goes on past its end, and where; at most one goes on past each.
+    """Find the runs that lie inside another one or go on past its end, and where; at most one goes on past each.
 
     They share at least `least` rows; of two that could go on past a run, the one that shares more does.
     """
@@ -137,7 +137,7 @@ def _last(ends: list[int], run: int) -> int:
 
 
 def _laid_out(joints: Places, count: int) -> tuple[Int64, Int64]:
-    """The first run of each run's chain, and where in that chain the run begins, (R,) each."""
+    """Return the first run of each run's chain, and where in that chain the run begins, (R,) each."""
     heads, begins = np.full(count, -1), np.zeros(count, np.int64)
     for run in range(count):
         way = []

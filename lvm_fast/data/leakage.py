@@ -14,7 +14,7 @@ from .windows import Windows
 
 
 class Leakage(NamedTuple):
-    """How much of the validation windows the training windows hold, targets and contexts alike.
+    """Counts of the vectors of validation windows that training windows hold, targets and contexts alike.
 
     Attributes:
         windows: validation windows.
@@ -54,7 +54,7 @@ def leakage(training: Windows, validation: Windows) -> Leakage:
 
 
 def covered_rows(windows: Windows) -> NDArray[np.bool_]:
-    """Which rows of the store are in a window, (T,)."""
+    """Mark the rows of the store that are in a window, (T,)."""
     steps = np.zeros(len(windows.store.vectors) + 1, np.int64)
     np.add.at(steps, windows.starts, 1)
     np.add.at(steps, windows.targets + 1, -1)
@@ -62,7 +62,7 @@ def covered_rows(windows: Windows) -> NDArray[np.bool_]:
 
 
 def _digests(store: ChainStore, chosen: NDArray[np.bool_]) -> Int64:
-    """A number for each chosen row, equal for equal float32 values."""
+    """Return a number for each chosen row, equal for equal float32 values."""
     found = bytearray()
     for first, block in store.vectors.blocks():
         for row in block[chosen[first : first + len(block)]]:

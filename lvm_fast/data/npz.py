@@ -42,7 +42,7 @@ class Member:
             yield np.frombuffer(data, self.dtype).reshape(self.shape[1:])
 
     def read(self) -> Raw:
-        """The whole array; the rows cannot be walked after this, nor this after them."""
+        """Return the whole array; the rows cannot be walked after this, nor this after them."""
         return np.stack(list(self.rows()))
 
 
@@ -64,7 +64,7 @@ def open_members(path: str | os.PathLike[str], names: tuple[str, ...]) -> Iterat
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the advice below: numpy's is to trust pickles."""
+    """Return the text of an error without its advice: numpy's is to trust pickles."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 

@@ -52,7 +52,7 @@ class AllPositions(Windows):
 
     @staticmethod
     def usual_stride(context_length: int) -> int:
-        """The rows between the last targets of windows where none are given: the context length."""
+        """Return the rows between the last targets of windows where none are given: the context length."""
         return context_length
 
     def _count_targets(self, min_coherence: float | None) -> tuple[Int64, int]:
@@ -65,7 +65,7 @@ class AllPositions(Windows):
         return counts, int(len(rows) - len(self._rows))
 
     def target_rows(self, indices: npt.ArrayLike) -> Int64:
-        """The rows of the store that the windows `indices` (B,) have as targets, window after window: (P,)."""
+        """Return the rows of the store that the windows `indices` (B,) have as targets, window after window: (P,)."""
         chosen = self._chosen(indices)
         counts = self.counts[chosen]
         return self._rows[_ranges(self._ends[chosen] - counts, counts)]

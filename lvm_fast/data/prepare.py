@@ -84,7 +84,7 @@ def save_prepared(store: ChainStore, path: str | os.PathLike[str], dtype: str | 
 
 
 def _cuts(length: int, max_length: int) -> list[int]:
-    """Where the pieces of a chain begin and end."""
+    """Find where the pieces of a chain begin and end."""
     pieces = max(1, -(-length // max_length))
     return [length * piece // pieces for piece in range(pieces + 1)]
 

@@ -23,7 +23,7 @@ _BITS = {
 
 
 class Entry(NamedTuple):
-    """Where a tensor lies: its dtype code, its shape, and its first and past-the-last byte after the header."""
+    """A tensor in the file: its dtype code, its shape, and its first and past-the-last byte after the header."""
 
     code: str
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a file holds.
+    """The contents of a header.
 
     Attributes:
         entries: The tensors by name, in the order of the header.
@@ -86,7 +86,7 @@ def _checked_metadata(metadata: Any) -> dict[str, str]:
 
 
 def _entry(name: str, described: Any) -> Entry:
-    """A tensor, once its dtype, shape and length agree."""
+    """Return a tensor, once its dtype, shape and length agree."""
     if not isinstance(described, dict) or not {"dtype", "shape", "data_offsets"} <= described.keys():
         raise ValueError(f"tensor '{name}' is malformed in the header; expected dtype, shape and data_offsets")
     code, shape, span = described["dtype"], described["shape"], described["data_offsets"]
@@ -111,7 +111,7 @@ def _natural_numbers(values: Any) -> bool:
 
 
 def _bytes_of(shape: list[int], bits: int) -> int | None:
-    """The bytes of a tensor; None where a product on the way is beyond 64 bits, or they are no whole number."""
+    """Return the bytes of a tensor; None where a product on the way is beyond 64 bits, or they are no whole number."""
     count = 1
     for size in shape:
         count *= size

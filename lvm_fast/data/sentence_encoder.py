@@ -38,11 +38,11 @@ class SentenceEncoder:
         self.max_tokens: int | None = limit if isinstance(limit, int) else None  # static models have no limit
 
     def encode(self, texts: list[str]) -> Any:
-        """Vectors (n, D) float32 of n texts."""
+        """Return vectors (n, D) float32 of n texts."""
         return self._model.encode(texts, batch_size=self._batch_size, show_progress_bar=False)
 
     def count_tokens(self, words: list[str]) -> list[int]:
-        """How many tokens each word takes, without the marks around a text."""
+        """Return the number of tokens of each word, without the marks around a text."""
         if not words:
             return []  # the tokenizers fail on an empty list
         tokenizer = self._model.tokenizer

@@ -35,7 +35,7 @@ class Sequences(NamedTuple):
 
     @property
     def facts(self) -> dict[str, int]:
-        """What the file held, for the metadata of a store."""
+        """Describe the file for the metadata of a store."""
         held = len(self.starts) * (self.context_length + 1)
         return {"windows": len(self.starts), "context_length": self.context_length, "rows_in_windows": held}
 
@@ -65,7 +65,7 @@ def read_sequences(path: str | os.PathLike[str], where: str) -> Sequences:
 
 
 def context_length_of(path: str | os.PathLike[str], where: str) -> int:
-    """The context rows N of a sequence file's windows, from its headers; raises as `read_sequences`."""
+    """Return the context rows N of a sequence file's windows, from its headers; raises as `read_sequences`."""
     try:
         with open_members(path, _ARRAYS) as members:
             contexts, _ = _checked_arrays(members)
@@ -99,7 +99,7 @@ def _checked_arrays(members: dict[str, Member]) -> tuple[Member, Member]:
 
 
 def _distinct_rows(contexts: Member, targets: Member) -> tuple[Raw, Int64]:
-    """The different rows (R, D), in the order they appear, and which of them each window holds, (S, N + 1)."""
+    """Return the different rows (R, D), in the order they appear, and which of them each window holds, (S, N + 1)."""
     windows: list[Int64] = []  # grown as they are read: a damaged file may claim any number
     known: dict[bytes, int] = {}
 

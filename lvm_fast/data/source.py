@@ -1,4 +1,4 @@
-"""What a user names as data: a store to read (`open_source`), and a place to write one (`check_store_path`)."""
+"""Opens the store that a user names as data (`open_source`), and checks a place to write one (`check_store_path`)."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def open_source(source: Any, name: str) -> ChainStore:
 
 
 def files_of(source: Any) -> list[str | os.PathLike[str]]:
-    """The file of what `open_source` takes, where it has one of its own: no command may write over it."""
+    """Return the file of what `open_source` takes, where it has one of its own: no command may write over it."""
     if isinstance(source, ChainStore):
         return [] if source.vectors.path is None else [source.vectors.path]
     return [source] if isinstance(source, str | os.PathLike) and source != "sample" else []
 
 
 def is_sequence_file(source: Any) -> bool:
-    """Whether a user names the reference's sequence file, whose windows train as they are."""
+    """Return whether a user names the reference's sequence file, whose windows train as they are."""
     return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == SEQUENCES
 
 
 def chunks_path(store_path: str | os.PathLike[str]) -> Path:
-    """Where the texts of a store's chunks are."""
+    """Return the file with the texts of a store's chunks."""
     path = Path(store_path)
     return path.with_name(f"{path.stem}.chunks.jsonl.gz")
 

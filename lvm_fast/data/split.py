@@ -82,7 +82,7 @@ def split_chains(
 
 
 def _deal(store: ChainStore, fractions: dict[str, float], seed: int) -> dict[str, Int64]:
-    """The chains (sorted) of "train" and of each part in `fractions`."""
+    """Return the chains (sorted) of "train" and of each part in `fractions`."""
     for name, fraction in fractions.items():
         if not 0 < fraction < 1:
             raise ValueError(f"split_chains: {name}_fraction = {fraction}; expected above 0 and below 1")
@@ -110,7 +110,7 @@ def _deal(store: ChainStore, fractions: dict[str, float], seed: int) -> dict[str
 
 
 def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
-    """Which chains, walked in order, sum up to `wanted` rows; at least one, and at least one is left over."""
+    """Choose chains, walked in order, that sum up to `wanted` rows; at least one, and at least one is left over."""
     taken = np.zeros(len(lengths), dtype=bool)
     rows, spare = 0, len(lengths) - 1
     for at, length in enumerate(lengths.tolist()):
@@ -125,7 +125,7 @@ def _take(lengths: Int64, wanted: float) -> npt.NDArray[np.bool_]:
 
 
 def part_of(store: ChainStore, chains: Int64) -> ChainStore:
-    """The store of some of the chains, in order."""
+    """Make the store of some of the chains, in order."""
     ids, origins = ([names[chain] for chain in chains] for names in (store.ids, store.origins))
     return store.pieces(store.offsets[chains], store.offsets[chains + 1], ids, store.metadata, origins)
 
@@ -137,7 +137,7 @@ def without_near_duplicates(
     taken: Sequence[str],
     near_duplicate: float | None = ALIKE,
 ) -> ChainStore:
-    """`part`, cut where a chunk is a near-duplicate of one in `others`; no piece is called by an id that is taken."""
+    """Cut `part` where a chunk is a near-duplicate of one in `others`; no piece is called by an id that is taken."""
     kept = np.ones(len(part.vectors), dtype=bool)
     limit = np.inf if near_duplicate is None else near_duplicate
     for other in others if limit <= 1 else ():
@@ -150,7 +150,7 @@ def without_near_duplicates(
 
 
 def _cut(part: ChainStore, kept: npt.NDArray[np.bool_], taken: Sequence[str]) -> ChainStore:
-    """The runs of kept rows within each chain; a chain that lost rows gives pieces `id#1`, `id#2`, ..."""
+    """Return the runs of kept rows within each chain; a chain that lost rows gives pieces `id#1`, `id#2`, ..."""
     begins = np.zeros(len(kept) + 1, dtype=bool)
     begins[part.offsets] = True  # a run ends where a chain does, and before each dropped row
     starts = np.flatnonzero(kept & (begins[:-1] | ~np.roll(kept, 1)))

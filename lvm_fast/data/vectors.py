@@ -93,7 +93,7 @@ class Vectors:
         return Vectors(self.raw.copy(), self.dtype_name, None if self.scales is None else self.scales.copy())
 
     def _probe(self) -> str:
-        """A digest of some rows, spread evenly."""
+        """Return a digest of some rows, spread evenly."""
         rows = self.select(np.linspace(0, len(self) - 1, min(_PROBED, len(self)), dtype=np.int64))
         parts = [rows.raw] if rows.scales is None else [rows.raw, rows.scales]
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
@@ -102,7 +102,7 @@ class Vectors:
         return f"Vectors(shape={self.shape}, stored={self.dtype_name})"
 
     def select(self, rows: Any) -> Vectors:
-        """Rows as stored: a view for a slice, one gathered copy for an index array."""
+        """Return rows as stored: a view for a slice, one gathered copy for an index array."""
         return Vectors(self.raw[rows], self.dtype_name, None if self.scales is None else self.scales[rows])
 
     def blocks(self) -> Iterator[tuple[int, Vectors]]:
@@ -146,7 +146,7 @@ def tensor_of(tensors: Mapping[str, Tensor], name: str, codes: Sequence[str], wh
 
 
 def _map_again(path: str, dtype_name: str, shape: tuple[int, int], probe: str) -> Vectors:
-    """The rows of a file as they were when they were pickled."""
+    """Return the rows of a file as they were when they were pickled."""
     vectors, _, _ = map_vectors(path, f"Vectors: {path}")
     if (vectors.dtype_name, vectors.shape) != (dtype_name, shape) or vectors._probe() != probe:
         raise ValueError(f"Vectors: {path} holds other rows than when this was pickled")
@@ -154,7 +154,7 @@ def _map_again(path: str, dtype_name: str, shape: tuple[int, int], probe: str) -
 
 
 def _raw_array(vectors: Any, where: str) -> tuple[Raw, str]:
-    """The values as numpy sees them, and the name of their format."""
+    """Return the values as numpy sees them, and the name of their format."""
     if isinstance(vectors, np.ma.MaskedArray):
         raise ValueError(f"{where}: vectors is a masked array; expected an array without holes: drop or fill them")
     if type(vectors).__module__.partition(".")[0] == "torch":

@@ -88,7 +88,7 @@ class Windows:
 
     @staticmethod
     def usual_stride(context_length: int) -> int:
-        """The rows between targets where none are given: half the context length, at least 1."""
+        """Return the rows between targets where none are given: half the context length, at least 1."""
         return max(1, context_length // 2)
 
     def _keep_coherent(self, min_coherence: float | None) -> None:
@@ -105,14 +105,14 @@ class Windows:
         self.chains = self.store.chain_of(self.targets)
 
     def _count_targets(self, min_coherence: float | None) -> tuple[Int64, int]:
-        """The targets of each window that are coherent enough (W,), and how many are not."""
+        """Return the targets of each window that are coherent enough (W,), and how many are not."""
         if min_coherence is None:
             return np.ones_like(self.targets), 0
         counts = (coherence(self.store, self.targets) >= min_coherence).astype(np.int64)
         return counts, int(len(counts) - counts.sum())
 
     def target_rows(self, indices: npt.ArrayLike) -> Int64:
-        """The rows of the store that the windows `indices` (B,) have as targets, in the order of `batch`: (B,)."""
+        """Return the target rows of the windows `indices` (B,), in the order of `batch`: (B,)."""
         return self.targets[self._chosen(indices)]
 
     def batch(self, indices: npt.ArrayLike) -> Batch:
@@ -165,7 +165,7 @@ def _targets(offsets: Int64, stride: int, min_length: int) -> tuple[Int64, Int64
 
 
 def coherence(store: ChainStore, targets: Int64) -> Float32:
-    """cos(row before the target, target) of each target row (W,), in blocks."""
+    """Compute cos(row before the target, target) of each target row (W,), in blocks."""
     cosines = np.empty(len(targets), dtype=np.float32)
     for first in range(0, len(targets), _BLOCK_ROWS):
         block = targets[first : first + _BLOCK_ROWS]

@@ -1,4 +1,4 @@
-"""What is made from a model's weights and serves until they change."""
+"""Keeps what is made from a model's weights until they change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def kept(model: nn.Module, name: str, content: Hashable, make: Callable[[], T]) -> T:
-    """What `make` made of a model's content under this name, made anew whenever the content is another than then."""
+    """Return what `make` made of a model under this name; make it anew where the content is another than then."""
     things = _KEPT.setdefault(model, {})
     last = things.get(name)
     if last is None or last.content != content:
@@ -26,7 +26,7 @@ def kept(model: nn.Module, name: str, content: Hashable, make: Callable[[], T]) 
 
 
 def content_of(tensors: Iterable[Tensor]) -> Hashable:
-    """What tensors on the CPU hold, for `kept`: other bytes give another content.
+    """Describe the contents of tensors on the CPU, for `kept`: other bytes give another content.
 
     All bytes are read: nothing else notices what is written through ``.data``, a numpy view or shared memory.
     """
@@ -36,7 +36,7 @@ def content_of(tensors: Iterable[Tensor]) -> Hashable:
 
 
 def can_read(tensors: Iterable[Tensor]) -> bool:
-    """Whether `content_of` can read these: dense tensors on the CPU."""
+    """Return whether `content_of` can read these: dense tensors on the CPU."""
     return all(tensor.device.type == "cpu" and tensor.layout == torch.strided for tensor in tensors)
 
 

@@ -22,7 +22,7 @@ def check_precision(where: str, weights: Any) -> None:
 
 
 def can_pack(where: str, model: Any, weights: str) -> bool:
-    """Whether the core runs this model with such weights; float32 is left to torch where it does not.
+    """Return whether the core runs this model with such weights; float32 is left to torch where it does not.
 
     Raises:
         ValueError: It does not, and torch has no bfloat16 or int8 weights to offer either.
@@ -36,7 +36,7 @@ def can_pack(where: str, model: Any, weights: str) -> bool:
 
 
 def _why_not(model: Any) -> str | None:
-    """Why the core does not run a model; None where it does: one that packs, on the CPU, to which nothing was done."""
+    """Say why the core does not run a model; None where it does: one that packs, on the CPU, as it was built."""
     kind = type(model).__name__
     if not getattr(model, "packs", False):
         return f"of a {kind}"
@@ -52,6 +52,6 @@ def _why_not(model: Any) -> str | None:
 
 
 def packed(model: Any, weights: str) -> Any:
-    """The packed model, made anew whenever something that it depends on has changed since the last call."""
+    """Return the packed model, made anew whenever something that it depends on has changed since the last call."""
     settings, tensors = model.packed_from()
     return kept(model, weights, (settings, content_of(tensors)), lambda: model.packed(weights))

@@ -62,7 +62,7 @@ def _predict_in_torch(model: Any, contexts: Tensor, counts: Tensor | None) -> Te
 
 
 class Asked(NamedTuple):
-    """What a caller of `predict` gave, in one form.
+    """The contexts of a caller of `predict`, in one form.
 
     Attributes:
         contexts: (B, N, D).
@@ -77,7 +77,7 @@ class Asked(NamedTuple):
     is_single: bool
 
     def answer(self, predicted: Tensor) -> Tensor | NDArray[np.float32]:
-        """Predictions (B, D) in the form of the question: (D,) for a single context, an array for an array."""
+        """Return predictions (B, D) in the form of the question: (D,) for a single context, an array for an array."""
         whole = predicted[0] if self.is_single else predicted
         if not self.is_array:
             return whole.to(self.contexts.device)
@@ -120,7 +120,7 @@ def check_floats(where: str, called: str, rows: Any) -> None:
 
 
 def as_tensor(context: Any) -> Tensor:
-    """Contexts as a tensor: a numpy array is copied to float32. Raises ValueError as `check_floats`."""
+    """Return contexts as a tensor: a numpy array is copied to float32. Raises ValueError as `check_floats`."""
     check_floats("predict", "context", context)
     if isinstance(context, Tensor):
         return context
@@ -142,7 +142,7 @@ def _as_lengths(model_type: str, lengths: Any) -> Tensor | None:
 
 
 def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights: str) -> Tensor:
-    """Unit next vectors (B, D), float32, for contexts (B, N, D) on the CPU; lengths (B,) or None for N.
+    """Predict unit next vectors (B, D), float32, for contexts (B, N, D) on the CPU; lengths (B,) or None for N.
 
     Torch computes nothing here: its threads would go on spinning for milliseconds on the cores that ours need.
     """
@@ -164,7 +164,7 @@ def predict_packed(model: Any, context: Tensor, lengths: Tensor | None, weights:
 
 
 def not_finite() -> ValueError:
-    """What to raise where a prediction came out as NaN or infinity."""
+    """Make the error for a prediction that came out as NaN or infinity."""
     return ValueError("predict: a prediction is NaN or infinite; expected finite weights and moderate vectors")
 
 

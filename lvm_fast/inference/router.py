@@ -1,4 +1,4 @@
-"""`Router`: several models behind one door; a context's length, and how sure the quickest is, say which answers."""
+"""`Router`: several models that act as one; a context's length, and how sure the quickest is, choose which answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Ask = Callable[[LatentVectorModel, Tensor, Tensor | None], Tensor]  # arm, (b, n
 
 
 class Routed(NamedTuple):
-    """What came of a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
+    """The answers to a batch: `answers` (B, D), and `arms` (B,) int64, which of `Router.arms` gave each."""
 
     answers: Tensor
     arms: NDArray[np.int64]
@@ -114,7 +114,7 @@ class Router(nn.Module):
         return {limit // size: self.get_submodule(f"arm_{limit // size}") for limit in self.limits}  # type: ignore[misc]
 
     def trust(self, bank: VectorBank | None, threshold: float | None) -> None:
-        """Set what the first arm's sureness is measured against, and from where on its answers stand.
+        """Set the bank that the first arm's certainty is measured in, and the lead from which its answers stand.
 
         Raises:
             ValueError: The bank is of another width or holds a single vector, the threshold is no finite number of
@@ -132,12 +132,12 @@ class Router(nn.Module):
         self.bank, self.threshold = bank, threshold
 
     def route(self, lengths: Any) -> NDArray[np.int64]:
-        """The arm that contexts of these lengths, in vectors (B,), belong to: places in `arms`, (B,) int64."""
+        """Return the arm that contexts of these lengths, in vectors (B,), belong to: places in `arms`, (B,) int64."""
         places = np.searchsorted(list(self.arms), np.asarray(lengths), side="left")
         return np.minimum(places, len(self.arms) - 1).astype(np.int64)
 
     def margins(self, predictions: Tensor) -> NDArray[np.float32]:
-        """By how much the best score of each prediction (B, D) in the bank leads the second best: (B,), at least 0."""
+        """Return the lead of each prediction's (B, D) best score in the bank over the second best: (B,), at least 0."""
         if self.bank is None:
             raise ValueError("Router.margins: the router has no bank; expected one to score predictions against")
         scores, _ = self.bank.topk(predictions.detach().float(), 2)
@@ -145,11 +145,11 @@ class Router(nn.Module):
         return margins
 
     def forward(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Deltas (B, D) for contexts (B, N, D), right-padded where `lengths` (B,) is given, as models give them."""
+        """Predict deltas (B, D) for contexts (B, N, D), right-padded where `lengths` (B,) is given, as models do."""
         return self.routed(context, lengths).answers
 
     def routed(self, context: Tensor, lengths: Tensor | None = None) -> Routed:
-        """As `forward`, and which arm gave each delta.
+        """Predict deltas as `forward` does, and tell which arm gave each.
 
         Raises:
             ValueError: The context or the lengths do not fit.
@@ -251,7 +251,7 @@ class Router(nn.Module):
         return Routed(answers, arms)
 
     def _ask(self, place: int, context: Tensor, counts: NDArray[np.int64], ask: Ask) -> Tensor:
-        """One arm's answers for contexts (b, N, D), of which it sees its last vectors."""
+        """Return one arm's answers for contexts (b, N, D), of which it sees its last vectors."""
         longest, arm = list(self.arms.items())[place]
         seen = np.minimum(counts, longest)  # (b,)
         most = int(seen.max())
@@ -264,7 +264,7 @@ class Router(nn.Module):
 
 
 def reach_of(model: Any) -> int | None:
-    """The most vectors that a model or router reads; None where there is no end."""
+    """Return the most vectors that a model or router reads; None where there is no end."""
     if isinstance(model, Router):
         return max(model.arms)
     most: int | None = getattr(model, "max_context", None)
@@ -272,7 +272,7 @@ def reach_of(model: Any) -> int | None:
 
 
 def _checked_limits(arms: Any, unit: int) -> dict[int, Any]:
-    """The arms by their limits, ascending."""
+    """Return the arms by their limits, ascending."""
     if not isinstance(arms, Mapping) or not arms:
         got = "empty" if isinstance(arms, Mapping) else f"a {type(arms).__name__}"
         raise ValueError(f"Router: arms is {got}; expected models by the longest context of each: {{100: fast}}")

@@ -19,7 +19,7 @@ BANK = "bank.safetensors"
 
 
 class RouterParts(NamedTuple):
-    """What a router's folder holds.
+    """The contents of a router's folder.
 
     Attributes:
         place: The file that describes the rest.
@@ -80,7 +80,7 @@ def load_parts(folder: str | os.PathLike[str]) -> RouterParts:
 
 
 def _inside(folder: str | os.PathLike[str], name: Any) -> Path:
-    """A part of the folder; raises ValueError for a name that leads out of it."""
+    """Return a part of the folder; raises ValueError for a name that leads out of it."""
     if not isinstance(name, str) or Path(name).name != name:
         raise ValueError(f"{name!r} is no name of a part")
     return Path(folder) / name

@@ -20,7 +20,7 @@ from .predictor import check_floats
 
 
 class Stream:
-    """The next vector after each vector pushed, at the cost of one step; made by ``model.stream()``.
+    """Predicts the next vector after each vector pushed, at the cost of one step; made by ``model.stream()``.
 
     After n pushes the answer is that of ``model.predict`` for those n vectors as one context. The stream holds a copy
     of the weights, taken when it was made: later changes of the model do not reach it. One stream serves one thread
@@ -193,7 +193,7 @@ class _ModelSteps:
 
 
 def _copied(model: Any) -> Any:
-    """A copy of a model in evaluation mode that no later change reaches, with weights that its streams share."""
+    """Return a copy of a model in evaluation mode that no later change reaches, with weights that its streams share."""
     weights = list(model.parameters())
 
     def make() -> list[Tensor]:

@@ -30,7 +30,7 @@ _CHECKED = ("mps",)  # devices whose own recurrence is not trusted
 
 
 class MisfitError(ValueError, TypeError, RuntimeError):
-    """What does not fit: a ValueError as everywhere in this package, and whichever of these `torch.nn.GRU` raises."""
+    """The error for a misfit: a ValueError, as everywhere in this package, and the error that `torch.nn.GRU` raises."""
 
 
 class GRU(GRUBase):
@@ -163,7 +163,7 @@ class GRU(GRUBase):
             super().flatten_parameters()
 
     def states(self, inputs: Tensor, constant: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """The last layer's states alone, from zero initial states; they are bfloat16 where the products are.
+        """Return the last layer's states alone, from zero initial states; they are bfloat16 where the products are.
 
         Args:
             inputs: (B, N, I), or (B, N, I - C) where `constant` is given.
@@ -189,12 +189,12 @@ class GRU(GRUBase):
         return final[-1]
 
     def layer_states(self, inputs: Tensor) -> Tensor:
-        """Every layer's states after every step, from zero initial states: (B, N, I) -> (L, B, N, H)."""
+        """Return every layer's states after every step, from zero initial states: (B, N, I) -> (L, B, N, H)."""
         self._check_sequences("layer_states", inputs)
         return self._laid_out(self(self._laid_out(inputs), every_layer=True)[0])
 
     def layer_weights(self) -> Layers:
-        """Each layer's weight_ih, weight_hh, bias_ih and bias_hh (zeros where there is no bias).
+        """Return each layer's weight_ih, weight_hh, bias_ih and bias_hh (zeros where there is no bias).
 
         They are read as they stand, once each, whatever has taken a parameter's place (`parametrizations`, `prune`).
         """
@@ -220,7 +220,7 @@ class GRU(GRUBase):
     def _forward_packed(
         self, packed: PackedSequence, hx: Tensor | None, layers: Layers
     ) -> tuple[PackedSequence, Tensor]:
-        """The sequences in their sorted order, padded."""
+        """Return the sequences in their sorted order, padded."""
         data, batch_sizes, order, back = packed
         steps, batch = len(batch_sizes), int(batch_sizes[0])
         rows = (torch.arange(batch) < batch_sizes[:, None]).flatten().nonzero().squeeze(1).to(data.device)
@@ -260,7 +260,7 @@ class GRU(GRUBase):
     def _run_layers(
         self, inputs: Tensor, hx: Tensor | None, weights: Layers, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The layers with these weights, wherever they run best; (N, B, I) -> states and final states, as `_run`."""
+        """Run the layers where they are fastest; (N, B, I) -> states and final states, as `_run`."""
         precision = weights[0][1].dtype
         shape = (len(weights), inputs.shape[1], self.hidden_size)
         initial = inputs.new_zeros(shape, dtype=precision) if hx is None else hx
@@ -274,7 +274,7 @@ class GRU(GRUBase):
         if inputs.is_cuda and cudnn_is_offered():
             return run_in_cudnn(*given, self._recomputes())
         if inputs.device.type in _CHECKED:
-            # autocast made some of them half
+            # autocast made some of them bfloat16
             like = [(ih.to(precision), hh.to(precision), b.to(precision), c.to(precision)) for ih, hh, b, c in weights]
             exact = (inputs.to(precision), initial.to(precision), like, self._dropout(), lengths)
             return run_checked(*exact, native=run_in_torch, cpu=run_on_core)

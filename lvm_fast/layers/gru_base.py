@@ -1,4 +1,4 @@
-"""What a GRU is to torch's tools that take modules apart: TorchScript, torch.fx, torch.ao.quantization, pickle."""
+"""Makes a GRU fit torch's tools that take modules apart: TorchScript, torch.fx, torch.ao.quantization, pickle."""
 
 # no annotations from the future: TorchScript reads these
 import copy
@@ -18,7 +18,7 @@ class GRUBase(nn.RNNBase):
     __jit_unused_properties__ = ["all_weights", "qconfig"]  # noqa: RUF012
 
     def as_torch(self) -> TorchGRU:
-        """A `torch.nn.GRU` that shares these parameters, for tools that know torch's own class only.
+        """Return a `torch.nn.GRU` that shares these parameters, for tools that know torch's own class only.
 
         Raises:
             ValueError: parameters are parametrized: remove the parametrizations first.
@@ -43,7 +43,7 @@ class GRUBase(nn.RNNBase):
 
     @property
     def qconfig(self) -> Any:
-        """How torch.ao.quantization is to quantise this. It cannot: there is none, or None."""
+        """The setting of torch.ao.quantization for this module: missing or None, as it cannot quantise it."""
         if "_qconfig" in self.__dict__:
             return None
         raise AttributeError("qconfig")
@@ -65,7 +65,7 @@ class GRUBase(nn.RNNBase):
         return states, final
 
     def _as_node(self, input: Any, hx: Any) -> Any:
-        """A call of this module in the graph that torch.fx records, as torch's own modules are recorded."""
+        """Return a call of this module in the graph that torch.fx records, as torch's own modules are recorded."""
         tracer = input.tracer
         path = tracer.path_of_module(self)
         if not path:

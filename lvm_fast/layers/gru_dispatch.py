@@ -1,4 +1,4 @@
-"""The layers of a GRU, wherever they run best: in the core, in cuDNN, or as torch runs them."""
+"""Runs the layers of a GRU where they are fastest: in the core, in cuDNN, or as torch runs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .._util.torch_compat import are_numbers_hidden
 from ..ops.dropout import dropout
-from ..ops.gru_bf16 import gru_half_layer, half_is_offered
+from ..ops.gru_bf16 import bf16_is_offered, gru_bf16_layer
 from ..ops.gru_cudnn import gru_cudnn_layer
 from ..ops.gru_f32 import gru_layer
 from ..ops.gru_naive import Layers, Weights, within
@@ -24,15 +24,15 @@ _Layer: TypeAlias = Callable[[Tensor, Tensor, Weights, float, Tensor | None], tu
 
 
 def run_on_core(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
+    inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """In the core, on the CPU.
+    """Run the layers in the core, on the CPU.
 
     Args:
         inputs: (N, B, I) float32, or bfloat16 under autocast; what lies beyond a length may be anything.
         initial: (L, B, H).
         layers: The weights of each, float32 but for what autocast has made of them.
-        share: Dropout between layers.
+        p: Dropout between layers.
         lengths: (B,) integer steps of each sequence, None for N; beyond its length a sequence keeps its last state.
         recompute: Keep only the states of each layer for the backward pass.
 
@@ -41,41 +41,41 @@ def run_on_core(
         states may be those that the backward pass reads.
     """
     if lengths is None:
-        return _run_ordered(inputs, initial, layers, share, None, recompute)
+        return _run_ordered(inputs, initial, layers, p, None, recompute)
     lengths = lengths.to(torch.int64)
     if not are_numbers_hidden() and bool((lengths[:-1] >= lengths[1:]).all()):
-        return _run_ordered(inputs, initial, layers, share, lengths.contiguous(), recompute)
+        return _run_ordered(inputs, initial, layers, p, lengths.contiguous(), recompute)
     order = torch.argsort(lengths, descending=True, stable=True).to(inputs.device)
     back = torch.argsort(order)
     ordered = lengths[order].contiguous()
-    states, final = _run_ordered(inputs[:, order], initial[:, order], layers, share, ordered, recompute)
+    states, final = _run_ordered(inputs[:, order], initial[:, order], layers, p, ordered, recompute)
     return states[:, back], final[:, back]
 
 
 def _run_ordered(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool
+    inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None, recompute: bool
 ) -> tuple[Tensor, Tensor]:
-    if _autocasts_to_bfloat16() and half_is_offered():
-        return _run_layer_by_layer(_layer_in_half, inputs.bfloat16(), initial, layers, share, lengths, recompute)
-    return _run_layer_by_layer(_layer, inputs, initial, layers, share, lengths, recompute)
+    if _autocasts_to_bfloat16() and bf16_is_offered():
+        return _run_layer_by_layer(_layer_in_bf16, inputs.bfloat16(), initial, layers, p, lengths, recompute)
+    return _run_layer_by_layer(_layer, inputs, initial, layers, p, lengths, recompute)
 
 
 def run_in_cudnn(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None, recompute: bool = False
+    inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """In cuDNN, layer by layer; arguments and results as those of `run_on_core`, in any float dtype."""
+    """Run the layers in cuDNN, one by one; arguments and results as those of `run_on_core`, in any float dtype."""
     if lengths is not None:  # padding is computed, too: steps take a GPU as long for few sequences as for many
         lengths = lengths.to(inputs.device)
         inputs = within(inputs, lengths)
-    return _run_layer_by_layer(_layer_in_cudnn, inputs, initial, layers, share, lengths, recompute)
+    return _run_layer_by_layer(_layer_in_cudnn, inputs, initial, layers, p, lengths, recompute)
 
 
 def run_in_torch(
-    inputs: Tensor, initial: Tensor, layers: Layers, share: float, lengths: Tensor | None
+    inputs: Tensor, initial: Tensor, layers: Layers, p: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """As `torch.nn.GRU` runs; arguments and results as those of `run_on_core`, in any float dtype."""
+    """Run the layers as `torch.nn.GRU` does; arguments and results as those of `run_on_core`, in any float dtype."""
     flat = [tensor for layer in layers for tensor in layer]
-    settings = (True, len(layers), share, share > 0 or torch.is_grad_enabled())  # MIOpen wants to know of gradients
+    settings = (True, len(layers), p, p > 0 or torch.is_grad_enabled())  # MIOpen wants to know of gradients
     if lengths is None:
         # inputs, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first
         states, final = torch.gru(inputs, initial, flat, *settings, False, False)
@@ -93,38 +93,38 @@ def _run_layer_by_layer(
     inputs: Tensor,
     initial: Tensor,
     layers: Layers,
-    share: float,
+    p: float,
     lengths: Tensor | None,
     recompute: bool,
 ) -> tuple[Tensor, Tensor]:
     states, finals = inputs, []
     for layer, weights in enumerate(layers):
-        given = (states, initial[layer], weights, share if layer else 0.0, lengths)
+        given = (states, initial[layer], weights, p if layer else 0.0, lengths)
         states, final = checkpoint(layer_of, *given, use_reentrant=False) if recompute else layer_of(*given)
         finals.append(final)
     return states, torch.stack(finals)
 
 
-def _layer_in_half(
-    inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
+def _layer_in_bf16(
+    inputs: Tensor, initial: Tensor, weights: Weights, p: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     exact = [tensor.float() for tensor in (*weights, initial)]  # autocast made some of them bfloat16
-    every, final, _, _ = gru_half_layer(_dropped(inputs, share), *exact, lengths)
+    every, final, _, _ = gru_bf16_layer(_dropped(inputs, p), *exact, lengths)
     hidden = initial.shape[1]
     return every[1:, :, :hidden], final[:, :hidden]  # (N, B, H), (B, H)
 
 
 def _layer(
-    inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
+    inputs: Tensor, initial: Tensor, weights: Weights, p: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
-    half = _autocasts_to_bfloat16()
-    given = (_dropped(inputs, share), weight_ih, bias_ih)
-    if half:
+    in_bf16 = _autocasts_to_bfloat16()
+    given = (_dropped(inputs, p), weight_ih, bias_ih)
+    if in_bf16:
         given = (given[0].bfloat16(), weight_ih.bfloat16(), bias_ih.bfloat16())
     # (N, B, 3H), all steps in one product
     projected = F.linear(*given) if lengths is None else linear_within(given[0].to(given[1].dtype), *given[1:], lengths)
-    every, _, _ = gru_layer(projected.float(), weight_hh.float(), bias_hh.float(), initial.float(), lengths, half)
+    every, _, _ = gru_layer(projected.float(), weight_hh.float(), bias_hh.float(), initial.float(), lengths, in_bf16)
     return every[1:], every[-1]  # (N, B, H), (B, H): beyond its length a sequence keeps its last state
 
 
@@ -132,20 +132,20 @@ def _autocasts_to_bfloat16() -> bool:
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
-def _dropped(states: Tensor, share: float) -> Tensor:
-    if not share:
+def _dropped(states: Tensor, p: float) -> Tensor:
+    if not p:
         return states
-    kept: Tensor = dropout(states, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+    kept: Tensor = dropout(states, p, torch.randint(-(2**63), 2**63 - 1, (1,)))
     return kept
 
 
 def _layer_in_cudnn(
-    inputs: Tensor, initial: Tensor, weights: Weights, share: float, lengths: Tensor | None
+    inputs: Tensor, initial: Tensor, weights: Weights, p: float, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     autocasts = torch.is_autocast_enabled("cuda")
     precision = torch.get_autocast_dtype("cuda") if autocasts else weights[1].dtype
     laid_out = torch.cat([weight.to(precision).flatten() for weight in weights])
-    dropped = F.dropout(inputs, share) if share else inputs
+    dropped = F.dropout(inputs, p) if p else inputs
     given = (dropped.to(precision), initial.to(precision), laid_out)
     states, _ = gru_cudnn_layer(*given, torch.is_grad_enabled())
     if lengths is None:

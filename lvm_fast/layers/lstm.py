@@ -17,7 +17,7 @@ State: TypeAlias = list[tuple[Tensor, Tensor]]  # hidden and cell state of every
 
 
 class LSTM(nn.Module):
-    """Parameters and results of a batch-first `torch.nn.LSTM`, from zero states, and its steps one by one.
+    """An LSTM with the parameters and results of a batch-first `torch.nn.LSTM`, from zero states, that can also take one step.
 
     Torch's compiler refuses `torch.nn.LSTM`; here it gets one operator a layer. Under ``torch.autocast("cpu")`` all
     stays in float32. Under torch.func's transforms and in forward-mode differentiation its layers are made of torch's
@@ -48,7 +48,7 @@ class LSTM(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The last layer's hidden states after every step: (B, N, I) -> (B, N, H).
+        """Return the last layer's hidden states after every step: (B, N, I) -> (B, N, H).
 
         Raises:
             ValueError: The inputs are not floating numbers in such a shape, or not plain memory (sparse, nested).
@@ -82,12 +82,12 @@ class LSTM(nn.Module):
         return states.clone()  # the backward pass reads those: the caller's may be written to
 
     def start(self, batch_size: int) -> State:
-        """The states before the first step: zeros."""
+        """Return the states before the first step: zeros."""
         zeros = self._weights(0)[0].new_zeros(batch_size, self.hidden_size)
         return [(zeros, zeros)] * self.num_layers
 
     def advance(self, state: State, inputs: Tensor) -> tuple[Tensor, State]:
-        """One step: states of every layer, inputs (B, I) -> the last layer's hidden state (B, H), the next states."""
+        """Take a step: states of every layer, inputs (B, I) -> the last hidden state (B, H), the next states."""
         hidden, moved = inputs, []
         for layer, before in enumerate(state):  # torch.lstm would lay out its weights anew at every step
             hidden, cell = torch.lstm_cell(hidden, before, *self._weights(layer))

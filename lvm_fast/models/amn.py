@@ -17,7 +17,7 @@ from .context import padding
 
 
 class Read(NamedTuple):
-    """What a stream has read of B sequences, n vectors each."""
+    """The vectors that a stream has read of B sequences, n each, and their keys."""
 
     context: Cache  # rows (B, D)
     keys: Cache  # rows (B, A)

@@ -36,13 +36,13 @@ def answering(model: Module) -> Module:
 
 
 def snapshot(model: Module, copy_tensor: CopyTensor) -> Module:
-    """As `answering`, but with copies of all tensors, lists and dicts: later changes of the module do not reach it."""
+    """Copy a module as `answering` does, with its tensors, lists and dicts: its later changes do not reach the copy."""
     copied: Module = _StandIns(model, copy_tensor).of_model()
     return copied
 
 
 def place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a module reads its inputs, and in which float dtype: those of its first weights."""
+    """Return the device and the float dtype in which a module reads its inputs: those of its first weights."""
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:
             if tensor.is_floating_point():
@@ -51,13 +51,13 @@ def place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def zeros_for(model: nn.Module, *shape: int) -> Tensor:
-    """Zeros of a shape where a module reads its inputs, in its dtype."""
+    """Make zeros of a shape on a module's device, in its dtype."""
     device, dtype = place_of(model)
     return torch.zeros(shape, device=device, dtype=dtype)
 
 
 def read_by(model: Any, context: Tensor) -> Tensor:
-    """A context in the dtype that a module reads; as it is for one that casts it itself, such as a router."""
+    """Bring a context to the dtype that a module reads; a router casts it itself and gets it as it is."""
     return context if getattr(model, "casts_contexts", False) else context.to(place_of(model)[1])
 
 
@@ -103,7 +103,7 @@ class _StandIns:
             held[name] = self._of(value)
 
     def _of(self, value: Any) -> Any:
-        """What a stand-in has in the place of a value."""
+        """Return what a stand-in has in the place of a value."""
         kind = type(value)
         if kind in _PLAIN:
             return value
@@ -155,7 +155,7 @@ class _StandIns:
 
 
 class _Empty:
-    """What a cell holds that holds nothing."""
+    """Stands for the content of an empty cell."""
 
 
 _EMPTY = _Empty()
@@ -175,7 +175,7 @@ def _differs(mapped: Any, value: Any) -> bool:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The global names of a function and of those within it."""
+    """Return the global names of a function and of those within it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

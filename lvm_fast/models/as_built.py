@@ -1,4 +1,4 @@
-"""Whether a model still is what its config builds: the same modules, with nothing between their calls.
+"""Finds whether a model still is what its config builds: the same modules, with nothing between their calls.
 
 The core's own passes, streams, exported programs and saved folders know a model by its config and its tensors. What
 else was done to it (a module swapped, appended or wrapped, a hook, a method of its own) they have to notice.
@@ -53,7 +53,7 @@ class Change(NamedTuple):
 
 
 def changes(model: nn.Module, kind: type | None = None) -> Iterator[Change]:
-    """What about a model is not as its config builds it, but for the numbers of its tensors.
+    """Find what differs between a model and what its config builds, but for the numbers of its tensors.
 
     Args:
         model: A model, a router, or any other module.
@@ -65,7 +65,7 @@ def changes(model: nn.Module, kind: type | None = None) -> Iterator[Change]:
 
 
 def changes_since_made(model: nn.Module) -> Iterator[Change]:
-    """As `changes`, but for what the model's own class does otherwise."""
+    """Find what `changes` does, but for what the model's own class does otherwise."""
     kind: Any = class_below(type(model))
     if kind is None:
         yield from _around(model, type(model), "", frozenset())
@@ -113,7 +113,7 @@ def _described(module: nn.Module) -> _Built:
 
 
 def _overrides(own: type, kind: type) -> Iterator[Change]:
-    """What a subclass computes otherwise."""
+    """Find what a subclass computes otherwise."""
     for each in own.__mro__[: own.__mro__.index(kind)]:
         for name in vars(each):
             if name not in _BESIDE_THE_PASS and hasattr(kind, name):
@@ -121,7 +121,7 @@ def _overrides(own: type, kind: type) -> Iterator[Change]:
 
 
 def _around(module: nn.Module, kind: type, place: str, names: frozenset[str]) -> Iterator[Change]:
-    """What stands between the calls of a module and its class: hooks, and methods that the instance has of its own."""
+    """Find what stands between the calls of a module and its class: hooks, and methods of the instance's own."""
     if has_forward_hooks(module):
         yield Change(place, kind, f"{_named(place)} has forward hooks", cure="remove the hooks", is_hook=True)
     if len(module.__dict__) == len(names):

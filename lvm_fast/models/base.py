@@ -1,4 +1,4 @@
-"""What every latent vector model can do, whatever its architecture."""
+"""`LatentVectorModel`: the base of all models, whatever their architecture."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LatentVectorModel(InSpace, ABC):
         starts_at_closed_form: Whether it predicts well before it is trained: training then keeps the start unless it
             finds something better, and chooses how much of what was learned counts (`shrunk`).
         stepped_by_hand: Classes of submodules that `advance` runs otherwise than by calling them, so that it would pass
-            by what was hung on or put in their place.
+            by hooks on them and by replacements.
         packs: Whether the core has a pass of its own for the architecture, on packed weights (`packed`).
     """
 
@@ -107,16 +107,16 @@ class LatentVectorModel(InSpace, ABC):
 
     @classmethod
     def is_causal(cls) -> bool:
-        """Whether the model has a delta after every position (`deltas`)."""
+        """Return whether the model has a delta after every position (`deltas`)."""
         return cls.deltas is not LatentVectorModel.deltas
 
     @classmethod
     def can_stream(cls) -> bool:
-        """Whether the model has steps (`start_steps`, `advance`) that come to what `forward` does."""
+        """Return whether the model has steps (`start_steps`, `advance`) that come to what `forward` does."""
         return cls.advance is not LatentVectorModel.advance
 
     def start_steps(self, batch_size: int) -> Any:
-        """What `advance` keeps of B sequences, before their first vectors; for models that stream."""
+        """Return the state of B sequences before their first vectors, for `advance`; for models that stream."""
         raise NotImplementedError
 
     def advance(self, state: Any, vector: Tensor) -> tuple[Tensor, Any]:
@@ -143,7 +143,7 @@ class LatentVectorModel(InSpace, ABC):
         raise NotImplementedError
 
     def packed_from(self) -> tuple[Hashable, list[Tensor]]:
-        """The settings and the tensors that the packed form depends on; for models that pack."""
+        """Return the settings and the tensors that the packed form depends on; for models that pack."""
         raise NotImplementedError
 
     @classmethod
@@ -163,7 +163,7 @@ class LatentVectorModel(InSpace, ABC):
         """Apply the collected memory writes, averaged over every context they came from."""
 
     def waiting_writes(self) -> list[Tensor]:
-        """The sums that `commit_memory` will average; processes that train one model add theirs up in place first."""
+        """Return the sums that `commit_memory` will average; processes that share a model first add them up in place."""
         return []
 
     @overload
@@ -176,7 +176,7 @@ class LatentVectorModel(InSpace, ABC):
     ) -> Tensor | NDArray[np.float32]:
         """Predict the next vector, without dropout, gradients or memory writes, whatever the model's mode.
 
-        The mode stays as it is: other threads may predict or train at the same time.
+        The mode stays as it is, so other threads may predict or train at the same time.
 
         Args:
             context: (B, N, D), or (N, D) for one context: a tensor or a numpy array of any float dtype, right-padded
@@ -209,9 +209,9 @@ class LatentVectorModel(InSpace, ABC):
     def query(
         self, context: Tensor | NDArray[Any], lengths: Any = None, weights: str = "float32"
     ) -> Tensor | NDArray[np.float32]:
-        """Predict what to search with among `keys`: the prediction in the model's space, or that of `predict`.
+        """Predict what to search with among `keys`: the prediction in the model's space.
 
-        It is that of `predict` without a space, and where the model `searches_vectors`.
+        Without a space, and where the model `searches_vectors`, it is what `predict` returns.
 
         Arguments, results and errors are those of `predict`.
         """
@@ -219,11 +219,11 @@ class LatentVectorModel(InSpace, ABC):
         return predict(self, context, lengths, weights, not self.searches_vectors)
 
     def shrunk(self, factor: float) -> LatentVectorModel:
-        """A copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
+        """Return a copy in which what was learned beside the closed form counts so much: 0 leaves nothing of it."""
         raise NotImplementedError
 
     def start_decays(self) -> list[float]:
-        """The decays that a closed form may start with (`start_at`), for models that start at one."""
+        """Return the decays that a closed form may start with (`start_at`), for models that start at one."""
         raise NotImplementedError
 
     def start_at(self, decay: float) -> None:
@@ -258,7 +258,7 @@ class LatentVectorModel(InSpace, ABC):
             raise ValueError(f"{self.model_type}: a context of {length} vectors; expected at most {most}")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch does; a state dict of other sizes is a ValueError that names the right ones."""
+        """Load weights as torch does; a state dict of other sizes is a ValueError that names the right ones."""
         if strict:
             self._check_sizes(state_dict)
         try:

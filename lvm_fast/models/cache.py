@@ -1,4 +1,4 @@
-"""What a stream keeps of every vector it has read."""
+"""A cache with a row for every vector that a stream has read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cache(NamedTuple):
 
     @classmethod
     def like(cls, tensor: Tensor, batch_size: int, *shape: int) -> Cache:
-        """An empty cache for rows (B, *shape), of the device and dtype of `tensor`."""
+        """Return an empty cache for rows (B, *shape), of the device and dtype of `tensor`."""
         return cls(tensor.new_empty(batch_size, _FIRST_ROOM, *shape), 0)
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._util.numbers import truth_value
 from .base import LatentVectorModel
-from .checks import check_share, check_sizes, configured
+from .checks import check_fraction, check_sizes, configured
 from .recurrence import last_valid
 
 
@@ -23,31 +23,31 @@ class CausalModel(LatentVectorModel):
     Args:
         sizes: Constructor arguments that are counts, `input_dim` among them.
         normalize_delta: Return ``raw / ||raw||`` (the reference's habit); False returns ``raw``.
-        **shares: Constructor arguments from 0 to 1, such as dropout.
+        **fractions: Constructor arguments from 0 to 1, such as dropout.
 
     Raises:
-        ValueError: A size is not an integer of at least 1, or a share is not from 0 to 1.
+        ValueError: A size is not an integer of at least 1, or a fraction is not from 0 to 1.
     """
 
     normalize_delta: bool = configured("normalize_delta", truth_value)
 
-    def __init__(self, sizes: dict[str, int], normalize_delta: bool, **shares: float) -> None:
+    def __init__(self, sizes: dict[str, int], normalize_delta: bool, **fractions: float) -> None:
         config: dict[str, Any] = {**check_sizes(self.model_type, **sizes)}
-        config |= {name: check_share(self.model_type, name, share) for name, share in shares.items()}
+        config |= {name: check_fraction(self.model_type, name, fraction) for name, fraction in fractions.items()}
         super().__init__(config)
         self.normalize_delta = normalize_delta
 
     @abstractmethod
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
-        """The hidden state after every vector: (B, N, D), lengths (B,) or None for N -> (B, N, H)."""
+        """Return the hidden state after every vector: (B, N, D), lengths (B,) or None for N -> (B, N, H)."""
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
-        """The hidden state after each context's last vector: (B, N, D), lengths (B,) or None for N -> (B, H)."""
+        """Return the hidden state after each context's last vector: (B, N, D), lengths (B,) or None for N -> (B, H)."""
         return last_valid(self.hidden(context, lengths), lengths)
 
     @abstractmethod
     def next_hidden(self, state: Any, vector: Tensor) -> tuple[Tensor, Any]:
-        """The hidden states (B, H) after one more vector (B, D), and a stream's next state; see `advance`."""
+        """Return the hidden states (B, H) after one more vector (B, D), and a stream's next state; see `advance`."""
 
     @abstractmethod
     def raw_delta(self, hidden: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class CausalModel(LatentVectorModel):
 
     @classmethod
     def can_stream(cls) -> bool:
-        """Whether `next_hidden` is a step of `forward`: no class below the one that has it makes states of its own."""
+        """Return whether `next_hidden` is a step of `forward`: no class below its own makes states in another way."""
         home = _home(cls, "next_hidden")
         return all(issubclass(home, _home(cls, name)) for name in ("forward", "hidden", "last_hidden"))
 
@@ -91,5 +91,5 @@ class CausalModel(LatentVectorModel):
 
 
 def _home(kind: type, name: str) -> type:
-    """The class that a class has an attribute from."""
+    """Return the class that a class has an attribute from."""
     return next(each for each in kind.__mro__ if name in vars(each))

@@ -1,4 +1,4 @@
-"""What constructors and state dicts of models are checked for."""
+"""Checks of the arguments of models' constructors, and of their state dicts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check_sizes(model_type: str, **sizes: Any) -> dict[str, int]:
     return {name: size(value, f"{model_type}: {name}") for name, value in sizes.items()}
 
 
-def check_share(model_type: str, name: str, value: Any) -> float:
-    """Return a share as a float. Raises ValueError unless it is a number from 0 to 1."""
+def check_fraction(model_type: str, name: str, value: Any) -> float:
+    """Return a fraction as a float. Raises ValueError unless it is a number from 0 to 1."""
     try:
         return real_number(value, name, 0, 1)
     except ValueError:
@@ -25,7 +25,7 @@ def check_share(model_type: str, name: str, value: Any) -> float:
 
 
 def configured(name: str, check: Callable[[Any, str], Any]) -> Any:
-    """A property for an attribute that is a constructor argument: its value is the one in the model's config.
+    """Return a property for an attribute that is a constructor argument: its value is the one in the model's config.
 
     What changes it changes what is saved and exported, too.
 

@@ -26,5 +26,5 @@ def check_context(model_type: str, dim: int, context: Tensor, lengths: Tensor | 
 
 
 def padding(context: Tensor, lengths: Tensor) -> Tensor:
-    """Which vectors of the contexts (B, N, D) stand beyond the lengths (B,): (B, N), on the contexts' device."""
+    """Mark the vectors of contexts (B, N, D) beyond the lengths (B,): (B, N), on the contexts' device."""
     return torch.arange(context.shape[1], device=context.device) >= lengths.to(context.device)[:, None]

@@ -1,4 +1,4 @@
-"""What a checkpoint holds that cannot be read safely, and under which key: found without running any of it."""
+"""Finds what in a checkpoint cannot be read safely, and under which key, without running any of it."""
 
 from __future__ import annotations
 

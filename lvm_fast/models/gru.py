@@ -29,7 +29,7 @@ class GRUBlock(nn.Module):
         return normed
 
     def advance(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: the GRU's state (1, B, H), inputs (B, H) -> outputs (B, H), the next state (1, B, H)."""
+        """Take one step: the GRU's state (1, B, H), inputs (B, H) -> outputs (B, H), the next state (1, B, H)."""
         states, moved = self.gru(inputs[:, None], state)
         return self.norm(inputs + states[:, 0]), moved
 
@@ -70,7 +70,7 @@ class GRUModel(CausalModel):
         return raw
 
     def start_steps(self, batch_size: int) -> Tensor:
-        """The state of every block's GRU, (L, B, H)."""
+        """Return the state of every block's GRU, (L, B, H)."""
         return zeros_for(self, len(self.blocks), batch_size, self.config["hidden_dim"])
 
     def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:

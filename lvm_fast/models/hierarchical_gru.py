@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..layers.gru import GRU
 from .answering import zeros_for
 from .causal import CausalModel
-from .checks import check_share, check_sizes, configured, recurrent_sizes, size
+from .checks import check_fraction, check_sizes, configured, recurrent_sizes, size
 from .recurrence import between_layers, last_valid, states_of, widening_head
 
 
@@ -37,7 +37,7 @@ class Encoder(nn.Module):
 
 
 class Place(NamedTuple):
-    """Where a stream stands: the states of the chunk so far, of the chunks before it, and its vectors read."""
+    """The state of a stream: the states of the chunk so far, of the chunks before it, and its vectors read."""
 
     local: Tensor  # (L, B, H)
     before: Tensor  # (L, B, H)
@@ -77,7 +77,7 @@ class HierarchicalGRU(CausalModel):
             self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers, chunk_size=chunk_size
         )
         input_dim, hidden_dim, num_layers, _ = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.local_encoder = Encoder(input_dim, hidden_dim, num_layers, dropout)
         self.global_encoder = Encoder(hidden_dim, hidden_dim, num_layers, dropout)
@@ -107,7 +107,7 @@ class HierarchicalGRU(CausalModel):
         return torch.cat((final, last_valid(context, lengths)), dim=-1)
 
     def _summaries(self, context: Tensor) -> Tensor:
-        """What the local encoder says of each chunk so far: (B, N, D) -> (B, C, chunk, H), the last chunk filled up."""
+        """Run the local encoder over each chunk so far: (B, N, D) -> (B, C, chunk, H), the last chunk filled up."""
         batch, steps, dim = context.shape
         whole = F.pad(context, (0, 0, 0, -steps % self.chunk_size))  # (B, C chunk, D)
         summaries: Tensor = self.local_encoder(whole.reshape(-1, self.chunk_size, dim))  # (B C, chunk, H)

@@ -35,7 +35,7 @@ class InSpace(nn.Module):
     space: SpaceMap | None
 
     def set_space(self, space: Space | None) -> None:
-        """Have the model read and predict in a space, or in the encoder's own where it is None.
+        """Let the model read and predict in a space, or in the encoder's own where it is None.
 
         What it searches stays (`searches_vectors`).
 
@@ -75,7 +75,7 @@ class InSpace(nn.Module):
         return self.space is not None or self.adapts()
 
     def keys(self, vectors: Any) -> NDArray[np.float32]:
-        """What to search in for a `query`: vectors in the model's space, or at unit length without one.
+        """Map vectors to what a `query` searches in: into the model's space, or to unit length without one.
 
         Args:
             vectors: (T, D) or (D,): an array, a tensor or the `vectors` of a store.
@@ -109,7 +109,7 @@ class InSpace(nn.Module):
         return found
 
     def adapted(self, vectors: Tensor) -> Tensor:
-        """What a query is compared with, of unit vectors in the model's space: (..., D) -> unit rows (..., D).
+        """Map unit vectors in the model's space to what a query is compared with: (..., D) -> unit rows (..., D).
 
         The vectors themselves, but for models that learn to adapt them.
         """
@@ -117,11 +117,11 @@ class InSpace(nn.Module):
 
     @classmethod
     def adapts(cls) -> bool:
-        """Whether the model adapts what its queries are compared with (`adapted`)."""
+        """Return whether the model adapts what its queries are compared with (`adapted`)."""
         return cls.adapted is not InSpace.adapted
 
     def bank(self, store: Any) -> VectorBank:
-        """The bank of the `keys` of a store's vectors, in which a `query` finds what may come next.
+        """Make the bank of the `keys` of a store's vectors, in which a `query` finds what may come next.
 
         Args:
             store: A `ChainStore`, or vectors (T, D).
@@ -129,5 +129,5 @@ class InSpace(nn.Module):
         return VectorBank(self.keys(getattr(store, "vectors", store)), normalize=True)
 
     def to_vectors(self, query: Tensor) -> Tensor:
-        """The unit vectors (B, D) in the encoder's own space that find by plain cosine what a `query` finds, nearly."""
+        """Map queries to unit vectors (B, D) in the encoder's own space that find by plain cosine nearly the same."""
         return query if self.space is None else self.space.back(query)

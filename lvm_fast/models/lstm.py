@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers.lstm import LSTM, State
 from .causal import CausalModel
-from .checks import check_share, check_sizes, recurrent_sizes
+from .checks import check_fraction, check_sizes, recurrent_sizes
 
 
 class LSTMModel(CausalModel):
@@ -36,7 +36,7 @@ class LSTMModel(CausalModel):
     ) -> None:
         sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
         input_dim, hidden_dim, num_layers = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.lstm = LSTM(input_dim, hidden_dim, num_layers, dropout)
         self.output_proj = nn.Linear(hidden_dim, input_dim)

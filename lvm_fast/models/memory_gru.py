@@ -16,10 +16,10 @@ from .._util.torch_compat import own_tensors
 from ..layers.gru import GRU
 from ..ops.packed_memory_gru import PackedMemoryGRU
 from .causal import CausalModel
-from .checks import check_share, check_sizes, recurrent_sizes, tensor_of
+from .checks import check_fraction, check_sizes, recurrent_sizes, tensor_of
 from .recurrence import between_layers, last_state_of, runs_as_built, states_of, widening_head
 
-_KEPT = 0.9  # share of the memory that survives a write
+_KEPT = 0.9  # part of the memory that survives a write
 
 
 class SlotMemory(nn.Module):
@@ -81,7 +81,7 @@ class SlotMemory(nn.Module):
 
 
 class MemoryState(NamedTuple):
-    """What a stream keeps: the first memory read, (B, D), and the states of every layer, (L, B, H)."""
+    """The state of a stream: the first memory read, (B, D), and the states of every layer, (L, B, H)."""
 
     content: Tensor
     states: Tensor
@@ -123,7 +123,7 @@ class MemoryGRU(CausalModel):
             memory_slots=memory_slots,
         )
         input_dim, hidden_dim, num_layers, memory_slots = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         between = between_layers(dropout, num_layers)
         self.gru = GRU(2 * input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
@@ -148,12 +148,12 @@ class MemoryGRU(CausalModel):
         return last_state_of(self.gru, self._inputs(context), lengths)
 
     def _inputs(self, context: Tensor) -> Tensor:
-        """What a GRU that knows of no constant reads: (B, N, D) -> (B, N, 2D)."""
+        """Make the inputs of a GRU that knows of no constant: (B, N, D) -> (B, N, 2D)."""
         normed = self.input_norm(context)
         return torch.cat((normed, self.memory.read_at_zero().expand_as(normed)), dim=-1)
 
     def start_steps(self, batch_size: int) -> MemoryState:
-        """The first memory read, and states of zeros."""
+        """Return the first memory read, and states of zeros."""
         content = self.memory.read_at_zero()  # (D,)
         states = content.new_zeros(self.config["num_layers"], batch_size, self.config["hidden_dim"])
         return MemoryState(content.expand(batch_size, -1), states)
@@ -177,9 +177,9 @@ class MemoryGRU(CausalModel):
             self.memory.commit()
 
     def folded_input(self) -> tuple[Tensor, Tensor]:
-        """Layer 0's input weight (3H, D) and bias (3H,) with the memory half folded into the bias.
+        """Layer 0's input weight (3H, D) and bias (3H,) with the memory's columns folded into the bias.
 
-        The first read is the same for every step of every context, so its half of the GEMM is one constant vector.
+        The first read is the same for every step of every context: its part of the product is one constant vector.
         """
         content = self.memory.read_at_zero()  # (D,)
         weight, _, bias, _ = self.gru.layer_weights()[0]
@@ -201,7 +201,7 @@ class MemoryGRU(CausalModel):
         return settings, [self.memory.memory, *tensors]
 
     def packed(self, precision: str) -> PackedMemoryGRU:
-        """See `LatentVectorModel.packed`.
+        """Pack the weights for the core. See `LatentVectorModel.packed`.
 
         All that does not depend on the input is folded in float64: the first memory read, and both products of the
         second. The cosine of the query ``k = W h + b`` with a slot m is ``(m^ W) h + m^ b`` over ``||k||`` for the unit

@@ -88,18 +88,18 @@ class MixtureOfExperts(CausalModel):
 
     @property
     def route_names(self) -> list[str]:
-        """What each expert is called, (E,)."""
+        """The names of the experts, (E,)."""
         return self.config["domains"] or [f"expert {number}" for number in range(self.num_experts)]
 
     def routes(self, context: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """How much each expert has in the answer to each context.
+        """Return the weight of each expert in the answer to each context.
 
         Args:
             context: (B, N, D), right-padded where `lengths` is given.
             lengths: Valid vectors of each row, 1 to N, integers (B,); all N unless given.
 
         Returns:
-            Shares (B, E), one together; 0 for the experts that do not run.
+            Weights (B, E), whose sum is 1 in each row; 0 for the experts that do not run.
         """
         self.check_context(context, lengths)
         best, experts = self._chosen(self._scores(self.last_hidden(context, lengths)))
@@ -116,7 +116,7 @@ class MixtureOfExperts(CausalModel):
         return raw.view(*hidden.shape[:-1], -1)
 
     def take_gate_scores(self) -> Tensor:
-        """The gate's scores in the last pass in training mode, (B, E) of `forward` or (B, N, E) of `deltas`; once."""
+        """Take the gate's scores of the last training pass, (B, E) of `forward` or (B, N, E) of `deltas`; once."""
         scores, self._gate_scores = self._gate_scores, None
         if scores is None:
             raise RuntimeError(f"{self.model_type}: no pass in training mode since the gate's scores were last taken")
@@ -128,7 +128,7 @@ class MixtureOfExperts(CausalModel):
         return scores
 
     def _chosen(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The best scores (R, E) and whose they are, (R, k) each, best first."""
+        """Return the best scores (R, E) and whose they are, (R, k) each, best first."""
         experts = scores.topk(self.top_k, dim=1).indices
         # not topk's own values: their gradient is a scatter, which torch 2.13 compiles wrongly for the CPU
         best = (self._is_chosen(experts) * scores[:, None]).sum(dim=2)
@@ -139,7 +139,7 @@ class MixtureOfExperts(CausalModel):
         return experts[..., None] == torch.arange(self.num_experts, device=experts.device)
 
     def _answers(self, rows: Tensor, experts: Tensor) -> Tensor:
-        """What the chosen experts (R, k) say to hidden states (R, H): (R, k, D)."""
+        """Run the chosen experts (R, k) on hidden states (R, H): (R, k, D)."""
         asked = rows[:, None].expand(-1, self.top_k, -1).flatten(0, 1)  # (R * k, H)
         inner = F.dropout(F.gelu(self.widen(asked, experts.flatten())), self.dropout, self.training)
         said: Tensor = self.narrow(inner, experts.flatten())
@@ -155,5 +155,5 @@ class MixtureOfExperts(CausalModel):
 
 
 def rows_of_each(experts: Tensor, count: int) -> Tensor:
-    """How often each expert number from 0 to `count` - 1 is in a tensor of any shape: (count,) int64."""
+    """Count each expert number from 0 to `count` - 1 in a tensor of any shape: (count,) int64."""
     return (experts.flatten() == torch.arange(count, device=experts.device)[:, None]).sum(dim=1)

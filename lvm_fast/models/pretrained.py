@@ -67,7 +67,7 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Any:
 
 
 def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
-    """As `load_model`, where a router will not do: it is a ValueError."""
+    """Load a single model as `load_model` does; a router is a ValueError."""
     place = place_of_model(path)
     if place.is_dir():
         if (place / CONFIG).exists():
@@ -82,7 +82,7 @@ def load_single_model(path: str | os.PathLike[str]) -> LatentVectorModel:
 
 
 def place_of_model(path: str | os.PathLike[str]) -> Path:
-    """Where a model is: the path, or where the package has the model of this name, if there is nothing at the path."""
+    """Return the place of a model: the path or, if nothing is there, the package's own model of this name."""
     place = Path(path)
     return PACKAGED[os.fspath(path)] if os.fspath(path) in PACKAGED and not place.exists() else place
 
@@ -167,7 +167,7 @@ def _check_tensors(path: Path, state: Any) -> None:
 
 
 def _figure(value: Any) -> Any:
-    """A figure as JSON has it: arrays and tensors as lists."""
+    """Return a figure as JSON has it: arrays and tensors as lists."""
     if isinstance(value, dict):
         return {plain(name): _figure(item) for name, item in value.items()}
     return value.tolist() if isinstance(value, np.ndarray | Tensor) else plain(value)

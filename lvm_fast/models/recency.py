@@ -1,4 +1,4 @@
-"""What recency models read: the last vectors, and decayed sums of all vectors so far."""
+"""The features that recency models read: the last vectors, and decayed means of all vectors so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .causal import CausalModel
 
 
 class Recent(NamedTuple):
-    """What a stream keeps of B sequences.
+    """The state of a stream of B sequences.
 
     Attributes:
         taps: The last T vectors, the newest first, zeros before the first: (B, T, D).
@@ -36,7 +36,7 @@ class RecencyModel(CausalModel):
 
     @property
     def taps(self) -> int:
-        """How many last vectors T."""
+        """The number T of last vectors."""
         count: int = self.config["taps"]
         return count
 
@@ -47,18 +47,18 @@ class RecencyModel(CausalModel):
         return numbers
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
-        """The features after every vector, (B, N, K * D). See `CausalModel.hidden`."""
+        """Return the features after every vector, (B, N, K * D). See `CausalModel.hidden`."""
         steps = torch.arange(context.shape[1], device=context.device)
-        shares = self._shares(steps[:, None] - steps).to(context)  # (K, N, N)
-        mixed = shares.transpose(0, 1).flatten(0, 1) @ context  # (B, N * K, D): as features lie, no copy
+        weights = self._feature_weights(steps[:, None] - steps).to(context)  # (K, N, N)
+        mixed = weights.transpose(0, 1).flatten(0, 1) @ context  # (B, N * K, D): as features lie, no copy
         return mixed.view(*context.shape[:2], -1)
 
     def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
-        """The features after each context's last vector, (B, K * D). See `CausalModel.last_hidden`."""
+        """Return the features after each context's last vector, (B, K * D). See `CausalModel.last_hidden`."""
         steps = torch.arange(context.shape[1], device=context.device)
         last = steps[-1:, None] if lengths is None else lengths.to(context.device)[:, None] - 1  # (1 or B, 1)
-        shares = self._shares(last - steps).to(context)  # (K, 1 or B, N)
-        return torch.einsum("kbn,bnd->bkd", shares.expand(-1, len(context), -1), context).flatten(1)
+        weights = self._feature_weights(last - steps).to(context)  # (K, 1 or B, N)
+        return torch.einsum("kbn,bnd->bkd", weights.expand(-1, len(context), -1), context).flatten(1)
 
     def features(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., K * D) -> features (..., K, D)."""
@@ -79,15 +79,15 @@ class RecencyModel(CausalModel):
         hidden = torch.cat((taps, (sums / weights[:, None]).to(taps)), dim=1).flatten(1)
         return hidden, Recent(taps, sums, weights)
 
-    def _shares(self, ages: Tensor) -> Tensor:
-        """The weight of vectors of these ages (..., N), whole numbers, in each feature: (K, ..., N); 0 before age 0."""
+    def _feature_weights(self, ages: Tensor) -> Tensor:
+        """Weigh vectors of these ages (..., N), whole numbers, in each feature: (K, ..., N); 0 before age 0."""
         taps = torch.arange(self.taps, device=ages.device)
         taken = ages == taps.view(-1, *[1] * ages.ndim)  # (T, ..., N)
         weights = self._decays().view(-1, *[1] * ages.ndim) ** ages.clamp(min=0) * (ages >= 0)  # (E, ..., N)
         return torch.cat((taken.to(weights), weights / weights.sum(dim=-1, keepdim=True)))
 
     def _decays(self) -> Tensor:
-        """The decays, (E,); float32 in half-precision models, too, where long sums would stand still."""
+        """Return the decays, (E,); float32 in bfloat16 and float16 models, too, where long sums would stand still."""
         device, dtype = place_of(self)
         exact = torch.promote_types(dtype, torch.float32)
         return torch.tensor(self.decays, dtype=exact, device=device)
@@ -108,7 +108,7 @@ def checked_decays(model_type: str, decays: Any) -> list[float]:
 
 
 def checked_decay(model_type: str, decay: Any) -> float:
-    """One decay as a plain number. Raises ValueError unless it is above 0 and at most 1."""
+    """Return one decay as a plain number. Raises ValueError unless it is above 0 and at most 1."""
     try:
         (checked,) = checked_decays(model_type, [decay])
     except ValueError:

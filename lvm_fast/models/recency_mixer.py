@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .checks import check_share, check_sizes, tensor_of
+from .checks import check_fraction, check_sizes, tensor_of
 from .recency import RecencyModel, checked_decays
 
 _DECAYS = (0.5, 0.8, 0.95, 0.99, 1.0)
@@ -43,7 +43,7 @@ class RecencyMixer(RecencyModel):
     ) -> None:
         sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, taps=taps)
         input_dim, hidden_dim, taps = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.config["decays"] = checked_decays(self.model_type, decays)
         kinds = taps + len(self.config["decays"])
@@ -75,7 +75,7 @@ class RecencyMixer(RecencyModel):
 
 
 def _faint(inputs: int, outputs: int) -> nn.Linear:
-    """A linear map that hardly adds anything at first: the prediction begins near the mix."""
+    """Return a linear map that hardly adds anything at first: the prediction begins near the mix."""
     linear = nn.Linear(inputs, outputs)
     nn.init.normal_(linear.weight, std=1e-3)
     nn.init.zeros_(linear.bias)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.dropout import dropout
-from .checks import check_share, check_sizes, tensor_of
+from .checks import check_fraction, check_sizes, tensor_of
 from .recency import RecencyModel, checked_decay, checked_decays
 
 _SAME = 1e-6  # how far float32 may be from a decay
@@ -56,7 +56,7 @@ class RecencyResidual(RecencyModel):
     ) -> None:
         sizes = check_sizes(self.model_type, input_dim=input_dim, hidden_dim=hidden_dim, key_dim=key_dim, taps=taps)
         input_dim, hidden_dim, key_dim, taps = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         self.config["decays"] = checked_decays(self.model_type, decays)
         kinds = taps + len(self.decays)
@@ -79,11 +79,11 @@ class RecencyResidual(RecencyModel):
         return _unit(vectors + self.key_up(self.key_down(self._dropped(vectors))))
 
     def _dropped(self, rows: Tensor) -> Tensor:
-        """The rows after dropout: drawn in the core where it can, in a tenth of torch's time."""
-        share = self.dropout.p
+        """Return the rows after dropout: drawn in the core where it can, in a tenth of torch's time."""
+        p = self.dropout.p
         dropped: Tensor
-        if self.training and share and rows.device.type == "cpu" and rows.dtype == torch.float32:
-            dropped = dropout(rows, share, torch.randint(-(2**63), 2**63 - 1, (1,)))
+        if self.training and p and rows.device.type == "cpu" and rows.dtype == torch.float32:
+            dropped = dropout(rows, p, torch.randint(-(2**63), 2**63 - 1, (1,)))
         else:
             dropped = self.dropout(rows)
         return dropped
@@ -110,7 +110,7 @@ class RecencyResidual(RecencyModel):
             self.mix[self.taps + self.decays.index(start)] = 1.0
 
     def shrunk(self, factor: float) -> RecencyResidual:
-        """A copy in which the residuals of query and keys count so much: 0 is the mix alone."""
+        """Return a copy in which the residuals of query and keys count so much: 0 is the mix alone."""
         copied = copy.deepcopy(self)
         with torch.no_grad():
             for up in (copied.query_up, copied.key_up):
@@ -127,13 +127,13 @@ class RecencyResidual(RecencyModel):
 
 
 def _unit(rows: Tensor) -> Tensor:
-    """Unit rows; zeros stay zeros in half precision, too, which cannot hold the bound that guards the division."""
+    """Unit rows; zeros stay zeros in float16 and bfloat16, too, which cannot hold the bound that guards the division."""
     exact = torch.promote_types(rows.dtype, torch.float32)
     return F.normalize(rows.to(exact), dim=-1).to(rows.dtype)
 
 
 def _residual(inputs: int, rank: int, outputs: int, bias: bool = False) -> tuple[nn.Linear, nn.Linear]:
-    """A map of low rank that is zero at first."""
+    """Return a map of low rank that is zero at first."""
     down, up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=bias)
     nn.init.normal_(down.weight, std=inputs**-0.5)
     nn.init.zeros_(up.weight)

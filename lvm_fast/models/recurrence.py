@@ -1,4 +1,4 @@
-"""What recurrent models do with the states of a GRU or an LSTM."""
+"""Helpers of recurrent models: the states of a GRU or an LSTM, the last valid one, and the head."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def last_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def runs_as_built(gru: nn.Module) -> bool:
-    """Whether a GRU's own ways to its states come to what a call of it gives: no hook, no other module in its place."""
+    """Return whether a GRU's own ways to its states give what a call of it gives: no hook, no other module."""
     is_ours = isinstance(gru, GRU) and type(gru).forward is GRU.forward
     return is_ours and not has_forward_hooks(gru) and "forward" not in gru.__dict__
 
 
 def states_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The last layer's states after every step: (B, N, I), lengths (B,) or None for N -> (B, N, H)."""
+    """Return the last layer's states after every step: (B, N, I), lengths (B,) or None for N -> (B, N, H)."""
     if runs_as_built(gru):
         assert isinstance(gru, GRU)
         return gru.states(inputs, lengths=lengths)
@@ -32,7 +32,7 @@ def states_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> 
 
 
 def last_state_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The last layer's state after each sequence's last step: (B, N, I), lengths (B,) or None for N -> (B, H)."""
+    """Return the state after each sequence's last step: (B, N, I), lengths (B,) or None for N -> (B, H)."""
     if runs_as_built(gru):
         assert isinstance(gru, GRU)
         return gru.last_state(inputs, lengths=lengths)
@@ -40,12 +40,12 @@ def last_state_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None)
 
 
 def between_layers(dropout: float, num_layers: int) -> float:
-    """The dropout of a GRU of so many layers; torch warns of one that has nothing to drop."""
+    """Return the dropout of a GRU of so many layers; torch warns of one that has nothing to drop."""
     return dropout if num_layers > 1 else 0.0
 
 
 def widening_head(hidden_dim: int, input_dim: int, dropout: float) -> nn.Sequential:
-    """States (..., H) -> raw deltas (..., D), by way of 2H."""
+    """Make the head that maps states (..., H) to raw deltas (..., D), by way of 2H."""
     return nn.Sequential(
         nn.Linear(hidden_dim, 2 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden_dim, input_dim)
     )

@@ -45,7 +45,7 @@ def save_pretrained(model: Any, folder: str | os.PathLike[str]) -> None:
 
 
 def json_text(described: Mapping[str, Any]) -> str:
-    """What a saved model or router is described by, as JSON; numpy's scalars are plain numbers there.
+    """Write the description of a saved model or router as JSON, numpy's scalars as plain numbers.
 
     Raises:
         ValueError: Something in it is not for JSON: NaN, infinity, or an object.
@@ -73,7 +73,7 @@ def _check_savable(model: Any) -> None:
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:
-    """SHA-256 over the settings of a recipe as JSON, keys in order, but for where the run lies: which recipe it was."""
+    """Return the SHA-256 of a recipe's settings as JSON, keys in order, without the folder of the run."""
     settings = {name: value for name, value in recipe.items() if name not in ("output_dir", "resume")}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 

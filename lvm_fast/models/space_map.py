@@ -9,18 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..spaces import KINDS
-from ..spaces.space import Space, check_dim
+from ..spaces.registry import SPACES
+from ..spaces.space import Space, check_dim, check_kind
 
 USUAL = 0.25  # share of the mean in a vector that goes back
 
 
 class SpaceMap(nn.Module):
-    """Vectors of the encoder -> unit vectors of the space in which a model reads, predicts and is compared.
+    """Maps vectors of the encoder to unit vectors of the space in which a model reads, predicts and is compared.
 
     Args:
         dim: Width D of the vectors.
-        facts: "kind" ("centred" or "whitened"), and whatever else is known of the fit.
+        facts: "kind" (a name of `SPACES`), and whatever else is known of the fit.
 
     Attributes:
         mean: (D,).
@@ -33,10 +33,9 @@ class SpaceMap(nn.Module):
     def __init__(self, dim: int, facts: Mapping[str, Any]) -> None:
         super().__init__()
         kind = facts.get("kind")
-        if kind not in KINDS[1:]:
-            raise ValueError(f"space: kind = {kind!r}; expected one of {', '.join(KINDS[1:])}")
+        check_kind(kind, "space: kind", SPACES.names())
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("matrix", torch.eye(dim) if kind == "whitened" else None)
+        self.register_buffer("matrix", torch.eye(dim) if SPACES.load(str(kind)).has_matrix else None)
         self.mean: Tensor
         self.matrix: Tensor | None
 
@@ -48,7 +47,7 @@ class SpaceMap(nn.Module):
             self.matrix.copy_(torch.from_numpy(space.matrix))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Unit rows in the space, (..., D) -> (..., D), in float32 or better; the mean itself becomes a zero row."""
+        """Map vectors to unit rows in the space, (..., D) -> (..., D), in float32 or better; the mean becomes zeros."""
         exact = torch.promote_types(vectors.dtype, torch.float32)
         rows = F.normalize(vectors.to(exact), dim=-1) - self.mean.to(exact)
         if self.matrix is not None:
@@ -56,7 +55,7 @@ class SpaceMap(nn.Module):
         return F.normalize(rows, dim=-1)
 
     def back(self, query: Tensor) -> Tensor:
-        """The unit vector in the encoder's own space that finds by plain cosine what a query finds here, (..., D).
+        """Map a query to the vector of the encoder's own space that finds by plain cosine what it finds here, (..., D).
 
         A query q meets a vector x in ``q . A (x - mean) = (A q) . x - const``, but for the length of ``A (x - mean)``.
         So ``A q`` ranks candidates nearly as q does in the space; a share of the mean, which favours what is usual,
@@ -71,7 +70,7 @@ class SpaceMap(nn.Module):
         return F.normalize(spread * F.normalize(rows, dim=-1) + USUAL * mean, dim=-1)
 
     def as_space(self, facts: Mapping[str, Any]) -> Space:
-        """The space as numpy has it."""
+        """Return the space in numpy."""
         mean = self.mean.detach().float().cpu().numpy()
         matrix = None if self.matrix is None else self.matrix.detach().float().cpu().numpy()
         return Space(facts["kind"], facts.get("strength", 0.0), mean, matrix, facts.get("rows", 0))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers.gru import GRU
 from .answering import zeros_for
-from .checks import check_share, check_sizes, recurrent_sizes
+from .checks import check_fraction, check_sizes, recurrent_sizes
 from .mixture import MixtureOfExperts
 from .recurrence import between_layers, last_state_of, states_of
 
@@ -54,7 +54,7 @@ class SpecialistGRU(MixtureOfExperts):
             expert_dim=expert_dim,
             top_k=top_k,
         )
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, domains, normalize_delta, dropout)
         input_dim, hidden_dim, num_layers, *_ = sizes.values()
         self.input_norm = nn.LayerNorm(input_dim)
@@ -70,7 +70,7 @@ class SpecialistGRU(MixtureOfExperts):
         return last_state_of(self.gru, self.input_norm(context), lengths)
 
     def start_steps(self, batch_size: int) -> Tensor:
-        """The state of every layer, (L, B, H)."""
+        """Return the state of every layer, (L, B, H)."""
         return zeros_for(self, self.config["num_layers"], batch_size, self.config["hidden_dim"])
 
     def next_hidden(self, state: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:

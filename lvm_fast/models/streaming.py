@@ -1,4 +1,4 @@
-"""What a model's stream offers; `lvm_fast.inference.stream` has it."""
+"""The type of a model's stream; `lvm_fast.inference.stream` implements it."""
 
 from __future__ import annotations
 

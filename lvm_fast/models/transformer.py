@@ -14,7 +14,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from .answering import zeros_for
 from .cache import Cache
 from .causal import CausalModel
-from .checks import check_share, check_sizes, numbered, tensor_of
+from .checks import check_fraction, check_sizes, numbered, tensor_of
 
 
 class Positions(nn.Module):
@@ -49,7 +49,7 @@ class Seen(NamedTuple):
         return Seen(self.keys.with_next(key), self.values.with_next(value))
 
     def answer(self, attention: nn.MultiheadAttention, asked: Tensor) -> Tensor:
-        """What the attention says to one query, (B, H) -> (B, H)."""
+        """Attend with one query, (B, H) -> (B, H)."""
         width = attention.embed_dim
         query = F.linear(asked, attention.in_proj_weight[:width], attention.in_proj_bias[:width])
         query = query.view(-1, attention.num_heads, 1, attention.head_dim)
@@ -105,7 +105,7 @@ class TransformerModel(CausalModel):
             max_positions=max_positions,
         )
         input_dim, hidden_dim, num_layers, num_heads, feedforward_dim, max_positions = sizes.values()
-        dropout = check_share(self.model_type, "dropout", dropout)
+        dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
         if hidden_dim % num_heads:
             raise ValueError(f"transformer: hidden_dim = {hidden_dim}; expected a multiple of num_heads = {num_heads}")
@@ -132,7 +132,7 @@ class TransformerModel(CausalModel):
         return raw
 
     def start_steps(self, batch_size: int) -> list[tuple[Seen, Seen]]:
-        """What each layer's two attentions have seen: nothing."""
+        """Make empty caches for each layer's two attentions."""
         like, heads, width = zeros_for(self, 0), self.config["num_heads"], self.config["hidden_dim"]
 
         def nothing() -> Seen:

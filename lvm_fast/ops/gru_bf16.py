@@ -27,7 +27,7 @@ def padded(width: int) -> int:
 
 
 @constant_for_compiler
-def half_is_offered() -> bool:
+def bf16_is_offered() -> bool:
     """Whether the instruction set in force has the bfloat16 products (AMX, AVX512-BF16) that these operators need."""
     return has_half_gru()
 
@@ -41,7 +41,7 @@ def _fake(
     initial: Tensor,
     lengths: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    _check("gru_half_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
+    _check("gru_bf16_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
     return _made(inputs, weight_hh)
 
 
@@ -113,12 +113,12 @@ def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, ...]) -> None
 
 def _differentiate(ctx: Any, grad_states: Tensor | None, grad_final: Tensor | None, *unused: Any) -> tuple[Any, ...]:
     asks_inputs = ctx.needs_input_grad[0]
-    grads = gru_half_layer_backward(grad_states, grad_final, *ctx.saved_tensors, asks_inputs)
+    grads = gru_bf16_layer_backward(grad_states, grad_final, *ctx.saved_tensors, asks_inputs)
     return grads[0] if asks_inputs else None, *grads[1:], None
 
 
 @define_operator(fake=_fake, plain=_plain, save=_save, backward=_differentiate, device="cpu")
-def gru_half_layer(
+def gru_bf16_layer(
     inputs: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -142,9 +142,9 @@ def gru_half_layer(
         states (N + 1, B, Hp) bfloat16, the initial one first; final (B, Hp) float32; and for the gradient, gates
         (N B, 3Hp) and candidates (N B, Hp), bfloat16, step by step without the steps beyond a length.
     """
-    _check("gru_half_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
+    _check("gru_bf16_layer", inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
     steps, batch, _ = inputs.shape
-    lengths = check_lengths("gru_half_layer", lengths, steps)
+    lengths = check_lengths("gru_bf16_layer", lengths, steps)
     weights = _Weights(weight_ih, weight_hh)
     inputs, initial = _vectors(inputs), initial.contiguous()
     states, final, gates, candidates = _made(inputs, weight_hh)
@@ -194,16 +194,16 @@ def _check_backward(
     gates: Tensor,
     candidates: Tensor,
 ) -> None:
-    operator, half = "gru_half_layer_backward", torch.bfloat16
+    operator, bf16 = "gru_bf16_layer_backward", torch.bfloat16
     _check(operator, inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths)
     (steps, batch), width = inputs.shape[:2], padded(weight_hh.shape[1])
     check_tensors(
         operator,
-        grad_states=(grad_states, half, (steps + 1, batch, width)),
+        grad_states=(grad_states, bf16, (steps + 1, batch, width)),
         grad_final=(grad_final, torch.float32, (batch, width)),
-        states=(states, half, (steps + 1, batch, width)),
-        gates=(gates, half, (steps * batch, 3 * width)),
-        candidates=(candidates, half, (steps * batch, width)),
+        states=(states, bf16, (steps + 1, batch, width)),
+        gates=(gates, bf16, (steps * batch, 3 * width)),
+        candidates=(candidates, bf16, (steps * batch, width)),
     )
 
 
@@ -233,7 +233,7 @@ def _plain_backward(
 
 
 @define_operator(fake=_fake_backward, plain=_plain_backward, device="cpu")
-def gru_half_layer_backward(
+def gru_bf16_layer_backward(
     grad_states: Tensor | None,
     grad_final: Tensor | None,
     inputs: Tensor,
@@ -253,7 +253,7 @@ def gru_half_layer_backward(
     Args:
         grad_states: (N + 1, B, Hp) bfloat16, of all states; None for zeros.
         grad_final: (B, Hp) float32; None for zeros.
-        inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths: What `gru_half_layer` took.
+        inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths: What `gru_bf16_layer` took.
         states, gates, candidates: What it gave.
         asks_inputs: Whether the gradient of the inputs is wanted.
 
@@ -263,7 +263,7 @@ def gru_half_layer_backward(
     """
     kept = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, initial, lengths, states, gates, candidates)
     _check_backward(grad_states, grad_final, *kept)
-    lengths = check_lengths("gru_half_layer_backward", lengths, inputs.shape[0])
+    lengths = check_lengths("gru_bf16_layer_backward", lengths, inputs.shape[0])
     weights = _Weights(weight_ih, weight_hh)
     inputs = _vectors(inputs)
     steps, batch, _ = inputs.shape
@@ -318,12 +318,12 @@ def _address(array: Tensor | None) -> int:
 
 def _made(inputs: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     steps, batch, _ = inputs.shape
-    width, half = padded(weight_hh.shape[1]), torch.bfloat16
+    width, bf16 = padded(weight_hh.shape[1]), torch.bfloat16
     return (
-        inputs.new_empty(steps + 1, batch, width, dtype=half),
+        inputs.new_empty(steps + 1, batch, width, dtype=bf16),
         inputs.new_empty(batch, width, dtype=torch.float32),
-        inputs.new_empty(steps * batch, 3 * width, dtype=half),
-        inputs.new_empty(steps * batch, width, dtype=half),
+        inputs.new_empty(steps * batch, 3 * width, dtype=bf16),
+        inputs.new_empty(steps * batch, width, dtype=bf16),
     )
 
 

@@ -20,7 +20,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 @constant_for_compiler
 def cudnn_is_offered() -> bool:
-    """Whether this build of torch runs recurrences in cuDNN, and is set to."""
+    """Return whether this build of torch runs recurrences in cuDNN, and is set to."""
     cudnn = torch.backends.cudnn
     return torch.version.cuda is not None and cudnn.enabled and cudnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -75,7 +75,7 @@ def _differentiate(ctx: Any, grad_states: Tensor, _: Any) -> tuple[Tensor | None
 def _bytes_of_notes(
     steps: int, batch: int, width: int, hidden: int, for_gradient: bool, dtype: torch.dtype, device: torch.device
 ) -> int:
-    """How much cuDNN notes at these sizes; known sizes let the compiler record CUDA graphs."""
+    """Return how many bytes cuDNN notes at these sizes; known sizes let the compiler record CUDA graphs."""
 
     def ask() -> int:
         shapes = [(steps, batch, width), (batch, hidden), (3 * hidden * (width + hidden + 2),)]

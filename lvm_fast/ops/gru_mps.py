@@ -1,4 +1,4 @@
-"""Which recurrence a GRU uses on Apple's MPS, whose own is wrong at some sizes: decided by a check against the CPU."""
+"""Chooses the recurrence of a GRU on Apple's MPS by a check against the CPU: MPS's own is wrong at some sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Problem(NamedTuple):
-    """What a recurrence has to do.
+    """The sizes of a recurrence, and what it has to do.
 
     Attributes:
         batch: Sequences B.
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 @dataclass
 class _Trust:
-    """How far a way is known to be right: up to `good` and not from `bad` on, in batch x steps."""
+    """The sizes at which a way is known to be right: up to `good` and not from `bad` on, in batch x steps."""
 
     good: int = 0
     bad: float = math.inf

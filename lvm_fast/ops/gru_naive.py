@@ -41,7 +41,7 @@ def step_loop(
 
 
 def advance(projected: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One step: W_ih x + b_ih (B, 3H), state (B, H) -> the next state, the gates (B, 3H), W_n h + b_n (B, H)."""
+    """Take one step: W_ih x + b_ih (B, 3H), state (B, H) -> the next state, the gates (B, 3H), W_n h + b_n (B, H)."""
     recurrent = F.linear(state, weight, bias)  # (B, 3H)
     (reset, update, new), (r, z, candidate) = projected.chunk(3, dim=1), recurrent.chunk(3, dim=1)
     reset, update = torch.sigmoid(reset + r), torch.sigmoid(update + z)
@@ -58,7 +58,7 @@ def within(steps: Tensor, lengths: Tensor) -> Tensor:
 def run_layer(
     inputs: Tensor, weight: Tensor, bias: Tensor, initial: Tensor, lengths: Tensor | None, bfloat16: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `gru_layer` of `gru_ops` does; beyond a length, gates and candidates are zeros."""
+    """Run one layer as `gru_layer` of `gru_f32` does; beyond a length, gates and candidates are zeros."""
     states, gates, candidates = [initial], [], []
     for step, projected in enumerate(inputs.unbind()):
         moved, gate, candidate = advance(projected, states[-1], weight, bias)
@@ -83,7 +83,7 @@ def run_layer_backward(
     grad_gates: Tensor | None = None,
     grad_candidates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `gru_layer_backward` of `gru_ops` does, for gradients of the gates and candidates, too; None for zeros."""
+    """Go back as `gru_layer_backward` does, also from gradients of gates and candidates; None stands for zeros."""
     grad_states = torch.zeros_like(states) if grad_states is None else grad_states
     grad_gates = torch.zeros_like(gates) if grad_gates is None else grad_gates
     grad_candidates = torch.zeros_like(candidates) if grad_candidates is None else grad_candidates

@@ -97,7 +97,7 @@ def grouped_linear_backward(
 
 
 def _rows_by_group(operator: str, groups: Tensor, count: int) -> Iterator[tuple[int, Tensor]]:
-    """The groups that have rows, and which."""
+    """Return the groups that have rows, and which."""
     least, most = torch.stack(torch.aminmax(groups)).tolist() if len(groups) else (0, 0)
     if least < 0 or most >= count:
         raise ValueError(f"{operator}: groups are from {least} to {most}; expected 0 to {count - 1}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from .._util.numbers import any_number, truth_value
 from ..ops.rows import is_tensor
 from .checked_input import (
     Matrix,
+    Names,
     array_of,
     at_least_one,
     float32_of,
@@ -29,8 +30,6 @@ from .checked_input import (
 
 if TYPE_CHECKING:
     from ..data.vectors import Vectors
-
-Result = TypeVar("Result")
 
 
 class VectorBank:
@@ -65,9 +64,11 @@ class VectorBank:
     """
 
     def __init__(self, vectors: Any, normalize: bool = False) -> None:
-        self.normalize = truth_value(normalize, "VectorBank: normalize")
-        matrix = _bank_rows(vectors, "VectorBank")
-        self._bank = renamed("VectorBank", Bank, matrix.rows, self.normalize)
+        self._fill(vectors, truth_value(normalize, "VectorBank: normalize"), Names("VectorBank"))
+
+    def _fill(self, vectors: Any, normalize: bool, names: Names) -> None:
+        self.normalize, matrix = normalize, _bank_rows(vectors, names)
+        self._bank = renamed(names, Bank, matrix.rows, normalize)
         self.dim = matrix.rows.dim
         self._hold(matrix)
 
@@ -86,7 +87,7 @@ class VectorBank:
 
         Not while another thread asks this bank or saves it.
         """
-        matrix = _bank_rows(vectors, "VectorBank.refill")
+        matrix = _bank_rows(vectors, Names("VectorBank.refill"))
         if matrix.rows.dim != self.dim:
             raise ValueError(f"VectorBank.refill: vectors: expected {self.dim} columns, got {matrix.rows.dim}")
         self._size = 0
@@ -122,7 +123,7 @@ class VectorBank:
 
     @classmethod
     def _of_file(cls, vectors: Any, packed: dict[str, NDArray[Any]], path: str, where: str) -> VectorBank:
-        matrix = _bank_rows(vectors, where)
+        matrix = _bank_rows(vectors, Names(where))
         arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
         bank = cls.__new__(cls)
         bank._bank = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"))
@@ -159,7 +160,7 @@ class VectorBank:
         return f"VectorBank({self._size} x {self.dim}, normalize={self.normalize})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
-        """How many candidates beat each query's target: 0 means the target is the best.
+        """Count the candidates that beat each query's target: 0 means that the target is the best.
 
         Args:
             queries: (B, D), or (D,).
@@ -169,16 +170,20 @@ class VectorBank:
         Returns:
             (B,) int64, or one number.
         """
-        asked = self._queries(queries, "VectorBank.rank")
-        ids = one_id_a_query(targets, asked, "VectorBank.rank: targets")
-        most = self._size if max_rank is None else at_least_one(max_rank, "VectorBank.rank: max_rank")
-        scores = renamed("VectorBank.rank", self._bank.pair_scores, asked.rows, ids)
-        ranks = renamed("VectorBank.rank", self._bank.rank, asked.rows, scores, ids, 0, most)
+        return self._rank(queries, targets, max_rank, Names("VectorBank.rank"))
+
+    def _rank(self, queries: Any, targets: ArrayLike, max_rank: int | None, names: Names) -> NDArray[np.int64]:
+        self._check_filled(names.where)
+        asked = queries_of(queries, self.dim, names.of("queries"))
+        ids = one_id_a_query(targets, asked, names.of("targets"))
+        most = self._size if max_rank is None else at_least_one(max_rank, names.of("max_rank"))
+        scores = renamed(names, self._bank.pair_scores, asked.rows, ids)
+        ranks = renamed(names, self._bank.rank, asked.rows, scores, ids, 0, most)
         answer: NDArray[np.int64] = asked.answer(ranks)
         return answer
 
     def pair_scores(self, queries: Any, targets: ArrayLike) -> NDArray[np.float64]:
-        """The exact score of each query and one candidate.
+        """Return the exact score of each query with one candidate.
 
         Args:
             queries: (B, D), or (D,).
@@ -198,7 +203,7 @@ class VectorBank:
         return answer
 
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The k best candidates of each query, best first.
+        """Return the k best candidates of each query, best first.
 
         Args:
             queries: (B, D), or (D,).
@@ -223,7 +228,7 @@ class VectorBank:
         exclude: ArrayLike | None = None,
         below: ArrayLike | None = None,
     ) -> NDArray[np.int64]:
-        """Candidates whose score lies in a band, best first: hard or soft negatives, for instance.
+        """Find the candidates whose score lies in a band, best first: hard or soft negatives, for instance.
 
         Args:
             queries: (B, D), or (D,).
@@ -246,7 +251,7 @@ class VectorBank:
         exclude: ArrayLike | None = None,
         below: ArrayLike | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """`band`, with the scores that decided.
+        """Find candidates as `band` does, and return their scores, too.
 
         Returns:
             scores float64, padded with -infinity, and ids int64, padded with -1: (B, min(limit, len(bank))) each.
@@ -262,7 +267,7 @@ class VectorBank:
         return asked.answer(scores), asked.answer(ids)
 
     def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """log sum exp(scale * score) over the whole bank, and the best candidate: a softmax's normaliser.
+        """Compute log sum exp(scale * score) over the whole bank, the normaliser of a softmax, and the best candidate.
 
         The best is exact. The sum takes float32 scores (error at most about D * 2^-24 * ||query|| * ||row|| each), so
         its logarithm is off by at most `scale` times that. No gradient.
@@ -301,7 +306,7 @@ def hit_at_k(
     mrr: bool = True,
     normalize: bool = False,
 ) -> dict[str, float | int]:
-    """The fraction of predictions whose true next vector is among the k best of the pool, exactly.
+    """Compute the fraction of predictions whose true next vector is among the k best of the pool, exactly.
 
     Args:
         predictions: (B, D), as `VectorBank` takes queries.
@@ -324,7 +329,8 @@ def hit_at_k(
     wanted, predictions = _each_k(ks), array_of(predictions, "hit_at_k: predictions")
     mrr, normalize = truth_value(mrr, "hit_at_k: mrr"), truth_value(normalize, "hit_at_k: normalize")
     if bank is None:
-        bank = _for_hit_at_k(VectorBank, array_of(targets, "hit_at_k: targets"), normalize)
+        bank = VectorBank.__new__(VectorBank)
+        bank._fill(array_of(targets, "hit_at_k: targets"), normalize, Names("hit_at_k", {"vectors": "targets"}))
         if len(predictions) != len(bank):
             raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
         targets = np.arange(len(bank))
@@ -332,7 +338,11 @@ def hit_at_k(
         raise ValueError(f"hit_at_k: bank: expected a VectorBank, got a {type(bank).__name__}")
     elif normalize and not bank.normalize:
         raise ValueError("hit_at_k: normalize: expected a VectorBank(..., normalize=True), got one of inner products")
-    ranks = np.atleast_1d(_for_hit_at_k(bank.rank, predictions, targets, None if mrr else max(wanted)))
+    most, asked = None if mrr else max(wanted), Names("hit_at_k", {"queries": "predictions"})
+    scorer: Any = bank  # a ShardedBank speaks for itself
+    is_whole = isinstance(scorer, VectorBank)
+    found = scorer._rank(predictions, targets, most, asked) if is_whole else scorer.rank(predictions, targets, most)
+    ranks = np.atleast_1d(found)
     if len(ranks) == 0:
         raise ValueError("hit_at_k: predictions: expected at least one row, got none")
     figures: dict[str, float | int] = {f"hit@{k}": float(np.mean(ranks < k)) for k in wanted}
@@ -351,39 +361,21 @@ def _each_k(ks: Any) -> list[int]:
     return wanted
 
 
-_NAMES_IN_HIT_AT_K = {
-    "VectorBank: vectors": "hit_at_k: targets",
-    "VectorBank.rank: queries": "hit_at_k: predictions",
-    "VectorBank.rank: targets": "hit_at_k: targets",
-}
-
-
-def _for_hit_at_k(call: Callable[..., Result], *arguments: Any) -> Result:
-    """The bank names its own arguments as at fault; this names those of `hit_at_k`."""
-    try:
-        return call(*arguments)
-    except ValueError as error:
-        message = str(error)
-        for name, given in _NAMES_IN_HIT_AT_K.items():
-            message = message.replace(name, given)
-        raise ValueError(message) from None
-
-
-def _bank_rows(vectors: Any, where: str) -> Matrix:
-    matrix = matrix_of(vectors, f"{where}: vectors")
+def _bank_rows(vectors: Any, names: Names) -> Matrix:
+    matrix = matrix_of(vectors, names.of("vectors"))
     if matrix.rows.rows == 0 or matrix.rows.dim == 0:
         shape = (matrix.rows.rows, matrix.rows.dim)
-        raise ValueError(f"{where}: vectors: expected at least one row and one column, got {shape}")
+        raise ValueError(f"{names.of('vectors')}: expected at least one row and one column, got {shape}")
     return matrix
 
 
 def _copied(vectors: Any) -> Any:
-    """The rows alone: torch would pickle all that a tensor is a view of."""
+    """Return the rows alone: torch would pickle all that a tensor is a view of."""
     return vectors.detach().clone() if is_tensor(vectors) else copy.deepcopy(vectors)
 
 
 def _opened_again(kind: type[VectorBank], path: str, digest: str) -> VectorBank:
-    """The bank of a file, as it was when it was pickled."""
+    """Return the bank of a file, as it was when it was pickled."""
     from .bank_file import digest_of
 
     bank = kind.open(path)

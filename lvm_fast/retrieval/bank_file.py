@@ -96,7 +96,7 @@ def check_some_rows(vectors: Vectors, packed: dict[str, NDArray[Any]], where: st
 
 
 def digest_of(vectors: Vectors, packed: dict[str, NDArray[Any]]) -> str:
-    """Of a few rows and their packed form: tells whether a file still holds the bank that was opened."""
+    """Return a digest of a few rows and their packed form: it tells whether a file still holds the bank opened."""
     chosen = _some_rows(vectors)
     parts = [_picked(vectors, chosen).raw, packed["bounds"][chosen]]
     kind = f"{vectors.shape} {vectors.dtype_name} {'factors' in packed}".encode()

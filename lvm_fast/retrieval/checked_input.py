@@ -1,8 +1,10 @@
-"""What a bank is given and asked, checked and made plain: rows that the core scores, ids, numbers."""
+"""Checks what a bank is given and asked (rows, ids, numbers), and brings it to the form that the core reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +29,23 @@ _WHOLE = (
 _MOST_WHOLE = 1 << 24  # float32 holds every whole number up to it
 _LEAST = float(np.finfo(np.float32).tiny)
 _NUMBERS_AT_ONCE = 1 << 21
+_BEGINS_WITH_NAME = re.compile(r"(\w*)(.*)", re.DOTALL)
+
+
+class Names(NamedTuple):
+    """The names in which errors are said.
+
+    Attributes:
+        where: The function that was called.
+        arguments: Its own names of a bank's arguments, where they differ.
+    """
+
+    where: str
+    arguments: Mapping[str, str] = MappingProxyType({})
+
+    def of(self, argument: str) -> str:
+        """Return what an error of an argument begins with."""
+        return f"{self.where}: {self.arguments.get(argument, argument)}"
 
 
 class Matrix(NamedTuple):
@@ -38,12 +57,12 @@ class Matrix(NamedTuple):
     is_single: bool  # one vector (D,) was given
 
     def answer(self, rows: NDArray[Any]) -> Any:
-        """Of (B, ...) that of each query, or of the single one."""
+        """Return the answers (B, ...), or that of the single query."""
         return rows[0] if self.is_single else rows
 
 
 def matrix_of(x: Any, where: str) -> Matrix:
-    """The rows of x, (rows, D): float32, float16 and bfloat16 where they lie, others in a float32 copy.
+    """Return the rows of x, (rows, D): float32, float16 and bfloat16 where they lie, others in a float32 copy.
 
     Raises:
         ValueError: x is no matrix of numbers that float32 can hold; the message begins with `where`.
@@ -59,7 +78,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
 
 
 def queries_of(x: Any, dim: int, where: str) -> Matrix:
-    """The same of queries (B, D) on any device, or of one query (D,)."""
+    """Return the rows of queries (B, D) on any device, or of one query (D,)."""
     array = array_of(x, where)
     if array.ndim not in (1, 2):
         raise ValueError(f"{where}: expected shape (B, D) or (D,), got {tuple(array.shape)}")
@@ -79,7 +98,7 @@ def array_of(x: Any, where: str) -> Any:
 
 
 def ids_of(x: Any, where: str) -> NDArray[np.int64]:
-    """Whole-number ids of any shape as int64. Raises ValueError beginning with `where`."""
+    """Return whole-number ids of any shape as int64. Raises ValueError beginning with `where`."""
     ids = _plain_array(x, where)
     if ids.size and not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{where}: expected whole-number ids, got {ids.dtype}")
@@ -89,7 +108,7 @@ def ids_of(x: Any, where: str) -> NDArray[np.int64]:
 
 
 def one_id_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.int64]:
-    """(B,) ids; of a single query one id is given, of no dimension."""
+    """Return (B,) ids; of a single query one id is given, of no dimension."""
     ids = ids_of(x, where)
     expected = () if queries.is_single else (queries.rows.rows,)
     if ids.shape != expected:
@@ -98,7 +117,7 @@ def one_id_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.int64]:
 
 
 def ids_a_query(x: Any, queries: Matrix, size: int, where: str) -> NDArray[np.int64]:
-    """(B, E) ids below `size`, or -1; of a single query (E,)."""
+    """Return (B, E) ids below `size`, or -1; of a single query (E,)."""
     ids = ids_of(x, where)
     if queries.is_single and ids.ndim == 1:
         ids = ids[None]
@@ -111,7 +130,7 @@ def ids_a_query(x: Any, queries: Matrix, size: int, where: str) -> NDArray[np.in
 
 
 def one_number_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.float64]:
-    """(B,) float64, infinity among them but no NaN; of a single query one number is given, of no dimension."""
+    """Return (B,) float64, infinite or not but no NaN; of a single query one number is given, of no dimension."""
     array = _plain_array(x, where)
     if array.dtype.kind not in "fiu" or array.shape != (() if queries.is_single else (queries.rows.rows,)):
         raise ValueError(f"{where}: expected {queries.rows.rows} numbers, got {array.dtype} of shape {array.shape}")
@@ -122,7 +141,7 @@ def one_number_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.float6
 
 
 def at_least_one(x: Any, where: str) -> int:
-    """A whole number from 1 that the core can hold. Raises ValueError beginning with `where`."""
+    """Return a whole number from 1 that the core can hold. Raises ValueError beginning with `where`."""
     number = whole_number(x, where)
     if not 1 <= number < 2**63:
         raise ValueError(f"{where}: expected at least 1 and below 2^63, got {number}")
@@ -130,7 +149,7 @@ def at_least_one(x: Any, where: str) -> int:
 
 
 def float32_of(scores: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(B, k), infinite past float32's range."""
+    """Round scores (B, k) to float32, infinite past its range."""
     narrow = np.empty(scores.shape, np.float32)
     with np.errstate(over="ignore"):
         for block in blocks_of(*scores.shape):
@@ -139,17 +158,19 @@ def float32_of(scores: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def blocks_of(rows: int, width: int) -> Iterator[slice]:
-    """Slices of so many rows of numbers that what is done with one is soon done: signals are heard in between."""
+    """Return slices of rows that are each worked through quickly, so that signals are noticed in between."""
     step = max(1, _NUMBERS_AT_ONCE // max(1, width))
     return (slice(first, first + step) for first in range(0, rows, step))
 
 
-def renamed(where: str, call: Callable[..., Result], *arguments: Any) -> Result:
-    """The core names the argument at fault; this puts the caller's name before it."""
+def renamed(names: str | Names, call: Callable[..., Result], *arguments: Any) -> Result:
+    """Call the core, whose errors begin with the argument at fault; the error raised says it in the caller's names."""
+    names = Names(names) if isinstance(names, str) else names
     try:
         return call(*arguments)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        argument, rest = _BEGINS_WITH_NAME.match(str(error)).groups()  # type: ignore[union-attr]
+        raise ValueError(f"{names.of(argument)}{rest}") from None
 
 
 def _check_tensor(x: Any, where: str) -> None:
@@ -165,7 +186,7 @@ def _check_tensor(x: Any, where: str) -> None:
 
 
 def _plain_array(x: Any, where: str) -> NDArray[Any]:
-    """A numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
+    """Return a numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
     _check_no_masks(x, where)
     if is_tensor(x):
         _check_tensor(x, where)
@@ -188,7 +209,7 @@ def _check_no_masks(x: Any, where: str) -> None:
 
 
 def _scored(x: Any, where: str) -> Any:
-    """x where the core scores it as it is, or a float32 copy of float64 and whole numbers."""
+    """Return x where the core scores it as it is, or a float32 copy of float64 and whole numbers."""
     name = x.dtype_name if hasattr(x, "dtype_name") else dtype_name(x.dtype)
     if name != "float64" and name not in _WHOLE:
         return x  # others are refused by their dtype
@@ -207,7 +228,7 @@ def _scored(x: Any, where: str) -> Any:
 
 
 def _row_by_row(x: Any) -> Any:
-    """x, or where the numbers of a row lie apart a copy."""
+    """Return x, or a copy where the numbers of a row lie apart."""
     if hasattr(x, "dtype_name") or x.shape[1] < 2:
         return x
     apart = x.stride(1) != 1 if is_tensor(x) else x.strides[1] != x.itemsize
@@ -220,7 +241,7 @@ def _row_by_row(x: Any) -> Any:
 
 
 def _lost_whole(block: NDArray[Any]) -> tuple[int, str] | None:
-    """The first row of whole numbers that float32 has not, and what is wrong with it."""
+    """Return the first row of whole numbers that float32 has not, and what is wrong with it."""
     most, least = block.max(axis=1), block.min(axis=1)
     rows = np.flatnonzero((most > _MOST_WHOLE) | (least < -_MOST_WHOLE))
     if len(rows) == 0:

@@ -81,7 +81,7 @@ class MinedNegatives:
 
 
 def _map(path: str | os.PathLike[str], where: str) -> MinedNegatives:
-    """The file, but for what its rows hold."""
+    """Return the file, but for what its rows hold."""
     try:
         tensors, metadata = read_tensors(path)
     except ValueError as error:
@@ -96,7 +96,7 @@ def _map(path: str | os.PathLike[str], where: str) -> MinedNegatives:
 
 
 def _map_again(path: str, shape: tuple[int, int], settings: dict[str, Any], fingerprint: str) -> MinedNegatives:
-    """The negatives of a file as they were when they were pickled, and checked then."""
+    """Return the negatives of a file as they were when they were pickled, and checked then."""
     mined = _map(path, f"MinedNegatives: {path}")
     if (mined.ids.shape, mined.settings, mined.store_fingerprint) != (shape, settings, fingerprint):
         raise ValueError(f"MinedNegatives: {path} holds other negatives than when this was pickled")

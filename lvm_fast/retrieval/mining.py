@@ -40,7 +40,7 @@ class _Settings:
 
     @classmethod
     def checked(cls, low: Any, high: Any, limit: Any, below: Any, exclude_within: Any, exclude_chain: Any) -> _Settings:
-        """The settings as plain Python numbers. Raises ValueError for the first that does not fit."""
+        """Return the settings as plain Python numbers. Raises ValueError for the first that does not fit."""
         low, high = real_number(low, "mine: low"), real_number(high, "mine: high")
         if low >= high:
             raise ValueError(f"mine: low, high = {low}, {high}; expected two cosines, low below high")
@@ -147,7 +147,7 @@ def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path],
 
 
 def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Settings) -> npt.NDArray[np.void]:
-    """The hard negatives of adjoining rows (B,): (B,) records of ids and scores, each (limit,)."""
+    """Return the hard negatives of adjoining rows (B,): (B,) records of ids and scores, each (limit,)."""
     queries = store.vectors.select(slice(int(rows[0]), int(rows[-1]) + 1))
     scores, ids = bank.scored_band(
         queries,
@@ -164,7 +164,7 @@ def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Set
 
 
 def _kept_block(path: Path, rows: int, limit: int) -> npt.NDArray[np.void]:
-    """A saved block of so many rows, mapped."""
+    """Return a saved block of so many rows, mapped."""
     try:
         found: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
         if found.dtype == _record(limit) and found.shape == (rows,):
@@ -179,7 +179,7 @@ def _record(limit: int) -> np.dtype[np.void]:
 
 
 def excluded_rows(store: ChainStore, rows: Int64, within: int | None) -> Int64:
-    """The rows of the same chain up to so many places from each of `rows` (B,), itself among them; None for all.
+    """Return the rows of the same chain up to so many places from each of `rows` (B,), itself among them; None for all.
 
     Returns:
         (B, E), padded with -1.
@@ -201,7 +201,7 @@ def _positive_scores(store: ChainStore, bank: VectorBank, rows: Int64) -> npt.ND
 
 
 def _join(kept: dict[int, Path], output: Path, total: int, block: int, settings: _Settings, fingerprint: str) -> None:
-    """All blocks, streamed into one file."""
+    """Return all blocks, streamed into one file."""
     limit = settings.limit
     layout: dict[str, tuple[str, tuple[int, ...]]] = {"ids": ("I64", (total, limit)), "scores": ("F32", (total, limit))}
     metadata = FORMAT | {"settings": json.dumps(asdict(settings)), "store": fingerprint}

@@ -15,7 +15,7 @@ _BLOCK_ROWS = 4096
 
 
 def near_copies_in(bank: VectorBank, vectors: Any) -> list[Int64]:
-    """The near-copies of each of some vectors among all candidates, itself among them; exact.
+    """Return the near-copies of each of some vectors among all candidates, itself among them; exact.
 
     Args:
         bank: The candidates, with ``normalize=True``.

@@ -18,7 +18,7 @@ from .near_duplicates import near_copies_in
 
 @dataclass(frozen=True)
 class Place:
-    """Where a chunk is.
+    """The place of a chunk.
 
     Attributes:
         chunk: its row in the store.
@@ -67,12 +67,12 @@ class ChunkTexts:
 
     @classmethod
     def beside(cls, store_path: str | os.PathLike[str]) -> ChunkTexts | None:
-        """The texts that `lvm-fast encode` wrote beside a store; None where there are none."""
+        """Return the texts that `lvm-fast encode` wrote beside a store; None where there are none."""
         path = chunks_path(store_path)
         return cls(path) if path.exists() else None
 
     def text(self, store: ChainStore, chain: int, position: int) -> str:
-        """What a chunk says.
+        """Return the text of a chunk.
 
         Raises:
             ValueError: the file lacks the chain, or has another number of chunks for it than the store.
@@ -94,7 +94,7 @@ def search(
     unlike: Any = None,
     fold_copies: bool = False,
 ) -> list[list[Hit]]:
-    """The k chunks nearest to each query by cosine, best first, equal scores to the lower row; exact.
+    """Return the k chunks nearest to each query by cosine, best first, equal scores to the lower row; exact.
 
     Args:
         store: T chunks.
@@ -138,7 +138,7 @@ def _hits(
     texts: ChunkTexts | None,
     fold_copies: bool,
 ) -> list[Hit]:
-    """The first k of the nearest chunks of a query, scores and rows, that are wanted."""
+    """Return the first k of the nearest chunks of a query, scores and rows, that are wanted."""
     wanted = [(score, row) for score, row in nearest if row not in unwanted]
     copies = _leaders(store, bank, [row for _, row in wanted], k) if fold_copies else {row: [] for _, row in wanted[:k]}
     hits = []
@@ -155,7 +155,7 @@ def _hits(
 
 
 def _leaders(store: ChainStore, bank: VectorBank, rows: Sequence[int], k: int) -> dict[int, list[int]]:
-    """The first k rows that are no near-copy of one before, and all near-copies of each."""
+    """Return the first k rows that are no near-copy of one before, and all near-copies of each."""
     leaders: dict[int, list[int]] = {}
     covered: set[int] = set()
     waiting = list(rows)
@@ -170,6 +170,6 @@ def _leaders(store: ChainStore, bank: VectorBank, rows: Sequence[int], k: int) -
 
 
 def _place(store: ChainStore, row: int) -> tuple[int, int]:
-    """The chain of a row, and its position there."""
+    """Return the chain of a row, and its position there."""
     chain = int(store.chain_of(row))
     return chain, row - int(store.offsets[chain])

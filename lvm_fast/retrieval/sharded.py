@@ -71,7 +71,7 @@ class ShardedBank:
         return f"ShardedBank({self._size} x {self.dim}, normalize={self.normalize}, {shard})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
-        """How many candidates of all processes beat each query's target: 0 means the target is the best.
+        """Count the candidates of all processes that beat each query's target: 0 means that the target is the best.
 
         Args:
             queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
@@ -104,7 +104,7 @@ class ShardedBank:
         return ranks
 
     def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The k best candidates of each query over all processes, best first.
+        """Return the k best candidates of each query over all processes, best first.
 
         Args:
             queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
@@ -148,13 +148,13 @@ class ShardedBank:
         return np.where(own, self._shard._bank.pair_scores(asked.rows, np.where(own, ids - self._first, 0)), 0.0)
 
     def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The best of this process: scores (B, min(k, n)) float64 and ids."""
+        """Return the best of this process: scores (B, min(k, n)) float64 and ids."""
         scores, ids = renamed("ShardedBank.topk", self._shard._bank.topk, asked.rows, min(k, len(self._shard)))
         return scores, ids + self._first
 
 
 def _digest(asked: Matrix) -> str:
-    """Of all queries: the same on every process."""
+    """Return a digest of all queries, the same on every process."""
     from ..data.vectors import Vectors
 
     raw = Vectors.of(asked.given).raw if asked.rows.rows else np.empty(0)
@@ -188,7 +188,7 @@ class _Peers:
         self._device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
 
     def gather(self, compute: Callable[[], Result], where: str) -> list[Result]:
-        """What each process computes, by its rank in the group."""
+        """Gather what each process computes, by its rank in the group."""
         if self._alone:
             return [compute()]
         result, error = _attempt(compute)
@@ -197,7 +197,7 @@ class _Peers:
         return [answer for answer, _ in answers]
 
     def gather_same(self, compute: Callable[[], Result], where: str) -> Result:
-        """What every process computes; raises unless all results are equal."""
+        """Compute the same on every process; raises unless all results are equal."""
         results = self.gather(compute, where)
         for process, result in enumerate(results):
             if result != results[0]:
@@ -207,7 +207,7 @@ class _Peers:
     def total(
         self, compute: Callable[[], NDArray[Any]], shape: tuple[int, ...], dtype: Any, where: str
     ) -> NDArray[Any]:
-        """The sum over all processes of arrays of one shape (B,), with one all-reduce."""
+        """Return the sum over all processes of arrays of one shape (B,), with one all-reduce."""
         if self._alone:
             return compute()
         import torch
@@ -250,5 +250,5 @@ def _attempt(compute: Callable[[], Result]) -> tuple[Result | None, Exception | 
 
 
 def _told(error: Exception) -> tuple[bool, str]:
-    """An error as the other processes learn of it: is it a ValueError, and what it says."""
+    """Return an error as the other processes learn of it: is it a ValueError, and what it says."""
     return isinstance(error, ValueError), str(error) or type(error).__name__

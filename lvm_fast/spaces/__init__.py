@@ -1,10 +1,12 @@
-"""What vectors are compared in: as the encoder gives them, centred, or whitened. Names load on first use."""
+"""Spaces in which vectors are compared: raw, centred, whitened. Names load on first use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-KINDS = ("raw", "centred", "whitened")
+from .registry import kinds
+
+KINDS = kinds()
 
 if TYPE_CHECKING:
     from .space import Moments as Moments

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._util.numbers import real_number, whole_number
 from ..ops.rowwise import l2_normalize
-from . import KINDS
+from .registry import SPACES, kinds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 STRENGTH = 0.5  # of the whitening, where nothing chooses one
 _BLOCK = 4096  # rows at a time
 _NO_VARIANCE = 1e-12  # of unit rows that differ by rounding alone
-_FLOOR = 0.02  # share of the mean variance that every direction has at least: few rows know little of most directions
+_FLOOR = 0.02  # part of the mean variance that every direction has at least: few rows know little of most directions
 
 
 class Moments(NamedTuple):
-    """What a space is made of.
+    """The first two moments of unit rows.
 
     Attributes:
         mean: (D,) float64.
@@ -37,10 +38,10 @@ class Moments(NamedTuple):
 
 
 class Space(NamedTuple):
-    """Where vectors are compared: ``unit(A (unit(x) - mean))``, with A symmetric; without A where it is only centred.
+    """A space in which vectors are compared: ``unit(A (unit(x) - mean))``, A symmetric; no A where it is only centred.
 
     Attributes:
-        kind: "centred" or "whitened".
+        kind: "centred", "whitened", or another of `SPACES`.
         strength: How far the whitening goes: 0 leaves the covariance as it is, 1 makes it the identity.
         mean: (D,) float32.
         matrix: A, (D, D) float32; None where the space is only centred.
@@ -83,7 +84,7 @@ class Space(NamedTuple):
         return mapped
 
     def store(self, store: ChainStore) -> ChainStore:
-        """The same chains with every vector in the space, float32, in memory."""
+        """Return the same chains with every vector in the space, float32, in memory."""
         from ..data.chain_store import ChainStore
 
         return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
@@ -95,12 +96,12 @@ def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength:
     Raises:
         ValueError: As `moments_of` and `space_of`.
     """
-    check_kind(kind, "fit_space: kind")
+    check_kind(kind, "fit_space: kind", kinds())
     return None if kind == "raw" else space_of(moments_of(vectors), kind, strength)
 
 
 def moments_of(vectors: Vectors | NDArray[Any]) -> Moments:
-    """The mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
+    """Return the mean and the covariance of all rows (T, D) at unit length, in float64, read block by block.
 
     Raises:
         ValueError: There are fewer than two rows, one holds NaN or infinity, or all are equal.
@@ -129,32 +130,56 @@ def _unit_rows(vectors: Vectors | NDArray[Any], first: int, end: int) -> NDArray
     return np.asarray(l2_normalize(rows), np.float64)
 
 
-def space_of(moments: Moments, kind: str, strength: float = STRENGTH) -> Space:
-    """The centred or whitened space of a mean and covariance.
+class Centred:
+    """``unit(unit(x) - mean)``, with no matrix; the strength means nothing."""
 
-    With eigenvalues w and eigenvectors E of the covariance, ``A = E diag((w + 0.02 mean(w))^(-strength / 2)) E^T``:
-    ZCA whitening (Bell and Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1), softened by the strength. The floor
-    shrinks what few rows tell of the covariance towards the identity. A is scaled to a mean eigenvalue of 1.
+    has_matrix = False
+
+    @staticmethod
+    def matrix(moments: Moments, strength: float) -> None:
+        """None: the mean alone is taken away."""
+
+
+class Whitened:
+    """``unit(A (unit(x) - mean))`` with a whitening matrix A."""
+
+    has_matrix = True
+
+    @staticmethod
+    def matrix(moments: Moments, strength: float) -> NDArray[np.float64]:
+        """Return A (D, D), symmetric, scaled to a mean eigenvalue of 1.
+
+        With eigenvalues w and eigenvectors E of the covariance, ``A = E diag((w + 0.02 mean(w))^(-strength / 2)) E^T``:
+        ZCA whitening (Bell and Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1), softened by the strength. The floor
+        shrinks what few rows tell of the covariance towards the identity.
+        """
+        values, vectors = np.linalg.eigh(moments.covariance)
+        values = np.maximum(values, 0.0)
+        scales = (values + _FLOOR * values.mean()) ** (-strength / 2)
+        matrix: NDArray[np.float64] = (vectors * (scales / scales.mean())) @ vectors.T
+        return matrix
+
+
+def space_of(moments: Moments, kind: str, strength: float = STRENGTH) -> Space:
+    """Make a space of a kind from a mean and a covariance.
 
     Raises:
         ValueError: The kind is unknown, or the strength is not from 0 to 1.
     """
-    check_kind(kind, "space_of: kind")
+    check_kind(kind, "space_of: kind", SPACES.names())
     strength = real_number(strength, "Space: strength", 0.0, 1.0)
+    known = SPACES.load(kind)
+    matrix = known.matrix(moments, strength)
     mean = moments.mean.astype(np.float32)
-    if kind == "centred":
+    if matrix is None:
         return Space(kind, 0.0, mean, None, moments.rows)
-    values, vectors = np.linalg.eigh(moments.covariance)
-    values = np.maximum(values, 0.0)
-    scales = (values + _FLOOR * values.mean()) ** (-strength / 2)
-    matrix = (vectors * (scales / scales.mean())) @ vectors.T
     return Space(kind, strength, mean, matrix.astype(np.float32), moments.rows)
 
 
-def check_kind(kind: Any, called: str) -> None:
-    """Raise ValueError, which begins with `called`, unless there is such a kind of space."""
-    if kind not in KINDS:
-        raise ValueError(f"{called} = {kind!r}; expected one of {', '.join(KINDS)}")
+def check_kind(kind: Any, called: str, known: Sequence[str]) -> None:
+    """Raise ValueError, which begins with `called`, unless the kind is among those known."""
+    if kind not in known:
+        raise ValueError(f"{called} = {kind!r}; expected one of {', '.join(known)}")
 
 
 def check_dim(dim: int, space: Space, called: str) -> None:

@@ -233,16 +233,16 @@ def test_sequences_of_several_lengths_equal_one_by_one(simd_level, lengths, rubb
 
 
 @pytest.mark.parametrize("lengths", [None, torch.tensor([4, 3, 1])])
-@pytest.mark.parametrize("half", [False, True])
-def test_the_operators_keep_torchs_rules(lengths, half):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_operators_keep_torchs_rules(lengths, bf16):
     torch.manual_seed(0)
     inputs, weight, bias, initial = (
         torch.randn(*shape, requires_grad=True) for shape in ((4, 3, 15), (15, 5), (15,), (3, 5))
     )
-    torch.library.opcheck(gru_layer, (inputs, weight, bias, initial, lengths, half))
+    torch.library.opcheck(gru_layer, (inputs, weight, bias, initial, lengths, bf16))
     with torch.no_grad():
-        states, gates, candidates = gru_layer(inputs, weight, bias, initial, lengths, half)
-        arguments = (torch.randn_like(states), weight.detach(), states, gates, candidates, lengths, half)
+        states, gates, candidates = gru_layer(inputs, weight, bias, initial, lengths, bf16)
+        arguments = (torch.randn_like(states), weight.detach(), states, gates, candidates, lengths, bf16)
         torch.library.opcheck(gru_layer_backward, arguments)
 
 

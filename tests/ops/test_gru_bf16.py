@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import lvm_fast as lf
 from lvm_fast import _core
 from lvm_fast.ops import runtime
-from lvm_fast.ops.gru_bf16 import gru_half_layer, gru_half_layer_backward
+from lvm_fast.ops.gru_bf16 import gru_bf16_layer, gru_bf16_layer_backward
 
 LEVELS = [level for level in runtime.simd_levels() if level in ("avx512bf16", "amx")]
 pytestmark = pytest.mark.skipif(not LEVELS, reason="this CPU has no bfloat16 products")
@@ -32,7 +32,7 @@ SIZES = [  # input, hidden, layers, batch, length
 
 
 @pytest.fixture(autouse=True, params=LEVELS)
-def half_level(request: pytest.FixtureRequest) -> Iterator[None]:
+def bf16_level(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each instruction set with bfloat16 products in turn."""
     before = runtime.simd_level()
     runtime.set_simd_level(request.param)
@@ -41,11 +41,11 @@ def half_level(request: pytest.FixtureRequest) -> Iterator[None]:
     runtime.set_simd_level(before)
 
 
-def run(module: nn.Module, x: Tensor, hx: Tensor, weights: Tensor, half: bool) -> list[Tensor]:
+def run(module: nn.Module, x: Tensor, hx: Tensor, weights: Tensor, bf16: bool) -> list[Tensor]:
     """States, final states, and all gradients, in float64."""
     x, hx = x.clone().requires_grad_(), hx.clone().requires_grad_()
     module.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         states, final = module(x, hx)
     ((states * weights.to(states.dtype)).sum() + final.sin().sum()).backward()
     found = [states, final, x.grad, hx.grad, *(parameter.grad for parameter in module.parameters())]
@@ -169,12 +169,12 @@ def test_the_operators_keep_torchs_rules(lengths, dtype):
     inputs, *others = (torch.randn(*shape) for shape in shapes)
     layer = (inputs.to(dtype).requires_grad_(), *(other.requires_grad_() for other in others), lengths)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
-    torch.library.opcheck(gru_half_layer, layer, test_utils=checks)
-    states, final, gates, candidates = gru_half_layer(*layer)
+    torch.library.opcheck(gru_bf16_layer, layer, test_utils=checks)
+    states, final, gates, candidates = gru_bf16_layer(*layer)
     kept = (*layer, states, gates, candidates, True)
     kept = tuple(tensor.detach() if isinstance(tensor, Tensor) else tensor for tensor in kept)
     grads = (torch.ones_like(states), torch.ones_like(final))
-    torch.library.opcheck(gru_half_layer_backward, (*grads, *kept), test_utils=checks)
+    torch.library.opcheck(gru_bf16_layer_backward, (*grads, *kept), test_utils=checks)
 
 
 def test_every_model_parameter_learns_as_in_float32():
@@ -182,8 +182,8 @@ def test_every_model_parameter_learns_as_in_float32():
     model = lf.create_model("memory_gru", input_dim=16, hidden_dim=12, num_layers=2, memory_slots=8, dropout=0.0).eval()
     context, lengths = torch.randn(8, 7, 16), torch.tensor([3, 7, 7, 2, 5, 7, 6, 4])
     found = []
-    for half in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    for bf16 in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             delta = model(context, lengths)
         found.append([delta, *torch.autograd.grad((delta.float() * torch.arange(16.0)).sum(), model.gru.parameters())])
     for exact, mine in zip(*found, strict=True):
@@ -191,8 +191,8 @@ def test_every_model_parameter_learns_as_in_float32():
 
 
 def test_the_operator_refuses_other_types_by_name():
-    half = torch.zeros(15, dtype=torch.bfloat16)
+    bf16 = torch.zeros(15, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match=r"bias_ih is torch\.bfloat16 \(15,\); expected torch\.float32 \(15,\)"):
-        gru_half_layer(
-            torch.zeros(2, 1, 7), torch.zeros(15, 7), torch.zeros(15, 5), half, half, torch.zeros(1, 5), None
+        gru_bf16_layer(
+            torch.zeros(2, 1, 7), torch.zeros(15, 7), torch.zeros(15, 5), bf16, bf16, torch.zeros(1, 5), None
         )

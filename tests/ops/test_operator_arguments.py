@@ -12,12 +12,12 @@ import lvm_fast.layers.lstm
 import lvm_fast.ops.linear_grouped
 import lvm_fast.ops.rowwise_torch
 import lvm_fast.training.objectives.infonce  # noqa: F401
-from lvm_fast.ops.gru_bf16 import half_is_offered
+from lvm_fast.ops.gru_bf16 import bf16_is_offered
 from lvm_fast.ops.gru_naive import run_layer
 
 OPERATORS = torch.ops.lvm_fast
 LAYER = {"inputs": (4, 3, 15), "weight": (15, 5), "bias": (15,), "initial": (3, 5)}
-HALF = {"inputs": (4, 3, 7), "weight_ih": (15, 7), "weight_hh": (15, 5), "bias_ih": (15,), "bias_hh": (15,)}
+BF16 = {"inputs": (4, 3, 7), "weight_ih": (15, 7), "weight_hh": (15, 5), "bias_ih": (15,), "bias_hh": (15,)}
 LSTM = {"inputs": (3, 4, 6), "weight_ih": (20, 6), "weight_hh": (20, 5), "bias": (20,)}
 LENGTHS = torch.tensor([4, 3, 1])
 
@@ -36,14 +36,14 @@ def gru_layer_backward() -> list:
     return [torch.randn(5, 3, 5), weight, *kept, lengths, False]
 
 
-def gru_half_layer() -> list:
-    return [*made(HALF), torch.randn(3, 5), LENGTHS]
+def gru_bf16_layer() -> list:
+    return [*made(BF16), torch.randn(3, 5), LENGTHS]
 
 
-def gru_half_layer_backward() -> list:
+def gru_bf16_layer_backward() -> list:
     kept = (torch.randn(5, 3, 32), torch.randn(12, 96), torch.randn(12, 32))
     grads = [torch.randn(5, 3, 32).bfloat16(), torch.randn(3, 32)]
-    return [*grads, *gru_half_layer(), *(tensor.bfloat16() for tensor in kept), True]
+    return [*grads, *gru_bf16_layer(), *(tensor.bfloat16() for tensor in kept), True]
 
 
 def gru_cudnn_layer() -> list:
@@ -101,8 +101,8 @@ def normalize_rows_backward() -> list:
 OF_EACH = (
     gru_layer,
     gru_layer_backward,
-    gru_half_layer,
-    gru_half_layer_backward,
+    gru_bf16_layer,
+    gru_bf16_layer_backward,
     gru_cudnn_layer,
     gru_cudnn_layer_backward,
     lstm_layer,
@@ -118,7 +118,7 @@ OF_EACH = (
     normalize_rows_backward,
 )
 RUN_HERE = [
-    made for made in OF_EACH if "cudnn" not in made.__name__ and ("half" not in made.__name__ or half_is_offered())
+    made for made in OF_EACH if "cudnn" not in made.__name__ and ("bf16" not in made.__name__ or bf16_is_offered())
 ]
 
 
@@ -144,7 +144,7 @@ def spoiled(given: list) -> list[tuple[str, list]]:
 # what may have any number of rows, or of dimensions
 FREE = {
     "gru_layer": {"argument 0: size"},
-    "gru_half_layer": {"argument 0: size"},
+    "gru_bf16_layer": {"argument 0: size"},
     "gru_cudnn_layer": {"argument 0: size"},
     "gru_cudnn_layer_backward": {"argument 5: size"},
     "lstm_layer": {"argument 0: size"},
@@ -207,7 +207,7 @@ def test_lengths_in_another_order_or_out_of_range_are_refused(given, lengths):
 @pytest.mark.parametrize(
     ("operator", "arguments", "message"),
     [
-        ("dropout", [torch.ones(3), 1.5, torch.tensor([1])], r"dropout: share is 1\.5; expected 0 to 1"),
+        ("dropout", [torch.ones(3), 1.5, torch.tensor([1])], r"dropout: p is 1\.5; expected 0 to 1"),
         (
             "grouped_linear",
             [torch.ones(2, 3), torch.tensor([0, 2]), torch.ones(2, 1, 3), torch.ones(2, 1)],

@@ -10,7 +10,7 @@ from operator_cases import CASES, Case, Function
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lvm_fast.ops.gru_bf16 import half_is_offered
+from lvm_fast.ops.gru_bf16 import bf16_is_offered
 
 
 def weighted(function: Function) -> Function:
@@ -227,7 +227,7 @@ BACKWARD = (  # forward as ever, and something else on the way back
     jacobian_by_rows,
     double_backward_jvp,
 )
-NEEDS_A_DEVICE = {"gru_half_layer": half_is_offered(), "gru_cudnn_layer": False}  # as soon as its kernel runs
+NEEDS_A_DEVICE = {"gru_bf16_layer": bf16_is_offered(), "gru_cudnn_layer": False}  # as soon as its kernel runs
 
 
 def check(transform: Callable, case: Case, expected) -> None:
