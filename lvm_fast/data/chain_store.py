@@ -36,6 +36,11 @@ class ChainStore:
 
     A store that was opened from a file is pickled with the path of the file, and maps it again; one in memory is
     pickled with its rows.
+
+    Example:
+        >>> store = ChainStore(np.ones((5, 4), np.float32), offsets=[0, 2, 5], ids=["a letter", "a diary"])
+        >>> len(store), store.lengths, store.vectors[2:5].shape
+        (2, array([2, 3]), (3, 4))
     """
 
     def __init__(

@@ -42,7 +42,9 @@ def split_chains(
     of their own: `id#1`, `id#2`, ..., with more marks where a chain is called so.
 
     Args:
+        store: C chains of T rows (T, D).
         val_fraction: share of the rows for validation, above 0 and below 1.
+        seed: decides which chains, and nothing else does.
         test_fraction: share of the rows for a third part; 0 for none.
         near_duplicate: the cosine from which chunks count as the same; None keeps all.
 
@@ -53,6 +55,12 @@ def split_chains(
     Raises:
         ValueError: a fraction or the seed out of range, too few chains with rows, or a part that near-duplicates leave
             empty.
+
+    Example:
+        >>> store = ChainStore(np.eye(20, dtype=np.float32), offsets=[0, 5, 10, 15, 20])
+        >>> train, val = split_chains(store, val_fraction=0.25)
+        >>> len(train), len(val), len(val.vectors)
+        (3, 1, 5)
     """
     if near_duplicate is not None:
         near_duplicate = real_number(near_duplicate, "split_chains: near_duplicate")

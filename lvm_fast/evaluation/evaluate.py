@@ -105,6 +105,12 @@ def evaluate(
 
     Raises:
         ValueError: If an argument does not fit, there is no window, or the model predicts NaN.
+
+    Example:
+        >>> from lvm_fast import create_model, sample
+        >>> report = evaluate(create_model("whitened_recency", input_dim=768), sample(), 16, stride=150, curve=False)
+        >>> sorted(report.hits), report.queries == report.pool
+        (['hit@1', 'hit@10', 'hit@5'], True)
     """
     seed = whole_number(seed, "evaluate: seed", 0)
     bootstrap = whole_number(bootstrap, f"evaluate: bootstrap = {bootstrap}", 1, MOST_RESAMPLES)

@@ -87,6 +87,12 @@ def export_coreml(
         FileExistsError: `path` or the file beside it exists and `overwrite` is False, or that is another kind of file.
         OSError: The package cannot be written.
         ImportError: coremltools is not installed, or in a version that does not work.
+
+    Example:
+        >>> from lvm_fast import create_model
+        >>> model = create_model("whitened_recency", input_dim=8)
+        >>> export_coreml(model, "tiny.mlpackage", contexts=(4,)).name
+        'tiny.mlpackage'
     """
     package = Path(path)
     check_path(package, overwrite, files_of(bank))

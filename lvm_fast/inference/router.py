@@ -55,6 +55,13 @@ class Router(nn.Module):
         threshold: The least lead of a sure answer, or None to route by length alone.
         input_dim: Width D of the vectors.
         metrics: What is known of its quality (percent, with the pool); empty if nothing is.
+
+    Example:
+        >>> from lvm_fast import create_model
+        >>> quick, accurate = (create_model("lstm", input_dim=8, hidden_dim=width, num_layers=1) for width in (4, 16))
+        >>> router = Router({100: quick, 500: accurate})
+        >>> router.route([40, 300]), router.predict(torch.ones(1, 300, 8)).shape
+        (array([0, 1]), torch.Size([1, 8]))
     """
 
     model_type = "router"

@@ -67,6 +67,12 @@ class GRU(GRUBase):
 
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1], or a projection.
+
+    Example:
+        >>> gru = GRU(input_size=16, hidden_size=8, num_layers=2, batch_first=True)
+        >>> output, final = gru(torch.zeros(4, 10, 16))  # (B, N, I) -> (B, N, H) and (L, B, H)
+        >>> output.shape, final.shape
+        (torch.Size([4, 10, 8]), torch.Size([2, 4, 8]))
     """
 
     recompute = False

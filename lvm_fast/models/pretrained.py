@@ -45,12 +45,20 @@ def load_model(path: str | os.PathLike[str]) -> LatentVectorModel | Any:
     Args:
         path: A ``best_val_hit5.pt`` (ours or the reference's), a folder from `save_pretrained` of a model or a router,
             the folder of a training run, or "general": the model that comes with the package, for vectors of
-            all-mpnet-base-v2. It is at home in public corpora (docs/champion.md); `fit_space` and `set_space` bring it
-            into the space of other chunks, as ``lvm-fast predict`` does.
+            all-mpnet-base-v2. It is at home in public corpora (docs/explanation/champion.md); `fit_space` and
+            `set_space` bring it into the space of other chunks, as ``lvm-fast predict`` does.
+
+    Returns:
+        The model, or the router. Its contexts are (B, N, D), with the D of the vectors that it was trained on.
 
     Raises:
         FileNotFoundError: There is no such file, or the folder holds no model.
         ValueError: The file is damaged, is no checkpoint, or its tensors do not fit together.
+
+    Example:
+        >>> model = load_model("general")
+        >>> model.model_type, model.input_dim
+        ('recency_residual', 768)
     """
     path = place_of_model(path)
     if (path / ROUTER).exists() and not (path / CONFIG).exists():

@@ -46,8 +46,17 @@ def create_model(name: str, **sizes: Any) -> LatentVectorModel:
         **sizes: Constructor arguments; the reference's sizes unless given. ``d_model`` is accepted for ``input_dim``.
             ``space`` is a `Space` that the model reads and predicts in, or the facts of one that will be loaded.
 
+    Returns:
+        The model, on the CPU, in training mode. Called with contexts (B, N, D) it returns deltas (B, D).
+
     Raises:
         ValueError: The name or an argument is unknown (the nearest one is suggested), or a size is not positive.
+
+    Example:
+        >>> import torch
+        >>> model = create_model("memory_gru", input_dim=16, hidden_dim=8, num_layers=1, memory_slots=4)
+        >>> model.predict(torch.ones(2, 5, 16)).shape
+        torch.Size([2, 16])
     """
     from ..spaces.space import Space  # which brings in numpy
 

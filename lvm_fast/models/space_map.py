@@ -60,7 +60,7 @@ class SpaceMap(nn.Module):
         A query q meets a vector x in ``q . A (x - mean) = (A q) . x - const``, but for the length of ``A (x - mean)``.
         So ``A q`` ranks candidates nearly as q does in the space; a share of the mean, which favours what is usual,
         makes up for the lengths. ``unit(s unit(A q) + 0.25 mean)``, with s the typical length of ``x - mean`` for unit
-        x, found as much as q in the space, or more, on two corpora (docs/champion.md).
+        x, found as much as q in the space, or more, on two corpora (docs/explanation/champion.md).
         """
         exact = torch.promote_types(query.dtype, torch.float32)
         rows, mean = query.to(exact), self.mean.to(exact)

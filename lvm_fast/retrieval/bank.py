@@ -39,7 +39,7 @@ class VectorBank:
     row's scale rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to
     float32. They are compared in float64, summed in one fixed order (`csrc/retrieval/screen.h`), equal scores by lower
     id: the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
-    O(B * k + tile). `docs/scoring.md` tells how.
+    O(B * k + tile). `docs/explanation/scoring.md` tells how.
 
     The bank refers to the array it is given (a copy is made only where its rows are not contiguous, or not of a dtype
     that is scored): do not change it afterwards. Beside it the bank keeps a packed form of 2 bytes a number. A bank is
@@ -56,6 +56,11 @@ class VectorBank:
     Raises:
         ValueError: wrong shape or dtype, no rows, a row with NaN or infinity, beyond float32's range or its whole
             numbers, or a zero row with normalize=True; a masked array, a sparse, nested or quantised tensor.
+
+    Example:
+        >>> bank = VectorBank([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> bank.topk([[0.0, 1.0]], k=2)[1], bank.rank([[0.0, 1.0]], [1])
+        (array([[2, 1]]), array([1]))
     """
 
     def __init__(self, vectors: Any, normalize: bool = False) -> None:
@@ -313,6 +318,13 @@ def hit_at_k(
 
     Returns:
         {"hit@1": fraction in [0, 1], ..., "mrr": ..., "pool": candidates, "queries": B}.
+
+    Raises:
+        ValueError: An argument does not fit, as `VectorBank` says, or there is not one target a prediction.
+
+    Example:
+        >>> hit_at_k([[1.0, 0.1], [0.9, 0.2]], [[1.0, 0.0], [0.0, 1.0]], ks=(1, 2))
+        {'hit@1': 0.5, 'hit@2': 1.0, 'mrr': 0.75, 'pool': 2, 'queries': 2}
     """
     wanted, predictions = _each_k(ks), array_of(predictions, "hit_at_k: predictions")
     mrr, normalize = truth_value(mrr, "hit_at_k: mrr"), truth_value(normalize, "hit_at_k: normalize")

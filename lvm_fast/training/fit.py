@@ -73,9 +73,23 @@ def train(recipe: Recipe) -> TrainResult:
     (``last.pt``), the scores (``training_history.json``, ``metrics.jsonl``, ``train.log``), ``recipe.yaml``, and the
     domains of the training chains (``domains.json``) where a gate learns some.
 
+    Args:
+        recipe: All settings of the run; it is not changed.
+
+    Returns:
+        The best model and how it scored: percent, in the pool of the validation.
+
     Raises:
         ValueError: A setting does not fit, or the loss is no longer finite; the last good state is kept.
         OSError: The data cannot be read, or the folder cannot be written.
+
+    Example:
+        >>> sizes = {"hidden_dim": 8, "num_layers": 1, "memory_slots": 4}
+        >>> recipe = Recipe(context_length=8, stride=200, epochs=1, device="cpu", model=sizes, output_dir="run")
+        >>> result = train(recipe)  # doctest: +ELLIPSIS
+        started in run on cpu...
+        >>> result.model.input_dim, result.checkpoint.name
+        (768, 'best_val_hit5.pt')
     """
     recipe = validate(recipe)
     with distributed_context(recipe.device) as distributed, ExitStack() as held:

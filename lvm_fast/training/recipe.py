@@ -24,13 +24,21 @@ from .recipes import packaged_recipe
 
 @dataclasses.dataclass
 class Recipe(RunSection, StepSections, SpaceSection, ModelSection, DataSection):
-    """A training run. The defaults are phase 1 of the reference, the research project whose recipe we reproduce.
+    """All settings of a training run. The defaults are phase 1 of the reference.
 
-    It is all sections at once (`recipe_sections`): every setting is an attribute, a YAML key and a flag of its own, and
-    a part of the trainer that takes a section takes the recipe.
+    The reference is the research project of October 2025 whose recipe and models we reproduce (lnsp-phase-4).
+    ``lvm-fast train --help`` says of each setting what it means and what it may be.
+
+    A recipe is all its sections at once (`recipe_sections`). Every setting is an attribute, a YAML key and a flag. A
+    part of the trainer that takes a section takes the recipe.
 
     Raises:
         ValueError: A value has the wrong type or is out of range; the message names the key.
+
+    Example:
+        >>> recipe = Recipe(data="sample", context_length=32, lr=3e-4)
+        >>> recipe.model_type, recipe.batch_size * recipe.accumulation_steps
+        ('memory_gru', 256)
     """
 
     def __post_init__(self) -> None:
@@ -84,7 +92,11 @@ class Recipe(RunSection, StepSections, SpaceSection, ModelSection, DataSection):
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> Recipe:
-        """Make a recipe that comes with the package, such as ``phase1``; `overrides` win over what it says.
+        """Make a recipe that comes with the package, such as ``phase1``.
+
+        Args:
+            name: Its name.
+            **overrides: Settings that win over what it says.
 
         Raises:
             ValueError: There is none of that name (the nearest one is suggested), or an override does not fit.

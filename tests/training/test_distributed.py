@@ -139,12 +139,6 @@ def clone(folder):
     return sources.parent
 
 
-def test_the_readme_trains_in_several_processes_by_the_form_that_works_in_a_clone():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert "`torchrun --nproc-per-node 4 --no-python lvm-fast train ...`" in readme
-    assert "torchrun --nproc-per-node 4 -m" not in readme
-
-
 def test_more_processes_than_forward_passes_are_refused(recipe, tmp_path, monkeypatch):
     processes = DistributedContext(torch.device("cpu"))
     processes.world_size = 3

@@ -1,0 +1,215 @@
+"""Every check of the project, one session each: `nox -l` lists them, `nox -s lint` runs one.
+
+A session makes its own environment and shares nothing with the others. One thing can be handed over, by name: where
+the variable LVM_FAST_WHEEL holds the path of a wheel, sessions install that wheel instead of building the package.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+CONSTRAINTS = str(ROOT / ".ci" / "constraints.txt")
+BUILD_TOOLS = ("cmake>=3.25", "ninja")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+os.environ.setdefault("PIP_CONSTRAINT", CONSTRAINTS)
+os.environ.setdefault("UV_CONSTRAINT", CONSTRAINTS)
+if shutil.which("ccache"):
+    os.environ.setdefault("CMAKE_CXX_COMPILER_LAUNCHER", "ccache")
+
+
+# ---- Python ----------------------------------------------------------------------------------------------------------
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style of Python and C++, and the directions in which the rooms may import each other."""
+    session.install(*developer_tools("ruff", "clang-format", "import-linter"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("clang-format", "--dry-run", "--Werror", *cpp_files(session))
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types of the package. Needs its dependencies, but no compiled core."""
+    session.install(*PROJECT["dependencies"], *developer_tools("mypy", "types-PyYAML", "types-tqdm"))
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The default tests; what follows `--` is handed to pytest."""
+    install_package(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The exhaustive tests, one process for each core."""
+    install_package(session, "test")
+    session.run("pytest", "-m", "slow", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site in build/docs; any warning is an error."""
+    install_package(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "--quiet", "-b", "html", "docs", "build/docs")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Builds the wheel into dist/ and tries it away from the sources."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", "dist")
+    (built,) = (ROOT / "dist").glob("*.whl")
+    session.install(str(built))
+    session.chdir(session.create_tmp())
+    session.run("lvm-fast", "info")
+    session.run("python", "-c", "import lvm_fast as lf; print(len(lf.sample()), 'chains in the bundled sample')")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The quick table of timings beside torch, numpy, FAISS and usearch."""
+    install_package(session, "bench")
+    session.run("python", "bench/table.py", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Reports which lines the tests run, in Python and in C++. It is no gate."""
+    session.install("-e", ".[test]", *BUILD_TOOLS, *developer_tools("gcovr", "pytest-cov"))
+    session.run("pytest", "--cov=lvm_fast", "--cov-report=term", *session.posargs)
+    build = cpp_tests(session, "coverage", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=--coverage")
+    session.run("gcovr", "--root", ".", "--filter", "csrc/", build)
+
+
+# ---- C++ -------------------------------------------------------------------------------------------------------------
+
+
+@nox.session
+def cpp(session: nox.Session) -> None:
+    """The C++ tests as the oldest clang optimises them, the symbols of each level, one definition of each type."""
+    session.install(*BUILD_TOOLS, "pybind11>=3,<4")
+    clang = shutil.which("clang++-14") or shutil.which("clang++")
+    if clang:
+        cpp_tests(session, "clang", f"-DCMAKE_CXX_COMPILER={clang}")
+        level_symbols(session, "clang-debug", f"-DCMAKE_CXX_COMPILER={clang}")
+    else:
+        session.warn("no clang on this machine: its build is left out")
+    level_symbols(session, "debug")
+    one_definition(session)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """The C++ tests under the address, undefined-behaviour and thread sanitizers."""
+    session.install(*BUILD_TOOLS)
+    cpp_tests(session, "address", "-DLVM_FAST_SANITIZE=ON")
+    cpp_tests(session, "thread", "-DLVM_FAST_SANITIZE=thread")
+
+
+@nox.session
+def neon(session: nox.Session) -> None:
+    """The C++ tests for Arm, in an emulator."""
+    if not shutil.which("aarch64-linux-gnu-g++") or not shutil.which("qemu-aarch64"):
+        session.skip("needs the cross-compiler aarch64-linux-gnu-g++ and the emulator qemu-aarch64")
+    session.install(*BUILD_TOOLS)
+    target = (
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
+        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu",
+    )
+    cpp_tests(session, "neon", *target)
+    level_symbols(session, "neon-debug", *target)
+
+
+@nox.session
+def tidy(session: nox.Session) -> None:
+    """Advice of clang-tidy on the core. It is no gate."""
+    runner = shutil.which("run-clang-tidy") or shutil.which("run-clang-tidy-14")
+    if not runner:
+        session.skip("needs run-clang-tidy, which comes with clang-tidy")
+    session.install(*BUILD_TOOLS)
+    build = configure(session, "tidy", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    session.run(runner, "-quiet", "-p", build, str(ROOT / "csrc"), external=True)
+
+
+# ---- What the sessions share -----------------------------------------------------------------------------------------
+
+
+def install_package(session: nox.Session, extra: str) -> None:
+    """Install the package with an extra: the wheel that LVM_FAST_WHEEL names, or else a fresh build."""
+    built = os.environ.get("LVM_FAST_WHEEL")
+    source = str(Path(built).resolve()) if built else "."
+    session.install(f"{source}[{extra}]")
+
+
+def developer_tools(*names: str) -> list[str]:
+    """The requirements of these tools, as the extra `dev` of pyproject.toml states them."""
+    stated = {re.split(r"[<>=!~\[ ]", entry)[0]: entry for entry in PROJECT["optional-dependencies"]["dev"]}
+    return [stated[name] for name in names]
+
+
+def cpp_files(session: nox.Session) -> list[str]:
+    """Every C++ file that git knows."""
+    listed = session.run("git", "ls-files", "*.cpp", "*.h", external=True, silent=True)
+    return str(listed).split()
+
+
+def configure(session: nox.Session, name: str, *options: str) -> str:
+    """Configure a build of the core and its tests, without Python; returns its folder."""
+    folder = str(Path(session.create_tmp()) / name)
+    switches = ("-DLVM_FAST_BUILD_PYTHON=OFF", "-DLVM_FAST_BUILD_TESTS=ON", "-DLVM_FAST_WERROR=ON")
+    session.run("cmake", "-S", ".", "-B", folder, "-G", "Ninja", *switches, *options, silent=True)
+    return folder
+
+
+def cpp_tests(session: nox.Session, name: str, *options: str) -> str:
+    """Build the C++ tests and run them; returns the folder of the build."""
+    folder = configure(session, name, *options)
+    session.run("cmake", "--build", folder)
+    session.run("ctest", "--test-dir", folder, "--output-on-failure", *session.posargs)
+    return folder
+
+
+def level_symbols(session: nox.Session, name: str, *options: str) -> None:
+    """Check what the objects of each instruction set define; without optimisation everything shows."""
+    folder = configure(session, name, "-DCMAKE_BUILD_TYPE=Debug", *options)
+    session.run("cmake", "--build", folder, "--target", "lvm_fast_core")
+    only = ("--tests-regex", "level_symbols", "--no-tests=error")
+    session.run("ctest", "--test-dir", folder, "--output-on-failure", *only)
+
+
+def one_definition(session: nox.Session) -> None:
+    """Build core and bindings as a whole, where GCC's linker sees that every type has one definition."""
+    said = session.run("g++", "--version", external=True, silent=True) if shutil.which("g++") else ""
+    if "Free Software Foundation" not in str(said):
+        session.warn("no GCC on this machine: the check for one definition of every type is left out")
+        return
+    folder = str(Path(session.create_tmp()) / "whole")
+    pybind11 = session.run("python", "-m", "pybind11", "--cmakedir", silent=True)
+    options = (
+        "-DCMAKE_CXX_COMPILER=g++",
+        "-DCMAKE_BUILD_TYPE=Debug",
+        "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON",
+        "-DCMAKE_CXX_FLAGS=-Werror=odr -Werror=lto-type-mismatch",
+        f"-Dpybind11_DIR={str(pybind11).strip()}",
+    )
+    session.run("cmake", "-S", ".", "-B", folder, "-G", "Ninja", *options, silent=True)
+    session.run("cmake", "--build", folder)
