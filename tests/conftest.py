@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.number_formats import Float32
 from lvm_fast.ops import runtime
 
 settings.register_profile("default", deadline=None)
@@ -38,6 +40,25 @@ def restore_threads() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def unit_rows(rng: np.random.Generator) -> Callable[..., Float32]:
+    """unit_rows(T, D): random unit vectors."""
+
+    def make(count: int, dim: int = 16) -> Float32:
+        rows = rng.standard_normal((count, dim), dtype=np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    return make
+
+
+@pytest.fixture
+def store(unit_rows: Callable[..., Float32]) -> ChainStore:
+    """Five chains of 12, 0, 3, 30 and 7 rows, 16 wide."""
+    return ChainStore(
+        unit_rows(52), np.cumsum([0, 12, 0, 3, 30, 7]), ["a", "empty", "b", "c", "d"], {"encoder": "random"}
+    )
 
 
 @pytest.fixture
