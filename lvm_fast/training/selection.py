@@ -94,8 +94,9 @@ def choose_start(
 ) -> Start:
     """Give a model the start that does best on the validation chains, by MRR: its space and its weights.
 
-    It searches the encoder's vectors with its prediction, which finds more than its keys do: the length of x - mean,
-    which keys do not have, counts too.
+    It then searches the encoder's vectors with its prediction, which finds more than its keys do: the length of
+    x - mean, which keys do not have, counts too. Each start is judged by the better of both searches: of small
+    validation parts the keys tell more.
 
     Args:
         validation: Its questions.
@@ -105,15 +106,16 @@ def choose_start(
     """
     found: dict[Start, float] = {}
     for strength, space in spaces.items():
-        _enter(model, space)
+        model.set_space(space)
         for decay in model.start_decays():
             model.start_at(decay)
-            found[Start(strength, decay)] = validation.score(model)["mrr"]
+            found[Start(strength, decay)] = _best_mrr(validation, model)
         if candidate is not None:
-            _enter(candidate, space)
-            found[Start(strength, None)] = validation.score(candidate)["mrr"]
+            candidate.set_space(space)
+            found[Start(strength, None)] = _best_mrr(validation, candidate)
     best = max(found, key=found.__getitem__)
-    _enter(model, spaces[best.strength])
+    model.set_space(spaces[best.strength])
+    model.config["space"]["search"] = VECTORS
     if best.decay is not None:
         model.start_at(best.decay)
     elif candidate is not None:
@@ -128,9 +130,13 @@ def take_weights(model: LatentVectorModel, other: LatentVectorModel) -> None:
             mine.copy_(theirs)
 
 
-def _enter(model: LatentVectorModel, space: Space) -> None:
-    model.set_space(space)
-    model.config["space"]["search"] = VECTORS
+def _best_mrr(validation: Validation, model: LatentVectorModel) -> float:
+    """Return the MRR of a model that searches its keys or the vectors, whichever is higher."""
+    scores = []
+    for search in ("keys", VECTORS):
+        model.config["space"]["search"] = search
+        scores.append(validation.score(model)["mrr"])
+    return max(scores)
 
 
 def _merit(offer: Offer) -> tuple[float, float]:
