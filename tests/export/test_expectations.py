@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def test_a_failed_export_leaves_no_expectations(
     def fail(*arguments: Any) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr("lvm_fast.export.package.package.write_package", fail)
+    monkeypatch.setattr(import_module("lvm_fast.export.package.package"), "write_package", fail)
     with pytest.raises(OSError, match="no room"):
         lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(3,))
     assert not list(tmp_path.iterdir())
