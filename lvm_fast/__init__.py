@@ -37,6 +37,8 @@ _HOME_OF = {
     "calibrate_router": "evaluation.calibrate",
     "export_coreml": "export.coreml",
     "verify_coreml": "export.verify",
+    "export_coreai": "export.coreai.export",
+    "verify_coreai": "export.coreai.verify",
 }
 
 _MODULES = ("kernels", "ops", "scoring")  # two of them by their old paths
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from .evaluation.calibrate import calibrate_router as calibrate_router
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.evaluate_router import evaluate_router as evaluate_router
+    from .export.coreai.export import export_coreai as export_coreai
+    from .export.coreai.verify import verify_coreai as verify_coreai
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
     from .inference.router import Router as Router

@@ -53,7 +53,8 @@ def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         prog="lvm-fast",
         description="Train, score and export Latent Vector Models: fast, exact, honest.",
         epilog="Exit codes: 0 done, 1 done but the package is not equal to the model (verify, demo, export --compare), "
-        "2 a mistake in the command or its input, 70 a bug, 130 interrupted, 141 nobody reads the output.",
+        "2 a mistake in the command or its input, 3 nothing could be verified here (verify), 70 a bug, "
+        "130 interrupted, 141 nobody reads the output.",
     )
     parser.add_argument("--version", action="version", version=f"lvm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,26 +1,33 @@
-"""`lvm-fast verify`: compares a Core ML package with its model, or measures it on this Mac."""
+"""`lvm-fast verify`: compares a Core ML package or a Core AI asset with its model, or measures one on this Mac."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
+    from ..export.exportable import Exportable
     from ..training.run_folder import Run
 
-HELP = "prove a Core ML package equal to the model it was exported from (exit code 1 if it is not)"
+HELP = (
+    "prove a Core ML package or a Core AI asset equal to the model it was exported from (exit code 1 if it is not, "
+    "3 if an asset cannot be run here)"
+)
 
 _MODEL_OPTIONS = ("checkpoint", "data", "bank")
 _DEVICE_OPTIONS = ("units", "repeat", "json")
+UNVERIFIED = 3  # the exit code where Apple's runtime is missing: neither equal nor unequal
+_ASSET_SUFFIX = ".aimodel"
 _MOST_ROWS = 20_000  # to cut contexts from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("package", type=Path, help="the package (.mlpackage)")
+    parser.add_argument("package", type=Path, help="the package (.mlpackage) or asset (.aimodel)")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -58,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.device:
         check_unused(args, _MODEL_OPTIONS, "verify", "without --device only, which needs no model")
+        if args.package.suffix == _ASSET_SUFFIX:
+            raise ValueError(f"verify: {args.package} is a Core AI asset; --device runs Core ML packages only")
         return _verify_on_device(args)
     check_unused(args, _DEVICE_OPTIONS, "verify", "with --device only")
     return _verify(args)
@@ -65,14 +74,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     from ..data.source import open_source
-    from ..export.verify import verify_coreml
     from ..training.run_folder import open_run
 
     opened = open_run(args.checkpoint or _model_beside(args.package), "verify")
     data = args.data or _training_data(opened)
     vectors = None if data is None else open_source(data, "verify: data").vectors[:_MOST_ROWS]
     bank = None if args.bank is None else open_source(args.bank, "verify: bank")
+    if args.package.suffix == _ASSET_SUFFIX:
+        return _verify_asset(args.package, opened.model, vectors, bank)
+    from ..export.verify import verify_coreml
+
     verification = verify_coreml(args.package, opened.model, vectors, bank=bank)
+    print(verification.to_text())
+    return 0 if verification.passed else 1
+
+
+def _verify_asset(asset: Path, model: Exportable, vectors: Any, bank: Any) -> int:
+    from ..export.coreai.verify import verify_coreai
+
+    try:
+        verification = verify_coreai(asset, model, vectors, bank=bank)
+    except ImportError as error:
+        print(f"lvm-fast: {error}", file=sys.stderr)
+        return UNVERIFIED
     print(verification.to_text())
     return 0 if verification.passed else 1
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._util.atomic_files import size_of
+from .._util.did_you_mean import unknown_name
 from ..data.chain_store import ChainStore
 from ..data.windows import Windows
 from ..evaluation.evaluate import evaluate
@@ -38,6 +40,7 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
     "palette6": ("float16", "palette6"),
     "palette4": ("float16", "palette4"),
 }
+FORMATS = ("coreml", "coreai")
 _BATCH_SIZE = 128  # contexts
 
 
@@ -47,12 +50,14 @@ def compare_precisions(
     context_length: int = 100,
     contexts: Sequence[int] = CONTEXTS,
     streaming: bool = True,
+    format: str = "coreml",
     **options: Any,
 ) -> PrecisionComparison:
     """Export a model in every precision and compression, verify each package, and score each on held-out chains.
 
     Size and parity are those of the package with all its functions. Hit@5 is that of its program, built for many
-    contexts at once and run by the interpreter: the same operations on the same constants, float16 rounding included.
+    contexts at once and run by the interpreter, or for Core AI by Apple's runtime: the same operations on the same
+    constants, float16 rounding included.
 
     Args:
         model: The trained model.
@@ -60,15 +65,14 @@ def compare_precisions(
         context_length: Most context vectors a window has.
         contexts: Context lengths of the packages; unless given, those that the model has positions for.
         streaming: Whether the packages stream.
+        format: "coreml" or "coreai".
         **options: Further arguments of `evaluate`, such as pool, stride and seed; not rivals and batch size.
 
     Raises:
         ValueError: As `export_coreml` and `evaluate`.
-        ImportError: coremltools is not installed, or in a version that does not work.
+        ImportError: coremltools, or for Core AI Apple's packages, are missing, or in a version that does not work.
     """
-    from .coreml import write_program
-    from .verify import verify_coreml
-
+    suffix, write, verify, batched = _format(format)
     dim = store.store.dim if isinstance(store, Windows) else store.dim
     if dim != model.input_dim:
         raise ValueError(
@@ -80,16 +84,44 @@ def compare_precisions(
         contexts, _ = fitting_contexts(model, "ios18")
     measured: dict[str, tuple[int, float, Verification]] = {}
     programs: dict[str, nn.Module] = {}
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, ExitStack() as running:
         for name, (precision, compress) in VARIANTS.items():
             checked = Options.checked(contexts, streaming, precision, compress, "ios18")
-            package, started = Path(folder, f"{name}{SUFFIX}"), time.monotonic()
-            program = write_program(model, package, checked)
+            package, started = Path(folder, f"{name}{suffix}"), time.monotonic()
+            program = write(model, package, checked)
             seconds = time.monotonic() - started
-            measured[name] = (size_of(package), seconds, verify_coreml(package, model, contexts=1))
-            programs[name] = BatchedProgram(program, model)
-    report = evaluate(model, store, context_length, rivals=programs, batch_size=_BATCH_SIZE, curve=False, **options)
+            measured[name] = (size_of(package), seconds, verify(package, model, contexts=1))
+            programs[name] = running.enter_context(batched(program, model, context_length))
+        report = evaluate(model, store, context_length, rivals=programs, batch_size=_BATCH_SIZE, curve=False, **options)
     return PrecisionComparison(tuple(_row(name, *results, report) for name, results in measured.items()), report)
+
+
+class _Format(NamedTuple):
+    """A format of packages: the suffix of their names, and what writes, verifies and runs them."""
+
+    suffix: str
+    write: Callable[..., Any]
+    verify: Callable[..., Verification]
+    batched: Callable[[Any, LatentVectorModel, int], AbstractContextManager[nn.Module]]
+
+
+def _format(name: str) -> _Format:
+    if name == "coreml":
+        from .coreml import write_program
+        from .verify import verify_coreml
+
+        def batched(program: Program, model: LatentVectorModel, longest: int) -> nullcontext[nn.Module]:
+            return nullcontext(BatchedProgram(program, model))
+
+        return _Format(SUFFIX, write_program, verify_coreml, batched)
+    if name == "coreai":
+        from .coreai import SUFFIX as ASSET_SUFFIX
+        from .coreai.batched import BatchedAsset
+        from .coreai.export import write_asset_of
+        from .coreai.verify import verify_coreai
+
+        return _Format(ASSET_SUFFIX, write_asset_of, verify_coreai, BatchedAsset)
+    raise ValueError(f"compare_precisions: {unknown_name('format', name, FORMATS)}")
 
 
 def _row(name: str, package_bytes: int, seconds: float, verification: Verification, report: Report) -> Row:
@@ -118,7 +150,7 @@ class BatchedProgram(nn.Module):
         keys: The model's `keys`.
     """
 
-    def __init__(self, program: Program, model: LatentVectorModel) -> None:
+    def __init__(self, program: Any, model: LatentVectorModel) -> None:
         super().__init__()
         self._program = program
         self._built: tuple[tuple[int, int], Interpreter] | None = None

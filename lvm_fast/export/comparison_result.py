@@ -16,7 +16,7 @@ METRIC = "hit@5"
 _HEAD = ["weights", "MB", "max error", "of the program", "min cosine", "Hit@5 %", "change, points", "converted in"]
 _HOW_TO_READ = (
     "Sizes and errors are those of the packages; the error of the program is without that of compressed weights. Hit@5 "
-    "is that of the same operations and constants, built for many contexts at once and interpreted; [low, high] is a "
+    "is that of the same operations and constants, built for many contexts at once and run here; [low, high] is a "
     "95% interval over chains, of the difference in pairs for the change."
 )
 

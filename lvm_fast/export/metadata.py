@@ -80,20 +80,50 @@ class PackageMetadata(NamedTuple):
 
 def write_metadata(spec: Any, model: Exportable, options: Options, author: str) -> None:
     """Fill in the metadata of a model specification, in place."""
+    from .coremltools_compat import ct
+
     metadata = spec.description.metadata
-    metadata.shortDescription = (
+    metadata.shortDescription = describe_package(model)
+    metadata.author, metadata.license, metadata.versionString = author, LICENSE, __version__
+    functions = [function.name for function in spec.description.functions] or ["main"]
+    metadata.userDefined.update(user_defined(model, options, functions))
+    metadata.userDefined["com.github.apple.coremltools.version"] = ct.__version__
+    for function in spec.description.functions or [spec.description]:
+        (given,) = function.input
+        length = given.type.multiArrayType.shape[1] if given.name == "context" else None
+        descriptions = describe_features(model, given.name, length)
+        for feature in (*function.input, *function.output, *function.state):
+            feature.shortDescription = _describe_feature(feature, descriptions, model)
+
+
+def describe_package(model: Exportable) -> str:
+    """Return what a package of the model does, in one sentence."""
+    return (
         f"Latent vector model {model.model_type}: reads text-chunk embeddings of {model.input_dim} numbers and "
         "predicts the embedding of the next chunk."
     )
-    metadata.author, metadata.license, metadata.versionString = author, LICENSE, __version__
-    functions = [function.name for function in spec.description.functions] or ["main"]
-    metadata.userDefined.update(_user_defined(model, options, functions))
+
+
+def describe_features(model: Exportable, given: str, context_length: int | None) -> dict[str, str]:
+    """Return the texts for the inputs and outputs of a function, by name.
+
+    Args:
+        model: The model.
+        given: The name of the function's input.
+        context_length: How many vectors it reads; None for any number, and where it reads no context.
+    """
+    used = model_for_length(model, context_length)
+    if used.space is None:
+        return _DESCRIPTIONS
+    texts = {"query": _TOPK_QUERY_IN_SPACE} if given == "query" else _DESCRIPTIONS_IN_SPACE
+    kind = used.config["space"]["kind"]
+    return _DESCRIPTIONS | {name: text.replace("{space}", kind) for name, text in texts.items()}
+
+
+def describe_state(model: Exportable, name: str) -> str:
+    """Return the text for a state."""
     longest = model_for_length(model, None).max_context
-    limit = "" if longest is None else _STATE_LIMIT.format(longest)
-    for function in spec.description.functions or [spec.description]:
-        descriptions = _descriptions(function, model)
-        for feature in (*function.input, *function.output, *function.state):
-            feature.shortDescription = _describe_feature(feature, descriptions, limit)
+    return _STATE.format(name, "" if longest is None else _STATE_LIMIT.format(longest))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> PackageMetadata:
@@ -105,13 +135,27 @@ def read_metadata(path: str | os.PathLike[str]) -> PackageMetadata:
     """
     from .package.package import read_description
 
+    return parse_metadata(read_description(path).metadata.userDefined, path, "verify_coreml")
+
+
+def parse_metadata(entries: Mapping[str, Any], path: str | os.PathLike[str], where: str) -> PackageMetadata:
+    """Make plain values of user-defined metadata.
+
+    Args:
+        entries: What `user_defined` returned.
+        path: The package to name in messages.
+        where: The function to name in messages.
+
+    Raises:
+        ValueError: lvm_fast did not write it, or an entry is missing or makes no sense.
+    """
     entries = {
         name.removeprefix(METADATA_PREFIX): value
-        for name, value in read_description(path).metadata.userDefined.items()
-        if name.startswith(METADATA_PREFIX)
+        for name, value in entries.items()
+        if name.startswith(METADATA_PREFIX) and isinstance(value, str)
     }
     if "model_type" not in entries:
-        raise ValueError(f"verify_coreml: {path} was not exported by lvm_fast")
+        raise ValueError(f"{where}: {path} was not exported by lvm_fast")
     try:
         compress = _entry(entries, "compress", str, lambda how: how in (*COMPRESSIONS, "none"), "a compression or none")
         config = _entry(entries, "config", read_json, _has_width, "JSON with input_dim")
@@ -128,28 +172,16 @@ def read_metadata(path: str | os.PathLike[str]) -> PackageMetadata:
             _bank_metadata(entries),
         )
     except ValueError as error:
-        raise ValueError(f"verify_coreml: {path} is damaged: {error}; export it again") from error
+        raise ValueError(f"{where}: {path} is damaged: {error}; export it again") from error
 
 
-def _descriptions(function: Any, model: Exportable) -> dict[str, str]:
-    """Return the texts for the inputs and outputs of a function, by name."""
-    (given,) = function.input
-    is_context = given.name == "context"
-    used = model_for_length(model, given.type.multiArrayType.shape[1] if is_context else None)
-    if used.space is None:
-        return _DESCRIPTIONS
-    texts = {"query": _TOPK_QUERY_IN_SPACE} if given.name == "query" else _DESCRIPTIONS_IN_SPACE
-    kind = used.config["space"]["kind"]
-    return _DESCRIPTIONS | {name: text.replace("{space}", kind) for name, text in texts.items()}
-
-
-def _describe_feature(feature: Any, descriptions: Mapping[str, str], state_limit: str) -> str:
+def _describe_feature(feature: Any, descriptions: Mapping[str, str], model: Exportable) -> str:
     is_state = feature.type.WhichOneof("Type") == "stateType"
     array = feature.type.stateType.arrayType if is_state else feature.type.multiArrayType
     ranges = [(size.lowerBound, size.upperBound) for size in array.shapeRange.sizeRanges]
     sizes = [_size_range(*bounds) for bounds in ranges] or [str(size) for size in array.shape]
     dtype = array.ArrayDataType.Name(array.dataType).lower()
-    meaning = _STATE.format(feature.name, state_limit) if is_state else descriptions[feature.name].format(*sizes)
+    meaning = describe_state(model, feature.name) if is_state else descriptions[feature.name].format(*sizes)
     return f"{meaning} Shape [{', '.join(sizes)}], {dtype}."
 
 
@@ -157,10 +189,8 @@ def _size_range(low: int, high: int) -> str:
     return f"{low} to {high}" if low < high else str(high)
 
 
-def _user_defined(model: Exportable, options: Options, functions: list[str]) -> dict[str, str]:
-    """Return the entries that `read_metadata` and people read, and the versions of the tools."""
-    from .coremltools_compat import ct
-
+def user_defined(model: Exportable, options: Options, functions: list[str]) -> dict[str, str]:
+    """Return the entries that `parse_metadata` and people read, and the version of torch."""
     described = describe_model(model)
     entries = {
         "model_type": described["model_type"],
@@ -180,8 +210,8 @@ def _user_defined(model: Exportable, options: Options, functions: list[str]) -> 
         bank = options.bank
         sizes = {"vectors": len(bank.rows), "dtype": bank.dtype, "topk": bank.k}
         entries["bank"] = json.dumps({**sizes, "sha256": rows_digest(bank.stored(options.precision))})
-    versions = {"torch.version": torch.__version__, "com.github.apple.coremltools.version": ct.__version__}
-    return {f"{METADATA_PREFIX}{name}": value for name, value in entries.items()} | versions
+    entries = {f"{METADATA_PREFIX}{name}": value for name, value in entries.items()}
+    return {**entries, "torch.version": torch.__version__}
 
 
 def _hits(metrics: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Checks the options of `export_coreml` before any work is done, and fills in those that were not given."""
+"""Checks the options of `export_coreml` and `export_coreai` before any work, and fills in those that were not given."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class Options:
     target: str
     flexible: int | None
     bank: CandidateBank | None = None
+    where: str = "export_coreml"  # what messages begin with
 
     @classmethod
     def checked(
@@ -58,27 +59,28 @@ class Options:
         target: str,
         flexible: int | None = None,
         bank: CandidateBank | None = None,
+        where: str = "export_coreml",
     ) -> Options:
         """Make plain values of the options.
 
         Raises:
-            ValueError: An option does not fit, or not with the others.
+            ValueError: An option does not fit, or not with the others; the message begins with `where`.
         """
         if isinstance(contexts, str) or not isinstance(contexts, Iterable):
-            raise ValueError(f"export_coreml: contexts = {contexts!r}; expected a list of whole numbers")
-        lengths = tuple(_length(length, f"contexts[{index}]") for index, length in enumerate(contexts))
+            raise ValueError(f"{where}: contexts = {contexts!r}; expected a list of whole numbers")
+        lengths = tuple(_length(length, f"{where}: contexts[{index}]") for index, length in enumerate(contexts))
         for index, length in enumerate(lengths):
             if length in lengths[:index]:
-                raise ValueError(f"export_coreml: contexts[{index}] = {length} again; expected different whole numbers")
+                raise ValueError(f"{where}: contexts[{index}] = {length} again; expected different whole numbers")
         if precision not in PRECISIONS:
-            raise ValueError(f"export_coreml: {unknown_name('precision', precision, PRECISIONS)}")
+            raise ValueError(f"{where}: {unknown_name('precision', precision, PRECISIONS)}")
         if target not in TARGETS:
-            raise ValueError(f"export_coreml: {unknown_name('target', target, TARGETS)}")
+            raise ValueError(f"{where}: {unknown_name('target', target, TARGETS)}")
         if compress is not None and compress not in COMPRESSIONS:
-            raise ValueError(f"export_coreml: {unknown_name('compress', compress, COMPRESSIONS)}")
-        longest = None if flexible is None else _length(flexible, "flexible")
-        streams = truth_value(streaming, "export_coreml: streaming")
-        options = cls(lengths, streams, precision, compress, target, longest, bank)
+            raise ValueError(f"{where}: {unknown_name('compress', compress, COMPRESSIONS)}")
+        longest = None if flexible is None else _length(flexible, f"{where}: flexible")
+        streams = truth_value(streaming, f"{where}: streaming")
+        options = cls(lengths, streams, precision, compress, target, longest, bank, where)
         options._check_together()
         return options
 
@@ -86,7 +88,7 @@ class Options:
         """Raise ValueError where the package would hold no function, or the target lacks what is asked of it."""
         functions = len(self.contexts) + (self.flexible is not None) + self.streaming + (self.bank is not None)
         if not functions:
-            raise ValueError("export_coreml: contexts is empty and streaming is off; expected at least one function")
+            raise ValueError(f"{self.where}: contexts is empty and streaming is off; expected at least one function")
         if is_newest(self.target):
             return
         newest = "needs target 'ios18' (or 'macos15')"
@@ -161,31 +163,40 @@ def _one_context(model: Exportable, fitting: tuple[int, ...], trained: int | Non
 
 def expectations_path(package: Path) -> Path:
     """Return the path of the file beside a package that holds its expected outputs."""
-    return package.with_name(f"{package.stem}.expected.safetensors")
+    name = package.stem if package.suffix == SUFFIX else package.name  # packages of both formats may lie side by side
+    return package.with_name(f"{name}.expected.safetensors")
 
 
-def check_path(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+def check_path(
+    path: Path,
+    overwrite: bool,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    suffix: str = SUFFIX,
+    where: str = "export_coreml",
+) -> None:
     """Check that a package, and the file beside it, can be written.
 
     Args:
         path: The package.
         overwrite: Whether it may replace another package and the file beside that.
         inputs: The files and folders that it is made from.
+        suffix: The ending that its name has to have.
+        where: The function to name in messages.
 
     Raises:
         ValueError: The name has another ending, or an input would be overwritten.
         OSError: Something is there already, or the folder is missing or read-only.
     """
     given = tuple(inputs)
-    check_holds_no_input(path, "export_coreml: path", given)
-    if path.suffix != SUFFIX:
-        raise ValueError(f"export_coreml: path is {str(path)!r}; expected a name ending in {SUFFIX}")
+    check_holds_no_input(path, f"{where}: path", given)
+    if path.suffix != suffix:
+        raise ValueError(f"{where}: path is {str(path)!r}; expected a name ending in {suffix}")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"export_coreml: {path} exists already; pass overwrite=True (--overwrite) to replace it")
+        raise FileExistsError(f"{where}: {path} exists already; pass overwrite=True (--overwrite) to replace it")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "cannot save: there is no such folder", str(path))
     check_folder_writable(path)
-    check_output(expectations_path(path), "export_coreml: the file beside the package", given, overwrite)
+    check_output(expectations_path(path), f"{where}: the file beside the package", given, overwrite)
 
 
 def check_lengths(model: Exportable, options: Options) -> None:
@@ -197,18 +208,18 @@ def check_lengths(model: Exportable, options: Options) -> None:
     for index, length in enumerate(options.contexts):
         if length > longest:
             expected = f"at most {longest}, the router's largest limit"
-            raise ValueError(f"export_coreml: contexts[{index}] = {length}; expected {expected}")
+            raise ValueError(f"{options.where}: contexts[{index}] = {length}; expected {expected}")
     if options.flexible is not None:
-        raise ValueError("export_coreml: flexible: a router's model depends on the length; pass contexts instead")
+        raise ValueError(f"{options.where}: flexible: a router's model depends on the length; pass contexts instead")
 
 
-def check_weights(model: Exportable) -> None:
+def check_weights(model: Exportable, where: str = "export_coreml") -> None:
     """Warn of a model that was never trained. Raises ValueError where a weight is not finite."""
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
-            raise ValueError(f"export_coreml: {name} of the model holds NaN or Inf; expected finite weights")
+            raise ValueError(f"{where}: {name} of the model holds NaN or Inf; expected finite weights")
     if any(map(_is_untrained, models_of(model))):
-        warnings.warn("export_coreml: the model looks untrained; its predictions will mean nothing", stacklevel=3)
+        warnings.warn(f"{where}: the model looks untrained; its predictions will mean nothing", stacklevel=3)
 
 
 def _is_untrained(model: LatentVectorModel) -> bool:
@@ -227,4 +238,4 @@ def _is_untrained(model: LatentVectorModel) -> bool:
 
 
 def _length(value: object, name: str) -> int:
-    return whole_number(value, f"export_coreml: {name}", 1, _LONGEST_CONTEXT)
+    return whole_number(value, name, 1, _LONGEST_CONTEXT)

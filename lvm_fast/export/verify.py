@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,19 +12,16 @@ from numpy.typing import NDArray
 from .._util.numbers import whole_number
 from ..models.base import LatentVectorModel
 from ..retrieval.bank import VectorBank
-from .candidate_bank import CandidateBank, make_bank
+from .agreement import check_kind, checked_rows, hit5_agreement, largest_error, least_cosine, tolerance
+from .candidate_bank import ROWS_NAME, CandidateBank, make_bank
 from .compression import LEAST_COSINES
-from .exportable import Exportable, check_as_built, describe_model, model_for_length, space_kinds
+from .exportable import Exportable, check_as_built, model_for_length
 from .metadata import BankMetadata, PackageMetadata, read_metadata
-from .probe_inputs import ProbeOutputs, make_probe_inputs, run_model, run_program, sample_rows
+from .probe_inputs import make_probe_inputs, run_model, run_program, sample_rows
 from .verification_result import FunctionCheck, RetrievalCheck, Verification
 
 if TYPE_CHECKING:
     from .mil.interpreter import SavedProgram
-
-# the error that rounding explains in a unit vector of 768 numbers; measured 1.5e-4 and 8e-8, at 1 to 1,000 steps
-_TOLERANCES = {"float16": 5e-4, "float32": 1e-6}
-_WIDTH = 768
 
 Shapes: TypeAlias = Mapping[str, tuple[int | None, ...]]
 
@@ -73,7 +69,7 @@ def verify_coreml(
 
     contexts = whole_number(contexts, "verify_coreml: contexts", least=1)
     metadata = read_metadata(path)
-    _check_kind(path, metadata, model)
+    check_kind(path, metadata, model, "verify_coreml")
     check_as_built(model, "verify_coreml")
     saved = SavedProgram(path)
     _check_functions(path, metadata, saved, model)
@@ -81,7 +77,7 @@ def verify_coreml(
         raise ValueError(f"verify_coreml: {path} holds no bank to compare with")
     if bank is not None and metadata.bank is not None:
         bank = make_bank(bank, metadata.bank.dtype, metadata.bank.topk, model, "verify_coreml")
-    rows = sample_rows(model.input_dim) if vectors is None else _checked_rows(vectors, model.input_dim)
+    rows = sample_rows(model.input_dim) if vectors is None else checked_rows(vectors, model.input_dim, "verify_coreml")
     changes = changes_in(path)
     # a program that has changed is not run: it may not end
     checks = [] if changes.program else _checks(_Verifier(saved, model, metadata, rows), contexts, bank)
@@ -132,22 +128,22 @@ class _Verifier:
         uncompressed = self.saved.with_constants(name, rounded)
         inputs = make_probe_inputs(shape, self.metadata.flexible or model.max_context, self.rows, contexts)
         wanted, got = run_model(model, inputs), run_program(self.saved, name, inputs)
-        error = program_error = _largest_error(got, wanted)
+        error = program_error = largest_error(got, wanted)
         if uncompressed is not self.saved:
             places = inputs.first_of_each_length()
-            program_error = _largest_error(run_program(uncompressed, name, inputs.at(places)), wanted.at(places))
+            program_error = largest_error(run_program(uncompressed, name, inputs.at(places)), wanted.at(places))
         pool = self._pool(model)
         computes_in = "float16" if self.saved.new_state(name) else precision  # states are float16
         return FunctionCheck(
             name=name,
             predictions=len(inputs.targets),
             max_abs_error=error,
-            min_cosine=_least_cosine(got, wanted),
+            min_cosine=least_cosine(got, wanted),
             least_cosine=LEAST_COSINES[self.metadata.compress],
-            hit5_agreement=_hit5_agreement(pool, got, wanted, inputs.targets),
+            hit5_agreement=hit5_agreement(pool, got, wanted, inputs.targets),
             pool=len(pool),
             program_error=program_error,
-            tolerance=_tolerance(computes_in, self.model.input_dim),
+            tolerance=tolerance(computes_in, self.model.input_dim),
             wrong_weights=wrong,
         )
 
@@ -159,38 +155,18 @@ class _Verifier:
 
     def check_topk(self, name: str, bank_metadata: BankMetadata, bank: CandidateBank | None) -> RetrievalCheck:
         """Compare the function that searches the bank, asked with predictions of the model."""
+        from .mil.constants import mil_name
         from .verify_topk import check_topk
 
         model = model_for_length(self.model, None)
         inputs = make_probe_inputs((1, None, model.input_dim), model.max_context, self.rows, 0)
         queries = run_model(model, inputs).searched
-        return check_topk(self.saved, name, bank_metadata, queries, bank, self.metadata.precision)
+        rows = self.saved.weights(name).get(mil_name(ROWS_NAME))
 
+        def search(query: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+            return self.saved.run(name, {"query": query})
 
-def _checked_rows(vectors: Any, dim: int) -> NDArray[np.float32]:
-    rows = np.asarray(vectors, np.float32)
-    if rows.ndim != 2 or not len(rows) or rows.shape[1] != dim:
-        raise ValueError(f"verify_coreml: vectors has shape {rows.shape}; expected (T, {dim})")
-    return rows
-
-
-def _check_kind(path: str | os.PathLike[str], metadata: PackageMetadata, model: Exportable) -> None:
-    """Raise ValueError where the package holds another kind of model."""
-    if (metadata.model_type, metadata.input_dim) != (model.model_type, model.input_dim):
-        raise ValueError(
-            f"verify_coreml: {path} holds a {metadata.model_type} of width {metadata.input_dim}; "
-            f"the model is a {model.model_type} of width {model.input_dim}"
-        )
-    own = space_kinds(describe_model(model)["config"])
-    if metadata.spaces != own:
-        raise ValueError(
-            f"verify_coreml: {path} holds a model in the space {_space_names(metadata.spaces)}; "
-            f"the model's is {_space_names(own)}"
-        )
-
-
-def _space_names(spaces: Sequence[str | None]) -> str:
-    return ", ".join(kind or "raw" for kind in spaces)
+        return check_topk(search, rows, name, bank_metadata, queries, bank, self.metadata.precision)
 
 
 def _check_functions(
@@ -220,28 +196,3 @@ def _is_ours(metadata: PackageMetadata, shapes: Shapes, outputs: Sequence[str], 
     predicted = {"next_vector", "delta"} if used.space is None else {"next_vector", "delta", "query"}
     wanted = {"scores", "ids"} if name == "query" else predicted
     return set(outputs) == wanted
-
-
-def _tolerance(precision: str, dim: int) -> float:
-    """Return the largest error that rounding explains: a narrower unit vector has larger numbers, and errors."""
-    return _TOLERANCES[precision] * math.sqrt(_WIDTH / dim)
-
-
-def _largest_error(got: ProbeOutputs, wanted: ProbeOutputs) -> float:
-    """Return the largest error of any number; that of a delta longer than 1 is divided by its length."""
-    lengths = np.maximum(np.linalg.norm(wanted.delta, axis=1, keepdims=True), 1.0)  # (P, 1)
-    deltas = np.abs(got.delta - wanted.delta) / lengths
-    errors = [np.abs(mine - exact).max() for mine, exact in zip(got.units, wanted.units, strict=True)]
-    return float(np.max([*errors, deltas.max()]))  # NaN if any is
-
-
-def _least_cosine(got: ProbeOutputs, wanted: ProbeOutputs) -> float:
-    """Return the least cosine of two unit vectors that should be the same."""
-    return float(np.min([(mine * exact).sum(axis=1) for mine, exact in zip(got.units, wanted.units, strict=True)]))
-
-
-def _hit5_agreement(pool: VectorBank, got: ProbeOutputs, wanted: ProbeOutputs, targets: NDArray[np.int64]) -> float:
-    """Return the share of contexts where both or neither have the target among the five nearest of the pool."""
-    vectors = [np.nan_to_num(outputs.searched) for outputs in (got, wanted)]  # `_largest_error` reports NaN
-    hits = [pool.rank(queries, targets, max_rank=5) < 5 for queries in vectors]
-    return float((hits[0] == hits[1]).mean())

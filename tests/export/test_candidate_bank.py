@@ -115,7 +115,7 @@ def test_one_changed_number_of_a_row_is_caught_with_and_without_the_bank(
     assert check.max_abs_error < check.tolerance  # searching its own rows it is right
     assert check.wrong_weights[0].startswith("bank.rows ")
     monkeypatch.setattr("lvm_fast.export.verify_topk.rows_digest", lambda rows: "another")
-    assert retrieval_check(package, model).wrong_weights == ("bank_rows differs from what was exported",)
+    assert retrieval_check(package, model).wrong_weights == ("bank.rows differs from what was exported",)
 
 
 @pytest.mark.parametrize(

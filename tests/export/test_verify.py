@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
+from lvm_fast.export.agreement import largest_error
 from lvm_fast.export.probe_inputs import ProbeOutputs
 from lvm_fast.export.verification_result import FunctionCheck, Verification
-from lvm_fast.export.verify import _largest_error
 from lvm_fast.models.base import LatentVectorModel
 
 ct = pytest.importorskip("coremltools")
@@ -224,7 +224,7 @@ def test_outputs_that_are_no_numbers_are_no_agreement(
 def test_one_output_that_is_no_number_is_enough(part: str) -> None:
     right = ProbeOutputs(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
     wrong = right._replace(**{part: np.full((2, 3), np.nan, np.float32)})
-    assert np.isnan(_largest_error(wrong, right))
+    assert np.isnan(largest_error(wrong, right))
 
 
 def test_a_loop_that_ends_early_shows(

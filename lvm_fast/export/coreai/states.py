@@ -1,0 +1,43 @@
+"""What a `step` keeps between calls, laid out as the Neural Engine wants it: rows of whole groups of 32 numbers.
+
+It reads and writes memory in groups of 64 bytes, 32 numbers of float16, and pads a last axis to whole ones; stateful
+models have failed there where the width of a state was no multiple of 32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GROUP = 32  # numbers
+
+
+class State(NamedTuple):
+    """One state: zeros before the first vector.
+
+    Attributes:
+        shape: Its shape as the model reads it, (1, ..., W).
+        dtype: None for the precision of the program.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None = None
+
+    @property
+    def laid_out(self) -> tuple[int, ...]:
+        """Its shape as it is kept: W rounded up to whole groups."""
+        return *self.shape[:-1], -(-self.shape[-1] // GROUP) * GROUP
+
+    def read(self, kept: Tensor) -> Tensor:
+        """The numbers that the model reads, of those that are kept."""
+        return kept[..., : self.shape[-1]]
+
+    def written(self, value: Tensor) -> Tensor:
+        """What the model says, as it is kept."""
+        return F.pad(value, (0, self.laid_out[-1] - self.shape[-1]))
+
+
+COUNT = State((1, GROUP), torch.float32)  # a number, in every place of a group; whole ones are exact up to 2^24
