@@ -10,9 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from .._util.atomic_files import size_of
 from .._util.did_you_mean import unknown_name
@@ -22,6 +21,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.figures import MODEL
 from ..evaluation.report import Report
 from ..models.base import LatentVectorModel
+from .batched_model import BatchedModel
 from .comparison_result import METRIC, PrecisionComparison, Row
 from .exportable import check_as_built
 from .options import CONTEXTS, Options, check_weights, fitting_contexts
@@ -142,42 +142,16 @@ def _row(name: str, package_bytes: int, seconds: float, verification: Verificati
     )
 
 
-class BatchedProgram(nn.Module):
-    """Runs a program in the interpreter as `evaluate` runs a model: a batch of contexts of one length at a time.
+class BatchedProgram(BatchedModel):
+    """Runs a program in the interpreter."""
 
-    Attributes:
-        has_keys: Whether to search with `query` among `keys`.
-        keys: The model's `keys`.
-    """
-
-    def __init__(self, program: Any, model: LatentVectorModel) -> None:
-        super().__init__()
+    def __init__(self, program: Program, model: LatentVectorModel) -> None:
+        super().__init__(model)
         self._program = program
         self._built: tuple[tuple[int, int], Interpreter] | None = None
-        self._query_output = "next_vector" if model.space is None else "query"
-        self.has_keys = model.has_keys
-        self.keys = model.keys
 
-    def forward(self, context: Tensor, lengths: Tensor) -> Tensor:
-        """Return deltas: (B, N, D), lengths (B,) -> (B, D); in the space where there is one."""
-        return torch.from_numpy(self._outputs("delta", context.numpy(), lengths.numpy()))
-
-    def predict(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return unit next vectors: (B, N, D), lengths (B,) -> (B, D)."""
-        return self._outputs("next_vector", context, lengths)
-
-    def query(self, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the unit vectors to search `keys` with: (B, N, D), lengths (B,) -> (B, D)."""
-        return self._outputs(self._query_output, context, lengths)
-
-    def _outputs(self, name: str, context: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        outputs = np.empty((len(context), context.shape[2]), np.float32)
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            outputs[rows] = self._run(context[rows, :length])[name]
-        return outputs
-
-    def _run(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def run(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """See `BatchedModel.run`."""
         from .mil.interpreter import Interpreter
 
         batch, length, _ = contexts.shape

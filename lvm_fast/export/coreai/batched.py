@@ -1,4 +1,4 @@
-"""A program in Apple's runtime, many contexts of one length at once, as `evaluate` asks a model."""
+"""Runs a program in Apple's runtime as `evaluate` runs a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.base import LatentVectorModel
-from ..compare import BatchedProgram
+from ..batched_model import BatchedModel
 from . import SUFFIX
 from .convert import convert
 from .functions import batched_function
@@ -21,8 +21,8 @@ from .widen import running
 _MOST = 4096  # contexts at once
 
 
-class BatchedAsset(BatchedProgram):
-    """See `BatchedProgram`; a context manager, for as long as the program is loaded.
+class BatchedAsset(BatchedModel):
+    """Runs a program in Apple's runtime; a context manager, for as long as the program is loaded.
 
     Args:
         programs: What the functions of an asset are of.
@@ -31,7 +31,7 @@ class BatchedAsset(BatchedProgram):
     """
 
     def __init__(self, programs: Programs, model: LatentVectorModel, longest: int) -> None:
-        super().__init__(None, model)
+        super().__init__(model)
         self._function = batched_function(programs.of(None), _MOST, max(longest, 2))
         self._precision = programs.of(None).options.precision
         self._opened = ExitStack()
@@ -48,5 +48,6 @@ class BatchedAsset(BatchedProgram):
     ) -> None:
         self._opened.close()
 
-    def _run(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def run(self, contexts: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """See `BatchedModel.run`."""
         return self._asset.run("predict", {"context": contexts})

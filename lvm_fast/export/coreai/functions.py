@@ -132,7 +132,10 @@ def topk_function(bank: CandidateBank, precision: str) -> Function:
         scores, ids = products.topk(bank.k, dim=-1)
         return scores.float(), ids.int()
 
-    module = ConstantModule(compute, {ROWS_NAME: bank.stored(precision)}, PRECISIONS[precision])
+    rows = bank.stored(precision)
+    if isinstance(rows, np.ndarray):  # the converter casts a constant itself, and keeps what comes of it
+        rows = rows.astype(precision)
+    module = ConstantModule(compute, {ROWS_NAME: rows}, PRECISIONS[precision])
     return Function(module, {"query": torch.zeros(1, bank.rows.shape[1])}, ("scores", "ids"))
 
 

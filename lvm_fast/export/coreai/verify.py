@@ -173,6 +173,9 @@ class _Verifier:
         contexts = make_probe_inputs((1, None, arm.input_dim), arm.max_context, self.rows, 0)
         queries = run_model(arm, contexts).searched
 
+        if isinstance(rows, np.ndarray) and np.array_equal(rows, rows.astype(np.float16)):
+            rows = rows.astype(np.float16)  # as the bank was made, whatever the precision of the asset
+
         def search(query: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
             return self.asset.run(name, {"query": query})
 
