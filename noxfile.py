@@ -63,6 +63,13 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def coreai(session: nox.Session) -> None:
+    """The tests of Core AI export in Apple's runtime, for which Python 3.10 and old systems have no packages."""
+    install_package(session, "coreai,test")
+    session.run("pytest", "-m", "not apple", "tests/export/coreai", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as a site in build/docs; any warning is an error."""
     install_package(session, "docs")
