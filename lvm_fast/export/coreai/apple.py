@@ -1,4 +1,4 @@
-"""Apple's Core AI packages, imported once, quietly and in versions that work: the only way this room reaches them."""
+"""Imports Apple's Core AI packages once, quietly and in versions that work; nothing else here reaches them."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ _FLOATS = {"f16": np.float16, "f32": np.float32}
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages, by name."""
+    """Return the versions of the packages, by name."""
     return {name: importlib.metadata.version(name) for name in ("coreai-core", "coreai-torch")}
 
 
 def own_metadata(about: AIModelAssetMetadata) -> dict[str, Any]:
-    """What was put into an asset's metadata with `set_custom`, by name."""
+    """Return what was put into an asset's metadata with `set_custom`, by name."""
     called = ("custom_metadata", "creator_defined_metadata")  # as it is documented, and as it is in 1.0.0b3
     return dict(next(getattr(about, name) for name in called if hasattr(about, name)))
 
 
 def functions_in(program: AIProgram) -> dict[str, Any]:
-    """The functions of a program by name, without the parts that they call."""
+    """Return the functions of a program by name, without the parts that they call."""
     operations = program._module._mlir_module.body.operations
     graphs = [operation for operation in operations if operation.operation.name == "coreai.graph"]
     return {graph.sym_name.value: graph for graph in graphs if "composite_decl" not in graph.attributes}
 
 
 def float_types() -> tuple[Any, Any]:
-    """float16 and float32, in the context that is active."""
+    """Return the types float16 and float32 of the active context."""
     return F16Type.get(), F32Type.get()
 
 
 def operations_in(operation: Any) -> Iterator[Any]:
-    """All operations within one, however deep."""
+    """Yield all operations within one, however deep."""
     for region in operation.regions:
         for block in region.blocks:
             for inner in block.operations:
@@ -66,7 +66,7 @@ def operations_in(operation: Any) -> Iterator[Any]:
 
 
 def value_of(constant: Any) -> NDArray[Any]:
-    """The numbers of a constant operation; those of fewer than 8 bits as uint8, one each."""
+    """Return the numbers of a constant operation; those of fewer than 8 bits as uint8, one each."""
     kind = constant.results[0].type
     name, shape = str(kind.element_type), tuple(kind.shape)
     width = int("".join(filter(str.isdigit, name)))
@@ -80,7 +80,7 @@ def value_of(constant: Any) -> NDArray[Any]:
 
 
 def _unpacked(raw: NDArray[np.uint8], width: int, count: int) -> NDArray[np.uint8]:
-    """Numbers of so many bits that lie side by side, the lowest bits first."""
+    """Unpack numbers of so many bits that lie side by side, the lowest bits first."""
     bits = np.unpackbits(raw, bitorder="little")[: count * width].reshape(count, width)
     return np.packbits(bits, axis=1, bitorder="little")[:, 0]
 

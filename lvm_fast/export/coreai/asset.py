@@ -1,4 +1,4 @@
-"""Core AI assets on disk: functions in, an ``.aimodel`` out, and back."""
+"""Writes and reads Core AI assets (``.aimodel``): the program, its constants, the metadata and the seal over them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def write_asset(
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What an asset says of itself, by name; its program may be anything.
+    """Return the user-defined metadata of an asset, by name; its program may be anything.
 
     Raises:
         FileNotFoundError: There is no folder at `path`.
@@ -85,7 +85,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def changes_in(path: str | os.PathLike[str]) -> list[str]:
-    """A sentence on each part of an asset that is not as it was written; none where nothing has changed.
+    """Return a sentence on each part of an asset that is not as it was written; none where nothing has changed.
 
     Raises:
         FileNotFoundError: There is no folder at `path`.
@@ -107,12 +107,12 @@ def changes_in(path: str | os.PathLike[str]) -> list[str]:
 
 
 def note_constants(about: AIModelAssetMetadata, constants: Mapping[str, Stored]) -> None:
-    """Put into the metadata of an asset which constants it holds: a digest of the numbers of each, by name."""
+    """Put a digest of each constant into the metadata of an asset, by name."""
     about.set_custom(_CONSTANTS, {name: digest_of(stored) for name, stored in constants.items()})
 
 
 def stored_constants(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> dict[str, dict[str, Stored]]:
-    """The constants of each function of an asset, by the names that its metadata has for their digests.
+    """Return the constants of each function of an asset, by the names that its metadata has for their digests.
 
     One that has no name there, because it is not what was exported, is called by its form.
 
@@ -138,7 +138,7 @@ def stored_constants(path: str | os.PathLike[str], metadata: Mapping[str, Any]) 
 
 
 def digest_of(stored: Stored) -> str:
-    """SHA-256 of a constant's form and numbers."""
+    """Return the SHA-256 of a constant's form and numbers."""
     digest = hashlib.sha256()
     for part, array in parts_of(stored).items():
         digest.update(f"{part} {array.dtype} {array.shape} ".encode())
@@ -147,7 +147,7 @@ def digest_of(stored: Stored) -> str:
 
 
 def _constants_of(graph: Any) -> Iterator[Stored]:
-    """The constants of a function: plain ones, and those that compressed ones are made of, as one each."""
+    """Yield the constants of a function; the parts of a compressed one come as one."""
     operations, parts = list(operations_in(graph)), set()
     for operation in operations:
         if operation.name == INT8:
@@ -171,7 +171,7 @@ def _value(operand: Any) -> NDArray[Any]:
 
 
 def _could_be_weight(stored: Stored) -> bool:
-    """Whether it is more than what a program is made of: shapes, places, numbers that are all the same."""
+    """Tell weights from what any program has: shapes, places, numbers that are all the same."""
     if isinstance(stored, Quantized | Palettized):
         return True
     if stored.dtype.kind != "f" or stored.size < 2:
@@ -195,7 +195,7 @@ def _digest_of_program(folder: Path) -> str:
 
 
 def _digest_of_description(about: AIModelAssetMetadata) -> str:
-    """Of all but this digest."""
+    """Return the SHA-256 of all metadata but this digest."""
     known = {name: value for name, value in own_metadata(about).items() if name != _SEALED[1]}
     own = {name: getattr(about, name) for name in _OWN}
     return hashlib.sha256(json.dumps([own, known], sort_keys=True).encode()).hexdigest()

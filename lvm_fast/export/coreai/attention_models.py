@@ -1,4 +1,4 @@
-"""transformer and amn as Core AI programs."""
+"""Exports transformer and amn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TransformerProgram(ModelProgram[TransformerModel]):
     any_length = frozenset({"pos_encoder.pe", "input_proj.bias"})
 
     def fold(self, model: TransformerModel) -> dict[str, NDArray[np.float32]]:
-        """The model's tensors, but for positions as (P, H) and the projections of each attention, which are apart."""
+        """Return the model's tensors, but for positions as (P, H) and each attention's projections, which are apart."""
         folded = {}
         for name, array in super().fold(model).items():
             prefix, projection, kind = name.rpartition("in_proj_")
@@ -41,7 +41,7 @@ class TransformerProgram(ModelProgram[TransformerModel]):
         return folded
 
     def by_length(self, length: int) -> dict[str, NDArray[np.float32]]:
-        """The positions of N vectors, with the bias that is added beside them, (N, H)."""
+        """Return the positions of N vectors, with the bias that is added beside them, (N, H)."""
         return {"places": self._folded["pos_encoder.pe"][:length] + self._folded["input_proj.bias"]}
 
     def read(self, layers: Layers, context: Tensor) -> Tensor:
@@ -90,14 +90,14 @@ class TransformerProgram(ModelProgram[TransformerModel]):
         return [f"transformer_decoder.layers.{number}" for number in range(self.config["num_layers"])]
 
     def _keys_and_values(self, layers: Layers, prefix: str, own: Tensor, memory: Tensor) -> Iterator[Tensor]:
-        """What the attentions of a decoder layer keep of its own rows and of the memory's, (B, N, H) each: `_KEPT`."""
+        """Yield what the attentions of a layer keep of its own rows and of the memory's, (B, N, H) each: `_KEPT`."""
         for attention, source in (("self_attn", own), ("multihead_attn", memory)):
             both = layers.dense(source, f"{prefix}.{attention}.key_value")  # (B, N, 2H)
             width = self.config["hidden_dim"]
             yield from (both[..., :width], both[..., width:])
 
     def _decode(self, layers: Layers, prefix: str, x: Tensor, kept: Sequence[Tensor], is_past: Tensor) -> Tensor:
-        """A decoder layer: (B, M, H), keys and values of both attentions (B, N, H) -> (B, M, H)."""
+        """Apply a decoder layer: (B, M, H), keys and values of both attentions (B, N, H) -> (B, M, H)."""
         own, memory = kept[:2], kept[2:]
         x = layers.layer_norm(x + self._answer(layers, f"{prefix}.self_attn", x, own, is_past), f"{prefix}.norm1")
         said = self._answer(layers, f"{prefix}.multihead_attn", x, memory, is_past)
@@ -106,17 +106,17 @@ class TransformerProgram(ModelProgram[TransformerModel]):
         return layers.layer_norm(x + layers.dense(inner, f"{prefix}.linear2"), f"{prefix}.norm3")
 
     def _answer(self, layers: Layers, prefix: str, asked: Tensor, kept: Sequence[Tensor], is_past: Tensor) -> Tensor:
-        """An attention: queries from (B, M, H), keys and values (B, N, H), which count (M or 1, N) -> (B, M, H)."""
+        """Apply an attention: queries from (B, M, H), keys and values (B, N, H), which count (M, N) -> (B, M, H)."""
         query, keys, values = (self._apart(x) for x in (layers.dense(asked, f"{prefix}.query"), *kept))
         told = F.scaled_dot_product_attention(query, keys, values, attn_mask=is_past)  # (B, h, M, H / h)
         return layers.dense(told.transpose(1, 2).flatten(2), f"{prefix}.out_proj")
 
     def _apart(self, x: Tensor) -> Tensor:
-        """The heads apart: (B, N, H) -> (B, h, N, H / h)."""
+        """Take the heads apart: (B, N, H) -> (B, h, N, H / h)."""
         return x.view(*x.shape[:2], self.config["num_heads"], -1).transpose(1, 2)
 
     def _head(self, layers: Layers, final: Tensor) -> Tensor:
-        """(B, H) -> raw delta (B, D)."""
+        """Return the raw delta: (B, H) -> (B, D)."""
         return layers.dense(layers.layer_norm(F.gelu(layers.dense(final, "head.0")), "head.2"), "head.3")
 
 

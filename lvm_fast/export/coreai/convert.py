@@ -1,4 +1,4 @@
-"""From functions to a Core AI program: torch's exporter, then Apple's converter."""
+"""Makes a Core AI program of functions: torch's exporter, then Apple's converter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .functions import Function
 
 
 def convert(functions: Mapping[str, Function]) -> AIProgram:
-    """One program of all functions; constants of the same numbers are stored once.
+    """Make one program of all functions; constants of the same numbers are stored once.
 
     Args:
         functions: By name.

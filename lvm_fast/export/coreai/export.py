@@ -1,4 +1,4 @@
-"""From a model to a Core AI asset: `export_coreai`."""
+"""Writes a model as a Core AI asset: `export_coreai`."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def export_coreai(
 
 
 def functions_of(programs: Programs, options: Options) -> dict[str, Function]:
-    """The functions of an asset by name, for options that were checked."""
+    """Return the functions of an asset by name, for options that were checked."""
     functions = {f"predict_{length}": predict_function(programs.of(length), length) for length in options.contexts}
     if options.flexible is not None:
         functions["predict"] = flexible_function(programs.of(None), options.flexible)
@@ -105,7 +105,7 @@ def functions_of(programs: Programs, options: Options) -> dict[str, Function]:
 def write_asset_of(
     model: Exportable, asset: Path, options: Options, author: str = AUTHOR, overwrite: bool = False
 ) -> Programs:
-    """Write an asset whose options were checked, with its expectations beside it; returns what its functions are of."""
+    """Write an asset whose options were checked, with the file beside it; return the programs of its functions."""
     from .asset import note_constants, write_asset  # first: without Apple's packages there is no work to do
     from .convert import convert
     from .metadata import describe_asset

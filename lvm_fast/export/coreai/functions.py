@@ -1,4 +1,4 @@
-"""The functions of an asset, as modules for torch's exporter: what they read, compute and give, and their names."""
+"""Builds the functions of an asset, as modules for torch's exporter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Function:
     most: int | None = None
 
     def input_shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """The shapes of its inputs, None where any size will do."""
+        """Return the shapes of its inputs, None where any size will do."""
         shapes: dict[str, tuple[int | None, ...]] = {}
         for name, example in self.inputs.items():
             batch, *rest = example.shape
@@ -68,11 +68,11 @@ class ConstantModule(nn.Module):
                 self.register_buffer(_attribute(name, part), torch.from_numpy(np.ascontiguousarray(array)))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Inputs, then states, which change in place -> outputs."""
+        """Return the outputs; the states, which follow the inputs, change in place."""
         return self._compute(Layers({name: self._tensor(name) for name in self.stored}, self._precision), *inputs)
 
     def _tensor(self, name: str) -> Tensor:
-        """A constant as the layers read it; a compressed one by the operator that an asset has for it."""
+        """Return a constant as the layers read it; a compressed one by the operator that an asset has for it."""
         constant = self.stored[name]
         parts: list[Any] = [self.get_buffer(_attribute(name, part)) for part in parts_of(constant)]
         if isinstance(constant, Quantized):
@@ -85,7 +85,7 @@ class ConstantModule(nn.Module):
 
 
 def parts_of(constant: Stored) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """The arrays that make up a constant, by what Apple's converter calls them."""
+    """Return the arrays that make up a constant, by what Apple's converter calls them."""
     if isinstance(constant, Quantized):
         return {"data": constant.data, "scale": constant.scale}
     if isinstance(constant, Palettized):
@@ -94,17 +94,17 @@ def parts_of(constant: Stored) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
 
 
 def predict_function(program: Program, length: int) -> Function:
-    """``context`` (1, N, D) -> `Program.outputs`, (1, D) each."""
+    """Build ``predict_N``: ``context`` (1, N, D) -> `ModelProgram.outputs`, (1, D) each."""
     return _predict(program, length, None)
 
 
 def flexible_function(program: Program, longest: int) -> Function:
-    """``context`` (1, N, D) for any N from 1 to `longest`."""
+    """Build ``predict``: ``context`` (1, N, D) for any N from 1 to `longest`."""
     return _predict(program, min(longest, 2), longest if longest > 1 else None)
 
 
 def batched_function(program: Program, most: int, longest: int) -> Function:
-    """``context`` (B, N, D) for any B from 1 to `most` and any N from 1 to `longest`; both at least 2."""
+    """Build ``predict``: ``context`` (B, N, D) for any B up to `most` and any N up to `longest`; both at least 2."""
     return replace(_predict(program, 2, longest, 2), most=most)
 
 
@@ -115,7 +115,7 @@ def _predict(program: Program, length: int, longest: int | None, batch: int = 1)
 
 
 def step_function(program: Program) -> Function:
-    """``vector`` (1, D) -> what `predict_function` gives, with the program's states."""
+    """Build ``step``: ``vector`` (1, D) -> the outputs of `predict_function`; it keeps the program's states."""
     states = {
         name: torch.zeros(state.laid_out, dtype=state.dtype or program.precision)
         for name, state in program.states().items()
@@ -125,7 +125,7 @@ def step_function(program: Program) -> Function:
 
 
 def topk_function(bank: CandidateBank, precision: str) -> Function:
-    """``query`` (1, D) -> ``scores`` (1, K) and ``ids`` (1, K) of the rows with the largest inner products."""
+    """Build ``topk``: ``query`` (1, D) -> ``scores`` (1, K) and ``ids`` (1, K) of the largest inner products."""
 
     def compute(layers: Layers, query: Tensor) -> tuple[Tensor, ...]:
         products = layers.narrow(query) @ layers.narrow(layers[ROWS_NAME]).T  # (1, N)

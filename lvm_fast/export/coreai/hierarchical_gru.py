@@ -1,4 +1,4 @@
-"""hierarchical_gru as a Core AI program."""
+"""Exports hierarchical_gru."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         return self._head(layers, answer, rows[:, -1])
 
     def _read_chunks(self, layers: Layers, rows: Tensor) -> Tensor:
-        """What the global encoder says of the summaries of all chunks, the last of which may be partial: (B, H)."""
+        """Return what the global encoder says of the summaries of all chunks, the last of which may be partial."""
         batch, steps, dim = rows.shape
         whole, summaries = steps // self._chunk, []
         if whole:
@@ -51,7 +51,7 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         return layers.layer_norm(self._global.last_state(layers, normed), "global_encoder.norm")
 
     def _read_steps(self, layers: Layers, rows: Tensor) -> Tensor:
-        """The same vector by vector, (B, H)."""
+        """Return the same, vector by vector, (B, H)."""
         gates = self._local.gates(layers, rows)  # (B, N, 3H)
         is_full = torch.arange(1, rows.shape[1] + 1) % torch.tensor(self._chunk) == 0  # (N,): a chunk ends here
         marks = layers.narrow(is_full)[None, :, None].expand(rows.shape[0], -1, GROUP)
@@ -75,7 +75,7 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         return self._step(layers, row[:, :-GROUP], row[:, -1:] > 0, states[:-1])
 
     def _step(self, layers: Layers, gates: Tensor, is_full: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-        """One vector more.
+        """Take one vector more.
 
         Args:
             layers: Of both encoders.
@@ -97,6 +97,6 @@ class HierarchicalGRUProgram(ModelProgram[HierarchicalGRU]):
         ]
 
     def _head(self, layers: Layers, answer: Tensor, current: Tensor) -> Tensor:
-        """The global encoder's answer (B, H) and the last vector (B, D) -> raw delta (B, D)."""
+        """Return the raw delta (B, D) for the global encoder's answer (B, H) and the last vector (B, D)."""
         raw = layers.dense(F.gelu(layers.dense(answer, "output_proj.0")), "output_proj.3")
         return raw + layers.dense(current, "residual_proj")

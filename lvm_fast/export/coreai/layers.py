@@ -1,4 +1,4 @@
-"""Layers in plain torch that compute in one precision, with weights that are handed to them as tensors."""
+"""Applies layers in plain torch, in one precision, with weights that are handed over as tensors."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ class Layers:
         return name in self.tensors
 
     def under(self, *prefixes: str) -> Layers:
-        """Those whose names begin with one of the prefixes: all that a loop's body has to be given."""
+        """Return the layers whose names begin with one of the prefixes."""
         found = {name: tensor for name, tensor in self.tensors.items() if name.startswith(prefixes)}
         return Layers(found, self.precision)
 
     def narrow(self, x: Tensor) -> Tensor:
-        """`x` in the precision of the layers."""
+        """Return `x` in the precision of the layers."""
         return x.to(self.precision)
 
     def linear(self, x: Tensor, weight: str, bias: str) -> Tensor:
-        """``x W^T + b`` for the named parameters."""
+        """Return ``x W^T + b`` for the named parameters."""
         return F.linear(x, self[weight], self[bias])
 
     def dense(self, x: Tensor, prefix: str) -> Tensor:
-        """`torch.nn.Linear` called `prefix`."""
+        """Apply the `torch.nn.Linear` called `prefix`."""
         return self.linear(x, f"{prefix}.weight", f"{prefix}.bias")
 
     def layer_norm(self, x: Tensor, prefix: str) -> Tensor:
-        """LayerNorm over the last axis, with torch's epsilon."""
+        """Apply LayerNorm over the last axis, with torch's epsilon."""
         weight, bias = self[f"{prefix}.weight"], self[f"{prefix}.bias"]
         return F.layer_norm(x, weight.shape, weight, bias)
 
 
 def unit(x: Tensor) -> Tensor:
-    """Unit rows, in float32: the bound that guards the division is zero in float16."""
+    """Return unit rows, in float32: the bound that guards the division is zero in float16."""
     return F.normalize(x.float(), dim=-1)

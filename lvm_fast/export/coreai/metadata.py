@@ -1,4 +1,4 @@
-"""What a Core AI asset says about itself: every input and output, the model, its metrics, who made it with what."""
+"""Makes the metadata of a Core AI asset: every input and output, the model, its metrics, who made it with what."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .functions import Function
 def describe_asset(
     functions: Mapping[str, Function], model: Exportable, options: Options, author: str
 ) -> AIModelAssetMetadata:
-    """The metadata of an asset of these functions."""
+    """Return the metadata of an asset of these functions."""
     about = AIModelAssetMetadata()
     about.author, about.license, about.model_description = author, LICENSE, describe_package(model)
     facts = user_defined(model, options, list(functions))
@@ -28,7 +28,7 @@ def describe_asset(
 
 
 def _features(function: Function, model: Exportable) -> dict[str, str]:
-    """What each input, output and state of a function is, by name."""
+    """Return a text for each input, output and state of a function, by name."""
     ((given, shape),) = function.input_shapes().items()
     is_context = given == "context"
     meanings = describe_features(model, given, shape[1] if is_context else None)

@@ -1,4 +1,4 @@
-"""The answers of an asset, and those of its program in plain torch with the numbers that the asset stores."""
+"""Runs an asset on probe inputs, and its program in plain torch with the numbers that the asset stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_asset(asset: RunningAsset, function: str, questions: ProbeInputs) -> ProbeOutputs:
-    """What a function of an asset says: context by context, or vector by vector through its states."""
+    """Run a function of an asset: context by context, or vector by vector through its states."""
     state = asset.new_state(function)
     results = []
     for context, length in zip(questions.context, questions.lengths, strict=True):
@@ -30,7 +30,7 @@ def run_asset(asset: RunningAsset, function: str, questions: ProbeInputs) -> Pro
 
 
 def run_plain(program: Program, constants: Mapping[str, Stored], questions: ProbeInputs) -> ProbeOutputs:
-    """What a program says of each context in torch, in float32, with the numbers that constants stand for."""
+    """Run a program on each context in torch, in float32, with the numbers that constants stand for."""
     arrays = {name: stored if isinstance(stored, np.ndarray) else stored.values() for name, stored in constants.items()}
     layers = Layers({name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}, torch.float32)
     results = []

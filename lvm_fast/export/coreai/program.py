@@ -1,4 +1,4 @@
-"""What the Core AI programs of all model types have in common: constants, functions, reconstruction."""
+"""Holds what the Core AI programs of all model types share: constants, functions, reconstruction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
 
 
 class ProgramOptions(NamedTuple):
-    """How a model becomes a program.
+    """The form of a program.
 
     Attributes:
         precision: "float16" or "float32", what the functions compute in; inputs, outputs and the final reconstruction
@@ -37,7 +37,7 @@ class ProgramOptions(NamedTuple):
 
 
 class ModelProgram(ABC, Generic[Model]):
-    """The functions of one model in plain torch, and the constants that they read.
+    """Computes the functions of one model in plain torch, and holds the constants that they read.
 
     A model type is a subclass with `read`, and, where it streams, `states` and `push`.
 
@@ -72,7 +72,7 @@ class ModelProgram(ABC, Generic[Model]):
                 raise ValueError(f"export_coreai: {name} holds {largest:g}; expected at most the largest {held_in}")
 
     def exact(self, length: int | None) -> dict[str, NDArray[np.float32]]:
-        """The constants of a function by their names in the asset, before precision and compression.
+        """Return the constants of a function by their names in the asset, before precision and compression.
 
         Args:
             length: How many vectors it reads; None for any number, and for `step`.
@@ -81,11 +81,11 @@ class ModelProgram(ABC, Generic[Model]):
 
     @property
     def float32_names(self) -> frozenset[str]:
-        """The names in the asset of the constants that are float32 whatever the precision."""
+        """Return the names in the asset of the constants that are float32 in every precision."""
         return frozenset(self.options.scope + name for name in self._wide)
 
     def stored(self, length: int | None) -> dict[str, Stored]:
-        """The constants of a function as an asset stores them, by the names that the layers know; see `exact`."""
+        """Return the constants of a function as an asset stores them, by the names that layers know; see `exact`."""
         return {name: self._stored(name, array) for name, array in self._constants(length).items()}
 
     def _constants(self, length: int | None) -> dict[str, NDArray[np.float32]]:
@@ -112,44 +112,44 @@ class ModelProgram(ABC, Generic[Model]):
         return "int8" if in_space else self.options.compression  # palettes lose what tells vectors apart
 
     def fold(self, model: Model) -> dict[str, NDArray[np.float32]]:
-        """The constants of the program: the tensors of the model by name, but for what is worked out beforehand.
+        """Return the constants of the program: the model's tensors by name, but for what is worked out beforehand.
 
         What belongs to its space is left out, whatever is given here.
         """
         return arrays(model.state_dict())
 
     def pull(self, model: Model) -> Wide | None:
-        """What keys make of a query where the model adapts them, (D, D) for row vectors; None where it does not."""
+        """Return what keys make of a query where the model adapts them, (D, D) for row vectors; None where not."""
         return None
 
     def by_length(self, length: int) -> dict[str, NDArray[np.float32]]:
-        """What is worked out beforehand for contexts of a length N; `read` finds it under ``<name>_N``."""
+        """Return what is worked out beforehand for contexts of a length N; `read` finds it under ``<name>_N``."""
         return {}
 
     @abstractmethod
     def read(self, layers: Layers, context: Tensor) -> Tensor:
-        """The raw delta after a context, (B, N, D) -> (B, D), in the precision of the layers or in float32."""
+        """Return the raw delta after a context, (B, N, D) -> (B, D), in the precision of the layers or in float32."""
 
     def states(self) -> dict[str, State]:
-        """The states that `push` keeps between calls, by name."""
+        """Return the states that `push` keeps between calls, by name."""
         raise NotImplementedError
 
     def push(self, layers: Layers, vector: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
-        """The raw delta after one more vector (1, D), and the states after it; see `read`."""
+        """Return the raw delta after one more vector (1, D), and the states after it; see `read`."""
         raise NotImplementedError
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of what `predict` and `step` give."""
+        """Return the names of what `predict` and `step` give."""
         return ("next_vector", "delta", "query") if self._has_space else ("next_vector", "delta")
 
     def predict(self, layers: Layers, context: Tensor) -> tuple[Tensor, ...]:
-        """``context`` (B, N, D) -> ``next_vector`` (B, D), ``delta`` (B, D), in a space ``query`` (B, D), too."""
+        """Compute ``predict``: (B, N, D) -> ``next_vector``, ``delta`` and, in a space, ``query``, (B, D) each."""
         mapped = self._mapped(layers, context)
         return self._reconstructed(layers, mapped[:, -1], self.read(layers, mapped))
 
     def step(self, layers: Layers, vector: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
-        """``vector`` (1, D) -> what `predict` gives; the states, as they are kept, change in place."""
+        """Compute ``step``: (1, D) -> what `predict` gives; the states, as they are kept, change in place."""
         mapped = self._mapped(layers, vector)
         states = self.states().values()
         before = [state.read(tensor) for state, tensor in zip(states, kept, strict=True)]
@@ -159,11 +159,11 @@ class ModelProgram(ABC, Generic[Model]):
         return self._reconstructed(layers, mapped, raw)
 
     def _mapped(self, layers: Layers, vectors: Tensor) -> Tensor:
-        """What the model reads of the encoder's vectors (..., D)."""
+        """Return what the model reads of the encoder's vectors (..., D)."""
         return SpaceLayers(layers).into(vectors) if self._has_space else vectors
 
     def _reconstructed(self, layers: Layers, current: Tensor, raw: Tensor) -> tuple[Tensor, ...]:
-        """From the last vector (B, D) and the raw delta (B, D) to `outputs`."""
+        """Return the `outputs` for the last vector (B, D) and the raw delta (B, D)."""
         delta = unit(raw) if self.config["normalize_delta"] else raw.float()
         moved = current + delta
         answer = moved / (torch.linalg.vector_norm(moved, dim=-1, keepdim=True) + 1e-8)
@@ -174,7 +174,7 @@ class ModelProgram(ABC, Generic[Model]):
 
 
 def arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-    """Tensors as numpy arrays, float32."""
+    """Return tensors as numpy arrays, float32."""
     return {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
 
 

@@ -1,4 +1,4 @@
-"""Recency models as Core AI programs: the last vectors, and decayed means of all."""
+"""Exports recency models: the last vectors, and decayed means of all."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class RecencyProgram(ModelProgram[Model]):
         self._exact_decays = [float(np.float32(decay)) for decay in model.decays]
 
     def fold(self, model: Model) -> dict[str, NDArray[np.float32]]:
-        """The model's tensors, its decays, (E, 1), and its mix, where it has one, as (1, 1, K)."""
+        """Return the model's tensors, its decays, (E, 1), and its mix, where it has one, as (1, 1, K)."""
         folded = {**super().fold(model), "decays": np.array(model.decays, np.float32)[:, None]}
         return folded | ({"mix": folded["mix"][None, None]} if "mix" in folded else {})
 
     @abstractmethod
     def head(self, layers: Layers, features: Tensor) -> Tensor:
-        """The K = T + E features of width D, the last vector first, (B, K, D) -> raw delta (B, D)."""
+        """Return the raw delta (B, D) for K = T + E features of width D, the last vector first, (B, K, D)."""
 
     def by_length(self, length: int) -> dict[str, NDArray[np.float32]]:
-        """The share of each of N vectors in each feature, (1, K, N)."""
+        """Return the share of each of N vectors in each feature, (1, K, N)."""
         with torch.no_grad():
             shares = self._shares(torch.tensor(self._exact_decays, dtype=torch.float64)[:, None], length)
         return {"shares": shares[None].float().numpy()}
@@ -60,7 +60,7 @@ class RecencyProgram(ModelProgram[Model]):
         return self.head(layers, shares @ layers.narrow(context))
 
     def _shares(self, decays: Tensor, steps: int) -> Tensor:
-        """Decays (E, 1) -> (K, N), in their dtype."""
+        """Return the shares for decays (E, 1): (K, N), in their dtype."""
         ages = steps - 1 - torch.arange(steps)  # (N,), 0 for the last vector
         taken = torch.arange(self._taps)[:, None] == ages  # (T, N)
         weights = decays ** ages.to(decays.dtype)  # (E, N)

@@ -1,4 +1,4 @@
-"""Recurrent layers in plain torch: one loop over the steps, however many layers there are, and one step alone."""
+"""Runs recurrent layers in plain torch: one loop over the steps, or one step alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def scan(layers: Layers, rows: Tensor, widths: Sequence[int], advance: Advance) 
 
 
 def _apart(states: Tensor, widths: Sequence[int]) -> list[Tensor]:
-    """Tensors side by side (B, sum of W), apart."""
+    """Take apart tensors that lie side by side, (B, sum of W)."""
     ends = list(accumulate(widths))
     return [states[:, end - width : end] for end, width in zip(ends, widths, strict=True)]
 
@@ -88,11 +88,11 @@ class GRULayers:
         self.widths = [hidden_dim] * num_layers
 
     def gates(self, layers: Layers, x: Tensor, layer: int = 0) -> Tensor:
-        """``W_ih x + b_ih`` of a layer, (..., W) -> (..., 3H): reset, update and candidate part."""
+        """Return ``W_ih x + b_ih`` of a layer, (..., W) -> (..., 3H): reset, update and candidate part."""
         return _linear(layers, x, self.prefix, "ih", layer)
 
     def step(self, layers: Layers, gates: Tensor, *hidden: Tensor) -> list[Tensor]:
-        """One time step.
+        """Take one time step.
 
         Args:
             layers: Its parameters.
@@ -110,7 +110,7 @@ class GRULayers:
         return states
 
     def last_state(self, layers: Layers, x: Tensor) -> Tensor:
-        """The last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
+        """Return the last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
         return scan(layers.under(f"{self.prefix}."), self.gates(layers, x), self.widths, self.step)[-1]
 
 
@@ -122,11 +122,11 @@ class LSTMLayers:
         self.widths = [hidden_dim] * (2 * num_layers)
 
     def gates(self, layers: Layers, x: Tensor, layer: int = 0) -> Tensor:
-        """``W_ih x + b_ih`` of a layer, (..., W) -> (..., 4H): input, forget, cell and output part."""
+        """Return ``W_ih x + b_ih`` of a layer, (..., W) -> (..., 4H): input, forget, cell and output part."""
         return _linear(layers, x, self.prefix, "ih", layer)
 
     def step(self, layers: Layers, gates: Tensor, *states: Tensor) -> list[Tensor]:
-        """One time step: from `gates` of layer 0, (B, 4H), and hidden and cell state of each layer in turn, (B, H)."""
+        """Take one time step from `gates` of layer 0, (B, 4H), and hidden and cell state of each layer, (B, H)."""
         moved: list[Tensor] = []
         for layer, (hidden, cell) in enumerate(zip(states[::2], states[1::2], strict=True)):
             if layer > 0:
@@ -135,7 +135,7 @@ class LSTMLayers:
         return moved
 
     def last_state(self, layers: Layers, x: Tensor) -> Tensor:
-        """The last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
+        """Return the last layer's hidden state after all steps: (B, N, W) -> (B, H)."""
         return scan(layers.under(f"{self.prefix}."), self.gates(layers, x), self.widths, self.step)[-2]
 
 
@@ -144,7 +144,7 @@ def _linear(layers: Layers, x: Tensor, prefix: str, kind: str, layer: int) -> Te
 
 
 def _lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """i, f, o = sigmoid, g = tanh of their parts, c' = f c + i g, h' = o tanh(c')."""
+    """Compute i, f, o = sigmoid, g = tanh of their parts, c' = f c + i g, h' = o tanh(c')."""
     width = cell.shape[-1]
     keep, forget, candidate, output = (_part(gates, width, part) for part in range(4))
     moved = forget.sigmoid() * cell + keep.sigmoid() * candidate.tanh()
@@ -152,7 +152,7 @@ def _lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gru_cell(gates: Tensor, recurrent: Tensor, state: Tensor) -> Tensor:
-    """r, z = sigmoid(both sums), n = tanh(x part + r * h part), h' = n + z (h - n): torch's (1 - z) n + z h."""
+    """Compute r, z = sigmoid(both sums), n = tanh(x part + r * h part), h' = n + z (h - n), torch's way."""
     width = state.shape[-1]
     both = (gates[..., : 2 * width] + recurrent[..., : 2 * width]).sigmoid()
     reset, update = _part(both, width, 0), _part(both, width, 1)
@@ -161,5 +161,5 @@ def _gru_cell(gates: Tensor, recurrent: Tensor, state: Tensor) -> Tensor:
 
 
 def _part(gates: Tensor, width: int, part: int) -> Tensor:
-    """One of several parts side by side."""
+    """Return one of several parts side by side."""
     return gates[..., part * width : (part + 1) * width]

@@ -1,4 +1,4 @@
-"""gru and lstm as Core AI programs."""
+"""Exports gru and lstm."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class GRUProgram(ModelProgram[GRUModel]):
         return self._step(layers, row, states[:-1])
 
     def _step(self, layers: Layers, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-        """The next state of each block, and what the last one makes of x: LayerNorm(x + GRU(x)) each, (B, H)."""
+        """Return the next state of each block, and what the last one makes of x: LayerNorm(x + GRU(x)) each, (B, H)."""
         moved: list[Tensor] = []
         for index, (block, state) in enumerate(zip(self._blocks, states, strict=True)):
             moved += block.step(layers, block.gates(layers, x), state)

@@ -29,7 +29,7 @@ PROGRAMS: Registry[type[ModelProgram[Any]]] = Registry(
 
 
 class Programs:
-    """The program of a model, or those of a router's arms; which of them a function is depends on its context.
+    """Holds the program of a model, or those of a router's models; the context length decides which one runs.
 
     Args:
         model: The model or router.
@@ -51,21 +51,21 @@ class Programs:
             self._arms = [_program_class(model)(model, ProgramOptions(precision, compression))]
 
     def of(self, context_length: int | None) -> Program:
-        """The program for contexts of a length, None for any length and for `step`."""
+        """Return the program for contexts of a length, None for any length and for `step`."""
         if not isinstance(self._model, Router):
             return self._arms[0]
         return self._arms[int(self._model.route([context_length])[0])]
 
 
 def why_no_step(model: Exportable) -> str | None:
-    """Why a model has no `step`; None where it has one. Raises ValueError where its type does not export."""
+    """Return why a model has no `step`; None where it has one. Raises ValueError where its type does not export."""
     if isinstance(model, Router):
         return "its model depends on how long the context is; export an arm for streaming"
     return _program_class(model).cannot_stream
 
 
 def fitting_streaming(model: Exportable) -> tuple[bool, str | None]:
-    """Whether a model can have a ``step``; and if not, why."""
+    """Tell whether a model can have a ``step``; if not, the second value is a note that says why."""
     reason = why_no_step(model)
     return reason is None, None if reason is None else f"step: {reason}"
 

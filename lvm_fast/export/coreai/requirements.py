@@ -1,4 +1,4 @@
-"""What Core AI export needs of a machine, checked before Apple's packages are imported, one sentence each."""
+"""Checks what Core AI export needs of a machine, before Apple's packages are imported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_version() -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: "0.4.3" -> (0, 4, 3)."""
+    """Return the leading numbers of a version: "0.4.3" -> (0, 4, 3)."""
     parts = []
     for part in version.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]

@@ -1,4 +1,4 @@
-"""An asset on disk, run in Apple's runtime: on a Mac, and on Linux."""
+"""Runs an asset in Apple's runtime, on a Mac and on Linux."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ class RunningAsset:
             self._stop()
 
     def input_shapes(self, function: str) -> dict[str, tuple[int | None, ...]]:
-        """The shapes of a function's inputs, None where any size will do; states are no inputs."""
+        """Return the shapes of a function's inputs, None where any size will do; states are no inputs."""
         about = self._function(function).desc
         shapes = {name: about.input_descriptor(name).shape for name in about.input_names}
         return {name: tuple(None if size in (None, -1) else size for size in shape) for name, shape in shapes.items()}
 
     def output_names(self, function: str) -> list[str]:
-        """The names of a function's outputs."""
+        """Return the names of a function's outputs."""
         return list(self._function(function).desc.output_names)
 
     def state_shapes(self, function: str) -> dict[str, tuple[int, ...]]:
-        """The shapes of a function's states."""
+        """Return the shapes of a function's states."""
         about = self._function(function).desc
         return {name: tuple(about.state_descriptor(name).shape) for name in about.state_names}
 
     def new_state(self, function: str) -> States:
-        """States of zeros for a function; none where it keeps none."""
+        """Return states of zeros for a function; none where it keeps none."""
         about = self._function(function).desc
         described = {name: about.state_descriptor(name) for name in about.state_names}
         return {name: RuntimeArray(np.zeros(each.shape, each.dtype)) for name, each in described.items()}

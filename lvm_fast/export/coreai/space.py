@@ -1,4 +1,4 @@
-"""A model's space in plain torch: vectors into it, and a query back out."""
+"""Maps vectors into a model's space, and a query back out, in plain torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPACE_WIDE = frozenset({_MEAN, _SPREAD, _USUAL, f"{INTO}.diagonal", f"{BACK}.dia
 
 
 def space_constants(model: LatentVectorModel, pull: Wide | None) -> dict[str, NDArray[np.float32]]:
-    """The constants of a model's space by name, the same as those of a Core ML package; none where it has no space.
+    """Return the constants of a model's space by name, those of a Core ML package; none where it has no space.
 
     ``space.into`` maps vectors without the mean into the space, ``space.back`` maps queries out of it, by way of the
     keys where the model adapts these; where both are the same there is only ``space.into``. A matrix is stored without
@@ -47,7 +47,7 @@ def space_constants(model: LatentVectorModel, pull: Wide | None) -> dict[str, ND
 
 
 class SpaceLayers:
-    """The maps of a model's space, in float32 but for the products with matrices, which are in the precision.
+    """Maps into a space and back, in float32 but for the products with matrices, which are in the precision.
 
     Args:
         layers: What holds its constants, from `space_constants`.
@@ -57,12 +57,12 @@ class SpaceLayers:
         self._layers = layers
 
     def into(self, vectors: Tensor) -> Tensor:
-        """Vectors of the encoder (..., D) -> unit vectors of the space (..., D), float32; the mean becomes zeros."""
+        """Map vectors of the encoder (..., D) to unit vectors of the space, float32; the mean becomes zeros."""
         centred = unit(unit(vectors) - self._layers[_MEAN])
         return unit(self._product(centred, INTO)) if self._has(INTO) else centred
 
     def back(self, query: Tensor) -> Tensor:
-        """A unit query in the space (B, D) -> the unit vector of the encoder's own space, float32."""
+        """Map a unit query in the space (B, D) to the unit vector of the encoder's own space, float32."""
         way = next(filter(self._has, (BACK, INTO)), None)
         direction = unit(query if way is None else self._product(query, way))
         return unit(direction * self._layers[_SPREAD] + self._layers[_USUAL])

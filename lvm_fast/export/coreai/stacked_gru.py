@@ -1,4 +1,4 @@
-"""Models that read normalised vectors with one stack of GRU layers and look at its last state, as Core AI programs."""
+"""Exports models that read normalised vectors with one stack of GRU layers and look at its last state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StackedGRUProgram(ModelProgram[Model]):
 
     @abstractmethod
     def head(self, layers: Layers, final: Tensor) -> Tensor:
-        """From the last layer's last state (B, H) to the raw delta (B, D)."""
+        """Return the raw delta (B, D) for the last layer's last state (B, H)."""
 
     def read(self, layers: Layers, context: Tensor) -> Tensor:
         """See `ModelProgram.read`."""
@@ -52,7 +52,7 @@ class MemoryGRUProgram(StackedGRUProgram[MemoryGRU]):
     """memory_gru as a Core AI program."""
 
     def fold(self, model: MemoryGRU) -> dict[str, NDArray[np.float32]]:
-        """The model's tensors under their own names, but for three foldings.
+        """Return the model's tensors under their own names, but for three foldings.
 
         ``gru.weight_ih_l0`` (3H, D) and ``gru.bias_ih_l0`` (3H,) have the constant first memory read folded in,
         ``memory.rows`` (S, D) and ``memory.norms`` (S,) are the slots as unit vectors and lengths, and the write gate,
@@ -74,7 +74,7 @@ class MemoryGRUProgram(StackedGRUProgram[MemoryGRU]):
         return layers.dense(F.gelu(layers.dense(fused, "output_proj.0")), "output_proj.3")
 
     def _read_memory(self, layers: Layers, query: Tensor) -> Tensor:
-        """Softmax attention by cosine: (B, H) -> (B, D). The slots are rows times norms, so one matrix serves twice."""
+        """Attend by cosine: (B, H) -> (B, D). The slots are rows times norms, so one matrix serves twice."""
         key, rows = unit(layers.dense(query, "memory.query_proj")), layers["memory.rows"]  # (B, D), (S, D)
         weights = (layers.narrow(key) @ rows.T).softmax(dim=-1) * layers["memory.norms"]  # (B, S)
         return weights @ rows
@@ -87,13 +87,13 @@ class SpecialistGRUProgram(StackedGRUProgram[SpecialistGRU]):
     uncompressed = frozenset({"gate.weight", "widen.bias", "narrow.bias"})
 
     def head(self, layers: Layers, final: Tensor) -> Tensor:
-        """What the chosen experts say, weighted by the softmax of their scores. See `StackedGRUProgram.head`."""
+        """Weight what the chosen experts say by the softmax of their scores. See `StackedGRUProgram.head`."""
         best, experts = layers.dense(final, "gate").topk(self.config["top_k"], dim=-1)  # (B, k) each
         rows = final[:, None, None]  # (B, 1, 1, H)
         said = self._maps(layers, F.gelu(self._maps(layers, rows, "widen", experts)), "narrow", experts)
         return (best.softmax(dim=-1)[:, None] @ said.squeeze(2)).squeeze(1)  # (B, 1, k) (B, k, D)
 
     def _maps(self, layers: Layers, rows: Tensor, prefix: str, experts: Tensor) -> Tensor:
-        """Each expert's own linear map: (B, 1 or k, 1, I) -> (B, k, 1, O)."""
+        """Apply each expert's own linear map: (B, 1 or k, 1, I) -> (B, k, 1, O)."""
         weight, bias = layers[f"{prefix}.weight"][experts], layers[f"{prefix}.bias"][experts]  # (B, k, O, I), (B, k, O)
         return rows @ weight.transpose(-1, -2) + bias[:, :, None]

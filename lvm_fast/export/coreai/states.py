@@ -1,4 +1,4 @@
-"""What a `step` keeps between calls, laid out as the Neural Engine wants it: rows of whole groups of 32 numbers.
+"""Lays out what a `step` keeps between calls as the Neural Engine wants it: rows of whole groups of 32 numbers.
 
 It reads and writes memory in groups of 64 bytes, 32 numbers of float16, and pads a last axis to whole ones; stateful
 models have failed there where the width of a state was no multiple of 32.
@@ -28,15 +28,15 @@ class State(NamedTuple):
 
     @property
     def laid_out(self) -> tuple[int, ...]:
-        """Its shape as it is kept: W rounded up to whole groups."""
+        """Return its shape as it is kept: W rounded up to whole groups."""
         return *self.shape[:-1], -(-self.shape[-1] // GROUP) * GROUP
 
     def read(self, kept: Tensor) -> Tensor:
-        """The numbers that the model reads, of those that are kept."""
+        """Return the numbers that the model reads, of those that are kept."""
         return kept[..., : self.shape[-1]]
 
     def written(self, value: Tensor) -> Tensor:
-        """What the model says, as it is kept."""
+        """Return a value as it is kept."""
         return F.pad(value, (0, self.laid_out[-1] - self.shape[-1]))
 
 

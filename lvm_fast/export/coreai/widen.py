@@ -1,4 +1,4 @@
-"""A float16 program whose sums are float32, as those of a device's units and of our Core ML interpreter are.
+"""Runs a float16 program with sums of float32, as our Core ML interpreter does.
 
 Apple's runtime for Linux (1.0.0b3) sums float16 products in float16, one by one: their error grows with the width of a
 layer, to ten times that of rounding and more, and they take a hundred times as long as sums in float32.
@@ -29,7 +29,7 @@ _SUMS = frozenset(
 
 @contextmanager
 def running(path: str | os.PathLike[str], precision: str) -> Iterator[RunningAsset]:
-    """An asset in Apple's runtime; one of float16 with its sums widened."""
+    """Load an asset into Apple's runtime; one of float16 with its sums widened."""
     if precision == "float32":
         with RunningAsset(path) as asset:
             yield asset
@@ -68,7 +68,7 @@ def _widen(operation: Any, narrow: Any, wide: Any, widened: dict[Any, Any]) -> N
 
 
 def _cast_where_made(value: Any, wide: Any) -> Any:
-    """A value as float32, beside what makes it: what is made outside of a loop is not cast at every step."""
+    """Cast a value to float32 beside what makes it: what is made outside of a loop is not cast at every step."""
     owner = value.owner
     is_argument = hasattr(owner, "operations")  # of a block
     place = InsertionPoint.at_block_begin(owner) if is_argument else InsertionPoint.after(owner)

@@ -98,7 +98,8 @@ def check_half(name: str, compress: str | None, folder: Path) -> None:
     path = exported(model, folder, "float16", contexts=(5,), flexible=None, compress=compress)
     checks = lf.verify_coreai(path, model).functions
     assert all(check.program_error <= check.tolerance and not check.wrong_weights for check in checks)
-    assert all(check.program_error < check.max_abs_error for check in checks) or compress is None
+    has_matrices = compress is not None and name != "whitened_recency"
+    assert all(check.program_error < check.max_abs_error for check in checks) or not has_matrices
 
 
 @pytest.mark.parametrize("compress", ["palette6", "palette4"])
