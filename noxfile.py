@@ -44,7 +44,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict types of the package. Needs its dependencies, but no compiled core."""
-    session.install(*PROJECT["dependencies"], *developer_tools("mypy", "types-PyYAML", "types-tqdm"))
+    session.install(*PROJECT["dependencies"], *developer_tools("mypy", "pytest", "types-PyYAML", "types-tqdm"))
     session.run("mypy")
 
 
@@ -168,8 +168,9 @@ def install_package(session: nox.Session, extra: str) -> None:
 
 
 def developer_tools(*names: str) -> list[str]:
-    """The requirements of these tools, as the extra `dev` of pyproject.toml states them."""
-    stated = {re.split(r"[<>=!~\[ ]", entry)[0]: entry for entry in PROJECT["optional-dependencies"]["dev"]}
+    """The requirements of these tools, as the extras `dev` and `test` of pyproject.toml state them."""
+    extras = PROJECT["optional-dependencies"]
+    stated = {re.split(r"[<>=!~\[ ]", entry)[0]: entry for extra in ("dev", "test") for entry in extras[extra]}
     return [stated[name] for name in names]
 
 
