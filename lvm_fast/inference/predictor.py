@@ -170,6 +170,8 @@ def not_finite() -> ValueError:
 
 def check_finite(context: Tensor, lengths: Tensor | None) -> None:
     """Raise ValueError, naming the first vector, if a context (B, N, D) holds NaN or infinity within its length."""
+    if context.sum().isfinite():  # an eighth of the time of a look at each number
+        return
     finite = context.isfinite().all(dim=2)  # (B, N)
     if lengths is not None:
         finite |= padding(context, lengths)

@@ -58,7 +58,7 @@ class RecencyModel(CausalModel):
         steps = torch.arange(context.shape[1], device=context.device)
         last = steps[-1:, None] if lengths is None else lengths.to(context.device)[:, None] - 1  # (1 or B, 1)
         weights = self._feature_weights(last - steps).to(context)  # (K, 1 or B, N)
-        return torch.einsum("kbn,bnd->bkd", weights.expand(-1, len(context), -1), context).flatten(1)
+        return (weights.transpose(0, 1) @ context).flatten(1)
 
     def features(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., K * D) -> features (..., K, D)."""
