@@ -1,14 +1,9 @@
-"""The directive `command-help`: what `lvm-fast COMMAND --help` prints, taken from the parser as the site is built."""
+"""What `lvm-fast COMMAND --help` prints, for the site and its tests."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
-
-from docutils import nodes
-from docutils.parsers.rst import Directive
-from sphinx.application import Sphinx
 
 COLUMNS = "100"
 
@@ -37,18 +32,3 @@ def command_names() -> list[str]:
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     (choices,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(choices)
-
-
-class CommandHelp(Directive):
-    """A block with the help of the command that is named, or of `lvm-fast` itself."""
-
-    optional_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        text = help_of(self.arguments[0] if self.arguments else None)
-        return [nodes.literal_block(text, text, language="text")]
-
-
-def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_directive("command-help", CommandHelp)
-    return {"parallel_read_safe": True}
