@@ -83,7 +83,9 @@ def _answer_in_space(model: LatentVectorModel, windows: Windows, *options: Any) 
     with torch.no_grad():
         rows = torch.from_numpy(query[answered]).to(model.space.mean.device)
         predicted[answered] = model.to_vectors(rows).float().cpu().numpy()
-    return Answer(predicted, predicted if model.searches_vectors else query, model.keys)
+    searched = model.as_query(torch.from_numpy(predicted if model.searches_vectors else query)).numpy()
+    searched[~query.any(axis=1)] = 0.0
+    return Answer(predicted, searched, model.keys)
 
 
 def _without_router(model: Any, windows: Windows) -> tuple[Any, Windows]:

@@ -211,12 +211,17 @@ class LatentVectorModel(InSpace, ABC):
     ) -> Tensor | NDArray[np.float32]:
         """Predict what to search with among `keys`: the prediction in the model's space.
 
-        Without a space, and where the model `searches_vectors`, it is what `predict` returns.
+        Without a space, and where the model `searches_vectors`, it is what `predict` returns. Where keys are corrected
+        for hubness (`set_query_bank`) it is two numbers wider, as they are.
 
         Arguments, results and errors are those of `predict`.
         """
         predict: Predict = INFERENCE.load("predict")
-        return predict(self, context, lengths, weights, not self.searches_vectors)
+        answer = predict(self, context, lengths, weights, not self.searches_vectors)
+        if self.hubness is None:
+            return answer
+        rows = self.as_query(torch.as_tensor(answer))
+        return rows if isinstance(answer, Tensor) else rows.numpy()
 
     def start_decays(self) -> list[float]:
         """Return the decays that a closed form may start with (`start_at`), for models that start at one."""

@@ -15,6 +15,7 @@ from ..ops.rowwise import l2_normalize
 from ..retrieval.bank import VectorBank
 from ..spaces.space import Space
 from .answering import answering, place_of
+from .hubness import check_hubness, corrected_keys, corrected_query
 from .space_map import SpaceMap
 
 VECTORS = "vectors"  # what a model in a space may search, in place of its keys
@@ -37,7 +38,7 @@ class InSpace(nn.Module):
     def set_space(self, space: Space | None) -> None:
         """Let the model read and predict in a space, or in the encoder's own where it is None.
 
-        What it searches stays (`searches_vectors`).
+        What it searches stays (`searches_vectors`); a correction for hubness goes (`set_query_bank`).
 
         Raises:
             ValueError: The space is of another width.
@@ -50,6 +51,39 @@ class InSpace(nn.Module):
         self._make_room(facts | ({"search": VECTORS} if self.searches_vectors else {}))
         assert self.space is not None
         self.space.fill(space)
+
+    def set_query_bank(self, queries: NDArray[np.float32], strength: float, neighbours: int = 10) -> None:
+        """Correct keys for hubness: a candidate that is near to every question scores less (models/hubness.py).
+
+        Args:
+            queries: The query bank: predictions for training contexts, in the encoder's own space, (M, D).
+            strength: How much it counts, 0 to 1.
+            neighbours: How many of the bank's nearest queries a candidate is compared with; M at most.
+
+        Raises:
+            ValueError: The model has no space, or an argument does not fit.
+        """
+        if self.space is None:
+            raise ValueError(f"{self.model_type}: set_query_bank: the model has no space; expected one (set_space)")
+        rows = l2_normalize(np.asarray(queries, np.float32))
+        if rows.ndim != 2 or rows.shape[1] != self.input_dim:
+            expected = f"(M, {self.input_dim})"
+            raise ValueError(f"{self.model_type}: set_query_bank: queries have shape {rows.shape}; expected {expected}")
+        facts = {"queries": len(rows), "neighbours": neighbours, "strength": strength}
+        self.config["space"]["hubness"] = check_hubness(facts)
+        self.space.query_bank = torch.from_numpy(rows).to(self.space.mean)
+
+    def drop_query_bank(self) -> None:
+        """Leave keys as they are."""
+        if self.space is not None:
+            self.config["space"].pop("hubness", None)
+            self.space.query_bank = None
+
+    @property
+    def hubness(self) -> dict[str, Any] | None:
+        """The correction for hubness: "queries", "neighbours" and "strength"; None without one."""
+        facts: dict[str, Any] | None = (self.config.get("space") or {}).get("hubness")
+        return facts
 
     def _make_room(self, facts: Any) -> None:
         if not isinstance(facts, Mapping):
@@ -81,7 +115,7 @@ class InSpace(nn.Module):
             vectors: (T, D) or (D,): an array, a tensor or the `vectors` of a store.
 
         Returns:
-            Unit rows, float32, in the shape of `vectors`.
+            Unit rows, float32, in the shape of `vectors`; with a correction for hubness two numbers wider.
 
         Raises:
             ValueError: The vectors have another width.
@@ -90,13 +124,26 @@ class InSpace(nn.Module):
             got = f"vectors of {vectors.shape[-1]} dimensions"
             raise ValueError(f"{self.model_type}: keys: expected vectors of {self.input_dim} dimensions, got {got}")
         rows: NDArray[np.float32]
-        if self.space is not None and self.searches_vectors:
-            return l2_normalize(np.asarray(vectors, np.float32))
-        if self.space is not None:
-            rows = self.space.as_space(self.config["space"]).keys(vectors)
-        else:
+        if self.space is None or self.searches_vectors:
             rows = l2_normalize(np.asarray(vectors, np.float32))
-        return self._adapted(rows) if self.adapts() else rows
+        else:
+            rows = self.space.as_space(self.config["space"]).keys(vectors)
+        if self.adapts() and not self.searches_vectors:
+            rows = self._adapted(rows)
+        return rows if self.hubness is None else self._corrected(rows, np.asarray(vectors, np.float32))
+
+    def _corrected(self, rows: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return keys (T, E) or (E,) of vectors (T, D) or (D,) with the correction for hubness."""
+        assert self.space is not None
+        assert self.space.query_bank is not None
+        assert self.hubness is not None
+        keys, given = np.atleast_2d(rows, vectors)
+        corrected = corrected_keys(keys, given, self.space.query_bank, self.hubness)
+        return corrected.reshape(*rows.shape[:-1], -1)
+
+    def as_query(self, prediction: Tensor) -> Tensor:
+        """Return predictions (B, D), in the vectors that the model searches, as they meet its `keys`, (B, K)."""
+        return prediction if self.hubness is None else corrected_query(prediction)
 
     def _adapted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """`adapted` of rows (T, D) or (D,), block by block."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..spaces.registry import SPACES
 from ..spaces.space import Space, check_dim, check_kind
+from .hubness import check_hubness
 
 USUAL = 0.25  # share of the mean in a vector that goes back
 
@@ -20,14 +21,17 @@ class SpaceMap(nn.Module):
 
     Args:
         dim: Width D of the vectors.
-        facts: "kind" (a name of `SPACES`), and whatever else is known of the fit.
+        facts: "kind" (a name of `SPACES`), "hubness" where keys are corrected for it, and whatever else is known of the
+            fit.
 
     Attributes:
         mean: (D,).
         matrix: (D, D), symmetric; None where the space is only centred.
+        query_bank: Predictions that correct keys for hubness, unit vectors of the encoder's own space, (M, D); None
+            without a correction.
 
     Raises:
-        ValueError: There is no such kind.
+        ValueError: There is no such kind, or no such correction.
     """
 
     def __init__(self, dim: int, facts: Mapping[str, Any]) -> None:
@@ -36,8 +40,12 @@ class SpaceMap(nn.Module):
         check_kind(kind, "space: kind", SPACES.names())
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("matrix", torch.eye(dim) if SPACES.load(str(kind)).has_matrix else None)
+        hubness = facts.get("hubness")
+        queries = None if hubness is None else torch.zeros(check_hubness(hubness)["queries"], dim)
+        self.register_buffer("query_bank", queries)
         self.mean: Tensor
         self.matrix: Tensor | None
+        self.query_bank: Tensor | None
 
     def fill(self, space: Space) -> None:
         """Take over the numbers of a fitted space. Raises ValueError where it is of another width."""

@@ -49,6 +49,10 @@ _STRENGTH = (
     "how far a whitened space goes: 1 makes all directions alike; 0.5 unless given, or for a model that starts at a "
     "closed form what validation chooses"
 )
+_QUERY_BANK = (
+    "predictions for the training part that correct the search for hubness, as far as validation asks for it: what is "
+    "near to all of them scores less; 0 for none; only models that start at a closed form have one, in a space"
+)
 _INFONCE_BATCH = one_of(
     "candidates of InfoNCE: micro, the targets of a forward pass, as the reference has it; effective, those of the "
     "whole optimiser step, or bank, every chunk of the training data, both without near-copies of the right one",
@@ -114,6 +118,7 @@ class SpaceSection:
 
     space: Annotated[str, _SPACE] = "raw"
     space_strength: Annotated[float | None, within(0, 1, _STRENGTH)] = None
+    query_bank: Annotated[int, not_negative(_QUERY_BANK)] = 0
 
 
 @dataclass

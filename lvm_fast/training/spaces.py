@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.pretrained import load_single_model
 from ..spaces.space import STRENGTH, Moments, Space, moments_of, space_of
+from .hubness import choose_query_bank, keep_query_bank
 from .selection import choose_start, take_weights
 from .warm_start import start_candidate
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .validation import Validation
 
 STRENGTHS = (0.25, 0.5, 0.75)  # that validation chooses from
+_WITHOUT_BANK = "no query bank: it takes a model that starts at a closed form, in a space"
 
 
 def enter_space(
@@ -50,7 +52,7 @@ def enter_space(
         if model.space is not None:
             kind = model.config["space"]["kind"]
             raise ValueError(f"train: warm_start reads a {kind} space; expected space = {kind!r}, got 'raw'")
-        return data, ""
+        return data, _WITHOUT_BANK if recipe.query_bank else ""
     before = (own_run or model).config.get("space")
     moments = moments_of(data.training.store.vectors)
     if before is None and model.starts_at_closed_form:
@@ -66,6 +68,13 @@ def enter_space(
             take_weights(model, load_single_model(known["start"]))
             model.config["space"]["start"] = known["start"]
         words = f"space: {recipe.space} by {moments.rows:,} vectors"
+    if own_run is not None:
+        keep_query_bank(model, own_run)
+    elif recipe.query_bank and model.starts_at_closed_form:
+        chosen = choose_query_bank(validation, model, data.training, recipe.query_bank, recipe.seed)
+        words += f"; corrected for hubness, strength {chosen}" if chosen else "; not corrected for hubness"
+    elif recipe.query_bank:
+        words += f"; {_WITHOUT_BANK}"
     encoder = data.training.store.metadata.get("encoder")
     if isinstance(encoder, str):
         model.config["space"]["encoder"] = encoder
