@@ -42,6 +42,8 @@ _DESCRIPTIONS_IN_SPACE = {
 _TOPK_QUERY_IN_SPACE = (
     "What to look for: the query of a prediction, a unit vector in the {space} space; no physical unit."
 )
+_CORRECTED = "Its last two numbers correct for hubness."
+_CORRECTED_SCORES = "Inner products with the nearest rows of the bank, corrected for hubness, from -1 to 1, best first."
 _STATE = "What the model keeps between calls ({0}); zeros before the first vector, no physical unit.{1}"
 _STATE_LIMIT = " It has room for {0} vectors: after more, all outputs are NaN until it begins anew."
 
@@ -117,7 +119,10 @@ def describe_features(model: Exportable, given: str, context_length: int | None)
         return _DESCRIPTIONS
     texts = {"query": _TOPK_QUERY_IN_SPACE} if given == "query" else _DESCRIPTIONS_IN_SPACE
     kind = used.config["space"]["kind"]
-    return _DESCRIPTIONS | {name: text.replace("{space}", kind) for name, text in texts.items()}
+    described = _DESCRIPTIONS | {name: text.replace("{space}", kind) for name, text in texts.items()}
+    if used.hubness is not None:
+        described |= {"query": f"{described['query']} {_CORRECTED}", "scores": _CORRECTED_SCORES}
+    return described
 
 
 def describe_state(model: Exportable, name: str) -> str:

@@ -15,7 +15,7 @@ from ..retrieval.bank import VectorBank
 from .agreement import check_kind, checked_rows, hit5_agreement, largest_error, least_cosine, tolerance
 from .candidate_bank import ROWS_NAME, CandidateBank, make_bank
 from .compression import LEAST_COSINES
-from .exportable import Exportable, check_as_built, model_for_length
+from .exportable import Exportable, check_as_built, model_for_length, models_of
 from .metadata import BankMetadata, PackageMetadata, read_metadata
 from .probe_inputs import make_probe_inputs, run_model, run_program, sample_rows
 from .verification_result import FunctionCheck, RetrievalCheck, Verification
@@ -190,7 +190,8 @@ def _is_ours(metadata: PackageMetadata, shapes: Shapes, outputs: Sequence[str], 
     if len(shapes) != 1 or not ranks.keys() >= shapes.keys():
         return False
     ((name, (batch, *rest)),) = shapes.items()
-    if (batch, len(rest) + 1, rest[-1:]) != (1, ranks[name], [metadata.input_dim]):
+    width = models_of(model)[0].query_dim if name == "query" else metadata.input_dim
+    if (batch, len(rest) + 1, rest[-1:]) != (1, ranks[name], [width]):
         return False
     used = model_for_length(model, rest[0] if name == "context" else None)
     predicted = {"next_vector", "delta"} if used.space is None else {"next_vector", "delta", "query"}

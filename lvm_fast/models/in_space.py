@@ -15,7 +15,7 @@ from ..ops.rowwise import l2_normalize
 from ..retrieval.bank import VectorBank
 from ..spaces.space import Space
 from .answering import answering, place_of
-from .hubness import check_hubness, corrected_keys, corrected_query
+from .hubness import EXTRA, check_hubness, corrected_keys, corrected_query
 from .space_map import SpaceMap
 
 VECTORS = "vectors"  # what a model in a space may search, in place of its keys
@@ -84,6 +84,11 @@ class InSpace(nn.Module):
         """The correction for hubness: "queries", "neighbours" and "strength"; None without one."""
         facts: dict[str, Any] | None = (self.config.get("space") or {}).get("hubness")
         return facts
+
+    @property
+    def query_dim(self) -> int:
+        """Width K of what `query` returns and `keys` are."""
+        return self.input_dim + (0 if self.hubness is None else EXTRA)
 
     def _make_room(self, facts: Any) -> None:
         if not isinstance(facts, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -303,3 +304,20 @@ def test_a_model_that_searches_the_encoders_vectors_asks_with_its_prediction(nam
     expected = lf.VectorBank(rows[:20], normalize=True).topk(model.predict(context), 3)[1]
     np.testing.assert_array_equal(asked["ids"], expected)
     assert lf.verify_coreml(package, model, bank=rows[:20]).passed
+
+
+@pytest.mark.parametrize("search", ["keys", "vectors"])
+def test_a_model_that_corrects_for_hubness_asks_and_finds_with_the_correction(search: str, tmp_path: Path) -> None:
+    model, rows, context = copy.deepcopy(model_of("recency_residual whitened")), crowded(16), context_of()
+    model.config["space"]["search"] = search
+    model.set_query_bank(crowded(16)[::-1][:9], 0.5, 4)
+    package = plainly(model, tmp_path, streaming=True, bank=rows[:20], topk=3)
+    found = SavedProgram(package).run("predict_6", {"context": context})
+    np.testing.assert_allclose(found["query"], model.query(context), atol=1e-6)
+    asked = SavedProgram(package).run("topk", {"query": found["query"]})
+    scores, ids = model.bank(rows[:20]).topk(model.query(context), 3)
+    np.testing.assert_array_equal(asked["ids"], ids)
+    np.testing.assert_allclose(asked["scores"], scores, atol=1e-3)  # float16 rows
+    assert lf.verify_coreml(package, model, bank=rows[:20]).passed
+    model.set_query_bank(crowded(16)[:9], 0.5, 4)
+    assert not lf.verify_coreml(package, model, bank=rows[:20]).passed

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...models.base import LatentVectorModel
+from ...models.hubness import corrected_query
 from ..compression import Stored, compress
 from .layers import Layers, unit
 from .space import BACK, INTO, SPACE_WIDE, SpaceLayers, Wide, space_constants
@@ -66,6 +67,7 @@ class ModelProgram(ABC, Generic[Model]):
         self._compressed: dict[str, Stored] = {}
         self._has_space = model.space is not None
         self._searches_vectors = model.searches_vectors
+        self._is_corrected = model.hubness is not None
         for name, array in folded.items():
             largest, held_in = np.abs(array).max(), self._held_in(name)
             if not largest <= np.finfo(held_in).max:
@@ -144,7 +146,7 @@ class ModelProgram(ABC, Generic[Model]):
         return ("next_vector", "delta", "query") if self._has_space else ("next_vector", "delta")
 
     def predict(self, layers: Layers, context: Tensor) -> tuple[Tensor, ...]:
-        """Compute ``predict``: (B, N, D) -> ``next_vector``, ``delta`` and, in a space, ``query``, (B, D) each."""
+        """Compute ``predict``: (B, N, D) -> ``next_vector``, ``delta`` and, in a space, ``query``, (B, D) or (B, K)."""
         mapped = self._mapped(layers, context)
         return self._reconstructed(layers, mapped[:, -1], self.read(layers, mapped))
 
@@ -170,7 +172,8 @@ class ModelProgram(ABC, Generic[Model]):
         if not self._has_space:
             return answer, delta
         outside = SpaceLayers(layers).back(answer)
-        return outside, delta, outside.clone() if self._searches_vectors else answer
+        query = outside.clone() if self._searches_vectors else answer
+        return outside, delta, corrected_query(query) if self._is_corrected else query
 
 
 def arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:

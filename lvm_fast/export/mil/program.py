@@ -15,6 +15,7 @@ from ..coremltools_compat import Function, ct, get_new_symbol, mb, types
 from .layers import Arrays, Layers, Variable, cast, last_row, norm, unit
 from .space import FLOAT32_CONSTANTS, Float64Array, SpaceLayers, space_constants
 
+_ONE_MORE = [0, 0, 0, 1]  # number at the end of each row of a matrix
 Model = TypeVar("Model", bound=LatentVectorModel)
 
 
@@ -60,6 +61,7 @@ class ModelProgram(ABC, Generic[Model]):
         self.layers = Layers(folded, options.precision, options.compression, options.scope, in_float32)
         self.space = None if model.space is None else SpaceLayers(self.layers)
         self._searches_vectors = model.searches_vectors
+        self._is_corrected = model.hubness is not None
         self.target = options.target
 
     def fold(self, model: Model) -> dict[str, NDArray[np.float32]]:
@@ -102,7 +104,7 @@ class ModelProgram(ABC, Generic[Model]):
         raise NotImplementedError
 
     def predict(self, context_length: int | None, longest: int = 0, batch: int = 1) -> Function:
-        """Build ``context`` (B, N, D) -> ``next_vector`` (B, D) and ``delta`` (B, D); in a space ``query`` (B, D), too.
+        """Build ``context`` (B, N, D) -> ``next_vector`` (B, D) and ``delta`` (B, D); in a space ``query`` (B, K), too.
 
         Args:
             context_length: N; None for any number from 1 to `longest`.
@@ -148,7 +150,16 @@ class ModelProgram(ABC, Generic[Model]):
             return [mb.identity(x=predicted, name="next_vector"), delta]
         outside = self.space.back(predicted)
         query = outside if self._searches_vectors else predicted
+        if self._is_corrected:
+            query = _corrected(query)
         return [mb.identity(x=outside, name="next_vector"), delta, mb.identity(x=query, name="query")]
+
+
+def _corrected(query: Variable) -> Variable:
+    """Return queries (B, D) as they meet keys that are corrected for hubness, (B, D + 2); see models/hubness.py."""
+    shrink = np.float32(0.5**0.5)
+    with_one = mb.pad(x=mb.mul(x=query, y=shrink), pad=_ONE_MORE, mode="constant", constant_val=shrink)
+    return mb.pad(x=with_one, pad=_ONE_MORE, mode="constant", constant_val=np.float32(0))
 
 
 def arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
