@@ -42,7 +42,7 @@ from lvm_fast.spaces import fit_space
 POOL, CONTEXT, SEED = 1149, 100, 42
 FEW_CHAINS = 50  # in a test part
 GROUPS = 4  # of corpora, for zero-shot
-CHAMPION, ZERO_SHOT = "champion", "zero-shot"
+CHAMPION, ZERO_SHOT, CORRECTED = "champion", "zero-shot", "whitened_recency, corrected for hubness"
 
 
 class Scored(NamedTuple):
@@ -85,8 +85,9 @@ def scored(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Scored:
     parts, seconds, rows = [], [], []
     for number, fold in enumerate(folds):
         place = output / name / f"fold-{number}"
-        champion, spent = trained(fold, place, general)
-        parts.append(ranks_of(fold, methods_of(champion, general, fold.train), place))
+        champion, spent = trained(fold, place, start_candidate=str(general))
+        corrected, _ = trained(fold, place / "closed-form", model_type="whitened_recency", start_candidate=None)
+        parts.append(ranks_of(fold, methods_of(champion, corrected, general, fold.train), place))
         seconds.append(spent)
         rows.append(len(fold.train.vectors))
     methods = [method for method in parts[0] if method != "chains"]
@@ -95,9 +96,12 @@ def scored(name: str, stores: dict[str, lf.ChainStore], output: Path) -> Scored:
     return Scored(ranks, chains, {CHAMPION: float(np.mean(seconds))}, float(np.mean(rows)))
 
 
-def methods_of(champion: Any, general: Path, train: lf.ChainStore) -> dict[str, Callable[[lf.Windows], Answer]]:
-    """Return the learned methods by name; each answers windows."""
+def methods_of(
+    champion: Any, corrected: Any, general: Path, train: lf.ChainStore
+) -> dict[str, Callable[[lf.Windows], Answer]]:
+    """Return the methods beside the closed forms by name; each answers windows."""
     return {
+        CORRECTED: lambda windows: answer_windows(corrected, windows),
         CHAMPION: lambda windows: answer_windows(champion, windows),
         ZERO_SHOT: lambda windows: answer_windows(at_home(general, train), windows),
     }
@@ -112,8 +116,14 @@ def folds_of(store: lf.ChainStore) -> Iterator[Fold]:
         yield from fold_chains(store, 5, SEED)
 
 
-def trained(fold: Fold, place: Path, general: Path) -> tuple[Any, float]:
-    """Return the champion of a fold's training part, and the seconds it took; kept in a folder."""
+def trained(fold: Fold, place: Path, **changes: Any) -> tuple[Any, float]:
+    """Return the champion of a fold's training part, and the seconds it took; kept in a folder.
+
+    Args:
+        fold: The chains.
+        place: The folder.
+        changes: Settings other than the champion's.
+    """
     saved, clock = place / "model", place / "seconds.json"
     if not clock.exists():
         started = time.perf_counter()
@@ -123,7 +133,7 @@ def trained(fold: Fold, place: Path, general: Path) -> tuple[Any, float]:
             fold.val.save(validation)
             stride = max(1, len(fold.val.vectors) // POOL)
             settings = {"data": str(data), "validation_data": str(validation), "val_stride": stride}
-            settings |= {"start_candidate": str(general), "tensorboard": False}
+            settings |= {"tensorboard": False} | changes
             recipe = lf.Recipe.named("champion", **settings, output_dir=str(Path(folder, "run")))
             lf.train(recipe).model.save_pretrained(saved)
         clock.write_text(json.dumps(time.perf_counter() - started))
