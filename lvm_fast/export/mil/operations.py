@@ -94,6 +94,11 @@ def _band_part(x: Array, lower: int, upper: int) -> Array:
     return np.tril(x)
 
 
+def _pad(x: Array, pad: Array, mode: str, constant_val: float) -> Array:
+    _require(mode == "constant", f"pad of mode {mode}")
+    return np.pad(x, np.reshape(pad, (x.ndim, 2)), constant_values=constant_val)
+
+
 def _reshape(x: Array, shape: Array) -> Array:
     _require(0 not in shape, "reshape that copies a size")
     return x.reshape(tuple(shape))
@@ -120,6 +125,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "maximum": lambda x, y: np.maximum(x, y),
     "minimum": lambda x, y: np.minimum(x, y),
     "mul": lambda x, y: x * y,
+    "pad": _pad,
     "pow": lambda x, y: x**y,
     "range_1d": lambda start, end, step: np.arange(start, end, step),
     "read_state": lambda input: input.astype(np.float32),
