@@ -1,17 +1,22 @@
 import Foundation
 
-/// What a package is held to.
-struct Limits: Decodable {
-    let min_cosine: Float
-    let max_score_error: Float
+/// What a package or an asset is held to.
+public struct Limits: Decodable, Sendable {
+    /// The least cosine of a vector with the expected one.
+    public let min_cosine: Float
+    /// The largest error of a score of `topk`.
+    public let max_score_error: Float
 }
 
-enum ExpectationError: Error {
+public enum ExpectationError: Error, Equatable {
+    case damaged(String)
     case nothingAbout(String)
 }
 
-/// Tensors of a safetensors file: 8 bytes with the length of a JSON header, the header, the numbers.
-struct Expectations {
+/// The file of expectations beside a package or an asset: inputs for each function, and what the model makes of them.
+///
+/// Its format is safetensors: 8 bytes with the length of a JSON header, the header, the numbers.
+public struct Expectations {
     private struct Entry: Decodable {
         let dtype: String
         let shape: [Int]
@@ -34,15 +39,25 @@ struct Expectations {
     private let values: [String: Value]
     private let numbers: Data
 
-    init(contentsOf url: URL) throws {
-        let file = try Data(contentsOf: url)
-        let length = file.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
-        values = try JSONDecoder().decode([String: Value].self, from: file.subdata(in: 8..<8 + length))
-        numbers = file.subdata(in: 8 + length..<file.count)
+    /// The file beside `m.mlpackage`, `m.expected.safetensors`, or beside `m.aimodel`, `m.aimodel.expected.safetensors`.
+    public static func file(beside package: URL) -> URL {
+        let named = package.pathExtension == "mlpackage" ? package.deletingPathExtension() : package
+        return named.appendingPathExtension("expected.safetensors")
     }
 
-    /// The limits of a package.
-    func limits(of package: String) throws -> Limits {
+    public init(contentsOf url: URL) throws {
+        let file = try Data(contentsOf: url)
+        let length = file.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard file.count >= 8, length <= UInt64(file.count - 8) else {
+            throw ExpectationError.damaged(url.lastPathComponent)
+        }
+        let end = 8 + Int(length)
+        values = try JSONDecoder().decode([String: Value].self, from: file.subdata(in: 8..<end))
+        numbers = file.subdata(in: end..<file.count)
+    }
+
+    /// The limits of a package, by its name without the suffix.
+    public func limits(of package: String) throws -> Limits {
         guard case .metadata(let about) = values["__metadata__"], let json = about["\(package)/about"] else {
             throw ExpectationError.nothingAbout(package)
         }
@@ -50,32 +65,41 @@ struct Expectations {
     }
 
     /// The functions of a package that there is something about.
-    func functions(of package: String) -> [String] {
+    public func functions(of package: String) -> [String] {
         let names = values.keys.filter { $0.hasPrefix("\(package)/") }.map { String($0.split(separator: "/")[1]) }
         return Set(names).sorted()
     }
 
+    /// What is expected of a function of a package.
+    public func parts(of function: String, in package: String) -> Parts {
+        Parts(expectations: self, prefix: "\(package)/\(function)")
+    }
+
     /// The rows of a tensor, flattened to two dimensions: `package/function/part`.
-    func rows<Scalar>(_ name: String, dtype: String, of scalar: Scalar.Type) -> [[Scalar]]? {
+    fileprivate func rows<Scalar>(_ name: String, dtype: String, of scalar: Scalar.Type) -> [[Scalar]]? {
         guard case .entry(let entry) = values[name], entry.dtype == dtype, let width = entry.shape.last else {
             return nil
         }
-        let bytes = numbers.subdata(in: entry.data_offsets[0]..<entry.data_offsets[1])
+        let offsets = entry.data_offsets
+        guard offsets.count == 2, 0 <= offsets[0], offsets[0] <= offsets[1], offsets[1] <= numbers.count, width > 0,
+            offsets[1] - offsets[0] == entry.shape.reduce(MemoryLayout<Scalar>.size, *)
+        else { return nil }
+        let bytes = numbers.subdata(in: offsets[0]..<offsets[1])
         let scalars = bytes.withUnsafeBytes { Array($0.bindMemory(to: Scalar.self)) }
         return stride(from: 0, to: scalars.count, by: width).map { Array(scalars[$0..<$0 + width]) }
     }
 }
 
 /// What is expected of one function, by the names of its inputs and outputs.
-struct Parts {
-    let expectations: Expectations
-    let prefix: String
+public struct Parts {
+    fileprivate let expectations: Expectations
+    fileprivate let prefix: String
 
-    func rows(_ part: String) -> [[Float]]? {
+    public func rows(_ part: String) -> [[Float]]? {
         expectations.rows("\(prefix)/\(part)", dtype: "F32", of: Float.self)
     }
 
-    func ids(_ part: String) -> [[Int32]]? {
+    public func ids(_ part: String) -> [[Int32]]? {
         expectations.rows("\(prefix)/\(part)", dtype: "I32", of: Int32.self)
     }
 }
