@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+RECURRENT = ("memory_gru", "gru", "lstm", "hierarchical_gru", "specialist_gru")
+
 Shapes: TypeAlias = dict[str, tuple[int | None, ...]]
 
 
@@ -16,15 +18,15 @@ class Function(NamedTuple):
     loops: int
 
 
-def check_rules(functions: dict[str, Function], streams: bool) -> None:
-    """No last axis is 1, the width of a state is a multiple of 32, and `step` has no loop."""
+def check_rules(functions: dict[str, Function], model_type: str) -> None:
+    """No last axis is 1, a state is a multiple of 32 wide; `step`, and all that is not recurrent, has no loop."""
     for function in functions.values():
         assert function.inputs
         assert function.outputs
         for shapes in (function.inputs, function.outputs, function.states):
             assert all(shape[-1] != 1 for shape in shapes.values())
         assert all(shape[-1] is not None and shape[-1] % 32 == 0 for shape in function.states.values())
-    assert ("step" in functions) == streams
-    if streams:
-        assert functions["step"].states
-        assert functions["step"].loops == 0
+    with_loops = {name for name, function in functions.items() if function.loops}
+    assert with_loops == {name for name in functions if name.startswith("predict") and model_type in RECURRENT}
+    with_states = {name for name, function in functions.items() if function.states}
+    assert with_states == (set() if model_type == "amn" else {"step"})

@@ -42,7 +42,8 @@ def packed(model: LatentVectorModel, folder: Path) -> dict[str, Function]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_tensor_of_a_package_breaks_the_rules(name: str, tmp_path: Path) -> None:
-    check_rules(packed(model_of(name), tmp_path), streams=name != "amn")
+    model = model_of(name)
+    check_rules(packed(model, tmp_path), model.model_type)
 
 
 @pytest.mark.parametrize(

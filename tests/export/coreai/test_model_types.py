@@ -68,7 +68,7 @@ def test_no_tensor_breaks_the_rules_of_the_neural_engine(asset: Exported) -> Non
             )
             for name in running.functions
         }
-    check_rules(functions, streams=asset.model.model_type != "amn")
+    check_rules(functions, asset.model.model_type)
 
 
 def test_core_ml_and_core_ai_say_the_same(asset: Exported, tmp_path: Path) -> None:
