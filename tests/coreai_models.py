@@ -46,5 +46,12 @@ def contexts_of(model: LatentVectorModel) -> tuple[int, ...]:
 
 def exported(model: LatentVectorModel, folder: Path, precision: str = "float32", **options: Any) -> Path:
     """All functions that a model type has."""
-    asked = {"contexts": contexts_of(model), "flexible": 30, "streaming": model.model_type != "amn", **options}
+    asked = {**every_function(model), **options}
     return lf.export_coreai(model, folder / "m.aimodel", precision=precision, overwrite=True, **asked)
+
+
+def every_function(model: LatentVectorModel) -> dict[str, Any]:
+    """The options of an export with every function that the model's type has."""
+    streaming = model.model_type != "amn"
+    bank = rows_of(model.input_dim, 40)
+    return {"contexts": contexts_of(model), "flexible": 30, "streaming": streaming, "bank": bank, "topk": 3}

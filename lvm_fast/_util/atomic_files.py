@@ -117,6 +117,22 @@ def check_folder_writable(path: str | os.PathLike[str]) -> None:
     temporary.rmdir()
 
 
+def check_room(folder: str | os.PathLike[str], size: int) -> None:
+    """Raise the OSError of a full disk now, before a file of so many bytes goes into `folder`; nothing is left.
+
+    It is for writers that end the process where they find no room.
+    """
+    block = os.urandom(1 << 20)  # which no file system can compress
+    trial = Path(folder, f".{secrets.token_hex(4)}")
+    try:
+        with open(trial, "xb", buffering=0) as file:
+            while size > 0:
+                size -= file.write(block[:size])
+            os.fsync(file.fileno())
+    finally:
+        trial.unlink(missing_ok=True)
+
+
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically. Raises OSError as `atomic_path` does."""
     with atomic_path(path) as temporary:

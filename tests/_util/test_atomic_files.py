@@ -17,6 +17,7 @@ from lvm_fast._util.atomic_files import (
     check_holds_no_input,
     check_not_an_input,
     check_output,
+    check_room,
     check_writable,
     made_folder,
     set_aside,
@@ -112,6 +113,16 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     with full_disk(1000), pytest.raises(OSError, match="cannot save") as caught:
         atomic_write_text(tmp_path / "a.txt", "x" * 100_000)
     assert caught.value.filename == str(tmp_path / "a.txt")
+    assert names_in(tmp_path) == set()
+
+
+def test_room_is_tried_before_it_is_needed_and_given_back(tmp_path: Path) -> None:
+    check_room(tmp_path, 3_000_000)
+    assert names_in(tmp_path) == set()
+    with full_disk(2_000_000):
+        check_room(tmp_path, 2_000_000)
+        with pytest.raises(OSError, match="File too large"):
+            check_room(tmp_path, 2_000_001)
     assert names_in(tmp_path) == set()
 
 

@@ -172,7 +172,7 @@ TRANSFORMER = {"num_heads": 2, "num_layers": 1, "feedforward_dim": 8}
             {"attention_dim": 6, "bottleneck_dim": 8},
             ["--contexts", "3"],
             "predict_3",
-            ["step: each step asks all vectors so far anew, and a Core ML state has a fixed size"],
+            ["step: each step asks all vectors so far anew, and a state has a fixed size"],
         ),
         (
             "lstm",

@@ -62,7 +62,7 @@ def test_step_keeps_a_float16_state_for_every_layer(package: Path) -> None:
     assert [list(function.state) for function in predicts] == [[], []]
     states = {state.name: state.type.stateType.arrayType for state in step.state}
     assert list(states) == ["hidden_0", "hidden_1", "hidden_2", "hidden_3"]
-    assert all(tuple(array.shape) == (1, 12) and array.dataType == FLOAT16 for array in states.values())
+    assert all(tuple(array.shape) == (1, 32) and array.dataType == FLOAT16 for array in states.values())
 
 
 def test_metadata_tells_what_the_package_is(model: LatentVectorModel, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_every_input_output_and_state_is_described_with_its_shape(package: Path)
             shape = list(feature.type.multiArrayType.shape)
             assert f"Shape {shape}, float32." in feature.shortDescription
         for state in function.state:
-            assert "Shape [1, 12], float16." in state.shortDescription
+            assert "Shape [1, 32], float16." in state.shortDescription
 
 
 def test_the_author_is_the_project_unless_given(package: Path) -> None:

@@ -98,6 +98,7 @@ OPERATIONS: dict[str, tuple[Body, Callable[[Tensor], Any]]] = {
     "squeeze": (lambda x: mb.squeeze(x=mb.slice_by_index(x=x, begin=[2, 0], end=[3, 8]), axes=[0]), lambda x: x[2]),
     "reduce_mean": (lambda x: mb.reduce_mean(x=x, axes=[0], keep_dims=True), lambda x: x.mean(dim=0, keepdim=True)),
     "pow": (lambda x: mb.pow(x=GAMMA.numpy(), y=x), lambda x: GAMMA**x),
+    "pad": (lambda x: mb.pad(x=x, pad=[0, 0, 0, 3], constant_val=np.float32(0)), lambda x: F.pad(x, (0, 3))),
     "relu": (lambda x: mb.relu(x=x), torch.relu),
     "reshape": (lambda x: mb.reshape(x=x, shape=[2, -1, 4]), lambda x: x.reshape(2, -1, 4)),
     "transpose": (lambda x: mb.transpose(x=x, perm=[1, 0]), lambda x: x.T),

@@ -17,7 +17,7 @@ from lvm_fast.spaces.space import fit_space
 pytest.importorskip("coremltools")
 
 from lvm_fast.export.coremltools_compat import mb
-from lvm_fast.export.mil import hierarchical_gru, recurrent, transformer
+from lvm_fast.export.mil import hierarchical_gru, program, recurrent, transformer
 from lvm_fast.export.mil.interpreter import SavedProgram
 
 # small ones, whose layers all do something: two heads, chunks shorter than contexts, several layers
@@ -238,11 +238,18 @@ class NeverEnding:
         return mb.greater_equal(x=x, y=np.float32(1e6))
 
 
+def padded_in_front(x: Any, width: int) -> Any:
+    """A state's numbers stand at the end of its rows."""
+    front = [*[0] * (2 * x.rank - 2), width - x.shape[-1], 0]
+    return mb.pad(x=x, pad=front, mode="constant", constant_val=np.float16(0))
+
+
 _LSTM_CELL = recurrent._lstm_cell
 
 MISTAKES: dict[str, tuple[str, Any, str, Any]] = {
     "lstm gates swapped": ("lstm", recurrent, "_lstm_cell", swapped_lstm_cell),
     "looking ahead": ("transformer", transformer, "causal_mask", lambda rows: np.float32(0.0)),
+    "a state written beside its place": ("gru", program, "padded", padded_in_front),
     "chunks never end": ("hierarchical_gru", hierarchical_gru, "mb", NeverEnding()),
 }
 

@@ -56,6 +56,22 @@ def float_types() -> tuple[Any, Any]:
     return F16Type.get(), F32Type.get()
 
 
+def bytes_of(program: AIProgram) -> int:
+    """Return how many bytes a program takes as a file, or a few more."""
+    counter = _Counter()
+    program._module._mlir_module.operation.write_bytecode(counter)
+    return counter.total
+
+
+class _Counter:
+    """A file that keeps nothing but its size."""
+
+    total = 0
+
+    def write(self, data: bytes) -> None:
+        self.total += len(data)
+
+
 def operations_in(operation: Any) -> Iterator[Any]:
     """Yield all operations within one, however deep."""
     for region in operation.regions:
@@ -93,6 +109,7 @@ __all__ = [
     "InsertionPoint",
     "RankedTensorType",
     "as_type",
+    "bytes_of",
     "float_types",
     "INT8",
     "PALETTE",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._util.atomic_files import atomic_folder
+from ..._util.atomic_files import atomic_folder, check_room
 from ..compression import Palettized, Quantized, Stored
 from ..package import METADATA_PREFIX
 from . import SUFFIX
@@ -25,6 +25,7 @@ from .apple import (
     AIModelAsset,
     AIModelAssetMetadata,
     AIProgram,
+    bytes_of,
     functions_in,
     operations_in,
     own_metadata,
@@ -35,6 +36,7 @@ from .functions import parts_of
 _PROGRAM, _HASH, _ABOUT = "main.mlirb", "main.hash", "metadata.json"  # Apple's names
 _SEALED = f"{METADATA_PREFIX}program_sha256", f"{METADATA_PREFIX}description_sha256"
 _CONSTANTS = f"{METADATA_PREFIX}constants"
+_ROOM = 1 << 16  # bytes for the metadata
 _OWN = ("author", "license", "model_description")
 
 
@@ -61,7 +63,7 @@ def write_asset(
     """
     with atomic_folder(path, overwrite) as folder:
         try:
-            asset = program.save_asset(folder, about)
+            asset = save_program(program, folder, about)
             asset.update_metadata(lambda written: _seal(written, folder))
         except RuntimeError as error:  # how Apple's writer reports whatever went wrong
             reason = str(error.__cause__ or error).split("\n", 1)[0]
@@ -71,6 +73,17 @@ def write_asset(
             raise ValueError(
                 f"export_coreai: {path} was saved with {', '.join(found)}; expected {', '.join(functions)}"
             )
+
+
+def save_program(program: AIProgram, path: Path, about: AIModelAssetMetadata | None = None) -> AIModelAsset:
+    """Write a program as an asset that nobody but this process needs, with no seal.
+
+    Raises:
+        OSError: There is no room for it.
+        RuntimeError: Apple's writer failed.
+    """
+    check_room(path.parent, bytes_of(program) + _ROOM)  # that writer ends the process where there is none
+    return program.save_asset(path, about)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

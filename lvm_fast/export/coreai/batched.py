@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...models.base import LatentVectorModel
 from ..batched_model import BatchedModel
 from . import SUFFIX
+from .asset import save_program
 from .convert import convert
 from .functions import batched_function
 from .registry import Programs
@@ -39,7 +40,7 @@ class BatchedAsset(BatchedModel):
     def __enter__(self) -> BatchedAsset:
         with TemporaryDirectory() as folder:
             path = Path(folder, f"batched{SUFFIX}")
-            convert({"predict": self._function}).save_asset(path)
+            save_program(convert({"predict": self._function}), path)
             self._asset = self._opened.enter_context(running(path, self._precision))
         return self
 

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.hierarchical_gru import HierarchicalGRU
+from ..state_layout import GROUP
 from .layers import Layers
 from .program import ModelProgram, ProgramOptions
 from .recurrent import GRULayers, scan
-from .states import COUNT, GROUP, State
+from .states import COUNT, State
 
 _ENCODERS = ("local_encoder.", "global_encoder.")
 

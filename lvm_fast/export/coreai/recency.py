@@ -16,10 +16,11 @@ from ...models.recency import RecencyModel
 from ...models.recency_mixer import RecencyMixer
 from ...models.recency_residual import RecencyResidual
 from ...models.whitened_recency import WhitenedRecency
+from ..state_layout import GROUP
 from .layers import Layers, unit
 from .program import ModelProgram, ProgramOptions
 from .space import Wide
-from .states import GROUP, State
+from .states import State
 
 Model = TypeVar("Model", bound=RecencyModel)
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -61,12 +61,12 @@ class RunningAsset:
     def input_shapes(self, function: str) -> dict[str, tuple[int | None, ...]]:
         """Return the shapes of a function's inputs, None where any size will do; states are no inputs."""
         about = self._function(function).desc
-        shapes = {name: about.input_descriptor(name).shape for name in about.input_names}
-        return {name: tuple(None if size in (None, -1) else size for size in shape) for name, shape in shapes.items()}
+        return _shapes({name: about.input_descriptor(name).shape for name in about.input_names})
 
-    def output_names(self, function: str) -> list[str]:
-        """Return the names of a function's outputs."""
-        return list(self._function(function).desc.output_names)
+    def output_shapes(self, function: str) -> dict[str, tuple[int | None, ...]]:
+        """Return the shapes of a function's outputs, None where any size will do."""
+        about = self._function(function).desc
+        return _shapes({name: about.output_descriptor(name).shape for name in about.output_names})
 
     def state_shapes(self, function: str) -> dict[str, tuple[int, ...]]:
         """Return the shapes of a function's states."""
@@ -109,6 +109,10 @@ class RunningAsset:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _shapes(described: Mapping[str, Iterable[int | None]]) -> dict[str, tuple[int | None, ...]]:
+    return {name: tuple(None if size in (None, -1) else size for size in shape) for name, shape in described.items()}
 
 
 @contextlib.contextmanager

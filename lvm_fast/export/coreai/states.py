@@ -1,8 +1,4 @@
-"""Lays out what a `step` keeps between calls as the Neural Engine wants it: rows of whole groups of 32 numbers.
-
-It reads and writes memory in groups of 64 bytes, 32 numbers of float16, and pads a last axis to whole ones; stateful
-models have failed there where the width of a state was no multiple of 32.
-"""
+"""Reads and writes what a `step` keeps between calls, in the layout of the Neural Engine."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GROUP = 32  # numbers
+from ..state_layout import GROUP, laid_out
 
 
 class State(NamedTuple):
@@ -29,7 +25,7 @@ class State(NamedTuple):
     @property
     def laid_out(self) -> tuple[int, ...]:
         """Return its shape as it is kept: W rounded up to whole groups."""
-        return *self.shape[:-1], -(-self.shape[-1] // GROUP) * GROUP
+        return laid_out(self.shape)
 
     def read(self, kept: Tensor) -> Tensor:
         """Return the numbers that the model reads, of those that are kept."""

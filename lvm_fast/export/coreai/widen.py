@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .apple import AIModelAsset, AIProgram, InsertionPoint, RankedTensorType, as_type, float_types, operations_in
+from .asset import save_program
 from .runtime import RunningAsset
 
 _SUMS = frozenset(
@@ -38,7 +39,7 @@ def running(path: str | os.PathLike[str], precision: str) -> Iterator[RunningAss
     widen_sums(program)
     with TemporaryDirectory() as folder:
         widened = Path(folder, Path(path).name)
-        program.save_asset(widened)
+        save_program(program, widened)
         with RunningAsset(widened) as asset:
             yield asset
 

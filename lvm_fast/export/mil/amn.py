@@ -13,7 +13,7 @@ from .program import ModelProgram
 class AMNProgram(ModelProgram[AMN]):
     """Builds the MIL functions of an amn."""
 
-    cannot_stream = "each step asks all vectors so far anew, and a Core ML state has a fixed size"
+    cannot_stream = "each step asks all vectors so far anew, and a state has a fixed size"
 
     def raw_delta(self, context: Variable) -> Variable:
         """See `ModelProgram.raw_delta`."""

@@ -120,6 +120,19 @@ def last_row(x: Variable) -> Variable:
     return mb.slice_by_index(x=x, begin=[0, -1, 0], end=[0, 0, 0], **masks)
 
 
+def first_numbers(x: Variable, width: int) -> Variable:
+    """Take the first numbers of each row, (..., W) -> (..., width); `x` itself where it has no more."""
+    *others, whole = x.shape
+    return x if width == whole else mb.slice_by_index(x=x, begin=[0] * x.rank, end=[*others, width])
+
+
+def padded(x: Variable, width: int) -> Variable:
+    """Add zeros at the end of each row, (..., W) -> (..., width); return `x` itself where it needs none."""
+    more = width - x.shape[-1]
+    zero = np.float16(0) if x.dtype == types.fp16 else np.float32(0)
+    return x if not more else mb.pad(x=x, pad=[*[0] * (2 * x.rank - 1), more], mode="constant", constant_val=zero)
+
+
 def length_of(x: Variable) -> Variable:
     """Return the number of steps of sequences (B, N, D), int32 (1,); N may be any number."""
     steps = x.shape[1]

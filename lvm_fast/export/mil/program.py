@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...models.base import LatentVectorModel
 from ..coremltools_compat import Function, ct, get_new_symbol, mb, types
-from .layers import Arrays, Layers, Variable, cast, last_row, norm, unit
+from ..state_layout import laid_out
+from .layers import Arrays, Layers, Variable, cast, first_numbers, last_row, norm, padded, unit
 from .space import FLOAT32_CONSTANTS, Float64Array, SpaceLayers, space_constants
 
 _ONE_MORE = [0, 0, 0, 1]  # number at the end of each row of a matrix
@@ -96,7 +97,7 @@ class ModelProgram(ABC, Generic[Model]):
         """Compute the raw delta after a context, (B, N, D) -> (B, D), in the precision of the layers or in float32."""
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the states that `push` keeps between calls, by name; float16, zeros at first."""
+        """Return the shapes of the states as `push` reads them, by name; float16, zeros at first."""
         raise NotImplementedError
 
     def push(self, vector: Variable, states: Sequence[Variable]) -> tuple[Variable, Sequence[Variable]]:
@@ -121,14 +122,17 @@ class ModelProgram(ABC, Generic[Model]):
         return function
 
     def step(self) -> Function:
-        """Build ``vector`` (1, D) -> the outputs of `predict`, with the states of `push`, float16."""
-        states = {name: mb.state_tensor_placeholder(shape, types.fp16) for name, shape in self.state_shapes().items()}
+        """Build ``vector`` (1, D) -> the outputs of `predict`, with the states of `push`, float16, as `laid_out`."""
+        shapes = self.state_shapes()
+        states = {name: mb.state_tensor_placeholder(laid_out(shape), types.fp16) for name, shape in shapes.items()}
         with self._function(vector=mb.placeholder((1, self.dim), types.fp32), **states) as function:
             given, *kept = function.inputs.values()
             vector = self._into_space(given)
-            raw, moved = self.push(vector, [self.layers.to_precision(mb.read_state(input=state)) for state in kept])
-            for state, value in zip(kept, moved, strict=True):
-                mb.coreml_update_state(state=state, value=cast(value, "float16"))
+            before = [mb.read_state(input=state) for state in kept]
+            own = [first_numbers(value, shape[-1]) for value, shape in zip(before, shapes.values(), strict=True)]
+            raw, moved = self.push(vector, [self.layers.to_precision(value) for value in own])
+            for state, was, value in zip(kept, before, moved, strict=True):
+                mb.coreml_update_state(state=state, value=padded(cast(value, "float16"), was.shape[-1]))
             function.set_outputs(self._outputs(vector, raw))
         return function
 

@@ -45,16 +45,22 @@ def test_a_model_that_cannot_stream_says_so(tmp_path: Path) -> None:
         lf.export_coreai(model_of("amn"), tmp_path / "m.aimodel", contexts=(3,))
 
 
-def test_bad_weights_are_refused(small: LatentVectorModel, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(small: LatentVectorModel, tmp_path: Path) -> None:
     broken = copy.deepcopy(small)
     with torch.no_grad():
         broken.get_parameter("input_norm.bias")[0] = torch.inf
     with pytest.raises(ValueError, match=r"^export_coreai: input_norm\.bias of the model holds NaN or Inf"):
         lf.export_coreai(broken, tmp_path / "m.aimodel", contexts=(3,))
+
+
+def test_weights_beyond_float16_need_float32(small: LatentVectorModel, tmp_path: Path) -> None:
+    pytest.importorskip("coreai_torch")
+    broken = copy.deepcopy(small)
     with torch.no_grad():
         broken.get_parameter("input_norm.bias")[0] = 1e6
     with pytest.raises(ValueError, match=r"^export_coreai: input_norm\.bias holds 1e\+06; .*largest float16"):
         lf.export_coreai(broken, tmp_path / "m.aimodel", contexts=(3,))
+    lf.export_coreai(broken, tmp_path / "m.aimodel", contexts=(3,), streaming=False, precision="float32")
 
 
 def test_contexts_beyond_the_positions_are_refused(tmp_path: Path) -> None:

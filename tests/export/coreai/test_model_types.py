@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
-from coreai_models import MODELS, SIZES, contexts_of, exported, model_of, rows_of
+from coreai_models import MODELS, SIZES, contexts_of, every_function, exported, model_of, rows_of
+from neural_engine_rules import Function, check_rules
 
 import lvm_fast as lf
 from lvm_fast.models.base import LatentVectorModel
@@ -15,7 +16,11 @@ from lvm_fast.models.registry import model_names
 
 pytest.importorskip("coreai_torch")
 
+from lvm_fast.export.coreai.apple import AIModelAsset, functions_in, operations_in
 from lvm_fast.export.coreai.runtime import RunningAsset
+
+if TYPE_CHECKING:
+    from lvm_fast.export.mil.interpreter import SavedProgram
 
 WIDE: dict[str, dict[str, Any]] = {name: {"input_dim": 64, "hidden_dim": 48} for name in SIZES}
 WIDE |= {"whitened_recency": {"input_dim": 64}, "recency_residual": {"input_dim": 64, "hidden_dim": 40, "key_dim": 36}}
@@ -44,39 +49,61 @@ def test_every_function_is_the_model(asset: Exported) -> None:
         *(f"predict_{length}" for length in contexts_of(asset.model)),
         "predict",
         *(["step"] if asset.model.model_type != "amn" else []),
+        "topk",
     ]
     assert verification.passed, verification.to_text()
     assert all(check.max_abs_error < 2e-6 for check in verification.functions)
 
 
-def test_no_state_breaks_the_rules_of_the_neural_engine(asset: Exported) -> None:
+def test_no_tensor_breaks_the_rules_of_the_neural_engine(asset: Exported) -> None:
+    program = AIModelAsset.load(asset.path).program  # kept: its functions are empty without it
+    loops = {
+        name: sum(operation.name == "coreai.while" for operation in operations_in(graph))
+        for name, graph in functions_in(program).items()
+    }
     with RunningAsset(asset.path) as running:
-        shapes = [shape for name in running.functions for shape in running.state_shapes(name).values()]
-        shapes += [shape for name in running.functions for shape in running.input_shapes(name).values()]
-    assert len(shapes) > len(running.functions) or asset.model.model_type == "amn"
-    assert all(shape[-1] % 32 == 0 for shape in shapes if shape[-1] != asset.model.input_dim)
-    assert all(shape[-1] != 1 for shape in shapes)
+        functions = {
+            name: Function(
+                running.input_shapes(name), running.output_shapes(name), dict(running.state_shapes(name)), loops[name]
+            )
+            for name in running.functions
+        }
+    check_rules(functions, asset.model.model_type)
 
 
 def test_core_ml_and_core_ai_say_the_same(asset: Exported, tmp_path: Path) -> None:
     pytest.importorskip("coremltools")
     from lvm_fast.export.mil.interpreter import SavedProgram
 
-    asked = {"contexts": contexts_of(asset.model), "flexible": 30, "streaming": asset.model.model_type != "amn"}
+    asked = every_function(asset.model)
     package = SavedProgram(lf.export_coreml(asset.model, tmp_path / "m.mlpackage", precision="float32", **asked))
-    rows = rows_of(asset.model.input_dim, 23)
-    with RunningAsset(asset.path) as running:
+    check_same(asset.path, package, rows_of(asset.model.input_dim, 23))
+
+
+def test_core_ml_and_core_ai_say_the_same_of_a_router(tmp_path: Path) -> None:
+    pytest.importorskip("coremltools")
+    from lvm_fast.export.mil.interpreter import SavedProgram
+
+    router = lf.Router({4: model_of("lstm"), 9: model_of("recency_mixer")})
+    asked: dict[str, Any] = {"streaming": False, "precision": "float32", "bank": rows_of(16, 40), "topk": 3}
+    package = SavedProgram(lf.export_coreml(router, tmp_path / "r.mlpackage", **asked))
+    check_same(lf.export_coreai(router, tmp_path / "r.aimodel", **asked), package, rows_of(16, 23))
+
+
+def check_same(asset: Path, package: SavedProgram, rows: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """Every function gives the same outputs in Apple's runtime and in our interpreter."""
+    with RunningAsset(asset) as running:
         assert running.functions == package.functions
         for name in running.functions:
-            (given, shape), *_ = running.input_shapes(name).items()
-            steps = rows[None, : shape[1] or 13] if given == "context" else rows[:, None]
+            ((given, shape),) = running.input_shapes(name).items()
+            steps = [rows[None, : shape[1] or 13]] if given == "context" else [row[None] for row in rows]
             states, kept = running.new_state(name), package.new_state(name)
-            for step in [steps] if given == "context" else steps:
-                said = running.run(name, {given: step}, states)
-                other = package.run(name, {given: step}, kept)
+            for step in steps:
+                said, other = running.run(name, {given: step}, states), package.run(name, {given: step}, kept)
                 assert said.keys() == other.keys()
                 limit = 3e-3 if kept else 4e-6  # Core ML's states are float16
                 for output, numbers in said.items():
+                    assert numbers.dtype == other[output].dtype
                     np.testing.assert_allclose(numbers, other[output], atol=limit * max(1, np.linalg.norm(numbers)))
 
 
@@ -95,7 +122,7 @@ def test_float16_and_compressed_are_the_model_for_every_type(name: str, compress
 
 def check_half(name: str, compress: str | None, folder: Path) -> None:
     model = model_of(name, **WIDE[name.partition(" ")[0]])
-    path = exported(model, folder, "float16", contexts=(5,), flexible=None, compress=compress)
+    path = exported(model, folder, "float16", contexts=(5,), flexible=None, bank=None, compress=compress)
     checks = lf.verify_coreai(path, model).functions
     assert all(check.program_error <= check.tolerance and not check.wrong_weights for check in checks)
     has_matrices = compress is not None and name != "whitened_recency"
