@@ -14,15 +14,22 @@ from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.spaces.space import fit_space
 
 SIZES: dict[str, dict[str, Any]] = {**SMALL, "whitened_recency": {"input_dim": 16, "decay": 0.6}}
-# a model type and its space
-MODELS = (*SIZES, "gru centred", "memory_gru whitened", "whitened_recency whitened", "recency_residual whitened")
+# a model type, its space, and whether its search is corrected for hubs
+MODELS = (
+    *SIZES,
+    "gru centred",
+    "memory_gru whitened",
+    "whitened_recency whitened",
+    "recency_residual whitened",
+    "recency_residual whitened corrected",
+)
 # for chunks of ten: part of one, whole ones, whole ones and a part; fewer vectors than taps, and more
 CONTEXTS = {"hierarchical_gru": (3, 20, 23), "recency_mixer": (2, 9), "recency_residual": (2, 9)}
 
 
 def model_of(name: str, **sizes: Any) -> LatentVectorModel:
     """A model of a type, "gru" for instance, or of a type in a space, "gru centred"."""
-    model_type, _, kind = name.partition(" ")
+    model_type, kind, corrected, *_ = [*name.split(), "", ""]
     torch.manual_seed(1)
     model = lf.create_model(model_type, **{**SIZES[model_type], **sizes})
     with torch.no_grad():
@@ -30,6 +37,8 @@ def model_of(name: str, **sizes: Any) -> LatentVectorModel:
             parameter.add_(torch.randn_like(parameter) / model.config.get("hidden_dim", 12) ** 0.5)
     if kind:
         model.set_space(fit_space(rows_of(model.input_dim, 200), kind, 0.8))
+    if corrected:
+        model.set_query_bank(rows_of(model.input_dim, 9), 0.5, 4)
     return model.eval()
 
 
