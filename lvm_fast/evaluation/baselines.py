@@ -9,12 +9,11 @@ import numpy as np
 
 from .._util.numbers import real_number
 from ..data.chain_store import ChainStore
-from ..data.given_windows import GivenWindows
+from ..data.windows import GivenWindows, query_windows
 from ..ops.rowwise import l2_normalize
 from ..spaces import Moments, moments_of, space_of
 from .pools import Candidates
 from .predictions import Answer, Keys, plain_answer
-from .query_windows import query_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

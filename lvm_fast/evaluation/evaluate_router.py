@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from .._util.numbers import whole_number
-from ..data.windows import Windows
+from ..data.windows import Windows, query_windows
 from ..inference.router import Router
 from ..models.answering import answering
 from .evaluate import evaluate
 from .figures import MODEL, Latency
 from .latency import latencies
 from .markdown_table import cell, heading, table
-from .query_windows import query_windows
 from .report import Report
 from .report_markdown import headline_metric
 

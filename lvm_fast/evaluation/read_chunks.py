@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.given_windows import GivenWindows
-from .intervals import clusters_of
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,11 +15,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 22  # rough scores held at a time (32 MB)
 _PAIRS = 1 << 14  # exact scores asked at a time
-
-
-def knows_chains(windows: Windows) -> bool:
-    """Return whether the windows' chains are documents: a sequence file's are guessed from windows that overlap."""
-    return not (isinstance(windows, GivenWindows) and "sequences" in windows.store.metadata)
 
 
 class ReadCandidates:
@@ -52,7 +44,7 @@ class ReadCandidates:
             rows: Which rows they are, (K,); several may be one candidate.
         """
         store = windows.store
-        wholes = clusters_of(store.origins, np.arange(len(store)))  # (C,)
+        wholes = store.documents_of(np.arange(len(store)))  # (C,)
         chains = wholes[store.chain_of(rows)]
         # a candidate that is several rows of a chain is read with the first of them
         order = np.lexsort((rows, places, chains))

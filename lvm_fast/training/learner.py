@@ -21,8 +21,7 @@ from .distributed import DistributedContext
 from .negatives.hard_negatives import HardNegatives
 from .negatives.shared_candidates import shared_candidates
 from .negatives.step_negatives import StepNegatives
-from .objectives.gate_loss import gate_loss
-from .objectives.loss import Negatives, next_vector_loss
+from .objectives import Negatives, gate_loss, next_vector_loss
 from .recipe_sections import StepSections
 
 # context (B, N, D), lengths (B,), target (P, D), positions (P,), negatives, domains (P,) -> ()
@@ -95,7 +94,8 @@ class Learner:
         self._adapted = model.adapted if model.adapts() else None
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
         dtype = getattr(torch, self.precision)
-        shared = None if recipe.alpha_infonce == 0.0 else shared_candidates(recipe, device, dtype)
+        shares = recipe.infonce_batch != "micro" and recipe.alpha_infonce > 0.0
+        shared = shared_candidates(recipe, device, dtype) if shares else None
         self.negatives = StepNegatives(device, shared, hard_negatives)
         self.gate = gate_loss(recipe, model, device, domains)
 

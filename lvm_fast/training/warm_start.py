@@ -15,8 +15,8 @@ from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, PACKAGED, load_single_model, read_checkpoint
 from ..models.registry import create_model
 from ..models.seen import has_seen
+from .checkpoint import run_to_continue
 from .recipe import Recipe, same_setting
-from .run_folder import run_to_continue
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.windows import query_windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
-from lvm_fast.evaluation.query_windows import query_windows
 from lvm_fast.retrieval.bank import VectorBank, hit_at_k
 
 QUICK = {"context_length": 10, "bootstrap": 100}
