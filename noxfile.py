@@ -43,9 +43,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict types of the package. Needs its dependencies, but no compiled core."""
-    session.install(*PROJECT["dependencies"], *developer_tools("mypy", "pytest", "types-PyYAML", "types-tqdm"))
+    """Strict types of the package, of bench, and of the tests' helpers. Needs no compiled core."""
+    session.install(
+        *PROJECT["dependencies"], *developer_tools("hypothesis", "mypy", "pytest", "types-PyYAML", "types-tqdm")
+    )
     session.run("mypy")
+    for conftest in sorted(ROOT.glob("tests/**/conftest.py")):  # all of one name: mypy takes one at a time
+        session.run("mypy", str(conftest))
 
 
 @nox.session
