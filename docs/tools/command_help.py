@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+
+from lvm_fast._util.argparse_compat import commands_of
 
 COLUMNS = "100"
 
@@ -20,7 +21,7 @@ def help_of(command: str | None) -> str:
     before, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), COLUMNS
     try:
         parser = build_parser()
-        return (parser if command is None else _commands(parser)[command]).format_help()
+        return (parser if command is None else commands_of(parser)[command]).format_help()
     finally:
         del os.environ["COLUMNS"]
         if before is not None:
@@ -31,12 +32,7 @@ def command_names() -> list[str]:
     """The commands of `lvm-fast`, in the order of its own help."""
     from lvm_fast.cli import build_parser
 
-    return list(_commands(build_parser()))
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    (choices,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(choices)
+    return list(commands_of(build_parser()))
 
 
 class CommandHelp(Directive):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._util.argparse_compat import ArgumentGroup
 from ._options import add_device, add_force, path_or_name
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser, whose: str) -> None:
     add_force(parser)
 
 
-def add_query_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
+def add_query_options(parser: argparse.ArgumentParser | ArgumentGroup, whose: str) -> None:
     """Add the options that choose the queries and the candidates; `whose` as for `add_evaluation_options`."""
     parser.add_argument(
         "--data",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._util.device import multiplies_bfloat16
+from .._util.torch_compat import compiler_errors
 from ..data.windows import Windows
 from ..layers.gru import GRU
 from ..models.answering import answering
@@ -180,14 +181,12 @@ class Learner:
 
 
 def _compiled(loss_of: LossOf) -> LossOf:
-    from torch._dynamo.exc import TorchDynamoException
-
     compiled = torch.compile(loss_of)
 
     def call(*given: Any) -> Tensor:
         try:
             return compiled(*given)
-        except TorchDynamoException as error:
+        except compiler_errors() as error:
             name, reason = type(error).__name__, " ".join(str(error).split())[:300]
             raise ValueError(f"torch.compile failed ({name}); train without compile: {reason}") from error
 
