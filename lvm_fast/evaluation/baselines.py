@@ -107,9 +107,9 @@ def _best_decays(training: ChainStore, context_length: int, keys: dict[str, Keys
     except ValueError:  # there is not a single question
         return dict(USUAL_DECAYS)
     pool, best = Candidates(windows).targets(), {}
-    for name, own in keys.items():
-        means = recency_means(windows, DECAYS, own)
-        answers = {f"decay {decay}": Answer(mean, mean, own) for decay, mean in zip(DECAYS, means, strict=True)}
+    for name, key_map in keys.items():
+        means = recency_means(windows, DECAYS, key_map)
+        answers = {f"decay {decay}": Answer(mean, mean, key_map) for decay, mean in zip(DECAYS, means, strict=True)}
         best[name] = _best(pool.both_ranks(answers).headline)
     return best
 

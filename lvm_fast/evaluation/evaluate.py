@@ -178,7 +178,7 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
         exclude_read=leaves_out,
-        other_way={} if others is None else {name: _hits(own, ks) for name, own in others.items()},
+        other_way={} if others is None else {name: _hits(ranked, ks) for name, ranked in others.items()},
         fitted_on=forms.fitted_on,
         decays=forms.decays,
         experts=experts,
@@ -277,8 +277,8 @@ def _curve(
     """
 
     def ranked(given: Pool, known: Ranks | None = None) -> RanksInPools:
-        own, _ = _headline(known or given.both_ranks(answers), leaves_out)
-        return RanksInPools(own, len(given), given.read.counts if leaves_out and given.read else 0)
+        headline, _ = _headline(known or given.both_ranks(answers), leaves_out)
+        return RanksInPools(headline, len(given), given.read.counts if leaves_out and given.read else 0)
 
     if isinstance(pool, VectorBank):
         alone = RanksInPools({name: np.zeros(len(clusters), np.int64) for name in answers}, 1)

@@ -171,9 +171,9 @@ class Candidates:
         targets = self.windows.targets[queries]
         holds_current = float(np.isin(targets - 1, rows).mean())
         bank = VectorBank(self._gather(rows), normalize=True)
-        own = np.flatnonzero(rows < len(self.parts[0]))
+        in_store = np.flatnonzero(rows < len(self.parts[0]))
         places = np.searchsorted(rows, targets)
-        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (own, rows[own]))
+        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (in_store, rows[in_store]))
 
     def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         gathered, first = [], 0

@@ -73,7 +73,7 @@ def next_vector_loss(
         wanted, negatives = adapted(wanted), _adapted(negatives or Negatives(), adapted)
         cosine = (predicted * wanted).sum(dim=1)
     right = cosine / temperature
-    wrong = _wrong_answers(predicted, wanted, temperature, negatives or Negatives())  # (B, ...)
+    wrong = _negative_logits(predicted, wanted, temperature, negatives or Negatives())  # (B, ...)
     everything = torch.cat([right[:, None], *wrong], dim=1).logsumexp(dim=1)
     return loss + alpha * (everything - right).mean()
 
@@ -83,7 +83,7 @@ def _adapted(negatives: Negatives, adapted: Callable[[Tensor], Tensor]) -> Negat
     return negatives._replace(**{name: adapted(rows) for name, rows in vectors.items() if rows is not None})
 
 
-def _wrong_answers(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
+def _negative_logits(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
     """Compute logits of the wrong answers: one that stands for all shared ones (B, 1), and the hard ones (B, M)."""
     shared, masked, hard, is_there = negatives
     if shared is None or masked is None:
