@@ -19,7 +19,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "myst_nb",
-    "command_help",  # docs/tools
+    "command_directive",  # docs/tools
     "root_pages",
 ]
 exclude_patterns = ["tools"]

@@ -1,13 +1,8 @@
-"""The directive `command-help`: what `lvm-fast COMMAND --help` prints, taken from the parser as the site is built."""
+"""What `lvm-fast COMMAND --help` prints, taken from the parser."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
-
-from docutils import nodes
-from docutils.parsers.rst import Directive
-from sphinx.application import Sphinx
 
 from lvm_fast._util.argparse_compat import commands_of
 
@@ -33,18 +28,3 @@ def command_names() -> list[str]:
     from lvm_fast.cli import build_parser
 
     return list(commands_of(build_parser()))
-
-
-class CommandHelp(Directive):
-    """A block with the help of the command that is named, or of `lvm-fast` itself."""
-
-    optional_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        text = help_of(self.arguments[0] if self.arguments else None)
-        return [nodes.literal_block(text, text, language="text")]
-
-
-def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_directive("command-help", CommandHelp)
-    return {"parallel_read_safe": True}
