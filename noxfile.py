@@ -153,12 +153,11 @@ def neon(session: nox.Session) -> None:
 @nox.session
 def tidy(session: nox.Session) -> None:
     """Advice of clang-tidy on the core. It is no gate."""
-    runner = shutil.which("run-clang-tidy") or shutil.which("run-clang-tidy-14")
-    if not runner:
-        session.skip("needs run-clang-tidy, which comes with clang-tidy")
-    session.install(*BUILD_TOOLS)
-    build = configure(session, "tidy", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
-    session.run(runner, "-quiet", "-p", build, str(ROOT / "csrc"), external=True)
+    session.install(*BUILD_TOOLS, *developer_tools("clang-tidy"))
+    clang = shutil.which("clang++-14") or shutil.which("clang++")
+    options = [f"-DCMAKE_CXX_COMPILER={clang}"] if clang else []
+    build = configure(session, "tidy", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", *options)
+    session.run("run-clang-tidy.py", "-quiet", "-p", build, str(ROOT / "csrc"))
 
 
 # ---- What the sessions share -----------------------------------------------------------------------------------------

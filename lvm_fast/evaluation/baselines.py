@@ -96,7 +96,7 @@ def _keys(store: ChainStore) -> tuple[dict[str, Keys | None], list[str]]:
 
 def _moments(store: ChainStore) -> Moments:
     if store.dim > _WIDEST:
-        raise ValueError(f"{store.dim:,} dimensions are more than {_WIDEST:,}")
+        raise ValueError(f"{store.dim:,} dimensions; expected at most {_WIDEST:,}")
     return moments_of(store.vectors)
 
 

@@ -247,7 +247,7 @@ def _make_pool(
     if isinstance(pool, VectorBank):
         return pool_of_bank(candidates.windows, pool, pool_ids)
     if pool_ids is not None:
-        raise ValueError(f"evaluate: pool_ids belong to a VectorBank as the pool; pool is {pool!r}")
+        raise ValueError(f"evaluate: pool_ids with pool = {pool!r}; expected a VectorBank as the pool")
     if pool == "targets":
         return candidates.targets()
     if pool == "store":

@@ -133,7 +133,9 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
-            raise ValueError(f"the loss is {float(loss)}, the norm of its gradient {float(norm)}")
+            raise ValueError(
+                f"the loss is {float(loss)}, the norm of its gradient {float(norm)}; expected finite numbers"
+            )
         for settings in self.optimizer.param_groups:
             settings["lr"] = lr
         self.optimizer.step()

@@ -60,7 +60,7 @@ class Run:
 
     @property
     def training_seconds(self) -> float | None:
-        """What its epochs took, validation left out."""
+        """The seconds that its epochs took, validation left out."""
         return sum(row["seconds"] for row in self.history) if self.history else None
 
     @property

@@ -75,7 +75,7 @@ def between(start: LatentVectorModel, model: LatentVectorModel, factor: float) -
 
 
 class Start(NamedTuple):
-    """What a model was chosen to start at.
+    """The start that was chosen for a model.
 
     Attributes:
         strength: That of its space.

@@ -99,7 +99,7 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
     earlier = _earlier(recipe, own_run)
     asked = recipe.model.get("input_dim", recipe.model.get("d_model", dim))
     if asked != dim:
-        raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
+        raise ValueError(f"train: the model is to read {asked} dimensions; expected {dim}, as the data has")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model_type, **_sizes(recipe, earlier, input_dim=dim))
     model.to(torch.float32)  # as the data is, whatever torch's default dtype
