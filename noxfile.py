@@ -105,7 +105,8 @@ def coverage(session: nox.Session) -> None:
     """Reports which lines the tests run, in Python and in C++. It is no gate."""
     session.install("-e", ".[test]", *BUILD_TOOLS, *developer_tools("gcovr", "pytest-cov"))
     session.run("pytest", "--cov=lvm_fast", "--cov-report=term", *session.posargs)
-    build = configure(session, "coverage", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=--coverage")
+    counted = "--coverage -fprofile-update=atomic"  # threads count the same lines
+    build = configure(session, "coverage", "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_CXX_FLAGS={counted}")
     session.run("cmake", "--build", build)
     session.run("ctest", "--test-dir", build, "--output-on-failure")  # all: what follows `--` is pytest's
     session.run("gcovr", "--root", ".", "--filter", "csrc/", build)
