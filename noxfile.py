@@ -43,9 +43,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict types of the package. Needs its dependencies, but no compiled core."""
-    session.install(*PROJECT["dependencies"], *developer_tools("mypy", "pytest", "types-PyYAML", "types-tqdm"))
+    """Strict types of the package, of bench, and of the tests' helpers. Needs no compiled core."""
+    session.install(
+        *PROJECT["dependencies"], *developer_tools("hypothesis", "mypy", "pytest", "types-PyYAML", "types-tqdm")
+    )
     session.run("mypy")
+    for conftest in sorted(ROOT.glob("tests/**/conftest.py")):  # all of one name: mypy takes one at a time
+        session.run("mypy", str(conftest))
 
 
 @nox.session
@@ -101,7 +105,10 @@ def coverage(session: nox.Session) -> None:
     """Reports which lines the tests run, in Python and in C++. It is no gate."""
     session.install("-e", ".[test]", *BUILD_TOOLS, *developer_tools("gcovr", "pytest-cov"))
     session.run("pytest", "--cov=lvm_fast", "--cov-report=term", *session.posargs)
-    build = cpp_tests(session, "coverage", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=--coverage")
+    counted = "--coverage -fprofile-update=atomic"  # threads count the same lines
+    build = configure(session, "coverage", "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_CXX_FLAGS={counted}")
+    session.run("cmake", "--build", build)
+    session.run("ctest", "--test-dir", build, "--output-on-failure")  # all: what follows `--` is pytest's
     session.run("gcovr", "--root", ".", "--filter", "csrc/", build)
 
 
@@ -149,12 +156,11 @@ def neon(session: nox.Session) -> None:
 @nox.session
 def tidy(session: nox.Session) -> None:
     """Advice of clang-tidy on the core. It is no gate."""
-    runner = shutil.which("run-clang-tidy") or shutil.which("run-clang-tidy-14")
-    if not runner:
-        session.skip("needs run-clang-tidy, which comes with clang-tidy")
-    session.install(*BUILD_TOOLS)
-    build = configure(session, "tidy", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
-    session.run(runner, "-quiet", "-p", build, str(ROOT / "csrc"), external=True)
+    session.install(*BUILD_TOOLS, *developer_tools("clang-tidy"))
+    clang = shutil.which("clang++-14") or shutil.which("clang++")
+    options = [f"-DCMAKE_CXX_COMPILER={clang}"] if clang else []
+    build = configure(session, "tidy", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", *options)
+    session.run("run-clang-tidy.py", "-quiet", "-p", build, str(ROOT / "csrc"))
 
 
 # ---- What the sessions share -----------------------------------------------------------------------------------------

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 import lvm_fast as lf
 
+Timed = Callable[..., Any]  # the fixture of conftest.py
+
 
 class LiteralMemoryGRU(nn.Module):
     """Runs the reference's forward pass in plain torch: the memory's content is concatenated to every step."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         ours = model.gru
         self.gru = nn.GRU(ours.input_size, ours.hidden_size, ours.num_layers, batch_first=True, dropout=ours.dropout)
         self.gru.load_state_dict(ours.state_dict())
@@ -36,7 +38,8 @@ class LiteralMemoryGRU(nn.Module):
     def read(self, query: Tensor) -> Tensor:
         memory = self.model.memory
         scores = torch.cosine_similarity(memory.query_proj(query)[:, None], memory.memory[None], dim=-1)
-        return scores.softmax(dim=-1) @ memory.memory
+        read: Tensor = scores.softmax(dim=-1) @ memory.memory
+        return read
 
     def forward(self, context: Tensor) -> Tensor:
         batch, steps, _ = context.shape
@@ -64,10 +67,10 @@ class Lesson:
     """Trains a model on real contexts and the vectors that followed them."""
 
     def __init__(
-        self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, device: str = "cpu"
+        self, model: Any, peer: str, vectors: np.ndarray, length: int, batch: int, device: str = "cpu"
     ) -> None:
         self.model = copy.deepcopy(model)
-        self.subject = self.model if peer.startswith("lvm_fast") else LiteralMemoryGRU(self.model)
+        self.subject: Any = self.model if peer.startswith("lvm_fast") else LiteralMemoryGRU(self.model)
         self.subject.to(device)
         self.batch = contexts(vectors, batch, length).to(device)
         self.target = torch.from_numpy(vectors[length : length + 50 * batch : 50]).to(device)
@@ -77,26 +80,27 @@ class Lesson:
     def loss(self) -> Tensor:
         with torch.autocast(self.batch.device.type, torch.bfloat16, enabled=self.bf16):
             delta = self.subject(self.batch)
-        return 1 - (lf.reconstruct(self.batch[:, -1], delta.float()) * self.target).sum(dim=-1).mean()
+        cosines: Tensor = (lf.reconstruct(self.batch[:, -1], delta.float()) * self.target).sum(dim=-1)
+        return 1 - cosines.mean()
 
     def slope(self) -> Tensor:
         """Return the gradient without dropout and memory writes, which is the same for all peers."""
         self.subject.zero_grad()
         self.subject.eval()
-        self.loss().backward()
+        torch.autograd.backward(self.loss())
         self.subject.train()
         return torch.cat([parameter.grad.flatten() for parameter in self.subject.gru.parameters()])
 
     def step(self) -> float:
         self.optimiser.zero_grad()
         loss = self.loss()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.subject.parameters(), 1.0)
         self.optimiser.step()
         return loss.item()
 
 
-def note_of_training(model: nn.Module, limits: Any, bf16: bool, length: int, batch: int) -> Callable[[Any, float], str]:
+def note_of_training(model: Any, limits: Any, bf16: bool, length: int, batch: int) -> Callable[[Any, float], str]:
     """Sequences a second, and arithmetic beside the ceiling of the unit that does it."""
     dim, hidden, layers = (model.config[name] for name in ("input_dim", "hidden_dim", "num_layers"))
     weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's part of the input folded
@@ -113,7 +117,9 @@ def note_of_training(model: nn.Module, limits: Any, bf16: bool, length: int, bat
 
 @pytest.mark.parametrize(("length", "batch"), TRAINING)
 @pytest.mark.parametrize("peer", PEERS)
-def test_training_step(timed, limits, model, vectors, peer, length, batch):
+def test_training_step(
+    timed: Timed, limits: Any, model: Any, vectors: np.ndarray, peer: str, length: int, batch: int
+) -> None:
     lesson = Lesson(model, peer, vectors, length, batch)
     if length == TRAINING[0].values[0]:
         found, expected = lesson.slope(), Lesson(model, "torch eager", vectors, length, batch).slope()
@@ -141,7 +147,7 @@ lesson.subject.gru.recompute = {recompute}
 
 @pytest.mark.long
 @pytest.mark.parametrize("peer", [*PEERS[:1], PEERS[2], f"{PEERS[2]}, recompute", PEERS[1]])
-def test_training_memory(timed, peer):
+def test_training_memory(timed: Timed, peer: str) -> None:
     before = LESSON.format(folder=str(Path(__file__).parent), peer=peer, recompute="recompute" in peer)
     measure = partial(peak_megabytes, before, "lesson.step()")
     group = "peak memory of a training step, memory_gru, context 1000, batch 32"
@@ -168,16 +174,16 @@ def check_against(expected: Tensor, allowed: float, result: Tensor) -> str:
     return f"off by {error:.0e}"
 
 
-def weights_of_a_step(model: nn.Module) -> int:
+def weights_of_a_step(model: Any) -> int:
     """Count the weights that one step reads, with the memory's reads folded as `lvm_fast.inference.packed` does."""
     dim, hidden, layers, slots = (model.config[k] for k in ("input_dim", "hidden_dim", "num_layers", "memory_slots"))
     recurrent = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)
-    return recurrent + hidden * (slots + dim + hidden) + hidden * slots + 2 * hidden * (hidden + dim)
+    return int(recurrent + hidden * (slots + dim + hidden) + hidden * slots + 2 * hidden * (hidden + dim))
 
 
 @pytest.mark.parametrize("length", [100, 500])
 @pytest.mark.parametrize("peer", PREDICTORS)
-def test_prediction(timed, model, vectors, peer, length):
+def test_prediction(timed: Timed, model: Any, vectors: np.ndarray, peer: str, length: int) -> None:
     context = contexts(vectors, 1, length)
     literal = LiteralMemoryGRU(model).eval()
     expected = eager(literal, context)
@@ -192,7 +198,7 @@ def test_prediction(timed, model, vectors, peer, length):
 
 
 @pytest.mark.parametrize("peer", PREDICTORS)
-def test_push(timed, model, vectors, peer):
+def test_push(timed: Timed, model: Any, vectors: np.ndarray, peer: str) -> None:
     """One more vector of a stream; torch has no such thing and reads the last hundred again."""
     context = contexts(vectors, 1, 100)
     literal = LiteralMemoryGRU(model).eval()

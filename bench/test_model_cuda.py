@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from test_model import TRAINING, Lesson
-from torch import Tensor, nn
+from test_model import TRAINING, Lesson, Timed
+from torch import Tensor
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 PEERS = ["lvm_fast", "lvm_fast, compiled", "cuDNN eager"]  # the compiler refuses torch.nn.GRU
@@ -15,9 +18,10 @@ PEERS = ["lvm_fast", "lvm_fast, compiled", "cuDNN eager"]  # the compiler refuse
 class GpuLesson(Lesson):
     """Trains as `lvm_fast.train` does: memory writes, if any, follow the step."""
 
-    def __init__(self, model: nn.Module, peer: str, vectors: np.ndarray, length: int, batch: int, bf16: bool) -> None:
+    def __init__(self, model: Any, peer: str, vectors: np.ndarray, length: int, batch: int, bf16: bool) -> None:
         super().__init__(model, f"{peer}, bf16" if bf16 else peer, vectors, length, batch, "cuda")
-        self.taught = torch.compile(super().loss, fullgraph=True) if "compiled" in peer else super().loss
+        loss = super().loss
+        self.taught: Callable[[], Tensor] = torch.compile(loss, fullgraph=True) if "compiled" in peer else loss
 
     def loss(self) -> Tensor:
         with self.model.deferred_memory_writes():
@@ -32,7 +36,9 @@ class GpuLesson(Lesson):
 @pytest.mark.parametrize("bf16", [False, True], ids=["TF32", "bf16 autocast"])
 @pytest.mark.parametrize(("length", "batch"), TRAINING)
 @pytest.mark.parametrize("peer", PEERS)
-def test_training_step_on_cuda(timed, model, vectors, peer, length, batch, bf16):
+def test_training_step_on_cuda(
+    timed: Timed, model: Any, vectors: np.ndarray, peer: str, length: int, batch: int, bf16: bool
+) -> None:
     lesson = GpuLesson(model, peer, vectors, length, batch, bf16)
     if length == TRAINING[0].values[0]:
         found, expected = lesson.slope(), GpuLesson(model, "cuDNN eager", vectors, length, batch, False).slope()

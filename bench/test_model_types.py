@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import lvm_fast as lf
+from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.registry import model_names
+
+Timed = Callable[..., Any]  # the fixture of conftest.py
 
 
 @pytest.fixture(params=model_names())
-def model(request: pytest.FixtureRequest) -> nn.Module:
+def model(request: pytest.FixtureRequest) -> LatentVectorModel:
     torch.manual_seed(0)
     return lf.create_model(request.param)
 
@@ -22,14 +28,14 @@ def contexts(vectors: np.ndarray, batch: int) -> Tensor:
 
 
 @pytest.mark.parametrize("objective", ["last_position", "all_positions"])
-def test_training_step(timed, model, vectors, objective):
+def test_training_step(timed: Timed, model: LatentVectorModel, vectors: np.ndarray, objective: str) -> None:
     context, run = contexts(vectors, 16), model if objective == "last_position" else model.deltas
     model.train()
 
     def step() -> float:
         model.zero_grad()
-        loss = run(context).square().mean()
-        loss.backward()
+        loss: Tensor = run(context).square().mean()
+        torch.autograd.backward(loss)
         return loss.item()
 
     group = f"training step, {objective}, context 100, batch 16"
@@ -37,18 +43,19 @@ def test_training_step(timed, model, vectors, objective):
     assert timed(group, model.model_type, step, 5, lambda _, median: f"{targets / median:.3g} targets/s") > 0
 
 
-def test_prediction(timed, model, vectors):
+def test_prediction(timed: Timed, model: LatentVectorModel, vectors: np.ndarray) -> None:
     context = contexts(vectors, 1)
     predicted = timed("prediction, context 100, batch 1", model.model_type, lambda: model.predict(context))
     torch.testing.assert_close(predicted.norm(dim=1), torch.ones(1))
 
 
-def test_pushes(timed, model, vectors):
+def test_pushes(timed: Timed, model: LatentVectorModel, vectors: np.ndarray) -> None:
     context, stream = contexts(vectors, 1), model.stream()
 
     def push_all() -> Tensor:
         stream.reset()
-        return [stream.push(vector) for vector in context[0]][-1]
+        pushed: list[Tensor] = [stream.push(vector) for vector in context[0]]
+        return pushed[-1]
 
     group = "100 pushes of a stream, batch 1"
     pushed = timed(group, model.model_type, push_all, 5, lambda _, median: f"{10 * median:.2f} ms a push")

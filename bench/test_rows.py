@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from torch import Tensor
 
 import lvm_fast as lf
 
+Timed = Callable[..., Any]  # the fixture of conftest.py
+
 EPS = 1e-8
 SMALL_CALLS = 200  # of a call too short to time alone
 
 
 def torch_normalize(x: Tensor) -> Tensor:
-    return x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPS)
+    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPS)
+    return unit
 
 
 def torch_reconstruct(x: Tensor, delta: Tensor) -> Tensor:
@@ -24,7 +28,8 @@ def torch_reconstruct(x: Tensor, delta: Tensor) -> Tensor:
 
 
 def numpy_normalize(x: np.ndarray) -> np.ndarray:
-    return x / (np.linalg.norm(x, axis=-1, keepdims=True) + EPS)
+    unit: np.ndarray = x / (np.linalg.norm(x, axis=-1, keepdims=True) + EPS)
+    return unit
 
 
 def numpy_reconstruct(x: np.ndarray, delta: np.ndarray) -> np.ndarray:
@@ -46,15 +51,15 @@ OPERATIONS: dict[str, tuple[int, Callable[..., Tensor], Callable[..., Tensor], C
 
 @pytest.mark.parametrize("peer", ["lvm_fast", "torch eager", "torch.compile", "numpy"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_new_result(timed, arguments, operation, peer):
+def test_new_result(timed: Timed, arguments: tuple[Tensor, Tensor], operation: str, peer: str) -> None:
     count, ours, eager, with_numpy = OPERATIONS[operation]
-    inputs = arguments[:count]
+    inputs: tuple[Any, ...] = arguments[:count]
     if peer == "numpy":
         inputs = tuple(t.numpy() for t in inputs)
     call = {"lvm_fast": ours, "torch eager": eager, "torch.compile": torch.compile(eager), "numpy": with_numpy}[peer]
     repeats = SMALL_CALLS if len(inputs[0]) == 256 else 1
 
-    def run():
+    def run() -> Any:
         with torch.no_grad():
             for _ in range(repeats):
                 result = call(*inputs)
@@ -67,7 +72,7 @@ def test_new_result(timed, arguments, operation, peer):
 
 @pytest.mark.parametrize("peer", ["lvm_fast", "plain copy of as many bytes"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_given_result(timed, arguments, operation, peer):
+def test_given_result(timed: Timed, arguments: tuple[Tensor, Tensor], operation: str, peer: str) -> None:
     count, ours, eager, _ = OPERATIONS[operation]
     inputs = arguments[:count]
     if len(inputs[0]) == 256:

@@ -34,7 +34,9 @@ CHUNK_TOKENS = 20
 class HashEncoder:
     """Hashes words to signed places of a vector (Weinberger et al., Feature Hashing, 2009); it knows no meanings."""
 
-    name, max_tokens, dim = "hash", None, 256
+    name: str = "hash"
+    max_tokens: int | None = None
+    dim = 256
 
     def encode(self, texts: list[str]) -> Any:
         rows = np.zeros((len(texts), self.dim), np.float32)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def unit_rows(rng: np.random.Generator) -> Callable[..., Float32]:
 
     def make(count: int, dim: int = 16) -> Float32:
         rows = rng.standard_normal((count, dim), dtype=np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: Float32 = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
 
     return make
 
@@ -62,7 +64,7 @@ def store(unit_rows: Callable[..., Float32]) -> ChainStore:
 
 
 @pytest.fixture
-def run_python(tmp_path):
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs code in a Python of its own, away from the sources: they hide a package that is installed elsewhere."""
 
     def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

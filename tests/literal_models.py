@@ -33,6 +33,8 @@ SMALL: dict[str, dict[str, int]] = {
 
 
 class LiteralMemory(nn.Module):
+    memory: Tensor
+
     def __init__(self, slots: int, dim: int, hidden: int) -> None:
         super().__init__()
         self.register_buffer("memory", torch.randn(slots, dim) * 0.01)
@@ -98,7 +100,8 @@ class LiteralBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.norm(inputs + self.gru(inputs)[0])
+        normed: Tensor = self.norm(inputs + self.gru(inputs)[0])
+        return normed
 
 
 class LiteralGRU(nn.Module):
@@ -116,6 +119,8 @@ class LiteralGRU(nn.Module):
 
 
 class LiteralPositions(nn.Module):
+    pe: Tensor
+
     def __init__(self, positions: int, width: int) -> None:
         super().__init__()
         table = torch.zeros(1, positions, width)
@@ -190,7 +195,8 @@ class LiteralEncoder(nn.Module):
         self.norm = nn.LayerNorm(hidden_dim)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.norm(self.gru(inputs)[1][-1])
+        normed: Tensor = self.norm(self.gru(inputs)[1][-1])
+        return normed
 
 
 class LiteralHierarchicalGRU(nn.Module):
@@ -206,7 +212,7 @@ class LiteralHierarchicalGRU(nn.Module):
         self.residual_proj = nn.Linear(input_dim, input_dim)
 
     def forward(self, context: Tensor) -> Tensor:
-        summaries = [self.local_encoder(chunk) for chunk in context.split(10, dim=1)]
+        summaries = [self.local_encoder(chunk) for chunk in torch.split(context, 10, dim=1)]
         answer = self.global_encoder(torch.stack(summaries, dim=1))
         return F.normalize(self.output_proj(answer) + self.residual_proj(context[:, -1]), dim=1)
 
@@ -235,7 +241,8 @@ class LiteralRecencyMixer(nn.Module):
             features.append((newest_first * weights[:, None]).sum(dim=1) / weights.sum())
         flat = torch.cat(features, dim=1)
         mixed = sum(weight * feature for weight, feature in zip(self.mix, features, strict=True))
-        return mixed + self.linear(flat) + self.network(flat) - features[0]
+        delta: Tensor = mixed + self.linear(flat) + self.network(flat) - features[0]
+        return delta
 
 
 class LiteralRecencyResidual(nn.Module):
@@ -260,7 +267,8 @@ class LiteralRecencyResidual(nn.Module):
         base = sum(weight * unit for weight, unit in zip(self.mix, units, strict=True))
         rest = self.query_up(self.query_down(self.dropout(torch.cat(units, dim=1))))
         query = base / base.norm(dim=1, keepdim=True) + rest
-        return query / query.norm(dim=1, keepdim=True) - features[0]
+        delta: Tensor = query / query.norm(dim=1, keepdim=True) - features[0]
+        return delta
 
 
 class LiteralMaps(nn.Module):

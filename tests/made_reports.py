@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from lvm_fast.evaluation.figures import CurvePoint
+from typing import Any
+
+from lvm_fast.evaluation.figures import CurvePoint, Interval
 from lvm_fast.evaluation.report import Report
 
 
-def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
+def make_report(difference: float = 0.05, half: float = 0.02, chains: int = 20, **changes: Any) -> Report:
     """A report whose model is `difference` better than copy-last, with intervals of +- half."""
     copied = {"hit@1": 0.1, "hit@5": 0.3, "hit@10": 0.4, "mrr": 0.2, "mean_cosine": 0.4, "direction_margin": -0.6}
     model = {metric: value + difference for metric, value in copied.items()}
 
-    def around(values):
+    def around(values: dict[str, float]) -> dict[str, Interval | None]:
         return {m: None if chains < 2 else (v - half, v + half) for m, v in values.items()}
 
     apart = around(dict.fromkeys(copied, difference))
@@ -24,7 +26,7 @@ def make_report(difference=0.05, half=0.02, chains=20, **changes) -> Report:
         )
         for pool, h in ((10, 0.9), (230, 0.56), (1149, model["hit@5"]), (5000, 0.1))
     ]
-    fields = {
+    fields: dict[str, Any] = {
         "model_type": "memory_gru",
         "data": {"split": {"part": "val", "seed": 7, "fraction": 0.1}, "near_duplicates_dropped": 52},
         "context_length": 100,

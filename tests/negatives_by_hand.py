@@ -28,7 +28,8 @@ SETTINGS = {
 def unit(store: ChainStore) -> NDArray[np.float64]:
     """The store's rows (T, D) at unit length."""
     wide = store.vectors[:].astype(np.float64)
-    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    rows: NDArray[np.float64] = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return rows
 
 
 def mined_by_hand(

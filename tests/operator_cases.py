@@ -16,10 +16,10 @@ from lvm_fast.ops.dropout import dropout
 from lvm_fast.ops.gru_bf16 import gru_bf16_layer
 from lvm_fast.ops.gru_cudnn import gru_cudnn_layer
 from lvm_fast.ops.gru_f32 import gru_layer
+from lvm_fast.ops.infonce import candidate_logsumexp
 from lvm_fast.ops.linear_grouped import grouped_linear
 from lvm_fast.ops.linear_ragged import linear_within
 from lvm_fast.ops.lstm import lstm_layer
-from lvm_fast.training.objectives.infonce import candidate_logsumexp
 
 Function = Callable[..., Tensor]
 
@@ -39,12 +39,15 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def gru_case(read: str, dtype: torch.dtype = torch.float32, batch: int = 4, **settings: bool) -> Case:
     """A GRU as a function of its inputs and every parameter."""
-    ours, theirs = (kind(3, 2, 2, batch_first=True, **settings).to(dtype) for kind in (lf.GRU, nn.GRU))
+    ours = lf.GRU(3, 2, 2, batch_first=True, **settings).to(dtype)
+    theirs = nn.GRU(3, 2, 2, batch_first=True, **settings).to(dtype)
     names = [name for name, _ in ours.named_parameters()]
     lengths = torch.tensor([3, 1, 2, 3]) if read == "lengths" else None
 
     def run_ours(x: Tensor, *weights: Tensor) -> Tensor:
-        return functional_call(Reader(ours, read, lengths), dict(zip(prefixed(names), weights, strict=True)), (x,))
+        named = dict(zip(prefixed(names), weights, strict=True))
+        result: Tensor = functional_call(Reader(ours, read, lengths), named, (x,))
+        return result
 
     def run_theirs(x: Tensor, *weights: Tensor) -> Tensor:
         values = dict(zip(names, weights, strict=True))
@@ -53,7 +56,8 @@ def gru_case(read: str, dtype: torch.dtype = torch.float32, batch: int = 4, **se
             return torch.cat([F.pad(run, (0, 0, 0, 3 - run.shape[1])) for run in runs])
         states, final = functional_call(theirs, values, (x,))
         whole = torch.cat((states.flatten(), final.flatten()))
-        return {"last": final[-1], "states": states}.get(read, whole)
+        result: Tensor = {"last": final[-1], "states": states}.get(read, whole)
+        return result
 
     return Case(run_ours, run_theirs, (numbers(batch, 3, 3, dtype=dtype), *(p.detach() for p in ours.parameters())))
 
@@ -74,7 +78,7 @@ class Reader(nn.Module):
             return self.gru.last_state(x)
         if self.read == "states":
             return self.gru.states(x)
-        if self.read == "lengths":
+        if self.lengths is not None:
             inside = torch.arange(x.shape[1]) < self.lengths[:, None]
             return self.gru.states(x, lengths=self.lengths) * inside[..., None]
         states, final = self.gru(x)
@@ -86,7 +90,7 @@ def gru_layer_case(lengths: list[int] | None) -> Case:
 
     def theirs(inputs: Tensor, weight: Tensor, bias: Tensor, initial: Tensor) -> Tensor:
         own = [torch.eye(6), weight, torch.zeros(6), bias]  # inputs come projected
-        if ends is None:
+        if lengths is None:
             return torch.gru(inputs, initial[None], own, True, 1, 0.0, False, False, False)[0]
         every = []
         for b, n in enumerate(lengths):
@@ -100,7 +104,8 @@ def gru_layer_case(lengths: list[int] | None) -> Case:
 
 def bf16_case() -> Case:
     def ours(*given: Tensor) -> Tensor:
-        return gru_bf16_layer(*given, torch.tensor([3, 2]))[0][1:, :, :2].float()
+        states: Tensor = gru_bf16_layer(*given, torch.tensor([3, 2]))[0]
+        return states[1:, :, :2].float()
 
     def theirs(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, b: Tensor, c: Tensor, initial: Tensor) -> Tensor:
         inside = F.linear(inputs, weight_ih, b)
@@ -127,8 +132,9 @@ def lstm_case() -> Case:
 
     def run(module: nn.Module) -> Function:
         def states(x: Tensor, *weights: Tensor) -> Tensor:
-            found = functional_call(module, dict(zip(names, weights, strict=True)), (x,))
-            return found if module is ours else found[0]
+            result = functional_call(module, dict(zip(names, weights, strict=True)), (x,))
+            read: Tensor = result if module is ours else result[0]
+            return read
 
         return states
 
@@ -182,8 +188,9 @@ def infonce_case() -> Case:
 
 def rows_case(with_delta: bool) -> Case:
     def theirs(*given: Tensor) -> Tensor:
-        v = sum(given)
-        return v / (v.norm(dim=-1, keepdim=True) + 1e-8)
+        v = torch.stack(given).sum(dim=0)
+        unit: Tensor = v / (v.norm(dim=-1, keepdim=True) + 1e-8)
+        return unit
 
     given = tuple(numbers(4, 5) for _ in range(2 if with_delta else 1))
     return Case(lf.reconstruct if with_delta else lf.l2_normalize, theirs, given)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from lvm_fast.retrieval.bank import VectorBank
 
 
 def fixed_order_scores(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -17,7 +21,8 @@ def fixed_order_scores(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     while half:
         partial = partial[..., :half] + partial[..., half : 2 * half]
         half //= 2
-    return partial[..., 0]
+    scores: np.ndarray = partial[..., 0]
+    return scores
 
 
 def best_first(scores: np.ndarray) -> np.ndarray:
@@ -25,14 +30,17 @@ def best_first(scores: np.ndarray) -> np.ndarray:
 
 
 def true_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return np.argsort(best_first(scores), axis=1)[np.arange(len(scores)), targets]
+    ranks: np.ndarray = np.argsort(best_first(scores), axis=1)[np.arange(len(scores)), targets]
+    return ranks
 
 
-def check_everything(queries, vectors, scores, bank, rng):
+def check_everything(
+    queries: Any, vectors: Any, scores: np.ndarray, bank: VectorBank, rng: np.random.Generator
+) -> None:
     """rank, topk and band of the bank against the full score matrix."""
     count, size = scores.shape
     order = best_first(scores)
-    targets = rng.integers(0, size, count)
+    targets = rng.integers(0, size, (count,))
     ranks = true_ranks(scores, targets)
     np.testing.assert_array_equal(bank.rank(queries, targets), ranks)
     np.testing.assert_array_equal(bank.rank(queries, targets, max_rank=3), np.minimum(ranks, 3))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -17,7 +19,7 @@ def make(input_dim: int = 16, hidden_dim: int = 12, num_layers: int = 4, memory_
     model = lf.create_model(
         "memory_gru", input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers, memory_slots=memory_slots
     )
-    model.memory.memory.mul_(50.0)  # unlike fresh ones, slots that matter
+    model.get_buffer("memory.memory").mul_(50.0)  # unlike fresh ones, slots that matter
     return model
 
 
@@ -43,10 +45,10 @@ class Constant(LatentVectorModel):
         super().__init__({"input_dim": 16})
         self.delta = torch.nn.Parameter(torch.ones(16))
 
-    def forward(self, context, lengths=None):
+    def forward(self, context: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         self.check_context(context, lengths)
         return self.delta.expand(len(context), -1)
 
     @classmethod
-    def config_from_state(cls, state):
+    def config_from_state(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         return {"input_dim": 16}

@@ -34,7 +34,7 @@ import lvm_fast as lf
 from lvm_fast._util.process import prepare_for_training
 from lvm_fast.cli.info import describe_installation
 from lvm_fast.evaluation.baselines import copy_last
-from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
+from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.pools import Candidates
 from lvm_fast.evaluation.predictions import predict_windows
 
@@ -109,7 +109,7 @@ def study(store: lf.ChainStore, context: int, settings: dict[str, Any], args: ar
     pool = Candidates(windows, training).sized(args.pool, args.seed)
     asked = {"leaky": predict_windows(leaky, windows, 32), "clean": predict_windows(clean, windows, 32)}
     hits = {name: (r < 5).astype(float) for name, r in pool.ranks({**asked, "copy": copy_last(windows)}).items()}
-    clusters = clusters_of(held_out.origins, windows.chains[pool.queries])
+    clusters = held_out.documents_of(windows.chains[pool.queries])
     words = {
         "leaky": "windows dealt at random; chains it has seen windows of",
         "clean": "whole chains; held-out chains",

@@ -26,11 +26,11 @@ import lvm_fast as lf
 from lvm_fast._util.process import prepare_for_training
 from lvm_fast.cli.info import describe_installation
 from lvm_fast.evaluation.baselines import closed_forms
-from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
+from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.markdown_table import cell, table
 from lvm_fast.evaluation.pools import Candidates
 from lvm_fast.evaluation.predictions import Answer, answer_windows
-from lvm_fast.training.run_folder import RECIPE
+from lvm_fast.training.checkpoint import RECIPE
 
 KS = (1, 5, 10)
 PLAIN = "memory_gru: phase 1, every position"
@@ -124,7 +124,7 @@ class Questions:
         windows = self.windows(100)
         size = min(args.pool, len(store.vectors))
         self.pool = Candidates(windows).sized(size, 42)
-        self.chains = clusters_of(store.origins, windows.chains[self.pool.queries])
+        self.chains = store.documents_of(windows.chains[self.pool.queries])
 
     def windows(self, context: int) -> lf.Windows:
         return lf.Windows(self.store, context, self._stride)

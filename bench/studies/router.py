@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 import lvm_fast as lf
 from lvm_fast._util.process import keep_freed_memory
 from lvm_fast.cli.info import describe_installation
-from lvm_fast.data.given_windows import GivenWindows
+from lvm_fast.data.windows import GivenWindows
 from lvm_fast.evaluation.baselines import copy_last
-from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
+from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.latency import prediction_times
 from lvm_fast.evaluation.markdown_table import cell, table
 from lvm_fast.evaluation.pools import Candidates
@@ -141,7 +141,7 @@ def windows_of(store: lf.ChainStore, lengths: list[int], most: int) -> GivenWind
 
 def halves_of(windows: GivenWindows, rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """Split the windows into those of two halves of the chains; chains with long contexts are dealt first."""
-    clusters = clusters_of(windows.store.origins, windows.chains)
+    clusters = windows.store.documents_of(windows.chains)
     reach = np.zeros(clusters.max() + 1, np.int64)
     np.maximum.at(reach, clusters, windows.lengths)
     dealt = np.lexsort((rng.random(len(reach)), -reach))
@@ -173,7 +173,7 @@ def report(
     seconds: dict[str, NDArray[np.float64]],
 ) -> list[str]:
     """Return a row for each length and one for all, and whether the goal is met."""
-    clusters = clusters_of(windows.store.origins, windows.chains)[queries]
+    clusters = windows.store.documents_of(windows.chains)[queries]
     lengths = windows.lengths[queries]
     columns = np.stack([*hits.values(), hits["router"] - hits["accurate"]], axis=1)  # (Q, 5)
     head = ["context", "queries", "chains", *hits, "router - accurate", "fast answers"]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import lvm_fast as lf
 from lvm_fast._util.device import choose_device, multiplies_bfloat16
 from lvm_fast.cli.info import describe_installation
-from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
+from lvm_fast.evaluation.intervals import bootstrap_intervals
 from lvm_fast.evaluation.pools import Candidates, Pool
 from lvm_fast.evaluation.predictions import predict_windows
 
@@ -65,7 +65,7 @@ def main() -> None:
                 data = {"data": training, "validation_data": held_out, "tensorboard": False}
                 with contextlib.redirect_stdout(sys.stderr):
                     runs[seed, precision] = run_of(lf.Recipe.from_dict({**settings, **data, **own}), windows, pool)
-    print(table(runs, args.seeds, clusters_of(held_out.origins, windows.chains[pool.queries])))
+    print(table(runs, args.seeds, held_out.documents_of(windows.chains[pool.queries])))
     print(f"\nHit@5 in a pool of {len(pool):,} ({pool.description}), {len(pool.queries):,} queries, context")
     machine = ", ".join(f"{name} {value}" for name, value in describe_installation().items())
     print(f"{usual.context_length}, with its 95% interval. {machine}")

@@ -33,8 +33,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def available_devices() -> list[str]:
     """Return the kinds of device that torch finds here, the most wanted last."""
-    found = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
-    return [kind for kind, is_there in found.items() if is_there]
+    kinds = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
+    return [kind for kind, is_there in kinds.items() if is_there]
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -125,6 +125,13 @@ def outside_compiler(function: F) -> F:
     return run  # type: ignore[return-value]
 
 
+def compiler_errors() -> type[Exception]:
+    """Return what errors of `torch.compile` have in common; this imports the compiler."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException
+
+
 def is_recorded() -> bool:
     """Return whether `torch.jit.trace` or `torch.export` records what is done, for places where there is only torch."""
     is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
+from .._util.argparse_compat import flags_of
 from .._util.did_you_mean import unknown_name
 from .._util.registry import Registry
 from ._errors import BUG, print_bug, user_error_message
@@ -75,9 +76,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     command: argparse.ArgumentParser = args.parser
     flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
     if flags:
-        shown = [action for action in command._actions if action.help != argparse.SUPPRESS]
-        known = [flag for action in shown for flag in action.option_strings if flag.startswith("--")]
-        command.error(unknown_name("flag", flags[0], known))
+        command.error(unknown_name("flag", flags[0], flags_of(command)))
     if unknown:
         command.error(f"unexpected {' '.join(map(repr, unknown))}")
     expand_paths(args)

@@ -87,7 +87,9 @@ def check_width(rows: Any, encoder: SentenceEncoder, store: ChainStore, where: s
     """Raise ValueError unless the encoder's vectors are as wide as the store's."""
     width = rows.shape[-1]
     if width != store.dim:
-        raise ValueError(f"{where}: {encoder.name} gives vectors of {width} numbers; the store's have {store.dim}")
+        raise ValueError(
+            f"{where}: {encoder.name} gives vectors of {width} numbers; expected {store.dim}, as in the store"
+        )
 
 
 def format_hits(queries: list[list[Hit]], as_json: bool) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._util.argparse_compat import ArgumentGroup
 from ._options import add_device, add_force, path_or_name
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser, whose: str) -> None:
     add_force(parser)
 
 
-def add_query_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, whose: str) -> None:
+def add_query_options(parser: argparse.ArgumentParser | ArgumentGroup, whose: str) -> None:
     """Add the options that choose the queries and the candidates; `whose` as for `add_evaluation_options`."""
     parser.add_argument(
         "--data",
@@ -121,8 +122,8 @@ def open_query_data(recipe: Recipe, split: str, where: str) -> QueryData:
         OSError: The data cannot be opened.
         ValueError: It is of another kind, or cannot be split.
     """
-    from ..data.given_windows import GivenWindows
     from ..data.source import is_sequence_file, open_source
+    from ..data.windows import GivenWindows
     from ..training.load_data import checked_digest, load_data
 
     if recipe.data != "sample" and not Path(recipe.data).exists():
@@ -183,8 +184,7 @@ def check_leaks(
 
 def windows_to_score(data: QueryData, recipe: Recipe) -> Windows:
     """Lay out the windows to score as the recipe says; those of a sequence file stay as they are."""
-    from ..data.windows import Windows
-    from ..evaluation.query_windows import query_windows
+    from ..data.windows import Windows, query_windows
 
     if isinstance(data.chains, Windows):
         return data.chains

@@ -111,8 +111,7 @@ def _contenders(runs: Sequence[Run]) -> list[Contender]:
 
 def _windows(args: argparse.Namespace, recipe: Recipe, runs: Sequence[Run], data: QueryData) -> Windows:
     """Lay out the queries: the targets of the model compared with, contexts as long as any run can use."""
-    from ..data.given_windows import GivenWindows
-    from ..data.windows import Windows
+    from ..data.windows import GivenWindows, Windows
 
     own = _options_query.windows_to_score(data, recipe)
     longest = max([recipe.context_length, *(run.context_length or 0 for run in runs)])

@@ -52,7 +52,7 @@ def _commented_yaml(recipe: Recipe) -> str:
     from ..data.source import is_sequence_file
     from ..data.windows import Windows
     from ..training.load_data import kind_of_windows
-    from ..training.validate import apply_sequence_file
+    from ..training.prepare_run import apply_sequence_file
     from ..training.warm_start import check_model
 
     for check in (apply_sequence_file, check_model):
@@ -81,7 +81,7 @@ def _recipe_to_resume(given: dict[str, Any]) -> str | None:
     """Return the path of the recipe of the run to resume, if any, so that its settings need not be given again."""
     if not given.get("resume") or not given.get("output_dir"):
         return None
-    from ..training.run_folder import RECIPE
+    from ..training.checkpoint import RECIPE
 
     recipe = Path(given["output_dir"], RECIPE)
     return str(recipe) if recipe.exists() else None

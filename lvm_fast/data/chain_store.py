@@ -198,6 +198,12 @@ class ChainStore:
         """The chain index of each row, in the shape of `rows`."""
         return np.asarray(np.searchsorted(self.offsets, rows, side="right") - 1, dtype=np.int64)
 
+    def documents_of(self, chains: Int64) -> Int64:
+        """Number the documents of these chains (Q,), from 0 up: the pieces of a chain that was cut are one document."""
+        numbers: dict[str, int] = {}
+        documents: Int64 = np.array([numbers.setdefault(origin, len(numbers)) for origin in self.origins])
+        return np.asarray(np.unique(documents[chains], return_inverse=True)[1], dtype=np.int64)
+
     @property
     def dim(self) -> int:
         return self.vectors.shape[1]

@@ -42,12 +42,12 @@ def read_domains(path: str) -> dict[str, tuple[str, Any]]:
         ValueError: It is damaged or of another form, or names a chain twice.
     """
     readers = {".json": _read_json, ".csv": _read_csv}
-    found: dict[str, tuple[str, Any]] = {}
+    domains: dict[str, tuple[str, Any]] = {}
     for place, name, domain in readers.get(Path(path).suffix.lower(), _read_lines)(path):
-        if name in found:
+        if name in domains:
             raise ValueError(f"{place}: chain {name!r} again; expected one domain a chain")
-        found[name] = place, domain
-    return found
+        domains[name] = place, domain
+    return domains
 
 
 def number_domains(given: Mapping[str, tuple[str, Any]], ids: Sequence[str], count: int, where: str) -> Int64:

@@ -36,7 +36,7 @@ def fold_chains(store: ChainStore, folds: int = 5, seed: int = 42) -> list[Fold]
     folds = whole_number(folds, "fold_chains: folds", least=3)
     seed = whole_number(seed, "fold_chains: seed", least=0)
     part = _dealt(store, folds, seed)
-    found = []
+    dealt: list[Fold] = []
     for test in range(folds):
         val = (test + 1) % folds
         held = np.isin(part, (test, val))
@@ -46,8 +46,8 @@ def fold_chains(store: ChainStore, folds: int = 5, seed: int = 42) -> list[Fold]
         )
         tested = without_near_duplicates(tested, [train], "test", store.ids)
         validation = without_near_duplicates(validation, [train, tested], "val", store.ids)
-        found.append(Fold(train, validation, tested))
-    return found
+        dealt.append(Fold(train, validation, tested))
+    return dealt
 
 
 def _dealt(store: ChainStore, folds: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -63,8 +63,8 @@ def covered_rows(windows: Windows) -> NDArray[np.bool_]:
 
 def _digests(store: ChainStore, chosen: NDArray[np.bool_]) -> Int64:
     """Return a number for each chosen row, equal for equal float32 values."""
-    found = bytearray()
+    digests = bytearray()
     for first, block in store.vectors.blocks():
         for row in block[chosen[first : first + len(block)]]:
-            found += hashlib.blake2b(row, digest_size=8).digest()
-    return np.frombuffer(bytes(found), np.int64)
+            digests += hashlib.blake2b(row, digest_size=8).digest()
+    return np.frombuffer(bytes(digests), np.int64)

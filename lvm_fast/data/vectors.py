@@ -66,7 +66,11 @@ class Vectors:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Float32:
-        return widen(self.raw[rows], self.dtype_name, None if self.scales is None else self.scales[rows])
+        chosen = self.raw[rows]
+        if self.dtype_name == "float32":  # gathered rows are a copy already
+            values: Float32 = chosen if chosen.flags.owndata else chosen.copy()
+            return values
+        return widen(chosen, self.dtype_name, None if self.scales is None else self.scales[rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Raw:
         if self.dtype_name == "float32":

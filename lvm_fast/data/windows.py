@@ -1,16 +1,26 @@
-"""`Windows`: (context, target) pairs as row numbers into a `ChainStore`; vectors are gathered only when asked for."""
+"""`Windows`: (context, target) pairs as row numbers into a `ChainStore`; vectors are gathered only when asked for.
+
+`Windows` lays them out by rule, `query_windows` so that there are enough to score on, and `GivenWindows` as somebody
+else has chosen.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from bisect import bisect_left
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._util.numbers import real_number, truth_value, whole_number
+from .._util.text import unicode_text
 from .chain_store import ChainStore
 from .number_formats import Float32, Int64
+from .sequences import read_sequences
 
+ENOUGH = 200  # questions; a Hit@K of so many is known to some three points
+_LEAST_STRIDE = 2  # at 1 the chunk before each target is a target too: copy-last would find itself first
 _BLOCK_ROWS = 8192
 
 
@@ -146,6 +156,11 @@ class Windows:
         return chosen
 
     @property
+    def knows_chains(self) -> bool:
+        """Whether the chains are documents; a sequence file's are guessed from windows that overlap."""
+        return True
+
+    @property
     def lengths(self) -> Int64:
         """(W,) rows in each context."""
         return self.targets - self.starts
@@ -173,3 +188,105 @@ def coherence(store: ChainStore, targets: Int64) -> Float32:
         norms = np.linalg.norm(target, axis=1) * np.linalg.norm(last, axis=1)
         cosines[first : first + _BLOCK_ROWS] = np.einsum("wd,wd->w", target, last) / norms
     return cosines
+
+
+class GivenWindows(Windows):
+    """Windows at given places of a store, in the given order; several may have one target.
+
+    Attributes:
+        stride: None: the targets follow no rule.
+        context_length: the most rows in a context.
+    """
+
+    def __init__(
+        self,
+        store: ChainStore,
+        starts: npt.ArrayLike,
+        targets: npt.ArrayLike,
+        min_coherence: float | None = None,
+    ) -> None:
+        """Lay out the windows.
+
+        Args:
+            store: where the vectors are.
+            starts: (W,) the first context row of each window.
+            targets: (W,) the target row, of the same chain; the context is rows starts to targets - 1.
+            min_coherence: drop windows with cos(last context vector, target) below this.
+
+        Raises:
+            ValueError: the places do not fit the store, or no window is left.
+        """
+        self.store = store
+        self.starts, self.targets = _checked_places(store, starts, targets)
+        self.stride = None
+        self.context_length = int(self.lengths.max())
+        self._keep_coherent(min_coherence)
+
+    @classmethod
+    def of_sequences(cls, path: str | os.PathLike[str]) -> GivenWindows:
+        """Return the windows of the reference's sequence file, as they are, on the chains they were cut from.
+
+        Raises:
+            OSError, ValueError: as `ChainStore.from_sequences`.
+        """
+        where = f"GivenWindows.of_sequences: {os.fspath(path)}"
+        read = read_sequences(path, where)
+        metadata = {"source": unicode_text(os.path.basename(path)), "sequences": read.facts}
+        store = ChainStore(read.rows, read.offsets, metadata=metadata, where=where)
+        return cls(store, read.starts, read.starts + read.context_length)
+
+    @property
+    def knows_chains(self) -> bool:
+        """See `Windows.knows_chains`."""
+        return "sequences" not in self.store.metadata
+
+    def part(self, indices: npt.ArrayLike, min_coherence: float | None = None) -> GivenWindows:
+        """Return some of the windows, by their indices (B,). Raises ValueError as the constructor does."""
+        chosen = self._chosen(indices)
+        return GivenWindows(self.store, self.starts[chosen], self.targets[chosen], min_coherence)
+
+
+def _checked_places(store: ChainStore, starts: Any, targets: Any) -> tuple[Int64, Int64]:
+    firsts, lasts = np.asarray(starts), np.asarray(targets)
+    if firsts.ndim != 1 or firsts.shape != lasts.shape or not len(firsts):
+        raise ValueError(
+            f"GivenWindows: starts has shape {firsts.shape}, targets {lasts.shape}; expected (W,) each, W at least 1"
+        )
+    if firsts.dtype.kind not in "iu" or lasts.dtype.kind not in "iu":
+        raise ValueError(f"GivenWindows: starts are {firsts.dtype}, targets {lasts.dtype}; expected integers")
+    firsts, lasts = firsts.astype(np.int64), lasts.astype(np.int64)
+    within = (firsts >= 0) & (firsts < lasts) & (lasts < len(store.vectors))
+    fits = within & (store.chain_of(firsts) == store.chain_of(lasts))
+    if not fits.all():
+        at = int(np.argmin(fits))
+        raise ValueError(
+            f"GivenWindows: window {at} is rows {firsts[at]} to {lasts[at]}; expected a context and a target of one "
+            f"chain, within the store's {len(store.vectors)} rows"
+        )
+    return firsts, lasts
+
+
+def query_windows(
+    store: ChainStore,
+    context_length: int,
+    stride: int | None = None,
+    min_length: int = 7,
+    min_coherence: float | None = None,
+) -> Windows:
+    """Lay out the windows to validate or score on; the arguments are those of `Windows`.
+
+    Without a stride it is half the context length, or less, down to 2, until there are 200 questions: a few documents
+    would else be asked a dozen, which anything answers.
+    """
+    if stride is None:
+        stride = _usual_stride(store.lengths, context_length, min_length)
+    return Windows(store, context_length, stride, min_length, min_coherence)
+
+
+def _usual_stride(lengths: Int64, context_length: int, min_length: int) -> int:
+    longest = Windows.usual_stride(context_length)
+    spare = lengths[lengths >= min_length] - min_length
+    strides = range(min(longest, _LEAST_STRIDE), longest + 1)
+    # the longer the stride, the fewer the questions
+    enough = bisect_left(strides, True, key=lambda stride: int((spare // stride + 1).sum()) < ENOUGH)
+    return strides[max(0, enough - 1)]

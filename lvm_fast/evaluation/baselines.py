@@ -9,12 +9,11 @@ import numpy as np
 
 from .._util.numbers import real_number
 from ..data.chain_store import ChainStore
-from ..data.given_windows import GivenWindows
+from ..data.windows import GivenWindows, query_windows
 from ..ops.rowwise import l2_normalize
 from ..spaces import Moments, moments_of, space_of
 from .pools import Candidates
 from .predictions import Answer, Keys, plain_answer
-from .query_windows import query_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +96,7 @@ def _keys(store: ChainStore) -> tuple[dict[str, Keys | None], list[str]]:
 
 def _moments(store: ChainStore) -> Moments:
     if store.dim > _WIDEST:
-        raise ValueError(f"{store.dim:,} dimensions are more than {_WIDEST:,}")
+        raise ValueError(f"{store.dim:,} dimensions; expected at most {_WIDEST:,}")
     return moments_of(store.vectors)
 
 
@@ -108,9 +107,9 @@ def _best_decays(training: ChainStore, context_length: int, keys: dict[str, Keys
     except ValueError:  # there is not a single question
         return dict(USUAL_DECAYS)
     pool, best = Candidates(windows).targets(), {}
-    for name, own in keys.items():
-        means = recency_means(windows, DECAYS, own)
-        answers = {f"decay {decay}": Answer(mean, mean, own) for decay, mean in zip(DECAYS, means, strict=True)}
+    for name, key_map in keys.items():
+        means = recency_means(windows, DECAYS, key_map)
+        answers = {f"decay {decay}": Answer(mean, mean, key_map) for decay, mean in zip(DECAYS, means, strict=True)}
         best[name] = _best(pool.both_ranks(answers).headline)
     return best
 

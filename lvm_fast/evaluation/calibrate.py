@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from .._util.numbers import real_number, whole_number
-from ..data.windows import Windows
+from ..data.windows import Windows, query_windows
 from ..inference.router import Router
 from ..models.answering import answering
 from .pools import Candidates
 from .predictions import predict_windows
-from .query_windows import query_windows
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore

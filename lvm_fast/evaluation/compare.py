@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from .._util.did_you_mean import unknown_name
 from .._util.numbers import plain, whole_number
-from ..data.windows import Windows
+from ..data.windows import Windows, query_windows
 from ..inference.router import Router, reach_of
 from .compare_markdown import render_comparison
 from .compare_plot import save_comparison
 from .evaluate import evaluate
 from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, ComparisonFigures, Entry, Figures, Interval
 from .latency import latencies
-from .query_windows import query_windows
 from .report import Report
 from .write_files import save_documents
 

@@ -35,7 +35,7 @@ def comparison_headline(comparison: ComparisonFigures) -> str:
 def _standings(outcomes: dict[str, str]) -> str:
     clauses = []
     for verb, one, several in _STANDS:
-        names = [name for name, own in outcomes.items() if own == verb]
+        names = [name for name, outcome in outcomes.items() if outcome == verb]
         if names:
             clauses.append(f"{join_names(names)} {one if len(names) == 1 else several}")
     return "; ".join(clauses)
@@ -104,12 +104,12 @@ _HOW_TO_READ = """## How to read this
 
 def _figures(comparison: ComparisonFigures) -> dict[str, Figures]:
     """Return the figures of contenders and baselines by their display names."""
-    own = {}
+    named = {}
     for entry in comparison.entries:
-        own[entry.name] = entry.figures
+        named[entry.name] = entry.figures
         if entry.raw_cosine is not None:
-            own[display_name(entry.name + RAW_COSINE)] = entry.raw_cosine
-    return {**own, **{display_name(name): figures for name, figures in comparison.baselines.items()}}
+            named[display_name(entry.name + RAW_COSINE)] = entry.raw_cosine
+    return {**named, **{display_name(name): figures for name, figures in comparison.baselines.items()}}
 
 
 def _score_table(comparison: ComparisonFigures, brief: bool = False) -> list[str]:
@@ -128,8 +128,8 @@ def _difference_table(comparison: ComparisonFigures) -> list[str]:
     others = {name: figures for name, figures in _figures(comparison).items() if figures.differences}
     metrics = list(comparison.entries[0].figures.scores)
     rows = [
-        [name, *(cell(m, own.differences[m], own.difference_intervals[m], signed=True) for m in metrics)]
-        for name, own in others.items()
+        [name, *(cell(m, figures.differences[m], figures.difference_intervals[m], signed=True) for m in metrics)]
+        for name, figures in others.items()
     ]
     note = f"Paired, pool of {comparison.report.pool:,}; hits and MRR in percentage points."
     return [note, "", *table(["", *map(heading, metrics)], rows)]
@@ -138,9 +138,9 @@ def _difference_table(comparison: ComparisonFigures) -> list[str]:
 def _yardstick_table(comparison: ComparisonFigures) -> list[str]:
     metrics = list(comparison.entries[0].figures.scores)
     rows = [
-        [name, *(cell(m, own.over_yardstick[m], own.over_yardstick_intervals[m], signed=True) for m in metrics)]
-        for name, own in _figures(comparison).items()
-        if own.over_yardstick
+        [name, *(cell(m, figures.over_yardstick[m], figures.over_yardstick_intervals[m], signed=True) for m in metrics)]
+        for name, figures in _figures(comparison).items()
+        if figures.over_yardstick
     ]
     note = f"Paired, pool of {comparison.report.pool:,}; hits and MRR in percentage points."
     return [note, "", *table(["", *map(heading, metrics)], rows)]
@@ -154,9 +154,9 @@ def _other_way(comparison: ComparisonFigures) -> str:
 def _other_way_table(comparison: ComparisonFigures) -> list[str]:
     metrics = [*comparison.report.hits, "mrr"]
     rows = [
-        [name, *(cell(m, own.other_way[m], None) for m in metrics)]
-        for name, own in _figures(comparison).items()
-        if own.other_way
+        [name, *(cell(m, figures.other_way[m], None) for m in metrics)]
+        for name, figures in _figures(comparison).items()
+        if figures.other_way
     ]
     note = f"The same questions and pool of {comparison.report.pool:,}; hits and MRR in percent."
     return [note, "", *table(["", *map(heading, metrics)], rows)]

@@ -51,13 +51,13 @@ def _draw(comparison: ComparisonFigures, figure: Figure, notes: Sequence[str]) -
     grid = figure.add_gridspec(1, 2, left=left, right=0.985, top=1 - 1.3 / height, bottom=bottom, wspace=0.06)
     scores, apart = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     panel_title(scores, f"{heading(metric)}, pool of {report.pool:,}", "%, 95% intervals over chains")
-    _draw_rows(scores, [own.scores[metric] for own in figures], [own.intervals.get(metric) for own in figures], colours)
+    _draw_rows(scores, [row.scores[metric] for row in figures], [row.intervals.get(metric) for row in figures], colours)
     panel_title(
         apart, f"{heading(metric)} minus {_short(comparison.against)}", "points, paired 95% intervals over chains"
     )
     apart.axvline(0, color=INK, lw=1.0, zorder=1)
-    differences = [own.differences.get(metric) for own in figures]
-    _draw_rows(apart, differences, [own.difference_intervals.get(metric) for own in figures], colours)
+    differences = [row.differences.get(metric) for row in figures]
+    _draw_rows(apart, differences, [row.difference_intervals.get(metric) for row in figures], colours)
     labels = [*map(_short, names), *map(display_name, comparison.baselines)]
     scores.set_yticks(range(len(labels)), labels, fontsize=10.5)
     for label, colour in zip(scores.get_yticklabels(), colours, strict=True):

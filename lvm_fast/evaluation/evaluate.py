@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._util.numbers import plain, truth_value, whole_number
-from ..data.windows import Windows
+from ..data.windows import Windows, query_windows
 from ..retrieval.bank import VectorBank
 from .baselines import chance, check_training, closed_forms
 from .experts import Mixture, expert_scores, route_windows
 from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, CurvePoint, best_of, headline_of
-from .intervals import MOST_RESAMPLES, clusters_of
-from .metrics import differences, intervals_of, query_scores
+from .intervals import MOST_RESAMPLES
+from .metrics import differences, intervals_of, query_scores, small_sample_notes
 from .pool_curve import RanksInPools, hit_curve
 from .pools import Candidates, Pool, Ranks, pool_of_bank
 from .predictions import Answer, answer_windows, plain_answer
-from .query_windows import query_windows, small_sample_notes
-from .read_chunks import knows_chains
 from .report import Report
 
 if TYPE_CHECKING:
@@ -137,7 +135,7 @@ def evaluate(
     forms = closed_forms(windows, training)
     answers |= forms.answers
 
-    clusters = clusters_of(store.origins, windows.chains)
+    clusters = store.documents_of(windows.chains)
     ranks_both_ways = chosen_pool.both_ranks(answers)
     ranks, others = _headline(ranks_both_ways, leaves_out)
     predicted = {name: answer.predicted for name, answer in answers.items()}
@@ -180,7 +178,7 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
         exclude_read=leaves_out,
-        other_way={} if others is None else {name: _hits(own, ks) for name, own in others.items()},
+        other_way={} if others is None else {name: _hits(ranked, ks) for name, ranked in others.items()},
         fitted_on=forms.fitted_on,
         decays=forms.decays,
         experts=experts,
@@ -189,7 +187,7 @@ def evaluate(
 
 
 def _leaves_out(exclude_read: bool | None, windows: Windows) -> bool:
-    known = knows_chains(windows)
+    known = windows.knows_chains
     if exclude_read is None:
         return known
     if truth_value(exclude_read, "evaluate: exclude_read") and not known:
@@ -202,7 +200,7 @@ def _leaves_out(exclude_read: bool | None, windows: Windows) -> bool:
 
 def _of_reading(windows: Windows) -> list[str]:
     """Warn a reader where chains are not known."""
-    if knows_chains(windows):
+    if windows.knows_chains:
         return []
     return ["The windows of a sequence file tell no documents: what a context has said before is among the candidates."]
 
@@ -249,7 +247,7 @@ def _make_pool(
     if isinstance(pool, VectorBank):
         return pool_of_bank(candidates.windows, pool, pool_ids)
     if pool_ids is not None:
-        raise ValueError(f"evaluate: pool_ids belong to a VectorBank as the pool; pool is {pool!r}")
+        raise ValueError(f"evaluate: pool_ids with pool = {pool!r}; expected a VectorBank as the pool")
     if pool == "targets":
         return candidates.targets()
     if pool == "store":
@@ -279,8 +277,8 @@ def _curve(
     """
 
     def ranked(given: Pool, known: Ranks | None = None) -> RanksInPools:
-        own, _ = _headline(known or given.both_ranks(answers), leaves_out)
-        return RanksInPools(own, len(given), given.read.counts if leaves_out and given.read else 0)
+        headline, _ = _headline(known or given.both_ranks(answers), leaves_out)
+        return RanksInPools(headline, len(given), given.read.counts if leaves_out and given.read else 0)
 
     if isinstance(pool, VectorBank):
         alone = RanksInPools({name: np.zeros(len(clusters), np.int64) for name in answers}, 1)

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from .._util.numbers import whole_number
-from ..data.windows import Windows
+from ..data.windows import Windows, query_windows
 from ..inference.router import Router
 from ..models.answering import answering
 from .evaluate import evaluate
 from .figures import MODEL, Latency
 from .latency import latencies
 from .markdown_table import cell, heading, table
-from .query_windows import query_windows
 from .report import Report
 from .report_markdown import headline_metric
 
@@ -58,7 +57,7 @@ class RouterReport(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
-        return {**super().to_dict(), "latencies": {name: own._asdict() for name, own in self.latencies.items()}}
+        return {**super().to_dict(), "latencies": {name: latency._asdict() for name, latency in self.latencies.items()}}
 
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the report as Markdown; see `Report.to_markdown`."""
@@ -128,9 +127,9 @@ class _Watched(torch.nn.Module):
         first_tried = self.router.threshold is not None  # for contexts that are meant for others
         arms = []
         for place, (name, longest) in enumerate(zip(names, self.router.arms, strict=True)):
-            own = answered == place
-            asked = own | (meant > 0) if first_tried and place == 0 else own
-            arms.append(Arm(name, longest, float(asked.mean()), float(own.mean())))
+            is_answered = answered == place
+            asked = is_answered | (meant > 0) if first_tried and place == 0 else is_answered
+            arms.append(Arm(name, longest, float(asked.mean()), float(is_answered.mean())))
         return arms
 
 

@@ -72,7 +72,7 @@ def expert_scores(
         if served.any():
             hits = {who: _hits(scores[who], served) for who in (MODEL, yardstick)}
             hits |= differences(hits)
-            means = {who: {metric: float(values.mean()) for metric, values in own.items()} for who, own in hits.items()}
+            means = {who: {metric: float(v.mean()) for metric, v in metrics.items()} for who, metrics in hits.items()}
             intervals = intervals_of(hits, clusters[served], resamples, seed)
         first, at_all = float((leads == part).mean()), float(served.mean())
         parts.append(ExpertScores(name, first, at_all, int(served.sum()), means, intervals))

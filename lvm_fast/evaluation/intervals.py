@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,18 +11,6 @@ if TYPE_CHECKING:
 
 MOST_RESAMPLES = 100_000  # more move the ends of an interval by less than the digits that are told
 _BLOCK = 1 << 22  # resample counts held at a time (32 MB)
-
-
-def clusters_of(origins: Sequence[str], chains: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the cluster of every query, int64 (Q,): its chain; the pieces of a cut chain are one cluster.
-
-    Args:
-        origins: The origin of each chain, (C,), as a `ChainStore` has them.
-        chains: The chain index of each query, (Q,).
-    """
-    numbers: dict[str, int] = {}
-    wholes = np.array([numbers.setdefault(origin, len(numbers)) for origin in origins])
-    return _numbered(wholes[chains])
 
 
 def bootstrap_intervals(
@@ -50,7 +37,7 @@ def bootstrap_intervals(
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.3.
     """
-    clusters = _numbered(clusters)
+    clusters = np.unique(clusters, return_inverse=True)[1]
     sizes = np.bincount(clusters).astype(np.float64)  # (C,)
     if len(sizes) < 2:
         return None
@@ -67,9 +54,3 @@ def bootstrap_intervals(
     tail = (1.0 - level) / 2.0
     ends: NDArray[np.float64] = np.quantile(means, (tail, 1.0 - tail), axis=0)
     return ends
-
-
-def _numbered(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Number the labels from 0 up, none left out."""
-    numbers: NDArray[np.int64] = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    return numbers

@@ -26,8 +26,8 @@ def latencies(models: Mapping[str, Any], windows: Windows, contexts: int = 40) -
     chosen, seconds = prediction_times(models, windows, contexts)
     vectors = int(np.median(windows.lengths[chosen]))
     return {
-        name: Latency(1e3 * float(np.median(own)), 1e3 * float(np.mean(own)), len(own), vectors)
-        for name, own in seconds.items()
+        name: Latency(1e3 * float(np.median(times)), 1e3 * float(np.mean(times)), len(times), vectors)
+        for name, times in seconds.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Metrics of predictors, one value a query, so that any two can be compared in pairs."""
+"""Metrics of predictors, one value a query, so that any two can be compared in pairs; and what they rest on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..data.windows import Windows
 
     Scores = dict[str, dict[str, NDArray[np.float64]]]  # predictor -> metric -> (Q,)
+
+
+FEW_QUESTIONS, FEW_CHAINS = 100, 10
 
 
 def query_scores(
@@ -82,3 +85,21 @@ def intervals_of(
     for i, (name, metric) in enumerate(columns):
         intervals[name][metric] = None if ends is None else (float(ends[0, i]), float(ends[1, i]))
     return intervals
+
+
+def small_sample_notes(questions: int, pool: int, ks: Sequence[int] = (5,)) -> list[str]:
+    """Warn a reader of scores that rest on little, in a sentence each; nothing where there is enough.
+
+    Args:
+        questions: Predictions scored.
+        pool: Candidates of each.
+        ks: The K of each Hit@K that is told.
+    """
+    notes = []
+    if questions < FEW_QUESTIONS:
+        only = f"Only {questions:,} question{'s' * (questions != 1)}"
+        notes.append(f"{only}: a single answer moves a Hit@K by {100 / questions:.0f} points.")
+    certain = [f"Hit@{k}" for k in ks if k >= pool]
+    if certain:
+        notes.append(f"In a pool of {pool} every prediction reaches {' and '.join(certain)}: that says nothing.")
+    return notes

@@ -18,7 +18,7 @@ _SIZES = (10, 20, 50, 115, 230, 500, 1149, 2500, 5000, 10_000, 25_000, 50_000, 1
 
 
 class RanksInPools(NamedTuple):
-    """Where predictors find the targets in one pool.
+    """The ranks of the targets by predictor, in one pool.
 
     Attributes:
         ranks: Rank of each query's target, (Q,) by predictor.

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..ops.rowwise import l2_normalize
 from ..retrieval.bank import VectorBank
-from .predictions import Answer, Keys, mapped, plain_answer
-from .read_chunks import ReadCandidates, knows_chains
+from .predictions import Answer, Keys, mapped
+from .read_chunks import ReadCandidates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Pool:
     @cached_property
     def read(self) -> ReadCandidates | None:
         """The candidates that each query has read; None where chains are not known."""
-        if not knows_chains(self.windows):
+        if not self.windows.knows_chains:
             return None
         return ReadCandidates(self.windows, self.queries, self.targets, *self.find_rows())
 
@@ -84,7 +84,8 @@ class Pool:
         Returns:
             Ranks of the pool's own queries (Q,) by name.
         """
-        return self._ranks({name: plain_answer(vectors) for name, vectors in predictors.items()}, None).with_read
+        vectors = np.stack([predicted[self.queries] for predicted in predictors.values()])  # (P, Q, D)
+        return dict(zip(predictors, self._ranks(self.bank, vectors), strict=True))
 
     def both_ranks(self, answers: Mapping[str, Answer]) -> Ranks:
         """Rank of the target by predictor, with and without what each query has read.
@@ -92,9 +93,6 @@ class Pool:
         Args:
             answers: What all W windows are answered, by name.
         """
-        return self._ranks(answers, self.read)
-
-    def _ranks(self, answers: Mapping[str, Answer], read: ReadCandidates | None) -> Ranks:
         with_read: dict[str, NDArray[np.int64]] = {}
         unread: dict[str, NDArray[np.int64]] = {}
         spaces: dict[Keys | None, list[str]] = {}
@@ -103,12 +101,17 @@ class Pool:
         for keys, names in spaces.items():
             bank = self.bank if keys is None else VectorBank(mapped(keys, self.bank.vectors))
             vectors = np.stack([answers[name].query[self.queries] for name in names])  # (P, Q, K)
-            ranks = bank.rank(vectors.reshape(-1, bank.dim), np.tile(self.targets, len(names))).reshape(len(names), -1)
+            ranks = self._ranks(bank, vectors)
             with_read |= dict(zip(names, ranks, strict=True))
-            if read is not None:
-                unread |= dict(zip(names, ranks - read.ahead(bank, vectors), strict=True))
+            if self.read is not None:
+                unread |= dict(zip(names, ranks - self.read.ahead(bank, vectors), strict=True))
         in_order = {name: with_read[name] for name in answers}
-        return Ranks(in_order, None if read is None else {name: unread[name] for name in answers})
+        return Ranks(in_order, None if self.read is None else {name: unread[name] for name in answers})
+
+    def _ranks(self, bank: VectorBank, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Rank the targets for P predictors, which search with vectors (P, Q, K): (P, Q)."""
+        predictors = len(vectors)
+        return bank.rank(vectors.reshape(-1, bank.dim), np.tile(self.targets, predictors)).reshape(predictors, -1)
 
 
 class Candidates:
@@ -168,9 +171,9 @@ class Candidates:
         targets = self.windows.targets[queries]
         holds_current = float(np.isin(targets - 1, rows).mean())
         bank = VectorBank(self._gather(rows), normalize=True)
-        own = np.flatnonzero(rows < len(self.parts[0]))
+        in_store = np.flatnonzero(rows < len(self.parts[0]))
         places = np.searchsorted(rows, targets)
-        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (own, rows[own]))
+        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (in_store, rows[in_store]))
 
     def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         gathered, first = [], 0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.given_windows import GivenWindows
+from ..data.windows import GivenWindows
 from ..inference.router import Router
 from ..models.answering import answering, place_of, read_by
 from ..models.base import LatentVectorModel

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.given_windows import GivenWindows
-from .intervals import clusters_of
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,11 +15,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 22  # rough scores held at a time (32 MB)
 _PAIRS = 1 << 14  # exact scores asked at a time
-
-
-def knows_chains(windows: Windows) -> bool:
-    """Return whether the windows' chains are documents: a sequence file's are guessed from windows that overlap."""
-    return not (isinstance(windows, GivenWindows) and "sequences" in windows.store.metadata)
 
 
 class ReadCandidates:
@@ -52,7 +44,7 @@ class ReadCandidates:
             rows: Which rows they are, (K,); several may be one candidate.
         """
         store = windows.store
-        wholes = clusters_of(store.origins, np.arange(len(store)))  # (C,)
+        wholes = store.documents_of(np.arange(len(store)))  # (C,)
         chains = wholes[store.chain_of(rows)]
         # a candidate that is several rows of a chain is read with the first of them
         order = np.lexsort((rows, places, chains))
@@ -62,15 +54,16 @@ class ReadCandidates:
         chains, places, rows = chains[is_first], places[is_first], rows[is_first]
         size, span = int(max(places.max(initial=0), targets.max())) + 1, len(store.vectors) + 1
         target_rows = windows.targets[queries]
-        own = wholes[store.chain_of(target_rows)]
-        target_places = np.searchsorted(chains * size + places, own * size + targets)  # where the target is a candidate
+        target_chains = wholes[store.chain_of(target_rows)]
+        # where the target is a candidate
+        target_places = np.searchsorted(chains * size + places, target_chains * size + targets)
         first_rows = rows[np.minimum(target_places, len(rows) - 1)]
 
         order = np.argsort(chains * span + rows, kind="stable")
         keys = (chains * span + rows)[order]
         self._places, self._targets = places[order], targets
-        self._firsts = np.searchsorted(keys, own * span)  # the read ones of a question: _places[first:stop]
-        self._stops = np.searchsorted(keys, own * span + target_rows)
+        self._firsts = np.searchsorted(keys, target_chains * span)  # the read ones of a question: _places[first:stop]
+        self._stops = np.searchsorted(keys, target_chains * span + target_rows)
         self.counts = self._stops - self._firsts - (first_rows < target_rows)
 
     def ahead(self, bank: VectorBank, query_vectors: NDArray[np.float32]) -> NDArray[np.int64]:

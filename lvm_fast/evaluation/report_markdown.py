@@ -24,8 +24,8 @@ BEST = "the best without training"
 
 def display_name(name: str) -> str:
     """Return a predictor's name as people say it; rivals keep the name they were given."""
-    own = name.removesuffix(RAW_COSINE)
-    return f"{display_name(own)}, plain cosine" if own != name else _NAMES.get(name, name)
+    searcher = name.removesuffix(RAW_COSINE)
+    return f"{display_name(searcher)}, plain cosine" if searcher != name else _NAMES.get(name, name)
 
 
 def headline(report: ReportFigures) -> str:

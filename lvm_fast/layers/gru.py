@@ -227,8 +227,8 @@ class GRU(GRUBase):
         padded = data.new_zeros(steps * batch, *data.shape[1:]).index_copy(0, rows, data).view(steps, batch, -1)
         lengths = (batch_sizes[:, None] > torch.arange(batch)).sum(dim=0)
         states, final = self._run(padded, None if hx is None else self.permute_hidden(hx, order), layers, lengths)
-        found = states.to(final.dtype).flatten(0, 1).index_select(0, rows)
-        return PackedSequence(found, batch_sizes, order, back), self.permute_hidden(final, back)
+        packed_states = states.to(final.dtype).flatten(0, 1).index_select(0, rows)
+        return PackedSequence(packed_states, batch_sizes, order, back), self.permute_hidden(final, back)
 
     def _run(
         self,

@@ -1,4 +1,4 @@
-"""amn: the mean of the context asks the context, and a small network adds to the mean what it was told."""
+"""amn: the mean of the context asks the context, and a small network adds to the mean what it finds there."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class AMN(CausalModel):
     def _ask(self, context: Tensor, keys: Tensor, mean: Tensor, valid: Tensor | None) -> Tensor:
         """(B, N, D), (B, N, A), (B, D), (B, 1, N) -> (B, 2D)."""
         query = self.query_encoder(mean)[:, None]  # (B, 1, A)
-        told = F.scaled_dot_product_attention(query, keys, context, attn_mask=valid)  # (B, 1, D)
-        return torch.cat((mean, told[:, 0]), dim=-1)
+        attended = F.scaled_dot_product_attention(query, keys, context, attn_mask=valid)  # (B, 1, D)
+        return torch.cat((mean, attended[:, 0]), dim=-1)
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""

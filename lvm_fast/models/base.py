@@ -269,10 +269,10 @@ class LatentVectorModel(InSpace, ABC):
             raise ValueError(f"{self.model_type}: {reason}") from error
 
     def _check_sizes(self, state: Mapping[str, Any]) -> None:
-        found = self.config_from_state(state)
-        if any(self.config[name] != size for name, size in found.items()):
-            mine = ", ".join(f"{name}={self.config[name]}" for name in found)
-            right = ", ".join(f"{name}={size}" for name, size in found.items())
+        sizes = self.config_from_state(state)
+        if any(self.config[name] != size for name, size in sizes.items()):
+            mine = ", ".join(f"{name}={self.config[name]}" for name in sizes)
+            right = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise ValueError(
                 f"{self.model_type}: the model was built with {mine}, the state dict has {right}; "
                 f"build it with create_model({self.model_type!r}, {right}), or use load_model"

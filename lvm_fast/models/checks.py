@@ -63,8 +63,8 @@ def tensor_of(model_type: str, state: Mapping[str, Tensor], name: str, ndim: int
 
 def numbered(state: Mapping[str, Tensor], pattern: str) -> int:
     """Count the different numbers that a group of the pattern finds in the names of a state dict."""
-    found = (re.match(pattern, name) for name in state)
-    return len({match[1] for match in found if match})
+    matches = (re.match(pattern, name) for name in state)
+    return len({match[1] for match in matches if match})
 
 
 def recurrent_sizes(model_type: str, state: Mapping[str, Tensor], name: str) -> dict[str, int]:

@@ -153,12 +153,12 @@ class InSpace(nn.Module):
     def _adapted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """`adapted` of rows (T, D) or (D,), block by block."""
         model, (device, dtype) = answering(self), place_of(self)
-        found, flat = np.empty_like(rows), rows.reshape(-1, self.input_dim)
+        adapted, flat = np.empty_like(rows), rows.reshape(-1, self.input_dim)
         with torch.no_grad():
             for first in range(0, len(flat), _BLOCK):
                 block = torch.from_numpy(flat[first : first + _BLOCK]).to(device, dtype)
-                found.reshape(flat.shape)[first : first + _BLOCK] = model.adapted(block).float().cpu().numpy()
-        return found
+                adapted.reshape(flat.shape)[first : first + _BLOCK] = model.adapted(block).float().cpu().numpy()
+        return adapted
 
     def adapted(self, vectors: Tensor) -> Tensor:
         """Map unit vectors in the model's space to what a query is compared with: (..., D) -> unit rows (..., D).

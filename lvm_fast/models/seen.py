@@ -44,7 +44,7 @@ def save_sketch(folder: Path, sketch: NDArray[np.int64]) -> None:
 
 
 def has_seen(folder: Path, vectors: Vectors | NDArray[np.float32]) -> bool:
-    """Whether the model saved in a folder has learned from more than a few of these chunks; False without a sketch.
+    """Return whether a saved model has learned from more than a few of these chunks; False without a sketch.
 
     Args:
         folder: The folder of a saved model.

@@ -54,8 +54,8 @@ class Seen(NamedTuple):
         query = F.linear(asked, attention.in_proj_weight[:width], attention.in_proj_bias[:width])
         query = query.view(-1, attention.num_heads, 1, attention.head_dim)
         keys, values = self.keys.rows.transpose(1, 2), self.values.rows.transpose(1, 2)  # (B, heads, n, H / heads)
-        told = F.scaled_dot_product_attention(query, keys, values)  # (B, heads, 1, H / heads)
-        answer: Tensor = attention.out_proj(told.flatten(1))
+        attended = F.scaled_dot_product_attention(query, keys, values)  # (B, heads, 1, H / heads)
+        answer: Tensor = attention.out_proj(attended.flatten(1))
         return answer
 
 

@@ -146,10 +146,10 @@ def _results(run: Run, device: torch.device, problem: Problem) -> list[Tensor]:
 
 def _fault(run: Run, device: torch.device, problem: Problem, expected: list[Tensor]) -> str | None:
     try:
-        found = _results(run, device, problem)
+        results = _results(run, device, problem)
     except (RuntimeError, NotImplementedError) as error:
         return f"fails ({' '.join(str(error).split())[:200]})"
-    errors = [float((mine - right).norm() / right.norm()) for mine, right in zip(found, expected, strict=True)]
+    errors = [float((mine - right).norm() / right.norm()) for mine, right in zip(results, expected, strict=True)]
     errors = [math.inf if math.isnan(error) else error for error in errors]
     worst = max(errors)
     if worst < _CLOSE:

@@ -58,8 +58,8 @@ def grouped_linear(rows: Tensor, groups: Tensor, weight: Tensor, bias: Tensor) -
     """
     _check("grouped_linear", rows, groups, weight, bias)
     out = rows.new_empty(len(rows), weight.shape[1])
-    for group, own in _rows_by_group("grouped_linear", groups, len(weight)):
-        out[own] = torch.addmm(bias[group], rows[own], weight[group].T)
+    for group, members in _rows_by_group("grouped_linear", groups, len(weight)):
+        out[members] = torch.addmm(bias[group], rows[members], weight[group].T)
     return out
 
 
@@ -74,8 +74,8 @@ def _check_backward(grad: Tensor, rows: Tensor, groups: Tensor, weight: Tensor) 
 
 
 def _plain_backward(grad: Tensor, rows: Tensor, groups: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    own = groups[:, None] == torch.arange(weight.shape[0], device=groups.device)  # (R, G)
-    pulls = torch.where(own[..., None], grad[:, None], 0)  # (R, G, O)
+    members = groups[:, None] == torch.arange(weight.shape[0], device=groups.device)  # (R, G)
+    pulls = torch.where(members[..., None], grad[:, None], 0)  # (R, G, O)
     grad_rows, grad_weight = torch.einsum("rgo,goi->ri", pulls, weight), torch.einsum("rgo,ri->goi", pulls, rows)
     return grad_rows, grad_weight, pulls.sum(dim=0)
 
@@ -88,10 +88,10 @@ def grouped_linear_backward(
     _check_backward(grad, rows, groups, weight)
     grad_rows = rows.new_empty(rows.shape)
     grad_weight, grad_bias = weight.new_zeros(weight.shape), weight.new_zeros(weight.shape[:2])
-    for group, own in _rows_by_group("grouped_linear_backward", groups, len(weight)):
-        pull = grad[own]
-        grad_rows[own] = pull @ weight[group]
-        torch.mm(pull.T, rows[own], out=grad_weight[group])
+    for group, members in _rows_by_group("grouped_linear_backward", groups, len(weight)):
+        pull = grad[members]
+        grad_rows[members] = pull @ weight[group]
+        torch.mm(pull.T, rows[members], out=grad_weight[group])
         torch.sum(pull, dim=0, out=grad_bias[group])
     return grad_rows, grad_weight, grad_bias
 
@@ -102,9 +102,9 @@ def _rows_by_group(operator: str, groups: Tensor, count: int) -> Iterator[tuple[
     if least < 0 or most >= count:
         raise ValueError(f"{operator}: groups are from {least} to {most}; expected 0 to {count - 1}")
     sizes = torch.bincount(groups, minlength=count).tolist()
-    for group, own in enumerate(torch.split(groups.argsort(stable=True), sizes)):
-        if len(own):
-            yield group, own
+    for group, members in enumerate(torch.split(groups.argsort(stable=True), sizes)):
+        if len(members):
+            yield group, members
 
 
 for _device in ("cpu", "cuda"):

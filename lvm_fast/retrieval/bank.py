@@ -341,8 +341,8 @@ def hit_at_k(
     most, asked = None if mrr else max(wanted), Names("hit_at_k", {"queries": "predictions"})
     scorer: Any = bank  # a ShardedBank speaks for itself
     is_whole = isinstance(scorer, VectorBank)
-    found = scorer._rank(predictions, targets, most, asked) if is_whole else scorer.rank(predictions, targets, most)
-    ranks = np.atleast_1d(found)
+    answered = scorer._rank(predictions, targets, most, asked) if is_whole else scorer.rank(predictions, targets, most)
+    ranks = np.atleast_1d(answered)
     if len(ranks) == 0:
         raise ValueError("hit_at_k: predictions: expected at least one row, got none")
     figures: dict[str, float | int] = {f"hit@{k}": float(np.mean(ranks < k)) for k in wanted}

@@ -75,7 +75,7 @@ class MinedNegatives:
 
     def _check_store(self, store: ChainStore, where: str) -> None:
         if len(store.vectors) != len(self):
-            raise ValueError(f"{where}: mined from {len(self)} rows; the store has {len(store.vectors)}")
+            raise ValueError(f"{where}: mined from {len(self)} rows; expected {len(store.vectors)}, as the store has")
         if store.fingerprint() != self.store_fingerprint:
             raise ValueError(f"{where}: mined from another store (its fingerprint differs); mine this one")
 

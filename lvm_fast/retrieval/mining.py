@@ -140,9 +140,9 @@ def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path],
     with progress_bar(total, "chunk", None if progress else False, initial=total - left) as bar:
         for first in missing:
             rows = np.arange(first, min(first + block, total))
-            found = _mine_block(store, bank, rows, settings)
+            mined = _mine_block(store, bank, rows, settings)
             with atomic_path(kept[first]) as temporary:
-                np.save(temporary, found)
+                np.save(temporary, mined)
             bar.update(len(rows))
 
 
@@ -157,18 +157,18 @@ def _mine_block(store: ChainStore, bank: VectorBank, rows: Int64, settings: _Set
         exclude=excluded_rows(store, rows, None if settings.exclude_chain else settings.exclude_within),
         below=None if settings.below is None else settings.below * _positive_scores(store, bank, rows),
     )
-    found = np.empty(len(rows), _record(settings.limit))
-    found["ids"], found["scores"] = -1, -np.inf
-    found["ids"][:, : ids.shape[1]], found["scores"][:, : ids.shape[1]] = ids, scores  # a small store has fewer
-    return found
+    mined = np.empty(len(rows), _record(settings.limit))
+    mined["ids"], mined["scores"] = -1, -np.inf
+    mined["ids"][:, : ids.shape[1]], mined["scores"][:, : ids.shape[1]] = ids, scores  # a small store has fewer
+    return mined
 
 
 def _kept_block(path: Path, rows: int, limit: int) -> npt.NDArray[np.void]:
     """Return a saved block of so many rows, mapped."""
     try:
-        found: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if found.dtype == _record(limit) and found.shape == (rows,):
-            return found
+        mined: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mined.dtype == _record(limit) and mined.shape == (rows,):
+            return mined
     except (ValueError, EOFError):
         pass
     raise ValueError(f"mine: {path}: damaged; expected {rows} rows of an earlier run; delete it to mine them again")
@@ -207,6 +207,6 @@ def _join(kept: dict[int, Path], output: Path, total: int, block: int, settings:
     metadata = FORMAT | {"settings": json.dumps(asdict(settings)), "store": fingerprint}
     with atomic_path(output) as temporary, TensorWriter(temporary, layout, metadata) as file:
         for first, path in kept.items():
-            found = _kept_block(path, min(block, total - first), limit)
-            file.put("ids", first, found["ids"])
-            file.put("scores", first, found["scores"])
+            mined = _kept_block(path, min(block, total - first), limit)
+            file.put("ids", first, mined["ids"])
+            file.put("scores", first, mined["scores"])

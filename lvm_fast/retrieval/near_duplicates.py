@@ -29,10 +29,10 @@ def near_copies_in(bank: VectorBank, vectors: Any) -> list[Int64]:
     open_rows, limit = np.arange(len(vectors)), _FEW
     while len(open_rows):
         limit = min(limit, len(bank))
-        found = bank.band(vectors[open_rows], ALIKE, np.inf, limit)  # (R, limit)
-        for row, ids in zip(open_rows.tolist(), found, strict=True):
+        nearest = bank.band(vectors[open_rows], ALIKE, np.inf, limit)  # (R, limit)
+        for row, ids in zip(open_rows.tolist(), nearest, strict=True):
             copies[row] = ids[ids >= 0]
-        open_rows = open_rows[(found[:, -1] >= 0) & (limit < len(bank))]  # these may have more
+        open_rows = open_rows[(nearest[:, -1] >= 0) & (limit < len(bank))]  # these may have more
         limit *= 16
     return copies
 

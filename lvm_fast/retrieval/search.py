@@ -78,9 +78,9 @@ class ChunkTexts:
             ValueError: the file lacks the chain, or has another number of chunks for it than the store.
         """
         name, expected = store.ids[chain], int(store.lengths[chain])
-        found = len(self._chunks.get(name, ()))
-        if found != expected:
-            raise ValueError(f"{self.path}: {found} chunks for chain {name!r}; expected {expected}, as in the store")
+        chunks = len(self._chunks.get(name, ()))
+        if chunks != expected:
+            raise ValueError(f"{self.path}: {chunks} chunks for chain {name!r}; expected {expected}, as in the store")
         return self._chunks[name][position]
 
 
@@ -120,12 +120,12 @@ def search(
     depth = min(k + len(unwanted), len(bank))
     while True:
         scores, rows = bank.topk(queries, depth)
-        found = [
+        hits_of_each = [
             _hits(store, bank, [*zip(*nearest, strict=True)], k, unwanted, texts, fold_copies)
             for nearest in zip(scores.tolist(), rows.tolist(), strict=True)
         ]
-        if depth == len(bank) or all(len(hits) == k for hits in found):
-            return found
+        if depth == len(bank) or all(len(hits) == k for hits in hits_of_each):
+            return hits_of_each
         depth = min(4 * depth, len(bank))  # copies took the places
 
 

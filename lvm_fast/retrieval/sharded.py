@@ -128,10 +128,10 @@ class ShardedBank:
         shards = self._peers.gather(lambda: self._own_best(asked, count), "ShardedBank.topk")
         scores, ids = np.empty((asked.rows.rows, count)), np.empty((asked.rows.rows, count), np.int64)
         for some in blocks_of(asked.rows.rows, count * len(shards)):
-            found = np.concatenate([of_one[some] for of_one, _ in shards], axis=1)
+            candidates = np.concatenate([of_one[some] for of_one, _ in shards], axis=1)
             places = np.concatenate([of_one[some] for _, of_one in shards], axis=1)
-            best = np.lexsort((places, -found), axis=1)[:, :count]  # equal scores to the lower id
-            scores[some], ids[some] = np.take_along_axis(found, best, 1), np.take_along_axis(places, best, 1)
+            best = np.lexsort((places, -candidates), axis=1)[:, :count]  # equal scores to the lower id
+            scores[some], ids[some] = np.take_along_axis(candidates, best, 1), np.take_along_axis(places, best, 1)
         return asked.answer(float32_of(scores)), asked.answer(ids)
 
     def _checked_targets(self, targets: ArrayLike, asked: Matrix) -> NDArray[np.int64]:

@@ -64,8 +64,8 @@ def seen_in_training(trained: Recipe | None, questions: Questions) -> list[Seen]
             gone = "its recipe or its data are not there, or the data has changed"
             seen.append(Seen(None, f"whether {whose} saw the chunks to predict is not known: {gone}"))
         elif share > 0:
-            own = f"data {recipe.data!r}, seed {recipe.seed}, val_fraction {recipe.val_fraction}"
-            seen.append(Seen(share, f"{whose} ({own}) saw {share:.1%} of the chunks to predict"))
+            split = f"data {recipe.data!r}, seed {recipe.seed}, val_fraction {recipe.val_fraction}"
+            seen.append(Seen(share, f"{whose} ({split}) saw {share:.1%} of the chunks to predict"))
     return seen
 
 

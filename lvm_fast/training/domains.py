@@ -12,10 +12,8 @@ import numpy as np
 from ..data.chain_store import ChainStore
 from ..data.clusters import chain_means, spherical_kmeans
 from ..data.domains import DOMAINS, number_domains, read_domains
-from ..data.given_windows import GivenWindows
 from ..data.number_formats import Int64
-from ..data.windows import Windows
-from ..models.base import LatentVectorModel
+from ..data.windows import GivenWindows, Windows
 from ..models.mixture import MixtureOfExperts
 from .distributed import DistributedContext
 from .load_data import TrainingData
@@ -53,29 +51,24 @@ class Domains(NamedTuple):
 def assign_domains(
     recipe: DataSection,
     data: TrainingData,
-    model: LatentVectorModel,
+    model: MixtureOfExperts,
     distributed: DistributedContext,
     own_run: Path | None = None,
-) -> Domains | None:
+) -> Domains:
     """Find the domains of the training chains, or read them, and call the model's experts by them.
 
     Args:
         recipe: `domains` says where they come from, `seed` decides the clusters.
         data: The training windows and the data they are part of.
-        model: A mixture, where there are domains.
+        model: Has as many experts as there are to be domains.
         distributed: The processes that train it together; the first finds or reads.
         own_run: The folder of this very run, where it goes on: it has kept its domains.
-
-    Returns:
-        The domains; None where the recipe names none.
 
     Raises:
         OSError: A file cannot be read.
         ValueError: There are fewer training chains than clusters, or a file or the store's metadata does not say one
             of the domains for each chain; the message names the chain.
     """
-    if not isinstance(model, MixtureOfExperts) or recipe.domains is None:
-        return None
     domains = distributed.on_rank_zero(_domains, recipe, data, model.num_experts, own_run)
     model.name_experts(domains.names)
     return domains

@@ -13,17 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..data.chain_store import ChainStore
-from ..data.given_windows import GivenWindows
-from ..data.windows import Windows
+from ..data.windows import GivenWindows, Windows
 from ..models.base import LatentVectorModel
 from ..models.pretrained import BEST_CHECKPOINT, load_single_model
-from .checkpoint import Progress, save_best, save_history, save_last
+from .checkpoint import Progress, claimed_folder, save_best, save_history, save_last
 from .distributed import DistributedContext, distributed_context
 from .logs import RunLog, SilentLog
-from .prepare_run import PreparedRun, prepare_run
+from .prepare_run import PreparedRun, prepare_run, validate
 from .recipe import Recipe
-from .run_folder import claimed_folder
-from .validate import validate
 from .validation import Validation
 
 

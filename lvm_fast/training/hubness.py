@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..data.given_windows import GivenWindows
-from ..data.windows import Windows
+from ..data.windows import GivenWindows, Windows
 from ..evaluation.predictions import answer_windows
 from ..models.base import LatentVectorModel
 from .validation import Validation

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._util.device import multiplies_bfloat16
+from .._util.torch_compat import compiler_errors
 from ..data.windows import Windows
 from ..layers.gru import GRU
 from ..models.answering import answering
@@ -21,8 +22,7 @@ from .distributed import DistributedContext
 from .negatives.hard_negatives import HardNegatives
 from .negatives.shared_candidates import shared_candidates
 from .negatives.step_negatives import StepNegatives
-from .objectives.gate_loss import gate_loss
-from .objectives.loss import Negatives, next_vector_loss
+from .objectives import Negatives, gate_loss, next_vector_loss
 from .recipe_sections import StepSections
 
 # context (B, N, D), lengths (B,), target (P, D), positions (P,), negatives, domains (P,) -> ()
@@ -95,7 +95,8 @@ class Learner:
         self._adapted = model.adapted if model.adapts() else None
         self._loss_of = _compiled(self._loss) if recipe.compile else self._loss
         dtype = getattr(torch, self.precision)
-        shared = None if recipe.alpha_infonce == 0.0 else shared_candidates(recipe, device, dtype)
+        shares = recipe.infonce_batch != "micro" and recipe.alpha_infonce > 0.0
+        shared = shared_candidates(recipe, device, dtype) if shares else None
         self.negatives = StepNegatives(device, shared, hard_negatives)
         self.gate = gate_loss(recipe, model, device, domains)
 
@@ -132,7 +133,9 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
-            raise ValueError(f"the loss is {float(loss)}, the norm of its gradient {float(norm)}")
+            raise ValueError(
+                f"the loss is {float(loss)}, the norm of its gradient {float(norm)}; expected finite numbers"
+            )
         for settings in self.optimizer.param_groups:
             settings["lr"] = lr
         self.optimizer.step()
@@ -180,14 +183,12 @@ class Learner:
 
 
 def _compiled(loss_of: LossOf) -> LossOf:
-    from torch._dynamo.exc import TorchDynamoException
-
     compiled = torch.compile(loss_of)
 
     def call(*given: Any) -> Tensor:
         try:
             return compiled(*given)
-        except TorchDynamoException as error:
+        except compiler_errors() as error:
             name, reason = type(error).__name__, " ".join(str(error).split())[:300]
             raise ValueError(f"torch.compile failed ({name}); train without compile: {reason}") from error
 

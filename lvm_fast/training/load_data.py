@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.chain_store import ChainStore
-from ..data.given_windows import GivenWindows
 from ..data.leakage import leakage
 from ..data.positions import AllPositions
 from ..data.source import is_sequence_file, open_source
 from ..data.split import split_chains
-from ..data.windows import Windows
-from ..evaluation.intervals import clusters_of
-from ..evaluation.query_windows import query_windows
+from ..data.windows import GivenWindows, Windows, query_windows
 from .recipe_sections import DataSection
 
 
@@ -140,7 +137,7 @@ def _warn_of_leakage(data: TrainingData, where: str) -> None:
 def _described(windows: Windows) -> str:
     store = windows.store
     # the pieces of a cut chain are one, as in reports
-    chains = len(np.unique(clusters_of(store.origins, windows.chains)))
+    chains = len(np.unique(store.documents_of(windows.chains)))
     targets = f" with {windows.counts.sum():,} targets" if isinstance(windows, AllPositions) else ""
     given = f" of {windows.context_length:,} vectors each" if isinstance(windows, GivenWindows) else ""
     return f"{len(windows):,} windows{given}{targets} of {chains:,} chains, {len(store.vectors):,} vectors"

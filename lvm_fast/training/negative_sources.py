@@ -1,4 +1,4 @@
-"""Where wrong answers can come from, by name. A new source is one new file in `negatives/` and one line here."""
+"""The sources of wrong answers, by name. A new source is one new file in `negatives/` and one line here."""
 
 from __future__ import annotations
 

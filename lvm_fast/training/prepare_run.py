@@ -1,27 +1,32 @@
-"""From a checked recipe to everything that the training loop takes."""
+"""From a recipe to all that training takes: `validate` checks the recipe, `prepare_run` loads data and model."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .._util.atomic_files import atomic_write_text
 from ..data.chain_store import ChainStore
-from ..data.given_windows import GivenWindows
+from ..data.sequences import context_length_of
+from ..data.source import is_sequence_file
+from ..data.windows import GivenWindows
 from ..models.base import LatentVectorModel
+from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import load_single_model
-from .checkpoint import Progress, load_last, save_best
+from .checkpoint import RECIPE, Progress, load_last, run_to_continue, save_best
 from .distributed import DistributedContext
 from .domains import DOMAINS_FILE, assign_domains
 from .learner import Learner
 from .load_data import TrainingData, load_data
 from .negatives.hard_negatives import HardNegatives, hard_negatives
 from .recipe import Recipe
-from .run_folder import RECIPE, run_to_continue
 from .selection import Selection
 from .spaces import enter_space
 from .validation import Validation
-from .warm_start import initial_model
+from .warm_start import check_model, initial_model
+
+_CURE = "make a chain store of it with `lvm-fast prepare`"
 
 
 @dataclass
@@ -53,6 +58,19 @@ class PreparedRun:
     introduction: list[str]
 
 
+def validate(recipe: Recipe) -> Recipe:
+    """Return a checked copy of a recipe, with the context length of its sequence file if it has one.
+
+    Raises:
+        OSError: The data or the warm start is not there.
+        ValueError: A setting does not fit, by itself, to the data's kind, or to the model.
+    """
+    recipe = replace(recipe)  # which checks every setting by itself
+    apply_sequence_file(recipe)
+    check_model(recipe)
+    return recipe
+
+
 def prepare_run(recipe: Recipe, folder: Path, distributed: DistributedContext) -> PreparedRun:
     """Load the data, make the model and its learner, and write what the folder of a run begins with.
 
@@ -76,8 +94,10 @@ def prepare_run(recipe: Recipe, folder: Path, distributed: DistributedContext) -
     model, origin = initial_model(recipe, data.training.store.dim, own_run)
     best = None if own_run is None else load_single_model(own_run)
     data, space = enter_space(recipe, model, data, validation, best)
-    negatives = hard_negatives(recipe, data)
-    domains = assign_domains(recipe, data, model, distributed, own_run)
+    negatives = hard_negatives(recipe, data) if recipe.has_hard_negatives else None
+    domains = None
+    if isinstance(model, MixtureOfExperts) and recipe.domains is not None:
+        domains = assign_domains(recipe, data, model, distributed, own_run)
     recipe = recipe.with_absolute_paths()  # as the run's files keep them
     model = model.to(distributed.device)
     chain_domains = None if domains is None else domains.numbers
@@ -106,3 +126,50 @@ def prepare_run(recipe: Recipe, folder: Path, distributed: DistributedContext) -
 
 def _size(model: LatentVectorModel) -> str:
     return f"model: {model.model_type}, {sum(p.numel() for p in model.parameters()):,} parameters"
+
+
+def apply_sequence_file(recipe: Recipe) -> None:
+    """Take a sequence file's context length for the recipe's, and refuse what its windows cannot do; read headers only.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is no sequence file, or a setting needs whole chains, or would do nothing.
+    """
+    validation = recipe.data if recipe.validation_data is None else recipe.validation_data
+    if is_sequence_file(recipe.data):
+        _refuse_what_takes_chains(recipe)
+        for name in ("stride", "cross_chains"):
+            _refuse_if_given(recipe, name, recipe.data)
+        length = context_length_of(recipe.data, f"train: {os.fspath(recipe.data)}")
+        if recipe.context_length != length:
+            _refuse_if_given(recipe, "context_length", recipe.data, f" with {length} vectors of context")
+        recipe.context_length = length
+    if is_sequence_file(validation):
+        _refuse_if_given(recipe, "val_stride", validation)
+        if is_sequence_file(recipe.data):
+            _refuse_if_given(recipe, "min_length", validation)
+
+
+def _refuse_what_takes_chains(recipe: Recipe) -> None:
+    """Refuse what needs whole chains, or chunks that belong to the training part alone: a sequence file has neither."""
+    takes_all_chunks = {
+        "objective = 'all_positions'": recipe.objective == "all_positions",
+        "infonce_batch = 'bank'": recipe.infonce_batch == "bank",
+        "infonce_candidates": recipe.infonce_candidates > 0,
+        "enable_soft_negatives": recipe.enable_soft_negatives,
+        "enable_hard_negatives": recipe.enable_hard_negatives,
+    }
+    for setting, is_asked in takes_all_chunks.items():
+        if is_asked:
+            raise ValueError(
+                f"train: {setting} needs whole chains, and data = {str(recipe.data)!r} holds windows; {_CURE}"
+            )
+
+
+def _refuse_if_given(recipe: Recipe, name: str, file: object, detail: str = "") -> None:
+    """Refuse a setting that would do nothing, where it is not its default."""
+    value = getattr(recipe, name)
+    if value != getattr(Recipe, name):
+        raise ValueError(
+            f"train: {name} = {value!r} does nothing: {str(file)!r} holds windows{detail}; leave it out, or {_CURE}"
+        )

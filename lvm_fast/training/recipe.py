@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from .._util.did_you_mean import unknown_name
+from .._util.settings import Setting, checked, read
 from ..models.model_types import MODELS
 from ..models.registry import check_arguments
 from .negative_sources import source_of
-from .recipe_fields import Setting, checked, read
 from .recipe_sections import DataSection, ModelSection, RunSection, SpaceSection, StepSections
 from .recipes import packaged_recipe
 
@@ -63,7 +63,6 @@ class Recipe(RunSection, StepSections, SpaceSection, ModelSection, DataSection):
 
     def _check_negatives(self) -> None:
         """Raise ValueError for a setting of negatives that is unknown or, beside the others, would do nothing."""
-        source_of(self.negatives)
         for name in ("infonce_queue", "infonce_candidates"):
             if getattr(self, name) and self.infonce_batch != "effective":
                 expected = f"expected 'effective', whose candidates they join, or {name} = 0"
@@ -71,11 +70,12 @@ class Recipe(RunSection, StepSections, SpaceSection, ModelSection, DataSection):
         if self.infonce_unread and self.infonce_batch == "micro":
             expected = "expected 'effective' or 'bank', whose candidates they are"
             raise ValueError(f"Recipe: infonce_unread with infonce_batch = 'micro'; {expected}")
-        enabled = self.enable_soft_negatives or self.enable_hard_negatives
-        if self.negatives != "target" and not enabled:
-            expected = "expected enable_soft_negatives or enable_hard_negatives with it"
-            raise ValueError(f"Recipe: negatives = {self.negatives!r}; {expected}")
-        if enabled and self.alpha_infonce == 0.0:
+        if self.negatives != Recipe.negatives:
+            source_of(self.negatives)
+            if not self.has_hard_negatives:
+                expected = "expected enable_soft_negatives or enable_hard_negatives with it"
+                raise ValueError(f"Recipe: negatives = {self.negatives!r}; {expected}")
+        if self.has_hard_negatives and self.alpha_infonce == 0.0:
             raise ValueError("Recipe: soft or hard negatives with alpha_infonce = 0; expected a weight above 0")
 
     @classmethod

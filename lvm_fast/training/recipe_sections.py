@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from .._util.settings import Setting, cosine_range, count, not_negative, one_of, path_of, positive, seed_of, within
 from ..models.registry import model_names
 from ..spaces import KINDS
 from .negative_sources import SHARED_CANDIDATES, named_sources
-from .recipe_fields import Setting, cosine_range, count, not_negative, one_of, path_of, positive, seed_of, within
 
 _DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
@@ -155,6 +155,11 @@ class NegativesSection:
     ] = 5
     negatives_refresh: Annotated[int, count("epochs between minings around predictions")] = 1
     seed: Seed = 42
+
+    @property
+    def has_hard_negatives(self) -> bool:
+        """Whether predictions have negatives of their own, soft or hard ones."""
+        return self.enable_soft_negatives or self.enable_hard_negatives
 
 
 @dataclass

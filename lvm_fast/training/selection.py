@@ -51,14 +51,14 @@ class Selection:
         if self._start is None:
             return Offer(self._validation.score(model), model)
         start = self._start
-        return max((self._told(between(start, model, factor), factor) for factor in _FACTORS), key=_merit)
+        return max((self._shrunk(between(start, model, factor), factor) for factor in _FACTORS), key=_merit)
 
-    def _told(self, model: LatentVectorModel, factor: float) -> Offer:
+    def _shrunk(self, model: LatentVectorModel, factor: float) -> Offer:
         scores, hits = self._validation.score_and_hits(model)
         assert self._start_hits is not None
         gain, error = self._validation.gain(hits, self._start_hits)
-        told = {"shrink": factor, "gain": 100.0 * gain, "gain_error": 100.0 * error}
-        return Offer({**scores, **told}, model, gain <= 2 * error)
+        gain_scores = {"shrink": factor, "gain": 100.0 * gain, "gain_error": 100.0 * error}
+        return Offer({**scores, **gain_scores}, model, gain <= 2 * error)
 
 
 def between(start: LatentVectorModel, model: LatentVectorModel, factor: float) -> LatentVectorModel:
@@ -75,7 +75,7 @@ def between(start: LatentVectorModel, model: LatentVectorModel, factor: float) -
 
 
 class Start(NamedTuple):
-    """What a model was chosen to start at.
+    """The start that was chosen for a model.
 
     Attributes:
         strength: That of its space.
@@ -104,16 +104,16 @@ def choose_start(
         spaces: The spaces to choose from, by strength.
         candidate: A trained model of the same shapes, whose weights may be better than the closed form's.
     """
-    found: dict[Start, float] = {}
+    mrrs: dict[Start, float] = {}
     for strength, space in spaces.items():
         model.set_space(space)
         for decay in model.start_decays():
             model.start_at(decay)
-            found[Start(strength, decay)] = _best_mrr(validation, model)
+            mrrs[Start(strength, decay)] = _best_mrr(validation, model)
         if candidate is not None:
             candidate.set_space(space)
-            found[Start(strength, None)] = _best_mrr(validation, candidate)
-    best = max(found, key=found.__getitem__)
+            mrrs[Start(strength, None)] = _best_mrr(validation, candidate)
+    best = max(mrrs, key=mrrs.__getitem__)
     model.set_space(spaces[best.strength])
     model.config["space"]["search"] = VECTORS
     if best.decay is not None:

@@ -8,11 +8,9 @@ import numpy as np
 
 from ..evaluation.baselines import closed_forms
 from ..evaluation.figures import best_of
-from ..evaluation.intervals import clusters_of
-from ..evaluation.metrics import query_scores
+from ..evaluation.metrics import FEW_CHAINS, query_scores, small_sample_notes
 from ..evaluation.pools import Candidates, Pool
 from ..evaluation.predictions import Answer, answer_windows
-from ..evaluation.query_windows import FEW_CHAINS, small_sample_notes
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +86,7 @@ class Validation:
     def gain(self, hits: NDArray[np.float64], over: NDArray[np.float64]) -> tuple[float, float]:
         """Return the mean difference of two models' hits, paired, and its standard error over chains."""
         queries = self._candidates.queries
-        chains = clusters_of(self.windows.store.origins, self.windows.chains[queries])
+        chains = self.windows.store.documents_of(self.windows.chains[queries])
         difference = hits - over
         mean = float(difference.mean())
         sums = np.bincount(chains, difference - mean)
@@ -98,7 +96,7 @@ class Validation:
         """Warn a reader of the scores where they rest on little, in a sentence each."""
         queries = self._candidates.queries
         notes = [*self._notes, *small_sample_notes(len(queries), self.pool)]
-        chains = len(np.unique(clusters_of(self.windows.store.ids, self.windows.chains[queries])))
+        chains = len(np.unique(self.windows.store.documents_of(self.windows.chains[queries])))
         if chains < FEW_CHAINS:
             notes.append(f"Only {chains} validation chain{'s' * (chains != 1)}: others may differ much from them.")
         if self.pool <= SMALL_POOL:

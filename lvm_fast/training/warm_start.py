@@ -15,8 +15,8 @@ from ..models.mixture import MixtureOfExperts
 from ..models.pretrained import BEST_CHECKPOINT, PACKAGED, load_single_model, read_checkpoint
 from ..models.registry import create_model
 from ..models.seen import has_seen
+from .checkpoint import run_to_continue
 from .recipe import Recipe, same_setting
-from .run_folder import run_to_continue
 
 if TYPE_CHECKING:
     from ..data.chain_store import ChainStore
@@ -99,7 +99,7 @@ def initial_model(recipe: Recipe, dim: int, own_run: Path | None = None) -> tupl
     earlier = _earlier(recipe, own_run)
     asked = recipe.model.get("input_dim", recipe.model.get("d_model", dim))
     if asked != dim:
-        raise ValueError(f"train: the model is to read {asked} dimensions; the data has {dim}")
+        raise ValueError(f"train: the model is to read {asked} dimensions; expected {dim}, as the data has")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model_type, **_sizes(recipe, earlier, input_dim=dim))
     model.to(torch.float32)  # as the data is, whatever torch's default dtype

@@ -35,7 +35,7 @@ def finished(tmp_path_factory: Any) -> Path:
         epochs=2,
         accumulation_steps=1,
         device="cpu",
-        output_dir=place / "run",
+        output_dir=str(place / "run"),
         tensorboard=False,
     )
     lf.train(recipe)

@@ -138,7 +138,7 @@ def test_another_precision(place: Path, capsys: Any) -> None:
         (["model", "--text", "@doc.txt", "--weights", "int4"], "weights = 'int4'"),
         (
             ["model", "--text", "@doc.txt", "--encoder", "narrow"],
-            "narrow gives vectors of 5 numbers; the store's have 8",
+            "narrow gives vectors of 5 numbers; expected 8, as in the store",
         ),
         (["model", "--text", "@doc.txt", "--device", "abacus"], "abacus"),
         (["wide", "--text", "@doc.txt"], "predict: the store has 8 dimensions; expected 9, as the model reads"),

@@ -295,3 +295,16 @@ def test_a_zero_int8_row_is_refused() -> None:
     values[1] = 0
     with pytest.raises(ValueError, match="row 1 is all zeros"):
         ChainStore(values, [0, 3], scales=np.ones(3, np.float32)).check()
+
+
+def test_the_pieces_of_a_cut_chain_are_one_document():
+    origins = ["a", "a", "b", "c", "c", "d"]
+    ids = ["a#1", "a#2", "b", "c#1", "c#2", "d"]
+    store = ChainStore(np.ones((6, 2), np.float32), np.arange(7), ids, origins=origins)
+    assert store.documents_of(np.array([0, 1, 2, 3, 4, 5, 0])).tolist() == [0, 0, 1, 2, 2, 3, 0]
+    assert store.documents_of(np.array([5, 3, 4])).tolist() == [1, 0, 0]
+
+
+def test_documents_are_not_told_apart_by_what_ids_look_like():
+    store = ChainStore(np.ones((3, 2), np.float32), np.arange(4), ["issue#0", "issue#1", "issue"])
+    assert store.documents_of(np.array([2, 1, 0])).tolist() == [2, 1, 0]

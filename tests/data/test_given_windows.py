@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.number_formats import Float32
+from lvm_fast.data.windows import GivenWindows
 
 
 def test_windows_are_what_they_are_said_to_be(store: ChainStore) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.leakage import leakage
-from lvm_fast.data.windows import Windows
+from lvm_fast.data.windows import GivenWindows, Windows
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -16,10 +16,9 @@ import torch
 
 import lvm_fast as lf
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.number_formats import Float32
 from lvm_fast.data.positions import AllPositions
-from lvm_fast.data.windows import Windows
+from lvm_fast.data.windows import GivenWindows, Windows
 from lvm_fast.retrieval.mined import MinedNegatives
 
 Rows = Callable[..., Float32]

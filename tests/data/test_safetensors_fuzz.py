@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError, deserialize, safe_open
 
-from lvm_fast.data.safetensors_header import Header, read_header
+from lvm_fast.data.safetensors_file import Header, read_header
 
 SHAPES = {"I64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "F64": 8, "BOOL": 1, "F8_E4M3": 1}
 PIECES = [

@@ -85,3 +85,17 @@ def test_torch_tensors_are_wrapped_bit_for_bit(unit_rows: Rows, dtype: torch.dty
 def test_bad_arrays_are_refused(rows: Any, scales: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^here: .*{message}"):
         Vectors.of(rows, scales, "here")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    "rows", [2, slice(1, 4), slice(None), [0, 3], np.array([[1, 2], [4, 0]]), np.arange(5) > 1], ids=str
+)
+def test_rows_that_are_read_are_a_float32_copy_of_their_own(dtype, rows):
+    raw = np.arange(1, 16, dtype=dtype).reshape(5, 3)
+    expected = raw[rows].astype(np.float32)
+    read = Vectors(raw, dtype)[rows]
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, expected)
+    read += 100  # the store keeps its numbers
+    np.testing.assert_array_equal(raw[rows], expected)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import command_help
@@ -22,6 +24,12 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 def test_every_public_name_has_an_entry_in_the_reference(name):
     entry = rf"^\.\. (autofunction|autoclass|py:data):: {re.escape(name)}$"
     assert re.search(entry, (DOCS / "reference" / "api.md").read_text(), re.MULTILINE)
+
+
+def test_what_tests_use_of_the_tools_needs_nothing_of_the_site():
+    block = "import sys; sys.modules |= dict.fromkeys(('docutils', 'sphinx'))"
+    code = f"{block}; import command_help, draw_architecture, root_pages; command_help.help_of('info')"
+    subprocess.run([sys.executable, "-c", code], cwd=DOCS / "tools", check=True)
 
 
 def test_every_command_has_a_section_in_the_reference():
@@ -52,6 +60,23 @@ def test_pages_that_the_code_names_are_there():
     named = {page for path in code for page in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text())}
     assert "docs/explanation/champion.md" in named
     assert [page for page in sorted(named) if not (ROOT / page).is_file()] == []
+
+
+def test_files_that_the_guides_name_are_there():
+    folders = ("bench", "csrc", "docs", "examples", "lvm_fast", "python", "tests")
+    there = [*ROOT.iterdir(), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+    for page in ("CONTRIBUTING.md", "ARCHITECTURE.md"):
+        named = re.findall(r"`(\w[\w./-]*\.(?:cpp|h|md|py|toml))`", (ROOT / page).read_text())
+        assert named
+        for name in named:
+            is_there = any(path.as_posix().endswith(f"/{name}") for path in there)
+            assert is_there or "your_" in name, f"{page} names {name}"
+
+
+def test_the_sessions_of_the_guide_are_those_of_the_noxfile():
+    table = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    sessions = re.findall(r"@nox\.session\ndef (\w+)", (ROOT / "noxfile.py").read_text())
+    assert sorted(table) == sorted(sessions)
 
 
 def anchors(page: Path) -> set[str]:

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.data.windows import query_windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.evaluation.pools import Pool
 from lvm_fast.evaluation.predictions import predict_windows
-from lvm_fast.evaluation.query_windows import query_windows
 from lvm_fast.retrieval.bank import VectorBank, hit_at_k
 
 QUICK = {"context_length": 10, "bootstrap": 100}
@@ -132,7 +132,7 @@ def test_the_seed_decides_everything(store, momentum):
         ({"pool": 100_000}, "pool = 100,000; expected 1 to 233"),
         ({"ks": ()}, "ks = "),
         ({"ks": (0, 5)}, "ks = "),
-        ({"pool_ids": np.arange(233)}, "pool_ids belong to a VectorBank"),
+        ({"pool_ids": np.arange(233)}, "pool_ids with pool = 'targets'; expected a VectorBank"),
         ({"rivals": {"copy_last": torch.nn.Identity()}}, "rivals has the name 'copy_last'"),
         ({"rivals": {"whitened_recency": torch.nn.Identity()}}, "rivals has the name 'whitened_recency'"),
         ({"exclude_read": "yes"}, "evaluate: exclude_read: expected True or False, got 'yes'"),

@@ -10,7 +10,7 @@ import torch
 
 import lvm_fast as lf
 from lvm_fast.cli import main
-from lvm_fast.data.given_windows import GivenWindows
+from lvm_fast.data.windows import GivenWindows
 from lvm_fast.evaluation.evaluate_router import arms_table
 from lvm_fast.evaluation.figures import CLOSED_FORMS
 from lvm_fast.evaluation.latency import latencies

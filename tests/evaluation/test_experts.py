@@ -11,10 +11,9 @@ import torch
 
 from lvm_fast.cli import main
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.data.windows import Windows
+from lvm_fast.data.windows import Windows, query_windows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.experts import Mixture, route_windows
-from lvm_fast.evaluation.query_windows import query_windows
 from lvm_fast.evaluation.report_markdown import experts_summary
 from lvm_fast.models.recurrence import last_valid
 from lvm_fast.models.registry import create_model

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lvm_fast.evaluation import intervals
-from lvm_fast.evaluation.intervals import bootstrap_intervals, clusters_of
+from lvm_fast.evaluation.intervals import bootstrap_intervals
 
 
 def slow_bootstrap(values, clusters, resamples, seed):
@@ -62,13 +62,3 @@ def test_the_interval_of_a_normal_mean_has_the_known_width():
 
 def test_one_cluster_gives_none():
     assert bootstrap_intervals(np.ones((5, 2)), np.zeros(5, int)) is None
-
-
-def test_chains_of_one_origin_are_one_cluster():
-    origins = ["a", "a", "b", "c", "c", "d"]
-    clusters = clusters_of(origins, np.array([0, 1, 2, 3, 4, 5, 0]))
-    assert clusters.tolist() == [0, 0, 1, 2, 2, 3, 0]
-
-
-def test_chains_are_not_told_apart_by_what_their_ids_look_like():
-    assert clusters_of(["issue#0", "issue#1", "issue"], np.array([2, 1, 0])).tolist() == [2, 1, 0]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.data.given_windows import GivenWindows
-from lvm_fast.data.windows import Windows
+from lvm_fast.data.windows import GivenWindows, Windows
 from lvm_fast.evaluation import read_chunks as reading
 from lvm_fast.evaluation.baselines import chance
 from lvm_fast.evaluation.evaluate import evaluate

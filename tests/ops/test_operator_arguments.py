@@ -9,9 +9,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import lvm_fast.layers.gru
 import lvm_fast.layers.lstm
+import lvm_fast.ops.infonce
 import lvm_fast.ops.linear_grouped
-import lvm_fast.ops.rowwise_torch
-import lvm_fast.training.objectives.infonce  # noqa: F401
+import lvm_fast.ops.rowwise_torch  # noqa: F401
 from lvm_fast.ops.gru_bf16 import bf16_is_offered
 from lvm_fast.ops.gru_naive import run_layer
 

@@ -253,7 +253,7 @@ def test_a_file_belongs_to_its_store(store: ChainStore, tmp_path: Path) -> None:
     assert repr(MinedNegatives.open(tmp_path / "m")) == "MinedNegatives(52 chunks, up to 16 each)"
     with pytest.raises(ValueError, match=r"mined from another store"):
         MinedNegatives.open(tmp_path / "m", ChainStore(-store.vectors[:], store.offsets))
-    with pytest.raises(ValueError, match=r"mined from 52 rows; the store has 51"):
+    with pytest.raises(ValueError, match=r"mined from 52 rows; expected 51, as the store has"):
         MinedNegatives.open(tmp_path / "m", ChainStore(store.vectors[:51], [0, 51]))
     store.save(tmp_path / "s")
     with pytest.raises(ValueError, match=r"expected negatives that `lvm-fast mine` wrote"):

@@ -252,7 +252,7 @@ def test_a_text_is_encoded_by_the_stores_own_model_or_the_one_named(
         assert found[0][0]["chunk"] == best.chunk
     assert FakeEncoder.made == ["random", "other"]
     for words, message in (
-        (["--text", "does not"], "search: random gives vectors of 7 numbers; the store's have 16"),
+        (["--text", "does not"], "search: random gives vectors of 7 numbers; expected 16, as in the store"),
         (["--text", " "], "search: --text: expected words, got an empty text"),
     ):
         assert cli.main(["search", "--data", str(store_path), *words]) == 2

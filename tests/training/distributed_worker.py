@@ -21,7 +21,7 @@ from lvm_fast.training.recipe import Recipe
 from lvm_fast.training.validation import Validation
 
 GROUPS = {"even": np.arange(64), "uneven": np.arange(5, 58), "one micro-batch": np.arange(7)}
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "reference": {},
     "effective": {"infonce_batch": "effective"},
     "all positions": {"objective": "all_positions", "infonce_batch": "effective"},
@@ -37,7 +37,13 @@ SIZES = {
 
 
 def recipe_of(store: ChainStore, **changes: Any) -> Recipe:
-    usual = {"batch_size": 8, "accumulation_steps": 8, "alpha_infonce": 1.0, "clip_norm": 1e9, "device": "cpu"}
+    usual: dict[str, Any] = {
+        "batch_size": 8,
+        "accumulation_steps": 8,
+        "alpha_infonce": 1.0,
+        "clip_norm": 1e9,
+        "device": "cpu",
+    }
     return Recipe(data=store, **{**usual, **changes})
 
 
@@ -65,7 +71,7 @@ def steps(store: ChainStore, processes: DistributedContext) -> dict[str, Any]:
                 found[f"{place}: gradient"] = torch.cat([grad.flatten() for grad in gradients.values()]).numpy().copy()
                 move()
 
-            learner.optimizer.step = spy  # type: ignore[method-assign]
+            learner.optimizer.step = spy  # type: ignore[assignment, method-assign]
             step = learner.step(windows, group, 1e-3)
             found[f"{place}: step"] = np.array(step)
             left = learner.gate.state().get("load")

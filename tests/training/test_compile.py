@@ -55,7 +55,7 @@ def assert_whole(store, recipe, settings, backend, name="memory_gru"):
     layout = AllPositions if asked.objective == "all_positions" else Windows
     windows = layout(store, context_length=8, stride=5)
     groups = np.arange(8), np.arange(8, 16), np.arange(16, 23)
-    own = hard_negatives(asked, TrainingData(windows, windows, store))
+    own = hard_negatives(asked, TrainingData(windows, windows, store)) if asked.has_hard_negatives else None
     domains = np.arange(len(store)) % 5
     eager, whole = (
         Learner(copy.deepcopy(model), asked, torch.device("cpu"), hard_negatives=own, domains=domains) for _ in range(2)

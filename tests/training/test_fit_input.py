@@ -116,7 +116,7 @@ def bad_store(value):
         ({"data": bad_store(0.0)}, ValueError, "ChainStore.check: vectors: row 17"),
         ({"model_type": "memory_gur"}, ValueError, "did you mean 'memory_gru'"),
         ({"model": {"hidden": 3}}, ValueError, "unknown memory_gru argument 'hidden'; did you mean 'hidden_dim'"),
-        ({"model": {"d_model": 3}}, ValueError, "the model is to read 3 dimensions; the data has 16"),
+        ({"model": {"d_model": 3}}, ValueError, "the model is to read 3 dimensions; expected 16, as the data has"),
         ({"device": "tpu"}, ValueError, "device = 'tpu'"),
         ({"min_length": 500}, ValueError, "no window"),
         ({"pool": 100_000}, ValueError, "train: pool = 100,000; expected 1 to"),

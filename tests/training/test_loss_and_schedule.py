@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from lvm_fast.ops.infonce import near_copies
 from lvm_fast.retrieval.near_duplicates import ALIKE
 from lvm_fast.training.fit import learning_rate
-from lvm_fast.training.objectives.infonce import near_copies
-from lvm_fast.training.objectives.loss import Negatives, next_vector_loss
+from lvm_fast.training.objectives import Negatives, next_vector_loss
 
 
 def unit(rows):

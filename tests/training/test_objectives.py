@@ -15,6 +15,7 @@ from lvm_fast.data.windows import Windows
 from lvm_fast.models.base import LatentVectorModel
 from lvm_fast.models.memory_gru import MemoryGRU
 from lvm_fast.models.registry import create_model
+from lvm_fast.ops.infonce import near_copies
 from lvm_fast.ops.rowwise import l2_normalize
 from lvm_fast.retrieval.near_duplicates import ALIKE
 from lvm_fast.training import learner as learner_module
@@ -22,8 +23,7 @@ from lvm_fast.training.fit import train
 from lvm_fast.training.learner import Learner
 from lvm_fast.training.load_data import load_data
 from lvm_fast.training.negatives.shared_candidates import StepTargets
-from lvm_fast.training.objectives.infonce import near_copies
-from lvm_fast.training.objectives.loss import Negatives, next_vector_loss
+from lvm_fast.training.objectives import Negatives, next_vector_loss
 
 CPU = torch.device("cpu")
 OBJECTIVES = {"last_position": Windows, "all_positions": AllPositions}

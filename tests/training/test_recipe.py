@@ -18,6 +18,7 @@ from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.positions import AllPositions
 from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
+from lvm_fast.training.fit import train
 from lvm_fast.training.recipe import Recipe, setting_names
 from lvm_fast.training.recipes import packaged_recipes
 
@@ -390,3 +391,9 @@ def test_a_size_without_a_value_is_a_usage_error(capsys):
     with pytest.raises(SystemExit, match="2"):
         parse("--model", "hidden_dim")
     assert "'hidden_dim'; expected KEY=VALUE" in capsys.readouterr().err
+
+
+def test_a_seed_may_be_as_large_as_torch_takes(recipe):
+    result = train(recipe(epochs=1, seed=2**64 - 1))
+    assert Recipe.from_yaml(result.output_dir / "recipe.yaml").seed == 2**64 - 1
+    assert train(recipe(epochs=2, seed=2**64 - 1, resume=True)).history[0] == result.history[0]

@@ -116,7 +116,7 @@ def test_another_number_of_experts_names_the_tensors(recipe, saved):
 def test_the_width_may_be_given_by_either_name(recipe, phase1, name):
     model, _ = initial_model(recipe(warm_start=phase1.output_dir, model={name: 16}), 16)
     assert model.config == phase1.model.config
-    with pytest.raises(ValueError, match="the model is to read 24 dimensions; the data has 16"):
+    with pytest.raises(ValueError, match="the model is to read 24 dimensions; expected 16, as the data has"):
         train(recipe(warm_start=phase1.output_dir, model={name: 24}))
 
 

@@ -4,9 +4,16 @@ A file counts once a function of it has run on the way: imports do not count, no
 is loaded. Each way is walked twice in small, and traced the second time, when everything has been loaded. The first
 way ends as soon as the first ranks are known, the second after the first optimiser step.
 
-Three counts: the files on the call stack at the end (the spine of the way), the files of the rooms that the way leads
-through, and all files. The floor (helpers, kernels, layers, and the insides of models) is what a reader may trust
-without looking.
+Four counts:
+
+1. the files on the call stack at the end: the spine of the way;
+2. the files on the way: a reader goes neither down to the floor nor into a side room;
+3. the files in the rooms that the way leads through, side rooms too, the floor not;
+4. all files.
+
+The floor is what a reader may trust without looking: helpers, kernels, layers, the insides of models, and the checks
+of what a bank is asked. A side room is what neither a rank nor a step depends on: the closed forms beside a model, the
+scores of validation, and logs.
 
     python bench/studies/tools/walk.py [--list]
 """
@@ -30,7 +37,16 @@ import lvm_fast as lf
 
 PACKAGE = Path(lf.__file__).resolve().parent
 ROOMS = ("data", "retrieval", "spaces", "inference", "evaluation", "training")
-ROOMS_OF_OLD_FILES = {"scoring.py": "retrieval", "_questions.py": "retrieval", "sharded.py": "retrieval"}  # of 0.1
+CHECKS = {"retrieval/checked_input.py", "_questions.py"}  # the second of 0.1, as are the others that are not there
+SIDE_ROOMS = {
+    "evaluation/baselines.py",
+    "evaluation/closed_forms.py",
+    "training/logs.py",
+    "training/run_log.py",
+    "training/selection.py",
+    "training/validation.py",
+}
+ROOMS_OF_OLD_FILES = {"scoring.py": "retrieval", "_questions.py": "retrieval", "sharded.py": "retrieval"}
 
 
 class Arrived(BaseException):
@@ -38,20 +54,45 @@ class Arrived(BaseException):
 
 
 class Way(NamedTuple):
-    """The files passed on a way, in order, and those on the call stack at its end."""
+    """A way that was walked.
+
+    Attributes:
+        files: All files passed, in order.
+        seen: Those that were passed outside side rooms.
+        spine: Those on the call stack at the end.
+    """
 
     files: list[str]
+    seen: set[str]
     spine: list[str]
+
+    @property
+    def in_rooms(self) -> list[str]:
+        """The files in the rooms that a way leads through."""
+        return [file for file in self.files if ROOMS_OF_OLD_FILES.get(file, file.partition("/")[0]) in ROOMS]
+
+    @property
+    def on_the_way(self) -> list[str]:
+        """Those of them that a reader passes."""
+        return [file for file in self.in_rooms if file in self.seen and file not in CHECKS]
 
 
 def passed(walk: Callable[[], Any], ends_with: str | None) -> Way:
     """Note the files whose functions run until one called `ends_with` has returned; or until `Arrived`."""
     files: dict[str, None] = {}
+    seen: set[str] = set()
+    entered: list[FrameType] = []  # the side room that the walk is in
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         file = file_of(frame)
         if file and event == "call":
             files.setdefault(file)
+            if file in SIDE_ROOMS and not entered:
+                entered.append(frame)
+            if not entered:
+                seen.add(file)
+        elif event == "return" and entered and frame is entered[0]:
+            entered.clear()
         elif file and event == "return" and frame.f_code.co_name == ends_with:
             raise Arrived(file)  # a frame that returns is in no traceback
 
@@ -61,7 +102,7 @@ def passed(walk: Callable[[], Any], ends_with: str | None) -> Way:
     except Arrived as end:
         sys.setprofile(None)
         frames = [frame for frame, _ in walk_tb(end.__traceback__)]
-        return Way(list(files), list(dict.fromkeys(filter(None, [*map(file_of, frames), *end.args]))))
+        return Way(list(files), seen, list(dict.fromkeys(filter(None, [*map(file_of, frames), *end.args]))))
     finally:
         sys.setprofile(None)
     raise RuntimeError("the way never came to its end")
@@ -71,11 +112,6 @@ def file_of(frame: FrameType) -> str:
     """Return the file of the package that a frame runs in; empty for all others."""
     file = frame.f_code.co_filename
     return str(Path(file).relative_to(PACKAGE)) if file.startswith(str(PACKAGE)) else ""
-
-
-def is_in_a_room(file: str) -> bool:
-    """Whether a file is of the rooms that a way leads through."""
-    return ROOMS_OF_OLD_FILES.get(file, file.partition("/")[0]) in ROOMS
 
 
 def store_of(chains: int, length: int, dim: int) -> lf.ChainStore:
@@ -127,11 +163,13 @@ def main() -> None:
         handle = register_optimizer_step_post_hook(arrive)
         ways["train, from recipe to step"] = passed(lambda: train_once(place, 1), None)
         handle.remove()
-    print("files with functions that run: on the call stack at the end, in rooms, all")
-    for name, (files, spine) in ways.items():
-        print(f"{len(spine):4d} {sum(map(is_in_a_room, files)):4d} {len(files):4d}  {name}: {', '.join(spine)}")
-        for file in files if args.list else ():
-            print(f"        {'  ' * (not is_in_a_room(file))}{file}")
+    print("files with functions that run: on the call stack at the end, on the way, in rooms, all")
+    for name, way in ways.items():
+        counts = (way.spine, way.on_the_way, way.in_rooms, way.files)
+        print("".join(f"{len(files):4d}" for files in counts) + f"  {name}: {', '.join(way.spine)}")
+        for file in way.files if args.list else ():
+            depth = (file not in way.on_the_way) + (file not in way.in_rooms)
+            print(f"        {'  ' * depth}{file}")
 
 
 if __name__ == "__main__":

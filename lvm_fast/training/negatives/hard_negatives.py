@@ -129,15 +129,13 @@ class HardNegatives:
         """Go on from a checkpoint."""
 
 
-def hard_negatives(recipe: NegativesSection, data: TrainingData) -> HardNegatives | None:
-    """Make what `negatives` names, or reads; None where neither soft nor hard ones are asked for.
+def hard_negatives(recipe: NegativesSection, data: TrainingData) -> HardNegatives:
+    """Make what `negatives` names, or read the file that it names.
 
     Raises:
         OSError: A file cannot be read.
         ValueError: A file is damaged or does not fit the data; the message names the row or the line.
     """
-    if not (recipe.enable_soft_negatives or recipe.enable_hard_negatives):
-        return None
     made: HardNegatives = HARD_NEGATIVES.load(source_of(recipe.negatives))(recipe, data)
     return made
 

@@ -43,7 +43,9 @@ class JsonlEntries(HardNegatives):
         for place, record in read_jsonl(recipe.negatives):
             name, chunk, wrong = record["id"], *self._read(record, place)
             if (first := seen.setdefault((name, chunk), place)) != place:
-                raise ValueError(f"{place}: chunk {chunk} of chain {name!r} again; it was in {first}")
+                raise ValueError(
+                    f"{place}: chunk {chunk} of chain {name!r} again; expected one line, and {first} is one"
+                )
             if name not in training:
                 continue
             row = int(self.store.offsets[training[name]]) + chunk

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ...data.chain_store import ChainStore
 from ...data.number_formats import Int64
+from ...ops.infonce import near_copies
 from ...ops.rowwise import l2_normalize
 from ...retrieval.bank import VectorBank
 from ...retrieval.near_duplicates import ALIKE, near_copies_in
 from ..negative_sources import MORE_CANDIDATES, SHARED_CANDIDATES
-from ..objectives.infonce import near_copies
 from ..recipe_sections import NegativesSection
 
 
@@ -151,9 +151,7 @@ def read_chunks(store: ChainStore, targets: Int64, candidates: Int64) -> tuple[I
     return np.repeat(np.arange(len(targets)), counts), places
 
 
-def shared_candidates(recipe: NegativesSection, device: torch.device, dtype: torch.dtype) -> SharedCandidates | None:
-    """Make what `infonce_batch` names; None where every micro-batch keeps to its own targets."""
-    if recipe.infonce_batch == "micro":
-        return None
+def shared_candidates(recipe: NegativesSection, device: torch.device, dtype: torch.dtype) -> SharedCandidates:
+    """Make what `infonce_batch` names, which is not "micro": there every micro-batch keeps to its own targets."""
     made: SharedCandidates = SHARED_CANDIDATES.load(recipe.infonce_batch)(recipe, device, dtype)
     return made

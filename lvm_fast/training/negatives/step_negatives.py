@@ -10,7 +10,7 @@ from torch import Tensor
 from ...data.chain_store import ChainStore
 from ...data.number_formats import Int64
 from ...ops.rowwise import l2_normalize
-from ..objectives.loss import Negatives
+from ..objectives import Negatives
 from .hard_negatives import HardNegatives
 from .shared_candidates import SharedCandidates
 

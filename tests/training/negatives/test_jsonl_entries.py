@@ -159,7 +159,9 @@ def test_the_right_answer_and_the_chunk_before_it_are_no_negatives(asked, data, 
 
 
 def test_a_chunk_has_one_line(asked, data, written, lines):
-    with pytest.raises(ValueError, match=r"line 3: chunk 3 of chain 'chain \d+' again; it was in .*line 1"):
+    with pytest.raises(
+        ValueError, match=r"line 3: chunk 3 of chain 'chain \d+' again; expected one line, and .*line 1 is one"
+    ):
         hard_negatives(asked(negatives=written(lines[0], lines[1], lines[0])), data)
 
 

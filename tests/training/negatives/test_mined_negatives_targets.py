@@ -24,8 +24,10 @@ def prepared(recipe, folder, data=None):
     return own
 
 
-def test_without_them_there_is_no_source(asked, data):
-    assert hard_negatives(asked(enable_soft_negatives=False, enable_hard_negatives=False), data) is None
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("hard", [False, True])
+def test_either_kind_asks_for_a_source(asked, soft, hard):
+    assert asked(enable_soft_negatives=soft, enable_hard_negatives=hard).has_hard_negatives is (soft or hard)
 
 
 @pytest.mark.parametrize("highest", [0.9, 1.0])

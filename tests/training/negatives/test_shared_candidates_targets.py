@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from literal_models import SMALL
 
 from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.models.registry import create_model
 from lvm_fast.ops.rowwise import l2_normalize
+from lvm_fast.training.learner import Learner
 from lvm_fast.training.negatives.memory_queue import MemoryQueue
 from lvm_fast.training.negatives.random_chunks import RandomChunks
 from lvm_fast.training.negatives.shared_candidates import shared_candidates
@@ -38,8 +41,17 @@ def rows_of(store, shared, targets):
     return rows
 
 
-def test_micro_batches_have_nothing_to_share():
-    assert made(infonce_batch="micro") is None
+@pytest.mark.parametrize(
+    ("changes", "shares"),
+    [({"infonce_batch": "micro"}, False), ({}, True), ({"alpha_infonce": 0.0}, False)],
+)
+def test_only_a_step_with_infonce_beyond_micro_batches_shares_candidates(copied, changes, shares):
+    model = create_model("gru", **SMALL["gru"])
+    negatives = Learner(model, Recipe(**{"infonce_batch": "effective", **changes}), torch.device("cpu")).negatives
+    targets = np.array([7, 3])
+    negatives.begin(copied, targets)
+    found = negatives.for_targets(targets, torch.from_numpy(copied.vectors[targets]))
+    assert (found is not None) is shares
 
 
 def test_the_targets_of_a_step_count_once_each_and_never_for_their_near_copies(copied):

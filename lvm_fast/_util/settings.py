@@ -1,4 +1,4 @@
-"""Describes a setting of a recipe: its meaning and what it may be. Checks values, and reads texts as values."""
+"""Describes a setting: its meaning and what it may be. Checks values, and reads texts as values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .._util.did_you_mean import nearest
-from .._util.numbers import plain
-from .._util.paths import expanded
+from .did_you_mean import nearest
+from .numbers import plain
+from .paths import expanded
 
 _MOST = 2**53  # of a whole number: sums and products of row numbers stay within 64 bits
 _MOST_SEED = 2**64 - 1  # what torch takes
@@ -132,7 +132,7 @@ def _is_finite(number: float) -> bool:
 
 def _read_number(value: Any) -> Any:
     """Read a text that is a number as that number; leave anything else as it is."""
-    from .._util.yaml12 import number_in
+    from .yaml12 import number_in
 
     number = number_in(value) if isinstance(value, str) else None
     return value if number is None else number

@@ -1,18 +1,101 @@
-"""The losses of a gate: it has to share predictions out evenly, and to know the domain of each."""
+"""The losses of a step: of a prediction, its distance from the true next vector and InfoNCE; and of a gate."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...data.chain_store import ChainStore
-from ...data.number_formats import Int64
-from ...models.base import LatentVectorModel
-from ...models.mixture import MixtureOfExperts, rows_of_each
-from ..recipe_sections import ObjectiveSection
+from ..data.chain_store import ChainStore
+from ..data.number_formats import Int64
+from ..models.base import LatentVectorModel
+from ..models.mixture import MixtureOfExperts, rows_of_each
+from ..ops.infonce import candidate_logsumexp
+from ..ops.rowwise import l2_normalize, reconstruct
+from .recipe_sections import ObjectiveSection
+
+
+class Negatives(NamedTuple):
+    """The wrong answers of a batch of predictions. All vectors have unit length.
+
+    Attributes:
+        shared: Candidates of every prediction (C, D); the batch's own targets where None.
+        masked: Predictions and the shared candidates that do not count for them, int64 (2, K): the right answer and its
+            near-copies. Given with `shared`.
+        hard: Wrong answers of each prediction alone (B, M, D).
+        is_there: Which of them are there, bool (B, M); the others are padding. Given with `hard`.
+    """
+
+    shared: Tensor | None = None
+    masked: Tensor | None = None
+    hard: Tensor | None = None
+    is_there: Tensor | None = None
+
+
+def next_vector_loss(
+    current: Tensor,
+    delta: Tensor,
+    target: Tensor,
+    alpha: float,
+    temperature: float,
+    negatives: Negatives | None = None,
+    adapted: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Compute MSE + 0.5 (1 - cos) + alpha InfoNCE of the reconstructed unit prediction and the unit target.
+
+    InfoNCE is the cross-entropy of the right answer among itself and the wrong ones. Without `negatives` it has the
+    reference's plain form: every other target of the batch is a wrong answer, even one that equals the right one. A
+    wrong answer that is there twice, shared and hard, counts twice.
+
+    Args:
+        current: Last context vectors (B, D).
+        delta: Predicted steps (B, D).
+        target: True next vectors (B, D).
+        alpha: Weight of InfoNCE; 0 leaves it out.
+        temperature: Cosines are divided by it before the softmax.
+        negatives: The wrong answers; the other targets unless given.
+        adapted: How the model adapts what its predictions are compared with, (..., D) -> (..., D), if it does.
+
+    Returns:
+        The mean over the batch, ().
+
+    Source of InfoNCE: van den Oord et al., Representation Learning with Contrastive Predictive Coding (2018), eq. 4.
+    """
+    predicted, wanted = reconstruct(current, delta), l2_normalize(target)  # (B, D)
+    cosine = (predicted * wanted).sum(dim=1)  # (B,)
+    loss = F.mse_loss(predicted, wanted) + 0.5 * (1.0 - cosine.mean())
+    if alpha == 0.0:
+        return loss
+    if adapted is not None:
+        wanted, negatives = adapted(wanted), _adapted(negatives or Negatives(), adapted)
+        cosine = (predicted * wanted).sum(dim=1)
+    right = cosine / temperature
+    wrong = _negative_logits(predicted, wanted, temperature, negatives or Negatives())  # (B, ...)
+    everything = torch.cat([right[:, None], *wrong], dim=1).logsumexp(dim=1)
+    return loss + alpha * (everything - right).mean()
+
+
+def _adapted(negatives: Negatives, adapted: Callable[[Tensor], Tensor]) -> Negatives:
+    vectors = {name: getattr(negatives, name) for name in ("shared", "hard")}
+    return negatives._replace(**{name: adapted(rows) for name, rows in vectors.items() if rows is not None})
+
+
+def _negative_logits(predicted: Tensor, wanted: Tensor, temperature: float, negatives: Negatives) -> list[Tensor]:
+    """Compute logits of the wrong answers: one that stands for all shared ones (B, 1), and the hard ones (B, M)."""
+    shared, masked, hard, is_there = negatives
+    if shared is None or masked is None:
+        shared, masked = (
+            wanted if wanted.requires_grad else wanted.detach(),
+            torch.arange(len(wanted), device=wanted.device).expand(2, -1),
+        )
+    logits = [candidate_logsumexp(predicted, shared, masked, 1.0 / temperature)[0][:, None]]
+    if hard is not None and is_there is not None:
+        scores = torch.einsum("bd,bmd->bm", predicted / temperature, hard)
+        logits.append(scores.masked_fill(~is_there, -torch.inf))
+    return logits
 
 
 def balance_loss(scores: Tensor, load: Tensor) -> Tensor:

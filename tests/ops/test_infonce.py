@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_fast.training.objectives import infonce
-from lvm_fast.training.objectives.infonce import candidate_logsumexp, near_copies
+from lvm_fast.ops import infonce
+from lvm_fast.ops.infonce import candidate_logsumexp, near_copies
 
 
 def unit(rows):

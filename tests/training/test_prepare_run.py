@@ -11,12 +11,12 @@ import yaml
 from literal_models import SMALL
 
 from lvm_fast.cli import main
-from lvm_fast.data.given_windows import GivenWindows
 from lvm_fast.data.leakage import leakage
+from lvm_fast.data.windows import GivenWindows
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.training.fit import train
 from lvm_fast.training.load_data import load_data
-from lvm_fast.training.validate import apply_sequence_file
+from lvm_fast.training.prepare_run import apply_sequence_file
 
 LENGTH, STEP = 12, 6
 WARNING = "validation windows share vectors with training windows"
@@ -153,7 +153,7 @@ def test_a_context_length_that_nobody_gave_is_the_file_s(recipe, sequences, tmp_
 
 
 def test_windows_beyond_the_positions_of_a_model_are_refused_by_the_header(recipe, sequences, tmp_path, monkeypatch):
-    monkeypatch.setattr("lvm_fast.data.given_windows.read_sequences", None)
+    monkeypatch.setattr("lvm_fast.data.windows.read_sequences", None)
     asked = recipe(data=sequences, model_type="transformer", model={**SMALL["transformer"], "max_positions": 11})
     with pytest.raises(ValueError, match="a context of 12 vectors; expected at most 11, the model's positions"):
         train(asked)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._util.operators import check_tensors, define_operator
+from .._util.operators import check_tensors, define_operator
 
 _BLOCK_SCORES = 1 << 22  # scores held at a time: 16 MB
 _LEAST_BLOCK = 256  # candidates

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lvm_fast.data.chain_store import ChainStore
-from lvm_fast.data.windows import Windows
-from lvm_fast.evaluation.query_windows import ENOUGH, query_windows, small_sample_notes
+from lvm_fast.data.windows import ENOUGH, Windows, query_windows
+from lvm_fast.evaluation.metrics import small_sample_notes
 
 
 def chains(lengths):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lvm_fast._util.folders import locked_folder
+from lvm_fast.training.checkpoint import claimed_folder
 from lvm_fast.training.fit import train
 from lvm_fast.training.recipe import Recipe
-from lvm_fast.training.run_folder import claimed_folder
 
 TRAIN = """
 import sys, time

@@ -14,8 +14,7 @@ from lvm_fast.data.windows import Windows
 from lvm_fast.models.registry import create_model
 from lvm_fast.training.fit import train
 from lvm_fast.training.learner import Learner
-from lvm_fast.training.objectives.gate_loss import balance_loss
-from lvm_fast.training.objectives.loss import next_vector_loss
+from lvm_fast.training.objectives import balance_loss, next_vector_loss
 
 CPU = torch.device("cpu")
 EXPERTS = SMALL["specialist_gru"]["num_experts"]
