@@ -184,15 +184,11 @@ class ChainStore:
     ) -> ChainStore:
         """Make a store whose chain i is rows starts[i] to stops[i] of this one.
 
-        Adjoining ranges are a view; otherwise the rows are gathered once, as stored.
+        Adjoining ranges are a view; otherwise the rows are gathered once, as stored. Rows of several files stay on
+        disk.
         """
-        lengths = stops - starts
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        if np.array_equal(starts[1:], stops[:-1]):
-            rows: Any = slice(int(starts[0]), int(stops[-1]))
-        else:
-            rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return ChainStore(self.vectors.select(rows), offsets, ids, metadata, origins=origins)
+        offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+        return ChainStore(self.vectors.ranges(starts, stops), offsets, ids, metadata, origins=origins)
 
     def chain_of(self, rows: npt.ArrayLike) -> Int64:
         """The chain index of each row, in the shape of `rows`."""
