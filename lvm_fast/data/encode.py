@@ -104,7 +104,9 @@ def encode_documents(
         growth = Growth.of(given, before, prune)
         if say is not None and append:
             say(str(growth))
-        if not growth.is_nothing:
+        if growth.is_nothing:
+            processes.on_rank_zero(folder.forget)
+        else:
             precision = settings.precision or processes.on_rank_zero(_gate, folder, chunks, encoder)
             kept, keys = _encode_new(growth, encoder, folder, processes, progress)
             processes.on_rank_zero(_write, folder, growth, settings, precision, kept, keys)
