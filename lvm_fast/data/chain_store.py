@@ -19,6 +19,7 @@ from .._util.text import check_unicode, unicode_text
 from .number_formats import Float32, Int64, Raw, check_rows, narrow
 from .safetensors_file import TensorWriter
 from .sequences import read_sequences
+from .shards import is_sharded, joined_parts, shard_paths
 from .vectors import CODES, Vectors, check_dtype, map_vectors, tensor_of
 
 _KEPT = ("ids", "origins")  # what a file holds among the metadata that is none
@@ -78,10 +79,17 @@ class ChainStore:
     def open(cls, path: str | os.PathLike[str]) -> ChainStore:
         """Map a store from disk. The vectors are not read: the time and memory do not depend on their number.
 
+        Args:
+            path: a `.safetensors` file; or a store in several files, which are read as one in name order: the folder
+                that holds them, or a pattern such as `part-*.safetensors` (see `lvm_fast.data.shards`).
+
         Raises:
             OSError: the file cannot be opened.
             ValueError: the file is truncated, its header does not fit it, or it is not a chain store.
         """
+        if is_sharded(path):
+            paths = shard_paths(path)
+            return cls(**joined_parts(paths, [cls.open(shard) for shard in paths]))
         where = f"ChainStore.open: {os.fspath(path)}"
         vectors, tensors, strings = map_vectors(path, where)
         metadata = {key: _from_string(value) for key, value in strings.items()}
