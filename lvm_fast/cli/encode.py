@@ -13,8 +13,22 @@ HELP = "turn text files or JSON lines into a chain store"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help=".txt or .md files, folders of them, or .jsonl (id, text)"
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="texts (.txt .md), documents (.html .pdf .epub .docx), folders of them, lines (.jsonl: id, text), tables "
+        "(.csv .parquet), or folders that `datasets` has saved",
     )
+    parser.add_argument(
+        "--suffix",
+        action="append",
+        metavar=".SUFFIX",
+        help="read the files of a folder that end so, and no others; may be repeated (default: texts and documents)",
+    )
+    parser.add_argument("--encoding", dest="text_encoding", metavar="NAME", help="of texts and .csv (default: utf-8)")
+    parser.add_argument("--text-column", metavar="NAME", help="of tables (default: text, or the only one of text)")
+    parser.add_argument("--id-column", metavar="NAME", help="of tables (default: id, or the number of the row)")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--output", type=Path, help="the store to write (.safetensors)")
     place.add_argument(
@@ -54,7 +68,13 @@ def run(args: argparse.Namespace) -> int:
 
     output: Path = args.append or args.output
     name, precision = _encoder(args)
-    documents = read_documents(args.inputs)
+    documents = read_documents(
+        args.inputs,
+        suffixes=args.suffix,
+        encoding=args.text_encoding,
+        text_column=args.text_column,
+        id_column=args.id_column,
+    )
     check_store_path(output, "encode: output", input_files(documents, name), args.overwrite or bool(args.append))
     with distributed_context(args.device) as processes:
         store = encode_documents(

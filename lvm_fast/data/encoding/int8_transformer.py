@@ -19,12 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from ..._util.optional import optional_module
+from .sample_sentences import SENTENCES
 
 _EXTRA, _PURPOSE = "int8", "encoding in int8"
 _BALANCE = 0.5  # of the range of a column, the part that moves into the weight
 _LEAST = 1e-5  # keeps factors of columns without any input finite
-_LENGTHS = (8, 16, 24, 32, 48, 64)  # tokens of the texts that the ranges are measured on
-_TEXTS = 6  # of each length
 _EXACT_SHARE = 0.34  # of all multiplications: those of one of the two feed-forward layers
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -47,10 +46,10 @@ class EvenLinear(nn.Module):
         """Return the squared error that int8 makes of a product, as a part of its square."""
         even = x * self.inverse
         size = even.abs().amax(-1, keepdim=True).clamp(min=_LEAST)
-        scaled = even / size
-        step = (scaled.max() - scaled.min()) / 255
-        wrong = nn.functional.linear((torch.round(scaled / step) * step - scaled) * size, self.weight)
-        return float(wrong.square().sum() / nn.functional.linear(even, self.weight).square().sum())
+        rounded = _rounded(even / size, (even / size).amax() - (even / size).amin(), 255) * size
+        weight = _rounded(self.weight, self.weight.abs().amax(1, keepdim=True), 63)
+        product = nn.functional.linear(even, self.weight)
+        return float((nn.functional.linear(rounded, weight) - product).square().sum() / product.square().sum())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., inputs) to (..., outputs)."""
@@ -58,6 +57,11 @@ class EvenLinear(nn.Module):
         size = even.abs().amax(-1, keepdim=True).clamp(min=_LEAST)
         product = nn.functional.linear(even / size, self.weight) * size
         return product if self.bias is None else product + self.bias
+
+
+def _rounded(values: Tensor, extent: Tensor, steps: int) -> Tensor:
+    step = extent / steps
+    return torch.round(values / step) * step
 
 
 def int8_transformer(transformer: nn.Module, tokenizer: Any) -> nn.Module:
@@ -74,7 +78,7 @@ def int8_transformer(transformer: nn.Module, tokenizer: Any) -> nn.Module:
     optional_module("onnxruntime", _EXTRA, _PURPOSE)
     names = [name for name in _INPUTS if name in tokenizer.model_input_names]
     with torch.no_grad():
-        texts = _random_texts(tokenizer, names)
+        texts = _sample_texts(tokenizer, names)
         even = _even_layers(transformer, texts)
         exact = _coarsest(transformer, even, texts)
     for name in even.keys() - exact:
@@ -120,18 +124,10 @@ class _Positional(nn.Module):
         return states
 
 
-def _random_texts(tokenizer: Any, names: list[str]) -> list[dict[str, Tensor]]:
-    """Make texts of random tokens: the large inputs are where the model has them, whatever it reads."""
-    generator = torch.Generator().manual_seed(0)
-    texts = []
-    for length in _LENGTHS:
-        ids = torch.randint(len(tokenizer), (_TEXTS, length), generator=generator)
-        for column, token in ((0, tokenizer.cls_token_id), (-1, tokenizer.sep_token_id)):
-            if token is not None:
-                ids[:, column] = token
-        features = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-        texts.append({name: features[name] for name in names})
-    return texts
+def _sample_texts(tokenizer: Any, names: list[str]) -> list[dict[str, Tensor]]:
+    """Return the sample sentences as the transformer takes them, one by one."""
+    tokens = (tokenizer(sentence, truncation=True, return_tensors="pt") for sentence in SENTENCES)
+    return [{name: token[name] for name in names} for token in tokens]
 
 
 def _even_layers(transformer: nn.Module, texts: list[dict[str, Tensor]]) -> dict[str, EvenLinear]:
