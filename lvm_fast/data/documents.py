@@ -157,9 +157,7 @@ def _folder_documents(folder: Path, options: ReadOptions) -> Iterator[Document]:
         except ImportError as error:
             scan.skip(f"without a reader: {str(error).partition('; ')[2]};", name)
         except WrongEncodingError:
-            scan.skip(
-                f"that are not {options.encoding.removesuffix('-sig').upper()} text (--encoding says which)", name
-            )
+            scan.skip(f"of another encoding than {_shown(options.encoding)}", name)
         except ValueError as error:
             scan.skip("without text" if str(error).endswith("holds no text") else "that cannot be read", name)
         else:

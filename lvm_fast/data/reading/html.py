@@ -8,7 +8,7 @@ from typing import Any
 from ..._util.optional import optional_module
 from .readers import EXTRA, PURPOSE, Read, paragraphs
 
-_UNSEEN = ("script", "style", "noscript", "template", "svg", "nav", "head")
+_UNSEEN = ("script", "style", "noscript", "template", "svg", "nav", "head", "title")
 _BLOCKS = (
     *("address", "article", "aside", "blockquote", "body", "br", "dd", "div", "dl", "dt", "figcaption", "figure"),
     *("footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p", "pre", "section"),

@@ -105,9 +105,8 @@ def _csv_rows(path: Path, columns: Columns, encoding: str) -> Iterator[tuple[str
         except csv.Error as error:
             raise ValueError(f"{path}: line {reader.line_num}: {error}") from error
         except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path}: not {encoding} text ({error.reason} at byte {error.start}); --encoding says which it is"
-            ) from error
+            place, shown = f"({error.reason} at byte {error.start})", encoding.removesuffix("-sig").upper()
+            raise ValueError(f"{path}: not {shown} text {place}; --encoding says which it is") from error
 
 
 def _chosen(columns: Columns, names: list[str], strings: list[str], path: Path) -> tuple[str, str | None]:
