@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from .number_formats import Int64, Raw
 
+_HELD_BYTES = 256 << 20  # of pages of mapped files, before they are given back to the system
+_AROUND = 64 << 10  # bytes that a system maps with a row, at most
 _LEAST_STEP = np.iinfo(np.int64).min  # no index follows another by it
 
 
@@ -16,7 +19,8 @@ class JoinedRows:
     """T rows out of several arrays of one dtype and width, in an order of its own, read where they are indexed.
 
     It holds runs of rows that follow each other where they lie: 16 bytes a run. Indexing reads rows into a numpy array,
-    a view where one run of one array covers a slice; `select` only makes another `JoinedRows`.
+    a view where one run of one array covers a slice; `select` only makes another `JoinedRows`. Of mapped files no more
+    than some hundred megabytes stay in the memory of the process: it tells the system to take the pages back.
 
     Attributes:
         shape: (T, D), or (T,) of single numbers.
@@ -39,6 +43,8 @@ class JoinedRows:
         self.dtype = self._parts[0].dtype
         self.shape: tuple[int, ...] = (int(self._begins[-1]), *self._parts[0].shape[1:])
         self.ndim = len(self.shape)
+        self._maps = [found for found in map(_map_of, self._parts) if found is not None]
+        self._touched = 0
 
     @property
     def runs(self) -> tuple[Int64, Int64]:
@@ -107,6 +113,7 @@ class JoinedRows:
 
     def _read_slice(self, rows: slice) -> Raw:
         first, stop, step = rows.indices(len(self))
+        self._touch(max(0, stop - first) * self._row_bytes + _AROUND)
         if step != 1:
             return self._gather(np.arange(first, stop, step))
         sources, lengths = self._cut(first, max(first, stop))
@@ -125,14 +132,39 @@ class JoinedRows:
             source, length, part = source + len(piece), length - len(piece), part + 1
         return [piece for piece in pieces if len(piece)] or pieces[:1]
 
+    @property
+    def _row_bytes(self) -> int:
+        return self.dtype.itemsize * (self.shape[1] if self.ndim > 1 else 1)
+
+    def _touch(self, count: int) -> None:
+        """Count bytes that are about to be read; what was read before is given back when there is too much of it.
+
+        The system keeps the pages as long as it has room, and a view maps them again when it is read.
+        """
+        self._touched += count
+        if self._touched > _HELD_BYTES:
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+            self._touched = count
+
     def _gather(self, places: Int64) -> Raw:
         sources = self._sources_of(places)
+        self._touch(len(places) * self._row_bytes + int(np.count_nonzero(np.diff(sources) != 1)) * _AROUND)
         owner = np.searchsorted(self._firsts, sources, side="right") - 1
         gathered = np.empty((len(places), *self.shape[1:]), self.dtype)
         for part in np.unique(owner).tolist():
             here = owner == part
             gathered[here] = self._parts[part][sources[here] - self._firsts[part]]
         return gathered
+
+
+def _map_of(array: Raw) -> mmap.mmap | None:
+    """Return the read-only map of a file that an array lies in, if any."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    return owner if isinstance(owner, mmap.mmap) and not array.flags.writeable else None
 
 
 def _sums(counts: Any) -> Int64:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lvm_fast.data import joined_rows
+from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.joined_rows import JoinedRows
 
 PARTS = [np.arange(first, first + count * 3, dtype=np.int32).reshape(count, 3) for first, count in ((0, 4), (100, 1))]
@@ -80,3 +83,25 @@ def test_rows_that_are_not_there_are_refused(rows: Any) -> None:
         JoinedRows(PARTS)[rows]
     with pytest.raises(ValueError, match="without a copy"):
         np.array(JoinedRows(PARTS), copy=False)
+
+
+def test_pages_of_mapped_files_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the memory of a process is read from /proc")
+    rows = np.random.default_rng(0).standard_normal((64 << 10, 128), np.float32)  # 32 MB
+    for half in (0, 1):
+        ChainStore.write(tmp_path / f"{half}.safetensors", rows[half * 32768 :][:32768], [0, 32768], [str(half)])
+    monkeypatch.setattr(joined_rows, "_HELD_BYTES", 4 << 20)
+    joined = ChainStore.open(tmp_path).vectors.raw
+    before = mapped_bytes()
+    for first in range(0, len(rows), 1000):
+        np.testing.assert_array_equal(joined[first : first + 1000], rows[first : first + 1000])
+    some = np.random.default_rng(1).integers(0, len(rows), 4000)
+    for first in range(0, len(some), 50):
+        np.testing.assert_array_equal(joined[some[first : first + 50]], rows[some[first : first + 50]])
+    assert mapped_bytes() - before < 16 << 20
+
+
+def mapped_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssFile"))
