@@ -11,7 +11,7 @@ import numpy as np
 from .number_formats import Int64, Raw
 
 _HELD_BYTES = 256 << 20  # of pages of mapped files, before they are given back to the system
-_AROUND = 64 << 10  # bytes that a system maps with a row, at most
+_AROUND = 1 << 20  # bytes that a system maps with a row, at most
 _LEAST_STEP = np.iinfo(np.int64).min  # no index follows another by it
 
 
