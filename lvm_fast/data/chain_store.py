@@ -19,6 +19,7 @@ from .._util.text import check_unicode, unicode_text
 from .number_formats import Float32, Int64, Raw, check_rows, narrow
 from .safetensors_file import TensorWriter
 from .sequences import read_sequences
+from .shards import is_sharded, joined_parts, shard_paths
 from .vectors import CODES, Vectors, check_dtype, map_vectors, tensor_of
 
 _KEPT = ("ids", "origins")  # what a file holds among the metadata that is none
@@ -78,10 +79,17 @@ class ChainStore:
     def open(cls, path: str | os.PathLike[str]) -> ChainStore:
         """Map a store from disk. The vectors are not read: the time and memory do not depend on their number.
 
+        Args:
+            path: a `.safetensors` file; or a store in several files, which are read as one in name order: the folder
+                that holds them, or a pattern such as `part-*.safetensors` (see `lvm_fast.data.shards`).
+
         Raises:
             OSError: the file cannot be opened.
             ValueError: the file is truncated, its header does not fit it, or it is not a chain store.
         """
+        if is_sharded(path):
+            paths = shard_paths(path)
+            return cls(**joined_parts(paths, [cls.open(shard) for shard in paths]))
         where = f"ChainStore.open: {os.fspath(path)}"
         vectors, tensors, strings = map_vectors(path, where)
         metadata = {key: _from_string(value) for key, value in strings.items()}
@@ -184,15 +192,11 @@ class ChainStore:
     ) -> ChainStore:
         """Make a store whose chain i is rows starts[i] to stops[i] of this one.
 
-        Adjoining ranges are a view; otherwise the rows are gathered once, as stored.
+        Adjoining ranges are a view; otherwise the rows are gathered once, as stored. Rows of several files stay on
+        disk.
         """
-        lengths = stops - starts
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        if np.array_equal(starts[1:], stops[:-1]):
-            rows: Any = slice(int(starts[0]), int(stops[-1]))
-        else:
-            rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return ChainStore(self.vectors.select(rows), offsets, ids, metadata, origins=origins)
+        offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+        return ChainStore(self.vectors.ranges(starts, stops), offsets, ids, metadata, origins=origins)
 
     def chain_of(self, rows: npt.ArrayLike) -> Int64:
         """The chain index of each row, in the shape of `rows`."""

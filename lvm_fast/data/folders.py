@@ -60,7 +60,7 @@ def scan_folder(folder: Path, suffixes: tuple[str, ...]) -> FolderScan:
                 scan.skip("hidden", name)
             elif path.is_dir():
                 (links if path.is_symlink() else waiting).append(name)
-            elif name.suffix.lower() not in suffixes:
+            elif not name.name.lower().endswith(suffixes):
                 scan.skip(_OTHER_KINDS, name)
             elif path.is_file():
                 scan.files.append(name)

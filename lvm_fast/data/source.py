@@ -10,6 +10,7 @@ from typing import Any
 from .._util.atomic_files import check_not_an_input, check_output
 from .chain_store import ChainStore
 from .sample import sample
+from .shards import is_sharded, shard_paths
 
 SUFFIX = ".safetensors"
 SEQUENCES = ".npz"
@@ -20,7 +21,7 @@ def open_source(source: Any, name: str) -> ChainStore:
     """Open a chain store and read every row once to check it; the bundled sample needs no check.
 
     Args:
-        source: A `ChainStore`, the path of one, or "sample" for the bundled one.
+        source: A `ChainStore`, what `ChainStore.open` takes, or "sample" for the bundled one.
         name: What messages call it, such as ``train: data``.
 
     Raises:
@@ -40,10 +41,12 @@ def open_source(source: Any, name: str) -> ChainStore:
 
 
 def files_of(source: Any) -> list[str | os.PathLike[str]]:
-    """Return the file of what `open_source` takes, where it has one of its own: no command may write over it."""
+    """Return the files of what `open_source` takes, where it has some of its own: no command may write over them."""
     if isinstance(source, ChainStore):
-        return [] if source.vectors.path is None else [source.vectors.path]
-    return [source] if isinstance(source, str | os.PathLike) and source != "sample" else []
+        return [*source.vectors.shards] if source.vectors.path is None else [source.vectors.path]
+    if not isinstance(source, str | os.PathLike) or source == "sample":
+        return []
+    return [*shard_paths(source)] if is_sharded(source) else [source]
 
 
 def is_sequence_file(source: Any) -> bool:

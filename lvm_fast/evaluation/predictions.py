@@ -17,6 +17,7 @@ from ..models.answering import answering, place_of, read_by
 from ..models.base import LatentVectorModel
 from ..models.recurrence import last_valid
 from ..ops.rowwise import reconstruct
+from ..retrieval.keys_on_disk import map_keys, on_disk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,17 +108,19 @@ def _query(model: Any, context: Tensor, lengths: Tensor, chosen: NDArray[np.int6
     return torch.as_tensor(model.query(context.cpu().numpy(), lengths.cpu().numpy()))
 
 
-def mapped(keys: Keys, vectors: Vectors) -> NDArray[np.float32]:
-    """Map candidates (T, D) to what is searched in, float32 (T, K), block by block.
+def mapped(keys: Keys, vectors: Vectors) -> Vectors | NDArray[np.float32]:
+    """Map candidates (T, D) to what is searched in, float32 (T, K), block by block; those of several files on disk.
 
     Equal rows get equal keys, which a product of matrices alone does not promise: equal scores are then settled as
     among the rows themselves.
     """
-    blocks = [np.asarray(keys(block[:]), np.float32) for _, block in vectors.blocks()]
-    rows = np.concatenate(blocks)
     copies, firsts = _copies(vectors)
+    if vectors.is_joined:
+        rows = map_keys(keys, vectors)
+    else:
+        rows = np.concatenate([np.asarray(keys(block[:]), np.float32) for _, block in vectors.blocks()])
     rows[copies] = rows[firsts]
-    return rows
+    return on_disk(rows) if vectors.is_joined else rows
 
 
 def _copies(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

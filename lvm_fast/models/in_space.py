@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .._util.numbers import plain
 from ..ops.rowwise import l2_normalize
 from ..retrieval.bank import VectorBank
+from ..retrieval.keys_on_disk import map_keys, on_disk
 from ..spaces.space import Space
 from .answering import answering, place_of
 from .hubness import EXTRA, check_hubness, corrected_keys, corrected_query
@@ -178,7 +179,9 @@ class InSpace(nn.Module):
         Args:
             store: A `ChainStore`, or vectors (T, D).
         """
-        return VectorBank(self.keys(getattr(store, "vectors", store)), normalize=True)
+        vectors = getattr(store, "vectors", store)
+        joined = getattr(vectors, "is_joined", False)
+        return VectorBank(on_disk(map_keys(self.keys, vectors)) if joined else self.keys(vectors), normalize=True)
 
     def to_vectors(self, query: Tensor) -> Tensor:
         """Map queries to unit vectors (B, D) in the encoder's own space that find by plain cosine nearly the same."""

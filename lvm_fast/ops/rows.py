@@ -83,6 +83,6 @@ def _array_rows(x: Any) -> Rows:
 def _stored_rows(vectors: Any, where: str, dtypes: tuple[str, ...]) -> Rows:
     if vectors.dtype_name not in (*dtypes, "int8"):
         raise ValueError(f"{where}: expected {', '.join(dtypes)} or int8, got {vectors.dtype_name}")
-    raw = vectors.raw if vectors.raw.flags.c_contiguous else np.ascontiguousarray(vectors.raw)
+    raw = np.ascontiguousarray(vectors.raw)  # no copy where the rows lie together
     scales = None if vectors.scales is None else np.ascontiguousarray(vectors.scales, dtype=np.float32)
     return Rows(raw, scales, vectors.dtype_name == "bfloat16")

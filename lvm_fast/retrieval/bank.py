@@ -27,6 +27,7 @@ from .checked_input import (
     queries_of,
     renamed,
 )
+from .streamed_bank import StreamedBank
 
 if TYPE_CHECKING:
     from ..data.vectors import Vectors
@@ -43,7 +44,8 @@ class VectorBank:
 
     The bank refers to the array it is given (a copy is made only where its rows are not contiguous, or not of a dtype
     that is scored): do not change it afterwards. Beside it the bank keeps a packed form of 2 bytes a number. A bank is
-    pickled and copied with its rows, one that was opened from a file as the file's path.
+    pickled and copied with its rows, one that was opened from a file as the file's path. The vectors of a store in
+    several files stay on disk: every question then reads and packs them piece by piece, in little memory.
 
     Vectors and queries are numpy arrays, torch tensors or lists of numbers. float64 is rounded to float32; whole
     numbers of 16 to 64 bits become float32 up to 2^24, beyond which it has gaps. 8-bit arrays are refused: they look
@@ -67,10 +69,21 @@ class VectorBank:
         self._fill(vectors, truth_value(normalize, "VectorBank: normalize"), Names("VectorBank"))
 
     def _fill(self, vectors: Any, normalize: bool, names: Names) -> None:
-        self.normalize, matrix = normalize, _bank_rows(vectors, names)
+        self.normalize = normalize
+        if getattr(vectors, "is_joined", False):
+            self._bank: Any = StreamedBank(vectors, normalize)
+            self._vectors, self._size, self._path = vectors, len(vectors), None
+            self.dim = vectors.shape[1]
+            return
+        matrix = _bank_rows(vectors, names)
         self._bank = renamed(names, Bank, matrix.rows, normalize)
         self.dim = matrix.rows.dim
         self._hold(matrix)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the candidates stay on disk, so that every question reads them all: many are best asked at once."""
+        return isinstance(self._bank, StreamedBank)
 
     def _hold(self, matrix: Matrix, path: str | None = None) -> None:
         self._vectors, self._size, self._path = matrix.given, matrix.rows.rows, path
@@ -87,6 +100,8 @@ class VectorBank:
 
         Not while another thread asks this bank or saves it.
         """
+        if self.is_streamed or getattr(vectors, "is_joined", False):
+            raise ValueError("VectorBank.refill: vectors: expected rows in one place, got some in several; make a bank")
         matrix = _bank_rows(vectors, Names("VectorBank.refill"))
         if matrix.rows.dim != self.dim:
             raise ValueError(f"VectorBank.refill: vectors: expected {self.dim} columns, got {matrix.rows.dim}")

@@ -12,6 +12,7 @@ from .bank import VectorBank
 
 _FEW = 16  # copies of a chunk that are asked for at first; most have fewer
 _BLOCK_ROWS = 4096
+_STREAMED_ROWS = 16 * _BLOCK_ROWS  # of a bank that reads all its candidates for each block
 
 
 def near_copies_in(bank: VectorBank, vectors: Any) -> list[Int64]:
@@ -49,7 +50,8 @@ def best_cosines(vectors: Any, candidates: Any) -> Float32:
     """
     bank = VectorBank(candidates, normalize=True)
     best = np.empty(len(vectors), np.float32)
-    for first in range(0, len(best), _BLOCK_ROWS):
-        scores, _ = bank.topk(vectors[first : first + _BLOCK_ROWS], 1)
-        best[first : first + _BLOCK_ROWS] = scores[:, 0]
+    step = _STREAMED_ROWS if bank.is_streamed else _BLOCK_ROWS
+    for first in range(0, len(best), step):
+        scores, _ = bank.topk(vectors[first : first + step], 1)
+        best[first : first + step] = scores[:, 0]
     return best

@@ -11,6 +11,7 @@ from typing import Any
 from .._util.numbers import whole_number
 from ..data.chain_store import ChainStore
 from ..data.documents import read_documents
+from ..data.shards import shard_names, shard_paths
 from ..data.source import chunks_path
 from .bank import VectorBank
 from .near_duplicates import near_copies_in
@@ -67,9 +68,19 @@ class ChunkTexts:
 
     @classmethod
     def beside(cls, store_path: str | os.PathLike[str]) -> ChunkTexts | None:
-        """Return the texts that `lvm-fast encode` wrote beside a store; None where there are none."""
-        path = chunks_path(store_path)
-        return cls(path) if path.exists() else None
+        """Return the texts that `lvm-fast encode` wrote beside a store; None where a file of it has none."""
+        shards = shard_paths(store_path)
+        paths = [chunks_path(shard) for shard in shards]
+        if not all(path.exists() for path in paths):
+            return None
+        texts, *others = [cls(path) for path in paths]
+        if others:
+            names = [list(part._chunks) for part in (texts, *others)]
+            is_plain = len(set().union(*names)) == sum(map(len, names))
+            chunks = [chunks for part in (texts, *others) for chunks in part._chunks.values()]
+            named = shard_names([shard.stem for shard in shards], names, is_plain)
+            texts.path, texts._chunks = Path(store_path), dict(zip(named, chunks, strict=True))
+        return texts
 
     def text(self, store: ChainStore, chain: int, position: int) -> str:
         """Return the text of a chunk.

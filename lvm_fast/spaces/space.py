@@ -9,6 +9,7 @@ import numpy as np
 
 from .._util.numbers import real_number, whole_number
 from ..ops.rowwise import l2_normalize
+from ..retrieval.keys_on_disk import map_keys, on_disk
 from .registry import SPACES, kinds
 
 if TYPE_CHECKING:
@@ -84,10 +85,15 @@ class Space(NamedTuple):
         return mapped
 
     def store(self, store: ChainStore) -> ChainStore:
-        """Return the same chains with every vector in the space, float32, in memory."""
+        """Return the same chains with every vector in the space, float32, in memory.
+
+        Those of a store in several files are a map of a temporary file.
+        """
         from ..data.chain_store import ChainStore
 
-        return ChainStore(self.keys(store.vectors), store.offsets, store.ids, store.metadata, origins=store.origins)
+        joined = store.vectors.is_joined
+        vectors = on_disk(map_keys(self.keys, store.vectors)) if joined else self.keys(store.vectors)
+        return ChainStore(vectors, store.offsets, store.ids, store.metadata, origins=store.origins)
 
 
 def fit_space(vectors: Vectors | NDArray[Any], kind: str = "whitened", strength: float = STRENGTH) -> Space | None:

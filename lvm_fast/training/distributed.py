@@ -78,6 +78,11 @@ class DistributedContext:
         for owner, holder, total in zip(owners, holders.tolist(), sums, strict=True):
             owner.grad = total.view_as(owner) if holder else None
 
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        if self.world_size > 1:
+            dist.barrier()
+
     def on_rank_zero(self, call: Callable[..., Result], *given: Any) -> Result:
         """Call on rank zero alone, and return the result, or raise its ValueError or OSError, on every rank."""
         if self.world_size == 1:

@@ -23,7 +23,7 @@ class FakeEncoder:
     max_tokens = None
     asked: list[str] = []  # noqa: RUF012
 
-    def __init__(self, name, device="cpu", batch_size=32):
+    def __init__(self, name, device="cpu", batch_size=None, precision="float32"):
         self.name = name
         FakeEncoder.asked = []
 

@@ -54,7 +54,7 @@ def place(finished, tmp_path, monkeypatch):
 class FakeEncoder:
     max_tokens = None
 
-    def __init__(self, name, *_):
+    def __init__(self, name, *_, **__):
         self.name = name
 
     def encode(self, texts):

@@ -40,7 +40,7 @@ def test_files_folders_and_lines_are_read(tmp_path: Path) -> None:
     [
         ("a.txt", b" \n\t ", r"a\.txt: holds no text"),
         ("a.txt", b"caf\xe9", r"a\.txt: not UTF-8 text \(.* at byte 3\)"),
-        ("a.pdf", b"%PDF", r"a\.pdf: expected a \.txt, \.md"),
+        ("a.odt", b"PK", r"a\.odt: expected a file that ends in \.txt, \.md, .*; --suffix reads another as text"),
         ("a.jsonl", b"", r"a\.jsonl: holds no documents"),
     ],
 )
@@ -86,7 +86,7 @@ def test_names_must_differ_and_something_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"two documents are called 'a\.txt'"):
         read_documents([tmp_path / "a.txt", tmp_path])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: no \.txt or \.md file in this folder"):
+    with pytest.raises(ValueError, match=r"empty: no \.txt, \.md, .*\.docx file in this folder"):
         read_documents([tmp_path / "empty"])
     with pytest.raises(ValueError, match="no documents given"):
         read_documents([])
@@ -124,14 +124,14 @@ def test_suffixes_count_in_any_case(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_of_a_folder_is_said_with_its_reason(tmp_path: Path) -> None:
-    made_tree(tmp_path, "a.txt", "b.pdf", "c.pdf", "d.docx", "e.PDF", "Makefile", "f.csv", "lines.jsonl")
+    made_tree(tmp_path, "a.txt", "b.odt", "c.odt", "d.doc", "e.ODT", "Makefile", "f.csv", "lines.jsonl")
     made_tree(tmp_path, ".ipynb_checkpoints/a-checkpoint.txt", "deep/.git/x.md", "deep/.hidden.txt", "deep/g.md")
     (tmp_path / "blank.txt").write_text(" ")
     (tmp_path / "gone.txt").symlink_to("nowhere.txt")
     (tmp_path / "folder.txt").mkdir()
     said = (
         "3 hidden (.ipynb_checkpoints, deep/.git, deep/.hidden.txt), "
-        "7 of other kinds (.pdf 3, no suffix, .docx, and 2 more), "
+        "7 of other kinds (.odt 3, no suffix, .doc, and 2 more), "
         "1 that are no files, or links to none (gone.txt), 1 without text (blank.txt)"
     )
     assert ids_of(tmp_path, said) == ["a.txt", "deep/g.md"]
@@ -214,3 +214,31 @@ def test_a_line_that_can_be_read_in_two_ways_is_named(tmp_path: Path, line: str,
 def test_whole_surrogate_pairs_are_characters(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "\\ud83d\\ude00"}')
     assert read_documents([tmp_path / "a.jsonl"]) == [Document("a", "\U0001f600")]
+
+
+def test_one_file_of_another_encoding_does_not_end_the_rest(tmp_path: Path) -> None:
+    made_tree(tmp_path, "a.txt", "b.txt")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    assert ids_of(tmp_path, "1 of another encoding than UTF-8 (latin.txt)") == ["a.txt", "b.txt"]
+    documents = read_documents([tmp_path], encoding="latin-1")
+    assert [(document.id, document.text) for document in documents] == [
+        ("a.txt", "a.txt"),
+        ("b.txt", "b.txt"),
+        ("latin.txt", "café"),
+    ]
+    with pytest.raises(ValueError, match=r"latin\.txt: not UTF-8 text \(.*\); --encoding says which it is"):
+        read_documents([tmp_path / "latin.txt"])
+    with pytest.raises(ValueError, match="encoding = 'latin-99'; expected one that Python knows"):
+        read_documents([tmp_path], encoding="latin-99")
+
+
+def test_the_files_of_some_suffixes_only_are_read_where_asked(tmp_path: Path) -> None:
+    made_tree(tmp_path, "a.txt", "b.md", "c.rst", "deep/d.RST")
+    (tmp_path / "t.csv").write_text("id,text\nrow,words\n")
+    with pytest.warns(UserWarning, match=r"left out 3 of other kinds \(\.txt, \.md, \.csv\)"):
+        assert [document.id for document in read_documents([tmp_path], suffixes=["rst"])] == ["c.rst", "deep/d.RST"]
+    with pytest.warns(UserWarning, match=r"left out 4 of other kinds"):
+        assert [document.id for document in read_documents([tmp_path], suffixes=[".csv"])] == ["row"]
+    assert read_documents([tmp_path / "c.rst"], suffixes=[".rst"])[0].text == "c.rst"
+    with pytest.raises(ValueError, match="expected several"):
+        read_documents([tmp_path], suffixes=".txt")

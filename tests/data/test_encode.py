@@ -31,9 +31,10 @@ class FakeEncoder:
     name = "fake"
     max_tokens: int | None = None
 
-    def __init__(self, stop_after: int = 10**9) -> None:
+    def __init__(self, stop_after: int = 10**9, batch_size: int | None = None) -> None:
         self.texts: list[str] = []
         self.stop_after = stop_after
+        self.batch_size = batch_size
 
     def encode(self, texts: list[str]) -> Any:
         if len(self.texts) + len(texts) > self.stop_after:
@@ -60,16 +61,14 @@ def names_in(folder: Path) -> set[str]:
     return {item.name for item in folder.iterdir()}
 
 
-@pytest.mark.parametrize("group", [1, 4, 256])
-def test_each_document_becomes_a_chain_of_unit_vectors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
-) -> None:
-    monkeypatch.setattr(encode_module, "_GROUP", group)
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+def test_each_document_becomes_a_chain_of_unit_vectors(tmp_path: Path, batch_size: int | None) -> None:
     output = tmp_path / "my.safetensors"
-    encoder = FakeEncoder()
+    encoder = FakeEncoder(batch_size=batch_size)
     store = encode_documents(DOCUMENTS, encoder, output, dtype="float32", source="test")
     assert store.ids == ["long", "cut", "short", "last"]
-    assert store.metadata == {"encoder": "fake", "source": "test", "chunk_tokens": 20}
+    digest = hashlib.sha256(chunks_path(output).read_bytes()).hexdigest()
+    assert store.metadata == {"encoder": "fake", "source": "test", "chunk_tokens": 20, "texts_digest": digest}
     chunks = read_chunks(output)
     assert [record["id"] for record in chunks] == store.ids
     assert [len(record["chunks"]) for record in chunks] == list(store.lengths) == [5, 2, 1, 5]
@@ -87,11 +86,10 @@ def test_the_dtype_is_float16_unless_asked(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode_module, "_GROUP", 2)
     with pytest.raises(KeyboardInterrupt):
-        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9, batch_size=2), tmp_path / "s")
     assert names_in(tmp_path) == {"s.partial"}
-    assert len(names_in(tmp_path / "s.partial")) == 3  # long, cut and short are whole; last is not
+    assert names_in(tmp_path / "s.partial") == {"rows-0.kept"}  # four batches of two
     encoder = FakeEncoder()
     resumed = encode_documents(DOCUMENTS, encoder, tmp_path / "s")
     assert len(encoder.texts) == 5
@@ -113,9 +111,8 @@ def test_a_document_of_no_words_is_refused_by_any_encoder(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("change", ["text", "model", "chunk_tokens", "order"])
 def test_only_what_is_unchanged_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    monkeypatch.setattr(encode_module, "_GROUP", 2)
     with pytest.raises(KeyboardInterrupt):
-        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9, batch_size=2), tmp_path / "s")
     encoder, documents, chunk_tokens = FakeEncoder(), list(DOCUMENTS), 20
     if change == "text":
         documents[2] = Document("short", "Just that.")
@@ -169,10 +166,9 @@ def test_an_encoder_that_misbehaves_is_named(tmp_path: Path, answer: Any, messag
 
 
 def test_vectors_of_another_width_kept_from_before_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode_module, "_GROUP", 2)
     with pytest.raises(KeyboardInterrupt):
-        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
-    with pytest.raises(ValueError, match=r"3 numbers a row, 8 before; delete .*s\.partial and run again"):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9, batch_size=2), tmp_path / "s")
+    with pytest.raises(ValueError, match=r"s\.partial: 3 numbers a row, and 8; expected one width; delete it and run"):
         encode_documents(DOCUMENTS, BadEncoder(lambda rows: rows[:, :3]), tmp_path / "s")
 
 
@@ -208,7 +204,7 @@ def test_names_that_are_no_unicode_do_not_end_the_run(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     encoder.name = "models/caf\udce9"  # a folder whose name is no UTF-8
     store = encode_documents(DOCUMENTS, encoder, tmp_path / "s", source="b\udce9.txt")
-    assert store.metadata == {"encoder": "models/caf\ufffd", "source": "b\ufffd.txt", "chunk_tokens": 20}
+    assert (store.metadata["encoder"], store.metadata["source"]) == ("models/caf\ufffd", "b\ufffd.txt")
 
 
 @pytest.mark.parametrize("left", ["my.safetensors", "my.chunks.jsonl.gz"])
@@ -238,10 +234,9 @@ def test_replacing_goes_on_where_it_was_cut_off_and_keeps_the_old_until_it_is_wh
     output = tmp_path / "my.safetensors"
     encode_documents(DOCUMENTS[:1], FakeEncoder(), output)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(encode_module, "_GROUP", 2)
     with pytest.raises(KeyboardInterrupt):
-        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), output, overwrite=True)
-    monkeypatch.setattr(encode_module.ChainStore, "write", fail)
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9, batch_size=2), output, overwrite=True)
+    monkeypatch.setattr(encode_module.ChainStore, "save", fail)
     with pytest.raises(OSError, match="no room"):
         encode_documents(DOCUMENTS, FakeEncoder(), output, overwrite=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
@@ -290,19 +285,29 @@ def test_the_weights_of_an_encoder_are_not_written_over(tmp_path: Path) -> None:
     assert weights.read_bytes() == b"weights"
 
 
-@pytest.mark.parametrize("damage", [lambda file: file[:-4], lambda file: b"", lambda file: b"not an array"])
-def test_a_damaged_document_of_an_earlier_run_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
-) -> None:
-    monkeypatch.setattr(encode_module, "_GROUP", 2)
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        (lambda file: file[:-4], 3),
+        (lambda file: file[:-70] + b"x" + file[-69:], 3),
+        (lambda file: file + file[:50], 4),
+        (lambda file: file + b"\0" * 4096, 4),
+        (lambda file: b"", 0),
+        (lambda file: b"not vectors", 0),
+    ],
+)
+def test_what_is_damaged_of_an_earlier_run_is_encoded_again(tmp_path: Path, damage: Any, left: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
-    kept = min((tmp_path / "s.partial").iterdir())
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9, batch_size=2), tmp_path / "s")
+    kept = tmp_path / "s.partial" / "rows-0.kept"
     kept.write_bytes(damage(kept.read_bytes()))
-    with pytest.raises(ValueError, match=rf"{kept.name}: damaged; expected \d rows of an earlier run; delete it"):
-        encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s")
-    kept.unlink()
-    assert len(encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "s")) == 4
+    encoder = FakeEncoder(stop_after=13 - 2 * left, batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=2, batch_size=2), tmp_path / "s")  # appends where it ends
+    encode_documents(DOCUMENTS, encoder, tmp_path / "s")
+    assert len(encoder.texts) == 13 - 2 * left - 2
+    encode_documents(DOCUMENTS, FakeEncoder(), tmp_path / "whole")
+    assert (tmp_path / "s").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_what_is_not_ours_stays_in_the_folder_of_an_unfinished_run(tmp_path: Path) -> None:
@@ -320,8 +325,7 @@ def test_what_is_not_ours_stays_in_the_folder_of_an_unfinished_run(tmp_path: Pat
 def test_documents_that_another_run_left_unfinished_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode_module, "_GROUP", 2)
     with pytest.raises(KeyboardInterrupt):
-        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9), tmp_path / "s")
+        encode_documents(DOCUMENTS, FakeEncoder(stop_after=9, batch_size=2), tmp_path / "s")
     encode_documents([Document("other", "Something else.")], FakeEncoder(), tmp_path / "s")
     assert names_in(tmp_path) == {"s", "s.chunks.jsonl.gz"}
