@@ -42,13 +42,11 @@ def add_lookup_options(parser: argparse.ArgumentParser, of_run: bool = False) ->
     add_device(parser)
 
 
-def chunk_texts(args: argparse.Namespace) -> ChunkTexts | None:
+def chunk_texts(args: argparse.Namespace, store: ChainStore) -> ChunkTexts | None:
     """Open the texts of the store's chunks, where there are any."""
     from ..retrieval.search import ChunkTexts
 
-    if args.text_of:
-        return ChunkTexts(args.text_of)
-    return None if args.data == "sample" else ChunkTexts.beside(args.data)
+    return ChunkTexts(args.text_of) if args.text_of else ChunkTexts.of(store)
 
 
 def read_vectors(path: Path, dim: int, where: str) -> Any:

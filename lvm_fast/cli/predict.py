@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     rows, total = _context(args, store, longest)
     predicted = model.predict(rows[None], weights=args.weights)
     # `unlike` leaves out what the context has said
-    hits = search(store, predicted, args.k, texts=_options_lookup.chunk_texts(args), unlike=rows, fold_copies=True)
+    hits = search(
+        store, predicted, args.k, texts=_options_lookup.chunk_texts(args, store), unlike=rows, fold_copies=True
+    )
     if not args.json:
         part = "" if total == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {part}{total:,} chunks of {_context_name(args)}; next may come:\n")

@@ -33,6 +33,7 @@ class ChainStore:
         ids: one string a chain, all different.
         origins: one string a chain: the id of the chain that it is a piece of, where one was cut, else its own id.
         metadata: JSON values, such as "encoder" and "source".
+        file: the file that the rows are from: also of a part of its store, whose rows were gathered. Or None.
 
     A store that was opened from a file is pickled with the path of the file, and maps it again; one in memory is
     pickled with its rows.
@@ -73,6 +74,8 @@ class ChainStore:
         self.ids = _checked_ids(ids, len(self.offsets) - 1, where)
         self.origins = list(self.ids) if origins is None else _checked_names(origins, len(self), "origins", where)
         self.metadata = _checked_metadata(metadata or {}, where)
+        self.file: str | None = self.vectors.path
+        self._file_starts: Int64 = self.offsets[:-1]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ChainStore:
@@ -192,11 +195,19 @@ class ChainStore:
             rows: Any = slice(int(starts[0]), int(stops[-1]))
         else:
             rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return ChainStore(self.vectors.select(rows), offsets, ids, metadata, origins=origins)
+        made = ChainStore(self.vectors.select(rows), offsets, ids, metadata, origins=origins)
+        made.file, made._file_starts = self.file, self.rows_in_file(starts)
+        return made
 
     def chain_of(self, rows: npt.ArrayLike) -> Int64:
         """The chain index of each row, in the shape of `rows`."""
         return np.asarray(np.searchsorted(self.offsets, rows, side="right") - 1, dtype=np.int64)
+
+    def rows_in_file(self, rows: npt.ArrayLike) -> Int64:
+        """Which rows of `file` these rows are; without a file, of the store that this one was cut from."""
+        chains = self.chain_of(rows)
+        moved: Int64 = np.asarray(rows) - self.offsets[chains] + self._file_starts[chains]
+        return moved
 
     @property
     def dim(self) -> int:

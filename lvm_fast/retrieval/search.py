@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .._util.numbers import whole_number
 from ..data.chain_store import ChainStore
-from ..data.documents import read_documents
-from ..data.source import chunks_path
 from .bank import VectorBank
+from .chunk_texts import ChunkTexts as ChunkTexts
+from .chunk_texts import Place as Place
+from .chunk_texts import RowTexts
 from .near_duplicates import near_copies_in
-
-
-@dataclass(frozen=True)
-class Place:
-    """The place of a chunk.
-
-    Attributes:
-        chunk: its row in the store.
-        chain: the id of its chain.
-        position: its place in the chain, from 0.
-    """
-
-    chunk: int
-    chain: str
-    position: int
 
 
 @dataclass(frozen=True)
@@ -52,36 +36,72 @@ class Hit:
     also_in: tuple[Place, ...] = ()
 
 
-class ChunkTexts:
-    """The texts of a store's chunks, from the JSON lines {"id", "chunks"} that `lvm-fast encode` writes beside it."""
+class ChunkSearch:
+    """Searches one store many times: the candidates are packed once.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read a `.jsonl` or `.jsonl.gz` file.
+    Attributes:
+        store: T chunks.
+        bank: Their rows, compared by cosine.
+        rows: Their places and texts.
+    """
 
-        Raises:
-            OSError: the file cannot be opened.
-            ValueError: it is damaged, or holds no such lines.
-        """
-        self.path = Path(path)
-        self._chunks: Mapping[str, Sequence[str]] = {record.id: record.chunks for record in read_documents([path])}
+    def __init__(self, store: ChainStore, texts: ChunkTexts | None = None) -> None:
+        """Pack the store; `texts` is where to look the chunks' texts up, beside the store's file unless given."""
+        self.store = store
+        self.bank = VectorBank(store.vectors, normalize=True)
+        self.rows = RowTexts(store, texts)
 
-    @classmethod
-    def beside(cls, store_path: str | os.PathLike[str]) -> ChunkTexts | None:
-        """Return the texts that `lvm-fast encode` wrote beside a store; None where there are none."""
-        path = chunks_path(store_path)
-        return cls(path) if path.exists() else None
+    def alike(self, vectors: Any) -> list[list[int]]:
+        """Return the rows that are near-copies (`ALIKE`) of each of some vectors (N, D)."""
+        return [ids.tolist() for ids in near_copies_in(self.bank, vectors)]
 
-    def text(self, store: ChainStore, chain: int, position: int) -> str:
-        """Return the text of a chunk.
+    def nearest(
+        self, queries: Any, k: int = 10, *, leave_out: Iterable[int] = (), fold_copies: bool = False
+    ) -> list[list[Hit]]:
+        """Return the k chunks nearest to each query, as `search` does, which says what the arguments are."""
+        k = whole_number(k, "search: k", least=1)
+        unwanted, size = set(leave_out), len(self.bank)
+        depth = min(k + len(unwanted), size)
+        while True:
+            scores, rows = self.bank.topk(queries, depth)
+            found = [
+                self._hits([*zip(*nearest, strict=True)], k, unwanted, fold_copies)
+                for nearest in zip(scores.tolist(), rows.tolist(), strict=True)
+            ]
+            if depth == size or all(len(hits) == k for hits in found):
+                return found
+            depth = min(4 * depth, size)  # copies took the places
 
-        Raises:
-            ValueError: the file lacks the chain, or has another number of chunks for it than the store.
-        """
-        name, expected = store.ids[chain], int(store.lengths[chain])
-        found = len(self._chunks.get(name, ()))
-        if found != expected:
-            raise ValueError(f"{self.path}: {found} chunks for chain {name!r}; expected {expected}, as in the store")
-        return self._chunks[name][position]
+    def _hits(self, nearest: Sequence[tuple[float, int]], k: int, unwanted: set[int], fold_copies: bool) -> list[Hit]:
+        """Return the first k of the nearest chunks of a query, scores and rows, that are wanted."""
+        wanted = [(score, row) for score, row in nearest if row not in unwanted]
+        rows = [row for _, row in wanted]
+        copies = self._leaders(rows, k) if fold_copies else {row: [] for row in rows[:k]}
+        hits = []
+        for score, row in wanted:
+            if row in copies:
+                place, others = self._place(row), sorted(set(copies[row]) - unwanted - {row})
+                also_in = tuple(map(self._place, others))
+                hits.append(Hit(score, row, place.chain, place.position, self.rows.text(row), also_in))
+        return hits
+
+    def _leaders(self, rows: Sequence[int], k: int) -> dict[int, list[int]]:
+        """Return the first k rows that are no near-copy of one before, and all near-copies of each."""
+        leaders: dict[int, list[int]] = {}
+        covered: set[int] = set()
+        waiting = list(rows)
+        while waiting and len(leaders) < k:
+            asked = waiting[: k - len(leaders)]  # not all: a phrase may stand in thousands of places
+            for row, copies in zip(asked, self.alike(self.store.vectors[asked]), strict=True):
+                if row not in covered:
+                    leaders[row] = copies
+                    covered.update(copies, [row])
+            waiting = [row for row in waiting if row not in covered]
+        return leaders
+
+    def _place(self, row: int) -> Place:
+        chain = int(self.store.chain_of(row))
+        return Place(row, self.store.ids[chain], row - int(self.store.offsets[chain]))
 
 
 def search(
@@ -100,7 +120,7 @@ def search(
         store: T chunks.
         queries: (B, D) float32, float16 or bfloat16 rows, none of them zero.
         k: At least 1; beyond T it means T.
-        texts: Where to look the chunks' texts up.
+        texts: Where to look the chunks' texts up; beside the store's file unless given.
         leave_out: A row never wanted, such as the chunk that is the query.
         unlike: Vectors (N, D) never wanted, nor near-copies of them (`ALIKE`), such as those that a prediction follows.
         fold_copies: Of chunks that are near-copies of each other give the nearest alone, and say where the others are:
@@ -113,63 +133,8 @@ def search(
         ValueError: an argument that does not fit the store, or a query with NaN or Inf, or of zeros.
     """
     k = whole_number(k, "search: k", least=1)
-    bank = VectorBank(store.vectors, normalize=True)
-    unwanted = set() if leave_out is None else {whole_number(leave_out, "search: leave_out", 0, len(bank) - 1)}
+    searched = ChunkSearch(store, texts)
+    unwanted = set() if leave_out is None else {whole_number(leave_out, "search: leave_out", 0, len(store.vectors) - 1)}
     if unlike is not None:
-        unwanted.update(*(ids.tolist() for ids in near_copies_in(bank, unlike)))
-    depth = min(k + len(unwanted), len(bank))
-    while True:
-        scores, rows = bank.topk(queries, depth)
-        found = [
-            _hits(store, bank, [*zip(*nearest, strict=True)], k, unwanted, texts, fold_copies)
-            for nearest in zip(scores.tolist(), rows.tolist(), strict=True)
-        ]
-        if depth == len(bank) or all(len(hits) == k for hits in found):
-            return found
-        depth = min(4 * depth, len(bank))  # copies took the places
-
-
-def _hits(
-    store: ChainStore,
-    bank: VectorBank,
-    nearest: Sequence[tuple[float, int]],
-    k: int,
-    unwanted: set[int],
-    texts: ChunkTexts | None,
-    fold_copies: bool,
-) -> list[Hit]:
-    """Return the first k of the nearest chunks of a query, scores and rows, that are wanted."""
-    wanted = [(score, row) for score, row in nearest if row not in unwanted]
-    copies = _leaders(store, bank, [row for _, row in wanted], k) if fold_copies else {row: [] for _, row in wanted[:k]}
-    hits = []
-    for score, row in wanted:
-        if row in copies:
-            chain, position = _place(store, row)
-            text = texts.text(store, chain, position) if texts else None
-            others = sorted(set(copies[row]) - unwanted - {row})
-            also_in = tuple(
-                Place(other, store.ids[at], place) for other in others for at, place in [_place(store, other)]
-            )
-            hits.append(Hit(score, row, store.ids[chain], position, text, also_in))
-    return hits
-
-
-def _leaders(store: ChainStore, bank: VectorBank, rows: Sequence[int], k: int) -> dict[int, list[int]]:
-    """Return the first k rows that are no near-copy of one before, and all near-copies of each."""
-    leaders: dict[int, list[int]] = {}
-    covered: set[int] = set()
-    waiting = list(rows)
-    while waiting and len(leaders) < k:
-        asked = waiting[: k - len(leaders)]  # not all: a phrase may stand in thousands of places
-        for row, copies in zip(asked, near_copies_in(bank, store.vectors[asked]), strict=True):
-            if row not in covered:
-                leaders[row] = copies.tolist()
-                covered.update(leaders[row], [row])
-        waiting = [row for row in waiting if row not in covered]
-    return leaders
-
-
-def _place(store: ChainStore, row: int) -> tuple[int, int]:
-    """Return the chain of a row, and its position there."""
-    chain = int(store.chain_of(row))
-    return chain, row - int(store.offsets[chain])
+        unwanted.update(*searched.alike(unlike))
+    return searched.nearest(queries, k, leave_out=unwanted, fold_copies=fold_copies)
