@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _options_query
+from ._json_output import add_json, print_json, words_aside
 from ._report_name import model_path, report_name
 
 _SEEN = "the general model has learned from these very chunks: this is no held-out score (docs/explanation/champion.md)"
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where report.json, .md and .png go (default: beside the model); the name says which options differ from "
         "the run's own, such as report-DATA-pool-N.*",
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,15 +78,19 @@ def run(args: argparse.Namespace) -> int:
     report = replace(report, data={**report.data, "digest": data.digest, "model": model_path(opened)})
     for note in report.warnings[len(notes) :]:
         warnings.warn(f"evaluate: {note}", stacklevel=1)
-    print(summary(report))
-    if isinstance(report, RouterReport):
-        print(f"\n{arms_table(report)}")
-    if report.experts:
-        print(f"\n{experts_summary(report)}")
+    with words_aside(args.json):
+        print(summary(report))
+        if isinstance(report, RouterReport):
+            print(f"\n{arms_table(report)}")
+        if report.experts:
+            print(f"\n{experts_summary(report)}")
+    if args.json:
+        print_json(report.to_dict())
     sys.stdout.flush()  # before the save, which may fail
     folder = args.output_dir or opened.folder
     name = report_name(args, opened, recipe, report)
     check_documents(folder, name, "evaluate: report", [args.model, recipe.data, recipe.validation_data])
     written = report.save(folder, opened.history, name)
-    print(f"\nWritten: {', '.join(map(str, written))}")
+    with words_aside(args.json):
+        print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
