@@ -12,6 +12,7 @@ from ._options import add_device
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
+QUESTIONS = 2000  # that the page keeps
 HELP = "train, score, export and verify the champion on the bundled sample, beside memory_gru, in minutes"
 
 
@@ -80,6 +81,7 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
 
     from ..evaluation.evaluate import evaluate
     from ..evaluation.report_markdown import summary
+    from ..evaluation.three_predictions import three_predictions
     from ..export.coreml import export_coreml  # before training: a missing extra should not cost one
     from ..export.coremltools_compat import ct
     from ..export.package import SUFFIX
@@ -97,9 +99,11 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
         rivals={beside.model_type: other.model},
         training=result.training,
         data_name="the bundled sample",
+        questions=QUESTIONS,
     )
     print(f"\n{summary(report)}\n", flush=True)  # before the save, which may fail
     written = report.save(result.output_dir, result.history)
+    written.append(report.save_html(result.output_dir / "report.html", result.history))
     path = result.output_dir / f"{recipe.model_type}{SUFFIX}"
     package = export_coreml(result.model, path, contexts, overwrite=True)
     verification = verify_coreml(package, result.model, contexts=1)
@@ -108,4 +112,5 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
     print(f"Report: {', '.join(str(path) for path in written)}")
     print(f"Core ML: {package} (coremltools {ct.__version__}); each function against the model:")
     print(verification.to_text())
+    print(f"\n{three_predictions(report.questions)}")
     return verification.passed

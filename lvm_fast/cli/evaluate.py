@@ -12,6 +12,7 @@ from ._json_output import add_json, print_json, words_aside
 from ._report_name import model_path, report_name
 
 _SEEN = "the general model has learned from these very chunks: this is no held-out score (docs/explanation/champion.md)"
+QUESTIONS = 2000  # that a page keeps: some megabytes
 HELP = "score a model on held-out chains, beside baselines, with intervals"
 
 
@@ -26,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where report.json, .md and .png go (default: beside the model); the name says which options differ from "
         "the run's own, such as report-DATA-pool-N.*",
     )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write one page to look at: pictures, tables, and the questions with what was found (report.html)",
+    )
     add_json(parser)
 
 
@@ -33,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from dataclasses import replace
 
+    from .._util.atomic_files import check_output
     from .._util.device import choose_device
     from .._util.terminal import is_terminal
     from ..evaluation.evaluate import evaluate
@@ -51,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     opened = open_run(args.model, "evaluate")
     model = opened.model.to(device)
     recipe = _options_query.query_recipe(args, opened, "evaluate")
+    if args.html is not None:
+        inputs = filter(None, [args.model, recipe.data, recipe.validation_data])
+        check_output(args.html, "evaluate: --html", inputs, overwrite=True)
     data = _options_query.open_query_data(recipe, args.split, "evaluate")
     windows = _options_query.windows_to_score(data, recipe)
     check_encoder(model, windows.store, "evaluate", args.force)
@@ -71,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         "distractors": data.others,
         "data_name": _options_query.data_name(recipe, args.split),
         "notes": [f"{note[0].upper()}{note[1:]}." for note in notes],
+        "questions": QUESTIONS if args.html else 0,
         "progress": is_terminal(sys.stderr),
     }
     evaluate_model: Any = evaluate_router if isinstance(model, Router) else evaluate
@@ -91,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     name = report_name(args, opened, recipe, report)
     check_documents(folder, name, "evaluate: report", [args.model, recipe.data, recipe.validation_data])
     written = report.save(folder, opened.history, name)
+    if args.html is not None:
+        written.append(report.save_html(args.html, opened.history))
     with words_aside(args.json):
         print(f"\nWritten: {', '.join(map(str, written))}")
     return 0

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._util.atomic_files import atomic_write_text
 from .figures import ReportFigures
+from .page.report_page import render_page
 from .report_markdown import render_report
 from .report_plot import save_picture
 from .write_files import save_documents
@@ -15,7 +17,7 @@ from .write_files import save_documents
 
 @dataclass(frozen=True)
 class Report(ReportFigures):
-    """The result of `evaluate`: the attributes of `ReportFigures`, and documents in Markdown, JSON and PNG."""
+    """The result of `evaluate`: the attributes of `ReportFigures`, and documents in Markdown, JSON, PNG and HTML."""
 
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the report as Markdown: sentences and tables.
@@ -24,6 +26,19 @@ class Report(ReportFigures):
             picture: File name of the picture to show, relative to the document.
         """
         return render_report(self, picture)
+
+    def to_html(self, history: Sequence[dict[str, Any]] | None = None) -> str:
+        """Return the report as one page of HTML that needs no network: sentences, pictures, tables, and `questions`.
+
+        Args:
+            history: The training's rows, one an epoch, for a picture of it.
+        """
+        return render_page(self, history)
+
+    def save_html(self, path: str | Path, history: Sequence[dict[str, Any]] | None = None) -> Path:
+        """Write the page of `to_html`; it appears whole or not at all. Returns its path."""
+        atomic_write_text(path, self.to_html(history))
+        return Path(path)
 
     def save(
         self, folder: str | Path, history: Sequence[dict[str, Any]] | None = None, name: str = "report"

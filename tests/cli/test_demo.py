@@ -45,6 +45,10 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     assert report["hits"]["hit@5"] > report["baselines"]["copy_last"]["hit@5"]
     assert f"pool of {report['pool']}" in (folder / "report.md").read_text()
     assert "Data: the bundled sample (120 State of the Union addresses" in (folder / "report.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Look at the questions" in page
+    assert "Fellow-Citizens" in page  # the texts of the sample
+    assert re.search(r"Three of \d+ questions, of which the model finds \d+ among its first 5:", shown)
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
     model = lf.load_model(folder / "best_val_hit5.pt")

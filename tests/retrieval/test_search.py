@@ -228,7 +228,7 @@ def test_the_list_keeps_within_its_width_and_commands_no_terminal(tmp_path: Path
     assert "\x1b" not in shown
     assert shown.count("word") == 60
     assert max(map(len, shown.splitlines())) == 100
-    assert shown.splitlines()[-1].endswith("longlong…, chunk 1 (score 0.0000, row 1)")
+    assert shown.splitlines()[-1].endswith("…, chunk 1 (score 0.0000, row 1)")
 
 
 class FakeEncoder:
