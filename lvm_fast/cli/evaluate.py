@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from .._util.terminal import is_terminal
     from ..evaluation.evaluate import evaluate
     from ..evaluation.evaluate_router import RouterReport, arms_table, evaluate_router
-    from ..evaluation.report_markdown import experts_summary, summary
+    from ..evaluation.report_markdown import experts_summary
     from ..evaluation.write_files import check_documents
     from ..inference.router import Router
     from ..models.base import LatentVectorModel
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     for note in report.warnings[len(notes) :]:
         warnings.warn(f"evaluate: {note}", stacklevel=1)
     with words_aside(args.json):
-        print(summary(report))
+        print(report.summary())
         if isinstance(report, RouterReport):
             print(f"\n{arms_table(report)}")
         if report.experts:
