@@ -1,4 +1,4 @@
-"""`lvm-fast explore`: serves a page on this machine that shows, as one types, what may come next and what is nearest."""
+"""`lvm-fast explore`: serves a page on this machine that shows, as one types, what may come next and is nearest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._util.process import prepare_for_training
 from ._options import add_device, add_encoder, add_force, path_or_name
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from ..retrieval.chunk_texts import ChunkTexts
     from .explore_server import ExploreServer
 
+    prepare_for_training()  # the encoder's idle threads would else take the cores that the search needs
     if not 0 <= args.port <= 65535:
         raise ValueError(f"explore: --port = {args.port}; expected 0 to 65535")
     if args.context_length is not None and args.context_length < 1:

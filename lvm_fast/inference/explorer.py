@@ -56,8 +56,8 @@ class Explorer:
         with self._lock:
             told = self._of_text(question["text"]) if "text" in question else self._of_chain(question)
             vectors = told.pop("vectors")
-            hits = {"next": self._ready.next_chunks(vectors, _HITS), "nearest": self._ready.nearest(vectors, _HITS)}
-        listed = {name: [asdict(hit) for hit in found] for name, found in hits.items()}
+            coming, nearest = self._ready.next_and_nearest(vectors, _HITS)
+        listed = {"next": [asdict(hit) for hit in coming], "nearest": [asdict(hit) for hit in nearest]}
         return {**told, **listed, "read": len(vectors), "ms": round(1000 * (time.perf_counter() - began), 1)}
 
     def _of_text(self, text: Any) -> dict[str, Any]:

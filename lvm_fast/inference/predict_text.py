@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 USUAL_CONTEXT = 100  # vectors, where neither model nor caller says more
 _CHUNK_TOKENS = 20  # where the store does not say
-_REMEMBERED = 4096  # chunks whose vector and near-copies are kept
+_REMEMBERED = 4096  # chunks whose vectors are kept
 
 Value = TypeVar("Value")
 
@@ -94,7 +94,6 @@ class TextPredictor:
         self.search = ChunkSearch(store, texts)
         self._encoder = None if encoder is None else _Remembering(encoder)
         self._weights = weights
-        self._copies: _Memory[list[int]] = _Memory()
         tokens = store.metadata.get("chunk_tokens")
         self._chunk_tokens = tokens if isinstance(tokens, int) else _CHUNK_TOKENS
 
@@ -118,18 +117,21 @@ class TextPredictor:
         Raises:
             ValueError: The vectors do not fit, or `k` is below 1.
         """
-        predicted = self.model.predict(vectors[None], weights=self._weights)
-        return self._nearest(predicted, vectors, k)
-
-    def nearest(self, vectors: Rows, k: int = 10) -> list[Hit]:
-        """Return the k chunks nearest to the last of vectors (n, D), near-copies of all of them left out."""
-        return self._nearest(vectors[-1:], vectors, k)
-
-    def _nearest(self, query: Rows, read: Rows, k: int) -> list[Hit]:
-        copies = self._copies.all_of([row.tobytes() for row in read], lambda new: self.search.alike(read[new]))
-        unwanted = {row for rows in copies for row in rows}
-        (hits,) = self.search.nearest(query, k, leave_out=unwanted, fold_copies=True)
+        (hits,) = self.search.nearest(self._predicted(vectors), k, unlike=vectors, fold_copies=True)
         return hits
+
+    def next_and_nearest(self, vectors: Rows, k: int = 10) -> tuple[list[Hit], list[Hit]]:
+        """Return what `next_chunks` does, and the k chunks nearest to the last vector, in one pass over the store.
+
+        A sentence that stands in several places comes once; where else it stands is not told.
+        """
+        queries = np.concatenate([self._predicted(vectors), vectors[-1:]])
+        found = self.search.nearest(queries, k, unlike=vectors, fold_copies=True, find_copies=False)
+        return found[0], found[1]
+
+    def _predicted(self, vectors: Rows) -> Rows:
+        predicted: Rows = self.model.predict(vectors[None], weights=self._weights)
+        return predicted
 
 
 def predict_text(

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .._util.numbers import whole_number
 from ..data.chain_store import ChainStore
+from ..data.number_formats import Int64
+from ..ops.rows import is_tensor
 from .bank import VectorBank
+from .checked_input import array_of
 from .chunk_texts import ChunkTexts as ChunkTexts
 from .chunk_texts import Place as Place
 from .chunk_texts import RowTexts
-from .near_duplicates import near_copies_in
+from .near_duplicates import ALIKE, near_copies_in
+
+_DEEPER = 4  # times as many candidates are asked for as are wanted, where some may not be
+_BLOCK = 64  # candidates that are looked at together
+
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,53 +62,73 @@ class ChunkSearch:
         self.bank = VectorBank(store.vectors, normalize=True)
         self.rows = RowTexts(store, texts)
 
-    def alike(self, vectors: Any) -> list[list[int]]:
-        """Return the rows that are near-copies (`ALIKE`) of each of some vectors (N, D)."""
-        return [ids.tolist() for ids in near_copies_in(self.bank, vectors)]
-
     def nearest(
-        self, queries: Any, k: int = 10, *, leave_out: Iterable[int] = (), fold_copies: bool = False
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        leave_out: Iterable[int] = (),
+        unlike: Any = None,
+        fold_copies: bool = False,
+        find_copies: bool = True,
     ) -> list[list[Hit]]:
-        """Return the k chunks nearest to each query, as `search` does, which says what the arguments are."""
+        """Return the k chunks nearest to each query, as `search` does, which says what the arguments are.
+
+        With `fold_copies`, `find_copies=False` saves a pass over the candidates and leaves `also_in` empty.
+        """
         k = whole_number(k, "search: k", least=1)
-        unwanted, size = set(leave_out), len(self.bank)
-        depth = min(k + len(unwanted), size)
+        left_out, size = set(leave_out), len(self.bank)
+        never = None if unlike is None else _never_wanted(unlike, self.bank.dim)
+        depth = min(_DEEPER * k + len(left_out), size)
         while True:
             scores, rows = self.bank.topk(queries, depth)
-            found = [
-                self._hits([*zip(*nearest, strict=True)], k, unwanted, fold_copies)
-                for nearest in zip(scores.tolist(), rows.tolist(), strict=True)
-            ]
-            if depth == size or all(len(hits) == k for hits in found):
-                return found
-            depth = min(4 * depth, size)  # copies took the places
+            chosen = [self._wanted(own, k, left_out, never, fold_copies) for own in rows]
+            if depth == size or all(len(places) == k for places in chosen):
+                break
+            depth = min(_DEEPER * depth, size)  # copies took the places
+        found = [
+            [(float(own_scores[place]), int(own_rows[place])) for place in places]
+            for own_scores, own_rows, places in zip(scores, rows, chosen, strict=True)
+        ]
+        copies = (
+            self._copies([row for hits in found for _, row in hits], left_out, never)
+            if fold_copies and find_copies
+            else {}
+        )
+        return [[self._hit(score, row, copies.get(row, [])) for score, row in hits] for hits in found]
 
-    def _hits(self, nearest: Sequence[tuple[float, int]], k: int, unwanted: set[int], fold_copies: bool) -> list[Hit]:
-        """Return the first k of the nearest chunks of a query, scores and rows, that are wanted."""
-        wanted = [(score, row) for score, row in nearest if row not in unwanted]
-        rows = [row for _, row in wanted]
-        copies = self._leaders(rows, k) if fold_copies else {row: [] for row in rows[:k]}
-        hits = []
-        for score, row in wanted:
-            if row in copies:
-                place, others = self._place(row), sorted(set(copies[row]) - unwanted - {row})
-                also_in = tuple(map(self._place, others))
-                hits.append(Hit(score, row, place.chain, place.position, self.rows.text(row), also_in))
-        return hits
+    def _wanted(self, rows: Int64, k: int, left_out: set[int], never: Float64 | None, fold_copies: bool) -> list[int]:
+        """Return the places of the first k rows that are wanted; when folding, none is a near-copy of one before."""
+        kept: list[int] = []
+        for first in range(0, len(rows), _BLOCK):
+            block = rows[first : first + _BLOCK]
+            vectors = _unit(self.store.vectors[block]) if fold_copies or never is not None else None
+            allowed = np.array([row not in left_out for row in block.tolist()])
+            if vectors is not None and never is not None:
+                allowed &= (vectors @ never.T).max(axis=1) < ALIKE
+            for at in np.flatnonzero(allowed).tolist():
+                if vectors is not None and fold_copies:
+                    leaders = _unit(self.store.vectors[rows[kept]]) if kept else vectors[:0]
+                    if (leaders @ vectors[at]).max(initial=-1.0) >= ALIKE:
+                        continue
+                kept.append(first + at)
+                if len(kept) == k:
+                    return kept
+        return kept
 
-    def _leaders(self, rows: Sequence[int], k: int) -> dict[int, list[int]]:
-        """Return the first k rows that are no near-copy of one before, and all near-copies of each."""
-        leaders: dict[int, list[int]] = {}
-        covered: set[int] = set()
-        waiting = list(rows)
-        while waiting and len(leaders) < k:
-            asked = waiting[: k - len(leaders)]  # not all: a phrase may stand in thousands of places
-            for row, copies in zip(asked, self.alike(self.store.vectors[asked]), strict=True):
-                if row not in covered:
-                    leaders[row] = copies
-                    covered.update(copies, [row])
-            waiting = [row for row in waiting if row not in covered]
-        return leaders
+    def _copies(self, rows: list[int], left_out: set[int], never: Float64 | None) -> dict[int, list[int]]:
+        """Return all near-copies of each row that are wanted, in the order of the store."""
+        copies: dict[int, list[int]] = {}
+        for row, ids in zip(rows, near_copies_in(self.bank, self.store.vectors[rows]) if rows else [], strict=True):
+            others = np.array(sorted(set(ids.tolist()) - left_out - {row}), np.int64)
+            if never is not None and len(others):
+                others = others[(_unit(self.store.vectors[others]) @ never.T).max(axis=1) < ALIKE]
+            copies[row] = others.tolist()
+        return copies
+
+    def _hit(self, score: float, row: int, copies: list[int]) -> Hit:
+        place = self._place(row)
+        return Hit(score, row, place.chain, place.position, self.rows.text(row), tuple(map(self._place, copies)))
 
     def _place(self, row: int) -> Place:
         chain = int(self.store.chain_of(row))
@@ -133,8 +164,22 @@ def search(
         ValueError: an argument that does not fit the store, or a query with NaN or Inf, or of zeros.
     """
     k = whole_number(k, "search: k", least=1)
+    unwanted = [] if leave_out is None else [whole_number(leave_out, "search: leave_out", 0, len(store.vectors) - 1)]
     searched = ChunkSearch(store, texts)
-    unwanted = set() if leave_out is None else {whole_number(leave_out, "search: leave_out", 0, len(store.vectors) - 1)}
-    if unlike is not None:
-        unwanted.update(*searched.alike(unlike))
-    return searched.nearest(queries, k, leave_out=unwanted, fold_copies=fold_copies)
+    return searched.nearest(queries, k, leave_out=unwanted, unlike=unlike, fold_copies=fold_copies)
+
+
+def _never_wanted(vectors: Any, dim: int) -> Float64:
+    array = array_of(vectors, "search: unlike")
+    rows = np.asarray(array.double() if is_tensor(array) else array, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise ValueError(f"search: unlike: expected shape (N, {dim}), got {rows.shape}")
+    if not (np.isfinite(rows).all() and rows.any(axis=1).all()):
+        raise ValueError("search: unlike: holds NaN, infinity or a row of zeros; expected directions")
+    return _unit(rows)
+
+
+def _unit(vectors: Any) -> Float64:
+    rows = np.asarray(vectors, np.float64)
+    units: Float64 = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units

@@ -72,7 +72,8 @@ def test_a_text_is_continued_by_the_unread_chunks_nearest_to_the_prediction(stor
 def test_the_nearest_to_the_last_chunk(store: lf.ChainStore, model: Any) -> None:
     ready = lf.TextPredictor(model, store, HashEncoder())
     read = ready.read(Document("d", " ".join(SENTENCES[3:9])))
-    hits = ready.nearest(read.vectors, 3)
+    coming, hits = ready.next_and_nearest(read.vectors, 3)
+    assert coming == ready.next_chunks(read.vectors, 3)
     assert [hit.chunk for hit in hits] == best_unread(store, read.vectors[-1], read.vectors)[:3]
 
 

@@ -17,8 +17,7 @@
   const entry = (hit) => {
     const item = make("li"), body = make("div");
     if (hit.text) body.append(make("div", "chunk", hit.text));
-    const copies = hit.also_in.length ? ` · also in ${number(hit.also_in.length)} other place${hit.also_in.length > 1 ? "s" : ""}` : "";
-    body.append(make("div", "where", `${hit.chain}, chunk ${number(hit.position)} · ${hit.score.toFixed(3)}${copies}`));
+    body.append(make("div", "where", `${hit.chain}, chunk ${number(hit.position)} · ${hit.score.toFixed(3)}`));
     item.append(body);
     return item;
   };
@@ -53,8 +52,8 @@
       return;
     }
     const asked = question();
-    if (!asked) {
-      blank("");
+    if (!asked || (chain.value && !(position.value && position.checkValidity()))) {
+      blank(asked ? `Choose a chunk from 1 to ${number(lengths.get(chain.value))}.` : "");
       return;
     }
     isAsking = true;
@@ -84,7 +83,7 @@
   };
 
   byId("about").textContent =
-    `${facts.model} reads; ${facts.data} holds ${number(facts.rows)} chunks of ${number(facts.chains.length)} documents`;
+    `Model: ${facts.model}. Store: ${facts.data}, ${number(facts.rows)} chunks of ${number(facts.chains.length)} documents.`;
   for (const [name, length] of facts.chains) {
     if (length) {
       const option = make("option", "", name);
