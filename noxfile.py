@@ -91,6 +91,9 @@ def wheel(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     session.run("lvm-fast", "info")
     session.run("python", "-c", "import lvm_fast as lf; print(len(lf.sample()), 'chains in the bundled sample')")
+    found = session.run("lvm-fast", "search", "--data", "sample", "--chunk", "35400", "-k", "1", "--json", silent=True)
+    if '"text": "' not in str(found):
+        session.error("the wheel lacks the texts of the bundled sample")
 
 
 @nox.session

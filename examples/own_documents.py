@@ -23,10 +23,8 @@ import numpy as np
 
 import lvm_fast as lf
 from lvm_fast.data.documents import Document, read_documents
-from lvm_fast.data.encode import Encoder, encode_context, encode_documents
+from lvm_fast.data.encode import Encoder, encode_documents
 from lvm_fast.data.sentence_encoder import SentenceEncoder
-from lvm_fast.evaluation.report_markdown import summary
-from lvm_fast.retrieval.search import ChunkTexts
 
 CHUNK_TOKENS = 20
 
@@ -70,41 +68,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = encode_documents(documents, encoder, place, chunk_tokens=CHUNK_TOKENS)
     print(f"   {len(store)} documents, {len(store.vectors):,} chunks of {store.dim} numbers: {place}")
 
-    stride = max(1, args.context_length // 4)
-    print("2. Split and train: whole documents are held out, and the best epoch on them is kept")
-    result = lf.train(
-        lf.Recipe(
-            data=place,
-            context_length=args.context_length,
-            stride=max(1, args.context_length // 5),  # short of data, many windows
-            alpha_infonce=10.0,  # to be found counts for more than to be near
-            temperature=0.03,
-            val_fraction=args.val_fraction,
-            val_stride=stride,
-            model={"hidden_dim": args.hidden_dim, "num_layers": 1, "memory_slots": 256},
-            lr=3e-4,
-            warmup_epochs=0.2,
-            accumulation_steps=1,
-            epochs=args.epochs,
-            output_dir=str(args.output_dir / "run"),
-        )
+    print("2. Train the champion: whole documents are held out, and the best epoch on them is kept")
+    recipe = lf.Recipe.named(
+        "champion",
+        data=place,
+        context_length=args.context_length,
+        val_fraction=args.val_fraction,
+        epochs=args.epochs,
+        output_dir=str(args.output_dir / "run"),
     )
+    result = lf.train(recipe)
 
     print("3. Evaluate: the held-out documents again, beside what needs no training")
     report = lf.evaluate(
         result.model,
         result.validation,
         args.context_length,
-        stride=stride,
         training=result.training,
         data_name=place.name,
+        questions=2000,
     )
     report.save(result.output_dir, result.history)
-    print(summary(report))
+    page = report.save_html(result.output_dir / "report.html", result.history)
+    print(report.summary())
     print(*report.warnings, sep="\n")
+    print(f"   To look at, in a browser: {page}")
 
     print("4. Predict: what may come after the first half of a document that was held out")
-    show_prediction(result.model, held_out(documents, result.validation), encoder, store, place, args.context_length)
+    ready = lf.TextPredictor(result.model, store, encoder, context_length=args.context_length)
+    show_prediction(ready, held_out(documents, result.validation))
 
     if args.export:
         print("5. Export: one Core ML package, checked on this machine")
@@ -112,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lf.export_coreml(result.model, package, contexts=(args.context_length,))
         verification = lf.verify_coreml(package, result.model, contexts=1)
         print(verification.to_text())
-        return 0 if verification.passed else 1
+        if not verification.passed:
+            return 1
+    print(report.three_predictions())
     return 0
 
 
@@ -126,8 +120,7 @@ def parser() -> argparse.ArgumentParser:
         help="a sentence-transformers model, or 'hash' (default: %(default)s)",
     )
     parser.add_argument("--context-length", type=int, default=32, help="most chunks a prediction reads (default: 32)")
-    parser.add_argument("--hidden-dim", type=int, default=256, help="width of the model (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="most passes over the documents (default: 10)")
+    parser.add_argument("--epochs", type=int, default=6, help="most passes over the documents (default: 6)")
     parser.add_argument("--val-fraction", type=float, default=0.2, help="share held out (default: %(default)s)")
     parser.add_argument("--no-export", dest="export", action="store_false", help="leave the Core ML package out")
     return parser
@@ -138,19 +131,14 @@ def held_out(documents: Sequence[Document], validation: Any) -> Document:
     return next(document for document in documents if document.id in validation.origins)
 
 
-def show_prediction(
-    model: Any, document: Document, encoder: Encoder, store: lf.ChainStore, place: Path, context_length: int
-) -> None:
-    texts = ChunkTexts.beside(place)
-    assert texts is not None
-    chain = store.ids.index(document.id)
-    middle = max(1, int(store.lengths[chain]) // 2)
-    chunks = tuple(texts.text(store, chain, position) for position in range(middle + 1))
-    context, _ = encode_context(Document(document.id, chunks=chunks[:middle]), encoder, context_length)
-    # `unlike` leaves out what the context has said
-    (hits,) = lf.search(store, model.predict(context[None]), 3, texts=texts, unlike=context)
+def show_prediction(ready: lf.TextPredictor, document: Document) -> None:
+    chain = ready.search.store.ids.index(document.id)
+    first, length = int(ready.search.store.offsets[chain]), int(ready.search.store.lengths[chain])
+    middle = max(1, length // 2)
+    chunks = [str(ready.search.rows.text(row)) for row in range(first, first + middle + 1)]
+    read = ready.read(Document(document.id, chunks=tuple(chunks[:middle])))
     print(f"   {document.id} goes on: {chunks[middle]!r}")
-    for hit in hits:
+    for hit in ready.next_chunks(read.vectors, 3):  # what was read is left out
         print(f"   predicted, {hit.score:.3f}: {hit.text!r} ({hit.chain}, chunk {hit.position})")
 
 

@@ -30,9 +30,12 @@ _HOME_OF = {
     "create_model": "models.registry",
     "load_model": "models.pretrained",
     "Router": "inference.router",
+    "predict_text": "inference.predict_text",
+    "TextPredictor": "inference.predict_text",
     "Recipe": "training.recipe",
     "train": "training.fit",
     "evaluate": "evaluation.evaluate",
+    "compare": "evaluation.compare",
     "evaluate_router": "evaluation.evaluate_router",
     "calibrate_router": "evaluation.calibrate",
     "export_coreml": "export.coreml",
@@ -53,12 +56,15 @@ if TYPE_CHECKING:
     from .data.split import split_chains as split_chains
     from .data.windows import Windows as Windows
     from .evaluation.calibrate import calibrate_router as calibrate_router
+    from .evaluation.compare import compare as compare
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.evaluate_router import evaluate_router as evaluate_router
     from .export.coreai.export import export_coreai as export_coreai
     from .export.coreai.verify import verify_coreai as verify_coreai
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
+    from .inference.predict_text import TextPredictor as TextPredictor
+    from .inference.predict_text import predict_text as predict_text
     from .inference.router import Router as Router
     from .layers.gru import GRU as GRU
     from .models.pretrained import load_model as load_model

@@ -31,6 +31,7 @@ COMMANDS: Registry[ModuleType] = Registry(
         "compare": ".compare",
         "predict": ".predict",
         "search": ".search",
+        "explore": ".explore",
         "mine": ".mine",
         "export": ".export",
         "verify": ".verify",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._json_output import add_json, print_json
 from ._options import add_device, add_encoder, path_or_name
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ..retrieval.search import ChunkTexts, Hit, Place
 
 WIDTH = 100
-_PLACES = 3  # most copies of a hit that a table names; JSON has them all
+_PLACES = 3  # most copies of a hit that a list names; JSON has them all
 
 
 def add_lookup_options(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
@@ -36,19 +38,17 @@ def add_lookup_options(parser: argparse.ArgumentParser, of_run: bool = False) ->
         metavar="FILE",
         help='the chunks\' texts, JSON lines {"id", "chunks"} (default: what `lvm-fast encode` wrote beside the store)',
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     meaning = "for --text: a sentence-transformers model (default: the one that the store was encoded with)"
     add_encoder(parser, meaning, old_name=not of_run)
     add_device(parser)
 
 
-def chunk_texts(args: argparse.Namespace) -> ChunkTexts | None:
+def chunk_texts(args: argparse.Namespace, store: ChainStore) -> ChunkTexts | None:
     """Open the texts of the store's chunks, where there are any."""
     from ..retrieval.search import ChunkTexts
 
-    if args.text_of:
-        return ChunkTexts(args.text_of)
-    return None if args.data == "sample" else ChunkTexts.beside(args.data)
+    return ChunkTexts(args.text_of) if args.text_of else ChunkTexts.of(store)
 
 
 def read_vectors(path: Path, dim: int, where: str) -> Any:
@@ -92,45 +92,36 @@ def check_width(rows: Any, encoder: SentenceEncoder, store: ChainStore, where: s
         )
 
 
-def format_hits(queries: list[list[Hit]], as_json: bool) -> str:
-    """Return the hits of each query as JSON, or as a table each."""
-    return _as_json(queries) if as_json else _as_tables(queries)
+def print_hits(queries: list[list[Hit]], as_json: bool) -> None:
+    """Print the hits of each query as JSON, or as a list each."""
+    if as_json:
+        print_json([[asdict(hit) for hit in hits] for hits in queries])
+    else:
+        print(list_hits(queries))
 
 
-def _as_json(queries: list[list[Hit]]) -> str:
-    import json
-    import sys
-    from dataclasses import asdict
-
-    is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    return json.dumps([[asdict(hit) for hit in hits] for hits in queries], ensure_ascii=not is_unicode, indent=1)
-
-
-def _as_tables(queries: list[list[Hit]]) -> str:
+def list_hits(queries: list[list[Hit]]) -> str:
+    """Return the hits of each query as a list that people read, within WIDTH columns."""
     if len(queries) == 1:
-        return _as_table(queries[0])
-    return "\n\n".join(f"query {query}\n{_as_table(hits)}" for query, hits in enumerate(queries))
+        return _as_list(queries[0])
+    return "\n\n".join(f"query {query}\n{_as_list(hits)}" for query, hits in enumerate(queries))
 
 
-def _as_table(hits: list[Hit]) -> str:
-    """Return one line for each hit, and its text below, within WIDTH columns."""
+def _as_list(hits: list[Hit]) -> str:
+    """Return each hit: its rank, its text where that is known, and below it the place, the score and the row."""
     import textwrap
 
-    rows = [("rank", "score", "chunk", "position", "chain")]
-    rows += [
-        (str(rank), f"{hit.score:.4f}", str(hit.chunk), str(hit.position), _printable(hit.chain))
-        for rank, hit in enumerate(hits, 1)
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    indent = " " * (widths[0] + 2)
+    width = len(str(len(hits))) + 2
+    indent = " " * width
     lines = []
-    for row, hit in zip(rows, [None, *hits], strict=True):
-        cells = [cell.rjust(width) for cell, width in zip(row[:4], widths, strict=True)]
-        lines.append(_cut("  ".join([*cells, row[4]])))
-        if hit and hit.text:
-            lines += textwrap.wrap(_printable(hit.text), WIDTH, initial_indent=indent, subsequent_indent=indent)
-        if hit and hit.also_in:
-            lines.append(_cut(f"{indent}also in {_name_places(hit.also_in)}"))
+    for rank, hit in enumerate(hits, 1):
+        where = f", chunk {hit.position} (score {hit.score:.4f}, row {hit.chunk})"
+        place = _cut(_printable(hit.chain), WIDTH - width - len(where)) + where
+        below = [place, *([f"also in {_name_places(hit.also_in)}"] if hit.also_in else [])]
+        said = textwrap.wrap(_printable(hit.text), WIDTH - width) if hit.text else []
+        first, *rest = [*said, *(_cut(line, WIDTH - width) for line in below)]
+        lines.append(f"{rank}.".ljust(width) + first)
+        lines += [indent + line for line in rest]
     return "\n".join(lines)
 
 
@@ -146,5 +137,5 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"

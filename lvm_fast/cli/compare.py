@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _options_query
+from ._json_output import add_json, print_json, words_aside
 
 if TYPE_CHECKING:
     from ..data.windows import Windows
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where comparison.json, .md and .png go (default: a new folder, comparison or comparison-N)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the comparison in --output-dir")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,10 +84,14 @@ def run(args: argparse.Namespace) -> int:
         data_name=_options_query.data_name(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
-    print(comparison_summary(comparison))
+    with words_aside(args.json):
+        print(comparison_summary(comparison))
+    if args.json:
+        print_json(comparison.to_dict())
     sys.stdout.flush()  # before the save, which may fail
     written = comparison.save(args.output_dir or new_folder("comparison"))
-    print(f"\nWritten: {', '.join(map(str, written))}")
+    with words_aside(args.json):
+        print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._util.process import prepare_for_training
+from ._json_output import add_json, print_json, words_aside
 from ._options import add_device
 
 if TYPE_CHECKING:
+    from ..evaluation.report import Report
+    from ..export.verification_result import Verification
     from ..training.recipe import Recipe
 
+QUESTIONS = 2000  # that the page keeps
 HELP = "train, score, export and verify the champion on the bundled sample, beside memory_gru, in minutes"
 
 
@@ -22,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     parser.add_argument("--resume", action="store_true", help="continue the demo in --output-dir, or export it again")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +34,11 @@ def run(args: argparse.Namespace) -> int:
     asked = recipe(args.output_dir, args.epochs, args.device, args.resume)
     from ..export.options import CONTEXTS
 
-    return 0 if walk(asked, CONTEXTS, reference(asked)) else 1
+    with words_aside(args.json):
+        report, verification = walk(asked, CONTEXTS, reference(asked))
+    if args.json:
+        print_json({"report": report.to_dict(), "verification": verification.to_dict()})
+    return 0 if verification.passed else 1
 
 
 def recipe(output_dir: Path, epochs: int, device: str, resume: bool = False) -> Recipe:
@@ -70,16 +79,15 @@ def reference(asked: Recipe) -> Recipe:
     )
 
 
-def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
+def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> tuple[Report, Verification]:
     """Train as the recipes say, score the best weights of the first beside the second, export and verify the first.
 
     Returns:
-        Whether the Core ML package computes what the model does.
+        The scores of the first, and whether its Core ML package computes what it does.
     """
     import time
 
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.report_markdown import summary
     from ..export.coreml import export_coreml  # before training: a missing extra should not cost one
     from ..export.coremltools_compat import ct
     from ..export.package import SUFFIX
@@ -97,9 +105,11 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
         rivals={beside.model_type: other.model},
         training=result.training,
         data_name="the bundled sample",
+        questions=QUESTIONS,
     )
-    print(f"\n{summary(report)}\n", flush=True)  # before the save, which may fail
+    print(f"\n{report.summary()}\n", flush=True)  # before the save, which may fail
     written = report.save(result.output_dir, result.history)
+    written.append(report.save_html(result.output_dir / "report.html", result.history))
     path = result.output_dir / f"{recipe.model_type}{SUFFIX}"
     package = export_coreml(result.model, path, contexts, overwrite=True)
     verification = verify_coreml(package, result.model, contexts=1)
@@ -108,4 +118,5 @@ def walk(recipe: Recipe, contexts: tuple[int, ...], beside: Recipe) -> bool:
     print(f"Report: {', '.join(str(path) for path in written)}")
     print(f"Core ML: {package} (coremltools {ct.__version__}); each function against the model:")
     print(verification.to_text())
-    return verification.passed
+    print(f"\n{report.three_predictions()}")
+    return report, verification

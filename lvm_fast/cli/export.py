@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _options_query
+from ._json_output import add_json, print_json, words_aside
 from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--author", help="for the metadata (default: The lvm_fast developers)")
     parser.add_argument("--overwrite", action="store_true", help="replace the package, and the file beside it")
+    add_json(parser)
     _options_query.add_query_options(parser.add_argument_group("queries of --compare"), "the run's")
 
 
@@ -111,7 +113,12 @@ def _export(args: argparse.Namespace) -> int:
         "topk": args.topk,
     }
     write = _write_coreai if args.format == "coreai" else _write_coreml
-    package, names = write(args, opened, options)
+    with words_aside(args.json):
+        package, names = write(args, opened, options)
+    if args.json:
+        written = {"output": unicode_text(package), "functions": names, "bytes": size_of(package)}
+        print_json({**written, "precision": args.precision, "compress": args.compress, "left_out": left_out})
+        return 0
     numbers = f"{args.compress} in {args.precision}" if args.compress else args.precision
     print(f"{unicode_text(package)}: {', '.join(names)}; {numbers}, {size_of(package) / 1e6:.1f} MB")
     print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
@@ -223,6 +230,9 @@ def _compare(args: argparse.Namespace) -> int:
         data_name=_options_query.data_name(recipe, args.split),
         progress=is_terminal(sys.stderr),
     )
-    print(comparison.to_text())
-    print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
+    with words_aside(args.json):
+        print(comparison.to_text())
+        print(*(f"left out {note}" for note in left_out), sep="\n", end="\n" if left_out else "")
+    if args.json:
+        print_json({**comparison.to_dict(), "left_out": left_out})
     return 0 if all(row.verified for row in comparison.rows) else 1

@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 
+from ._json_output import add_json, print_json
+
 HELP = "print versions, instruction set, threads, devices and model types"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", action="store_true", help="also ask torch which devices it finds (takes seconds)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, value in describe_installation(args.devices).items():
+    described = describe_installation(args.devices)
+    if args.json:
+        print_json(described)
+        return 0
+    for name, value in described.items():
         print(f"{name:<12} {value}")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ._json_output import add_json, print_json
 from ._options import path_or_name
 
 HELP = "find hard negatives for every chunk of a chain store"
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="never chunks of the same chain up to N places away (default: 1, so never the positive)",
     )
     same_chain.add_argument("--exclude-chain", action="store_true", help="never chunks of the same chain")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     counts = np.count_nonzero(mined.ids >= 0, axis=1)
+    if args.json:
+        found = {"negatives": counts.sum(), "mean": counts.mean(), "without": np.count_nonzero(counts == 0)}
+        print_json({"output": unicode_text(args.output), "chunks": len(mined), "limit": args.limit, **found})
+        return 0
     print(f"{unicode_text(args.output)}: chunks={len(mined)} negatives={counts.sum()} limit={args.limit}")
     print(f"{counts.mean():.1f} a chunk; {np.count_nonzero(counts == 0):,} chunks have none")
     return 0

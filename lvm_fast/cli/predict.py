@@ -10,7 +10,7 @@ from . import _options_lookup
 from ._options import TEXT, add_force, read_text
 
 if TYPE_CHECKING:
-    from ..data.chain_store import ChainStore
+    from ..inference.predict_text import TextPredictor
     from ..training.run_folder import Run
 
 HELP = "predict what comes after a text, and show the nearest chunks of a chain store"
@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .._util.device import choose_device
     from ..data.source import open_source
+    from ..inference.predict_text import TextPredictor
     from ..models.base import LatentVectorModel
     from ..models.pretrained import is_packaged
-    from ..retrieval.search import search
     from ..spaces import fit_space
     from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
@@ -65,38 +65,34 @@ def run(args: argparse.Namespace) -> int:
     model = opened.model.to(choose_device(args.device))
     args.data = args.data or _data_of(opened)
     store = open_source(args.data, "predict: data")
-    if store.dim != model.input_dim:
-        raise ValueError(
-            f"predict: the store has {store.dim} dimensions; expected {model.input_dim}, as the model reads"
-        )
     check_encoder(model, store, "predict", args.force)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
         model.set_space(fit_space(store.vectors))  # it was trained in the spaces of other chunks
-    longest = args.context_length or opened.context_length or 100
-    rows, total = _context(args, store, longest)
-    predicted = model.predict(rows[None], weights=args.weights)
-    # `unlike` leaves out what the context has said
-    hits = search(store, predicted, args.k, texts=_options_lookup.chunk_texts(args), unlike=rows, fold_copies=True)
+    encoder = None if args.text is None else _options_lookup.encoder_for(store, args, "predict")
+    ready = TextPredictor(
+        model,
+        store,
+        encoder,
+        texts=_options_lookup.chunk_texts(args, store),
+        context_length=args.context_length or opened.context_length,
+        weights=args.weights,
+    )
+    rows, total = _context(args, ready)
+    hits = [ready.next_chunks(rows, args.k)]
     if not args.json:
         part = "" if total == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {part}{total:,} chunks of {_context_name(args)}; next may come:\n")
-    print(_options_lookup.format_hits(hits, args.json))
+    _options_lookup.print_hits(hits, args.json)
     return 0
 
 
-def _context(args: argparse.Namespace, store: ChainStore, longest: int) -> tuple[Any, int]:
-    """Return the last vectors (n, D), at most `longest`, and how many there are in all."""
+def _context(args: argparse.Namespace, ready: TextPredictor) -> tuple[Any, int]:
+    """Return the last vectors (n, D), as many as the model reads, and how many there are in all."""
     if args.vectors:
-        rows = _options_lookup.read_vectors(args.vectors, store.dim, "predict")
-        return rows[-longest:], len(rows)
-    from ..data.encode import encode_context
-
-    document = read_text(args.text, "predict")
-    encoder = _options_lookup.encoder_for(store, args, "predict")
-    tokens = store.metadata.get("chunk_tokens")
-    rows, total = encode_context(document, encoder, longest, tokens if isinstance(tokens, int) else 20)
-    _options_lookup.check_width(rows, encoder, store, "predict")
-    return rows, total
+        rows = _options_lookup.read_vectors(args.vectors, ready.search.store.dim, "predict")
+        return rows[-ready.longest :], len(rows)
+    read = ready.read(read_text(args.text, "predict"))
+    return read.vectors, read.chunks
 
 
 def _data_of(run: Run) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ._json_output import add_json, print_json
+
 HELP = "turn vectors (.npz sequences, .npy, .jsonl) into a chain store"
 
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "float16", "bfloat16", "int8"),
         help="how to store the numbers (default: as they are)",
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +51,11 @@ def run(args: argparse.Namespace) -> int:
     store, after = ChainStore.open(args.output), args.output.stat().st_size
     rows, dim = store.vectors.shape
     sequences = store.metadata.get("sequences")
+    if args.json:
+        shape = {"chains": len(store), "rows": rows, "dim": dim, "dtype": store.vectors.dtype_name}
+        sizes = {"bytes_before": before, "bytes": after}
+        print_json({"output": unicode_text(args.output), **shape, **sizes, "sequences": sequences})
+        return 0
     if sequences:
         print(f"{sequences['windows']:,} windows held {sequences['rows_in_windows']:,} rows; joined, {rows:,} remain")
     print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")

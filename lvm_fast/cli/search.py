@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
     _options_lookup.check_encoder(args, "search")
     store = open_source(args.data, "search: data")
-    texts = _options_lookup.chunk_texts(args)
+    texts = _options_lookup.chunk_texts(args, store)
     hits = search(store, _queries(args, store), args.k, texts=texts, leave_out=args.chunk, fold_copies=True)
-    print(_options_lookup.format_hits(hits, args.json))
+    _options_lookup.print_hits(hits, args.json)
     return 0
 
 

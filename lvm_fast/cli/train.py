@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from .._util.process import prepare_for_training
 from ..training.recipe import Recipe, read_setting, setting, setting_names
 from ..training.recipes import packaged_recipes
+from ._json_output import add_json, print_json, words_aside
 from ._options import path_or_name
 
 HELP = "train a model on a chain store"
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a recipe to start from: {names}, or a YAML file; other options override it",
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved recipe and stop")
+    add_json(parser)
     defaults = Recipe().to_dict()
     for name in setting_names():
         meaning = setting(name)[0].meaning
@@ -39,11 +42,17 @@ def run(args: argparse.Namespace) -> int:
     prepare_for_training()
     recipe = _recipe(args.recipe or _recipe_to_resume(given), given)
     if args.print_config:
-        print(_commented_yaml(recipe), end="")
+        if args.json:
+            print_json(recipe.to_dict())
+        else:
+            print(_commented_yaml(recipe), end="")
         return 0
     from ..training.fit import train
 
-    train(recipe)
+    with words_aside(args.json):
+        result = train(recipe)
+    if args.json and os.environ.get("RANK", "0") == "0":  # torchrun's
+        print_json(result.to_dict())
     return 0
 
 

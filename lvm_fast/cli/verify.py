@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._json_output import print_json, words_aside
 from ._options import check_unused, path_or_name
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ HELP = (
 )
 
 _MODEL_OPTIONS = ("checkpoint", "data", "bank")
-_DEVICE_OPTIONS = ("units", "repeat", "json")
+_DEVICE_OPTIONS = ("units", "repeat")
+_STDOUT = Path("-")  # where --json goes without a file
 UNVERIFIED = 3  # the exit code where Apple's runtime is missing: neither equal nor unequal
 _ASSET_SUFFIX = ".aimodel"
 _MOST_ROWS = 20_000  # to cut contexts from
@@ -59,7 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute units to run on: CPU_ONLY, CPU_AND_GPU, CPU_AND_NE, ALL (default: all four)",
     )
     device.add_argument("--repeat", type=int, default=100, metavar="N", help="timed calls (default: %(default)s)")
-    device.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=_STDOUT,
+        metavar="FILE",
+        help="print the figures as JSON, and all else on standard error; or also write them to this file",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,42 +85,54 @@ def _verify(args: argparse.Namespace) -> int:
     from ..data.source import open_source
     from ..training.run_folder import open_run
 
+    _check_json(args, [args.package])
     opened = open_run(args.checkpoint or _model_beside(args.package), "verify")
     data = args.data or _training_data(opened)
     vectors = None if data is None else open_source(data, "verify: data").vectors[:_MOST_ROWS]
     bank = None if args.bank is None else open_source(args.bank, "verify: bank")
     if args.package.suffix == _ASSET_SUFFIX:
-        return _verify_asset(args.package, opened.model, vectors, bank)
+        return _verify_asset(args, opened.model, vectors, bank)
     from ..export.verify import verify_coreml
 
-    verification = verify_coreml(args.package, opened.model, vectors, bank=bank)
-    print(verification.to_text())
-    return 0 if verification.passed else 1
+    return _told(args, verify_coreml(args.package, opened.model, vectors, bank=bank))
 
 
-def _verify_asset(asset: Path, model: Exportable, vectors: Any, bank: Any) -> int:
+def _verify_asset(args: argparse.Namespace, model: Exportable, vectors: Any, bank: Any) -> int:
     from ..export.coreai.verify import verify_coreai
 
     try:
-        verification = verify_coreai(asset, model, vectors, bank=bank)
+        verification = verify_coreai(args.package, model, vectors, bank=bank)
     except ImportError as error:
         print(f"lvm-fast: {error}", file=sys.stderr)
         return UNVERIFIED
-    print(verification.to_text())
-    return 0 if verification.passed else 1
+    return _told(args, verification)
 
 
 def _verify_on_device(args: argparse.Namespace) -> int:
-    from .._util.atomic_files import atomic_write_text, check_output
     from ..export.device import UNITS, verify_on_device
     from ..export.options import expectations_path
 
-    if args.json is not None:
-        inputs = [args.package, expectations_path(args.package)]
+    _check_json(args, [args.package, expectations_path(args.package)])
+    return _told(args, verify_on_device(args.package, args.units or UNITS, args.repeat))
+
+
+def _check_json(args: argparse.Namespace, inputs: list[Path]) -> None:
+    """Refuse a file of ``--json`` that cannot be written, before the work."""
+    from .._util.atomic_files import check_output
+
+    if args.json is not None and args.json != _STDOUT:
         check_output(args.json, "verify: --json", inputs, overwrite=True)
-    verification = verify_on_device(args.package, args.units or UNITS, args.repeat)
-    print(verification.to_text())
-    if args.json is not None:
+
+
+def _told(args: argparse.Namespace, verification: Any) -> int:
+    """Print a verification, and give its figures as ``--json`` says; return the exit code."""
+    from .._util.atomic_files import atomic_write_text
+
+    with words_aside(args.json == _STDOUT):
+        print(verification.to_text())
+    if args.json == _STDOUT:
+        print_json(verification.to_dict())
+    elif args.json is not None:
         atomic_write_text(args.json, json.dumps(verification.to_dict(), indent=2) + "\n")
     return 0 if verification.passed else 1
 

@@ -34,6 +34,7 @@ class ChainStore:
         ids: one string a chain, all different.
         origins: one string a chain: the id of the chain that it is a piece of, where one was cut, else its own id.
         metadata: JSON values, such as "encoder" and "source".
+        file: the file that the rows are from: also of a part of its store, whose rows were gathered. Or None.
 
     A store that was opened from a file is pickled with the path of the file, and maps it again; one in memory is
     pickled with its rows.
@@ -74,6 +75,8 @@ class ChainStore:
         self.ids = _checked_ids(ids, len(self.offsets) - 1, where)
         self.origins = list(self.ids) if origins is None else _checked_names(origins, len(self), "origins", where)
         self.metadata = _checked_metadata(metadata or {}, where)
+        self.file: str | None = self.vectors.path
+        self._file_starts: Int64 = self.offsets[:-1]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ChainStore:
@@ -89,7 +92,9 @@ class ChainStore:
         """
         if is_sharded(path):
             paths = shard_paths(path)
-            return cls(**joined_parts(paths, [cls.open(shard) for shard in paths]))
+            joined = cls(**joined_parts(paths, [cls.open(shard) for shard in paths]))
+            joined.file = os.path.abspath(path)
+            return joined
         where = f"ChainStore.open: {os.fspath(path)}"
         vectors, tensors, strings = map_vectors(path, where)
         metadata = {key: _from_string(value) for key, value in strings.items()}
@@ -196,7 +201,9 @@ class ChainStore:
         disk.
         """
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-        return ChainStore(self.vectors.ranges(starts, stops), offsets, ids, metadata, origins=origins)
+        made = ChainStore(self.vectors.ranges(starts, stops), offsets, ids, metadata, origins=origins)
+        made.file, made._file_starts = self.file, self.rows_in_file(starts)
+        return made
 
     def chain_of(self, rows: npt.ArrayLike) -> Int64:
         """The chain index of each row, in the shape of `rows`."""
@@ -207,6 +214,12 @@ class ChainStore:
         numbers: dict[str, int] = {}
         documents: Int64 = np.array([numbers.setdefault(origin, len(numbers)) for origin in self.origins])
         return np.asarray(np.unique(documents[chains], return_inverse=True)[1], dtype=np.int64)
+
+    def rows_in_file(self, rows: npt.ArrayLike) -> Int64:
+        """Which rows of `file` these rows are; without a file, of the store that this one was cut from."""
+        chains = self.chain_of(rows)
+        moved: Int64 = np.asarray(rows) - self.offsets[chains] + self._file_starts[chains]
+        return moved
 
     @property
     def dim(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ _RIVAL = "contender "
 
 
 def compare(
-    contenders: Sequence[Contender],
+    contenders: Sequence[Contender] | Mapping[str, LatentVectorModel | Router],
     store: ChainStore | Windows,
     context_length: int | None = None,
     pool: str | int | VectorBank = "targets",
@@ -83,7 +83,7 @@ def compare(
     Every contender is asked every query. One that was trained on shorter contexts sees the last vectors of each.
 
     Args:
-        contenders: At least one, of one input_dim, all called differently.
+        contenders: Models by name, or `Contender`s, all called differently; at least one, of one input_dim.
         store: Held-out chains, or windows over them, as `evaluate` takes them.
         context_length: Most context vectors a window has; the longest context of a contender, or 100, unless given.
         pool: The candidates, as `evaluate` takes them.
@@ -94,7 +94,16 @@ def compare(
 
     Raises:
         ValueError: Names or dimensions do not fit, or as `evaluate`.
+
+    Example:
+        >>> from lvm_fast import create_model, load_model, sample
+        >>> models = {"closed form": create_model("whitened_recency"), "general": load_model("general")}
+        >>> comparison = compare(models, sample(), 16, stride=150)
+        >>> [entry.name for entry in comparison.entries]
+        ['closed form', 'general']
     """
+    if isinstance(contenders, Mapping):
+        contenders = [Contender(name, model) for name, model in contenders.items()]
     by_name = {contender.name: contender for contender in contenders}
     if len(by_name) < max(1, len(contenders)):
         names = ", ".join(contender.name for contender in contenders)

@@ -19,6 +19,7 @@ from .metrics import differences, intervals_of, query_scores, small_sample_notes
 from .pool_curve import RanksInPools, hit_curve
 from .pools import Candidates, Pool, Ranks, pool_of_bank
 from .predictions import Answer, answer_windows, plain_answer
+from .questions import look_at
 from .report import Report
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def evaluate(
     curve: bool = True,
     data_name: str | os.PathLike[str] | None = None,
     notes: Sequence[str] = (),
+    questions: int = 0,
     progress: bool = False,
 ) -> Report:
     """Score a model on every window of a store, beside closed forms that have not learned anything.
@@ -96,6 +98,8 @@ def evaluate(
         curve: Also work out Hit@5 against pool size, which ranks against every chunk there is.
         data_name: What the report calls the data, a file name for instance.
         notes: What a reader of the report has to know, such as what the model's training has seen; a sentence each.
+        questions: Keep so many questions, spread evenly over all, with their best candidates, for
+            `Report.save_html` to show.
         progress: Show progress bars on stderr.
 
     Returns:
@@ -113,6 +117,7 @@ def evaluate(
     seed = whole_number(seed, "evaluate: seed", 0)
     bootstrap = whole_number(bootstrap, f"evaluate: bootstrap = {bootstrap}", 1, MOST_RESAMPLES)
     batch_size = whole_number(batch_size, "evaluate: batch_size", 1)
+    questions = whole_number(questions, "evaluate: questions", 0)
     if not len(ks):
         raise ValueError("evaluate: ks = (); expected at least one number")
     ks = sorted({whole_number(k, f"evaluate: ks = {tuple(ks)}", 1) for k in ks})
@@ -156,6 +161,8 @@ def evaluate(
     if curve:
         known = (chosen_pool, pool, ranks_both_ways)
         points = _curve(answers, candidates, *known, leaves_out, clusters, bootstrap, seed)
+    stores = [store] if distractors is None else [store, distractors]
+    asked = (chosen_pool, answers, ranks, [MODEL, yardstick], stores, questions, leaves_out)
     few = small_sample_notes(len(queries), len(chosen_pool), ks)
     return Report(
         model_type=str(getattr(model, "model_type", type(model).__name__)),
@@ -183,6 +190,7 @@ def evaluate(
         decays=forms.decays,
         experts=experts,
         notes=[*notes, *forms.notes, *_of_reading(windows), *few],
+        questions=look_at(*asked) if questions else [],
     )
 
 

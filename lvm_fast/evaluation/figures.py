@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 Interval = tuple[float, float]
@@ -72,6 +72,41 @@ class ExpertScores:
     intervals: dict[str, dict[str, Interval | None]]
 
 
+class Chunk(NamedTuple):
+    """A chunk as a reader knows it: its chain and its place there, in the whole store, and its text if it has one."""
+
+    chain: str
+    position: int
+    text: str | None
+
+
+class Found(NamedTuple):
+    """A candidate that a predictor found: its score, and the chunk; None where the pool does not say which it is."""
+
+    score: float
+    chunk: Chunk | None
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of an evaluation.
+
+    Attributes:
+        context: The last chunks read, the current one last.
+        read: How many chunks were read.
+        target: The right answer.
+        ranks: The place of the right answer by predictor, 1 = best, by the rules of the report's headline.
+        best: The best candidates of the model and of the best closed form, by name, best first; by the same rules.
+    """
+
+    context: list[Chunk]
+    read: int
+    target: Chunk
+    ranks: dict[str, int]
+    best: dict[str, list[Found]]
+
+
 @dataclass(frozen=True)
 class ReportFigures:
     """The figures of an evaluation: fractions in [0, 1] (cosines in [-1, 1]); the documents print percent.
@@ -108,6 +143,7 @@ class ReportFigures:
         experts: How a mixture of experts shares the queries out; empty for a model in one piece.
         notes: What a reader has to know: what training has seen of the answers, and what so few questions or
             candidates cannot tell; a sentence each.
+        questions: Single questions to look at, as many as `evaluate` was asked to keep.
     """
 
     model_type: str
@@ -135,6 +171,7 @@ class ReportFigures:
     decays: dict[str, float] = field(default_factory=dict, kw_only=True)
     experts: list[ExpertScores] = field(default_factory=list, kw_only=True)
     notes: list[str] = field(default_factory=list, kw_only=True)
+    questions: list[Question] = field(default_factory=list, kw_only=True, repr=False)
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -176,10 +213,12 @@ class ReportFigures:
         return [*self.notes, *([self.interval_note] if self.interval_note else [])]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
+        """Return everything but the questions as plain JSON values."""
         derived: dict[str, Any] = {"yardstick": self.yardstick, "production_targets": self.production_targets}
         derived["interval_note"] = self.interval_note
-        plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), **derived}, allow_nan=False))
+        figures = asdict(replace(self, questions=[]))
+        del figures["questions"]
+        plain: dict[str, Any] = json.loads(json.dumps({**figures, **derived}, allow_nan=False))
         return plain
 
 

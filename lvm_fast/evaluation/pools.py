@@ -55,6 +55,8 @@ class Pool:
         description: What the candidates are, in words.
         holds_current: Share of queries whose current chunk is a candidate too; None where that is not known.
         find_rows: Says which candidates are rows of the windows' store.
+        row_numbers: The row of each candidate, (N,), counted on from the store to the distractors; None where only
+            `find_rows` tells.
     """
 
     windows: Windows
@@ -64,9 +66,20 @@ class Pool:
     description: str
     holds_current: float | None
     find_rows: Callable[[], Held]
+    row_numbers: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.bank)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """The row of each candidate, (N,), counted on from the store to the distractors; -1 for a row of neither."""
+        if self.row_numbers is not None:
+            return self.row_numbers
+        places, rows = self.find_rows()
+        numbers = np.full(len(self), -1, np.int64)
+        numbers[places[::-1]] = rows[::-1]  # of several rows that are one candidate, the first
+        return numbers
 
     @cached_property
     def read(self) -> ReadCandidates | None:
@@ -173,7 +186,8 @@ class Candidates:
         bank = VectorBank(self._gather(rows), normalize=True)
         in_store = np.flatnonzero(rows < len(self.parts[0]))
         places = np.searchsorted(rows, targets)
-        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: (in_store, rows[in_store]))
+        held = in_store, rows[in_store]
+        return Pool(self.windows, bank, queries, places, description, holds_current, lambda: held, rows)
 
     def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         gathered, first = [], 0

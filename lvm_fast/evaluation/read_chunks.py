@@ -66,6 +66,12 @@ class ReadCandidates:
         self._stops = np.searchsorted(keys, target_chains * span + target_rows)
         self.counts = self._stops - self._firsts - (first_rows < target_rows)
 
+    def of(self, question: int) -> NDArray[np.int64]:
+        """Return the candidates that a question has read, its target not among them."""
+        places = self._places[self._firsts[question] : self._stops[question]]
+        others: NDArray[np.int64] = places[places != self._targets[question]]
+        return others
+
     def ahead(self, bank: VectorBank, query_vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Count the read candidates that beat each question's target, by the bank's scores and its rule for equal ones.
 

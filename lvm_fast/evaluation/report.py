@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._util.atomic_files import atomic_write_text
 from .figures import ReportFigures
-from .report_markdown import render_report
+from .page.report_page import render_page
+from .report_markdown import render_report, summary
 from .report_plot import save_picture
+from .three_predictions import three_predictions
 from .write_files import save_documents
 
 
 @dataclass(frozen=True)
 class Report(ReportFigures):
-    """The result of `evaluate`: the attributes of `ReportFigures`, and documents in Markdown, JSON and PNG."""
+    """The result of `evaluate`: the attributes of `ReportFigures`, and documents in Markdown, JSON, PNG and HTML."""
 
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the report as Markdown: sentences and tables.
@@ -24,6 +27,35 @@ class Report(ReportFigures):
             picture: File name of the picture to show, relative to the document.
         """
         return render_report(self, picture)
+
+    def summary(self, width: int = 100) -> str:
+        """Return the verdict and the hits of all, in lines that fit a terminal."""
+        return summary(self, width)
+
+    def three_predictions(self, width: int = 100) -> str:
+        """Return three of the `questions` in words: two that the model finds, one that it misses.
+
+        Raises:
+            ValueError: No questions were kept.
+        """
+        if not self.questions:
+            raise ValueError(
+                "Report.three_predictions: no questions were kept; ask for some by evaluate(questions=...)"
+            )
+        return three_predictions(self.questions, width)
+
+    def to_html(self, history: Sequence[dict[str, Any]] | None = None) -> str:
+        """Return the report as one page of HTML that needs no network: sentences, pictures, tables, and `questions`.
+
+        Args:
+            history: The training's rows, one an epoch, for a picture of it.
+        """
+        return render_page(self, history)
+
+    def save_html(self, path: str | Path, history: Sequence[dict[str, Any]] | None = None) -> Path:
+        """Write the page of `to_html`; it appears whole or not at all. Returns its path."""
+        atomic_write_text(path, self.to_html(history))
+        return Path(path)
 
     def save(
         self, folder: str | Path, history: Sequence[dict[str, Any]] | None = None, name: str = "report"

@@ -84,7 +84,7 @@ def render_report(report: ReportFigures, picture: str | None = None) -> str:
         f"![Hit@{CURVE_K} against pool size]({picture})" if picture else None,
         "\n".join(["## Scores", "", *_score_table(report)]),
         "\n".join(["## Model minus the others", "", *_difference_table(report)]),
-        "\n".join([f"## {_other_way_title(report)}", "", *_other_way_table(report)]) if report.other_way else None,
+        "\n".join([f"## {other_way_title(report)}", "", *_other_way_table(report)]) if report.other_way else None,
         "\n".join(["## The experts", "", *_expert_table(report)]) if report.experts else None,
         _direction(report),
         "\n".join(["## Production targets", "", *_production_lines(report)]) if report.production_targets else None,
@@ -117,7 +117,7 @@ def summary(report: ReportFigures, width: int = 100) -> str:
     heads = map(heading, (*report.hits, "mrr"))
     lines = [fill(verdict(report), width), "", note, "", *table(["", *heads], rows)]
     if report.other_way:
-        lines += ["", f"{_other_way_title(report)}:", "", *_other_way_rows(report)]
+        lines += ["", f"{other_way_title(report)}:", "", *_other_way_rows(report)]
     return "\n".join(lines)
 
 
@@ -181,7 +181,8 @@ def _score_table(report: ReportFigures) -> list[str]:
     return [f"Pool of {report.pool:,}; hits and MRR in percent.", "", *table(["", *head], rows)]
 
 
-def _other_way_title(report: ReportFigures) -> str:
+def other_way_title(report: ReportFigures) -> str:
+    """Say which candidates the second table counts that the first leaves out, or the reverse."""
     return "With read chunks among the candidates" if report.exclude_read else "With read chunks left out"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .figures import CURVE_K, MODEL, PRODUCTION_TARGETS
 from .plot_style import COLOURS, INK, NOTE_HEIGHT, figure_title, panel_title, png_figure, wrap_notes, write_notes
 from .report_markdown import display_name, headline
+from .spread_labels import spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,7 +183,7 @@ def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
     low, high = axes.get_ylim()
     line_height = 1.3 * _LABEL / 72 * axes.figure.dpi  # pixels
     gap = (high - low) * line_height / axes.bbox.height
-    places = _spread(list(ends.values()), gap, low + gap / 2, high - gap / 2)
+    places = spread(list(ends.values()), gap, low + gap / 2, high - gap / 2)
     beside: Any = ("axes fraction", "data")
     for (name, end), place in zip(ends.items(), places, strict=True):
         axes.annotate(
@@ -198,24 +198,6 @@ def _label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, str
             color=colours[name],
             fontweight="bold" if name == MODEL else "normal",
         )
-
-
-def _spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move values, as little as needed, until neighbours are at least `gap` apart and all are in [low, high].
-
-    Less `gap` for every value below it, each only has to stay above its neighbour: values that do not share their mean.
-    """
-    order = sorted(range(len(values)), key=values.__getitem__)
-    groups: list[list[float]] = []
-    for below, i in enumerate(order):
-        groups.append([values[i] - below * gap])
-        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
-            last = groups.pop()
-            groups[-1] += last
-    levels = [fmean(group) for group in groups for _ in group]
-    highest = high - (len(values) - 1) * gap
-    moved = {i: max(low, min(levels[below], highest)) + below * gap for below, i in enumerate(order)}
-    return [moved[i] for i in range(len(values))]
 
 
 def _colours(report: ReportFigures) -> dict[str, str]:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .._util.numbers import whole_number
 from ..data.chain_store import ChainStore
-from ..data.documents import read_documents
-from ..data.shards import shard_names, shard_paths
-from ..data.source import chunks_path
+from ..data.number_formats import Int64
+from ..ops.rows import is_tensor
 from .bank import VectorBank
-from .near_duplicates import near_copies_in
+from .checked_input import array_of
+from .chunk_texts import ChunkTexts as ChunkTexts
+from .chunk_texts import Place as Place
+from .chunk_texts import RowTexts
+from .near_duplicates import ALIKE, near_copies_in
 
+_DEEPER = 4  # times as many candidates are asked for as are wanted, where some may not be
+_BLOCK = 64  # candidates that are looked at together
 
-@dataclass(frozen=True)
-class Place:
-    """The place of a chunk.
-
-    Attributes:
-        chunk: its row in the store.
-        chain: the id of its chain.
-        position: its place in the chain, from 0.
-    """
-
-    chunk: int
-    chain: str
-    position: int
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,46 +47,92 @@ class Hit:
     also_in: tuple[Place, ...] = ()
 
 
-class ChunkTexts:
-    """The texts of a store's chunks, from the JSON lines {"id", "chunks"} that `lvm-fast encode` writes beside it."""
+class ChunkSearch:
+    """Searches one store many times: the candidates are packed once.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read a `.jsonl` or `.jsonl.gz` file.
+    Attributes:
+        store: T chunks.
+        bank: Their rows, compared by cosine.
+        rows: Their places and texts.
+    """
 
-        Raises:
-            OSError: the file cannot be opened.
-            ValueError: it is damaged, or holds no such lines.
+    def __init__(self, store: ChainStore, texts: ChunkTexts | None = None) -> None:
+        """Pack the store; `texts` is where to look the chunks' texts up, beside the store's file unless given."""
+        self.store = store
+        self.bank = VectorBank(store.vectors, normalize=True)
+        self.rows = RowTexts(store, texts)
+
+    def nearest(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        leave_out: Iterable[int] = (),
+        unlike: Any = None,
+        fold_copies: bool = False,
+        find_copies: bool = True,
+    ) -> list[list[Hit]]:
+        """Return the k chunks nearest to each query, as `search` does, which says what the arguments are.
+
+        With `fold_copies`, `find_copies=False` saves a pass over the candidates and leaves `also_in` empty.
         """
-        self.path = Path(path)
-        self._chunks: Mapping[str, Sequence[str]] = {record.id: record.chunks for record in read_documents([path])}
+        k = whole_number(k, "search: k", least=1)
+        left_out, size = set(leave_out), len(self.bank)
+        never = None if unlike is None else _never_wanted(unlike, self.bank.dim)
+        depth = min(_DEEPER * k + len(left_out), size)
+        while True:
+            scores, rows = self.bank.topk(queries, depth)
+            chosen = [self._wanted(own, k, left_out, never, fold_copies) for own in rows]
+            if depth == size or all(len(places) == k for places in chosen):
+                break
+            depth = min(_DEEPER * depth, size)  # copies took the places
+        found = [
+            [(float(own_scores[place]), int(own_rows[place])) for place in places]
+            for own_scores, own_rows, places in zip(scores, rows, chosen, strict=True)
+        ]
+        copies = (
+            self._copies([row for hits in found for _, row in hits], left_out, never)
+            if fold_copies and find_copies
+            else {}
+        )
+        return [[self._hit(score, row, copies.get(row, [])) for score, row in hits] for hits in found]
 
-    @classmethod
-    def beside(cls, store_path: str | os.PathLike[str]) -> ChunkTexts | None:
-        """Return the texts that `lvm-fast encode` wrote beside a store; None where a file of it has none."""
-        shards = shard_paths(store_path)
-        paths = [chunks_path(shard) for shard in shards]
-        if not all(path.exists() for path in paths):
-            return None
-        texts, *others = [cls(path) for path in paths]
-        if others:
-            names = [list(part._chunks) for part in (texts, *others)]
-            is_plain = len(set().union(*names)) == sum(map(len, names))
-            chunks = [chunks for part in (texts, *others) for chunks in part._chunks.values()]
-            named = shard_names([shard.stem for shard in shards], names, is_plain)
-            texts.path, texts._chunks = Path(store_path), dict(zip(named, chunks, strict=True))
-        return texts
+    def _wanted(self, rows: Int64, k: int, left_out: set[int], never: Float64 | None, fold_copies: bool) -> list[int]:
+        """Return the places of the first k rows that are wanted; when folding, none is a near-copy of one before."""
+        kept: list[int] = []
+        for first in range(0, len(rows), _BLOCK):
+            block = rows[first : first + _BLOCK]
+            vectors = _unit(self.store.vectors[block]) if fold_copies or never is not None else None
+            allowed = np.array([row not in left_out for row in block.tolist()])
+            if vectors is not None and never is not None:
+                allowed &= (vectors @ never.T).max(axis=1) < ALIKE
+            for at in np.flatnonzero(allowed).tolist():
+                if vectors is not None and fold_copies:
+                    leaders = _unit(self.store.vectors[rows[kept]]) if kept else vectors[:0]
+                    if (leaders @ vectors[at]).max(initial=-1.0) >= ALIKE:
+                        continue
+                kept.append(first + at)
+                if len(kept) == k:
+                    return kept
+        return kept
 
-    def text(self, store: ChainStore, chain: int, position: int) -> str:
-        """Return the text of a chunk.
+    def _copies(self, rows: list[int], left_out: set[int], never: Float64 | None) -> dict[int, list[int]]:
+        """Return all near-copies of each row that are wanted, in the order of the store."""
+        copies: dict[int, list[int]] = {}
+        for row, ids in zip(rows, near_copies_in(self.bank, self.store.vectors[rows]) if rows else [], strict=True):
+            others = np.array(sorted(set(ids.tolist()) - left_out - {row}), np.int64)
+            if never is not None and len(others):
+                others = others[(_unit(self.store.vectors[others]) @ never.T).max(axis=1) < ALIKE]
+            copies[row] = others.tolist()
+        return copies
 
-        Raises:
-            ValueError: the file lacks the chain, or has another number of chunks for it than the store.
-        """
-        name, expected = store.ids[chain], int(store.lengths[chain])
-        chunks = len(self._chunks.get(name, ()))
-        if chunks != expected:
-            raise ValueError(f"{self.path}: {chunks} chunks for chain {name!r}; expected {expected}, as in the store")
-        return self._chunks[name][position]
+    def _hit(self, score: float, row: int, copies: list[int]) -> Hit:
+        place = self._place(row)
+        return Hit(score, row, place.chain, place.position, self.rows.text(row), tuple(map(self._place, copies)))
+
+    def _place(self, row: int) -> Place:
+        chain = int(self.store.chain_of(row))
+        return Place(row, self.store.ids[chain], row - int(self.store.offsets[chain]))
 
 
 def search(
@@ -111,7 +151,7 @@ def search(
         store: T chunks.
         queries: (B, D) float32, float16 or bfloat16 rows, none of them zero.
         k: At least 1; beyond T it means T.
-        texts: Where to look the chunks' texts up.
+        texts: Where to look the chunks' texts up; beside the store's file unless given.
         leave_out: A row never wanted, such as the chunk that is the query.
         unlike: Vectors (N, D) never wanted, nor near-copies of them (`ALIKE`), such as those that a prediction follows.
         fold_copies: Of chunks that are near-copies of each other give the nearest alone, and say where the others are:
@@ -124,63 +164,22 @@ def search(
         ValueError: an argument that does not fit the store, or a query with NaN or Inf, or of zeros.
     """
     k = whole_number(k, "search: k", least=1)
-    bank = VectorBank(store.vectors, normalize=True)
-    unwanted = set() if leave_out is None else {whole_number(leave_out, "search: leave_out", 0, len(bank) - 1)}
-    if unlike is not None:
-        unwanted.update(*(ids.tolist() for ids in near_copies_in(bank, unlike)))
-    depth = min(k + len(unwanted), len(bank))
-    while True:
-        scores, rows = bank.topk(queries, depth)
-        hits_of_each = [
-            _hits(store, bank, [*zip(*nearest, strict=True)], k, unwanted, texts, fold_copies)
-            for nearest in zip(scores.tolist(), rows.tolist(), strict=True)
-        ]
-        if depth == len(bank) or all(len(hits) == k for hits in hits_of_each):
-            return hits_of_each
-        depth = min(4 * depth, len(bank))  # copies took the places
+    unwanted = [] if leave_out is None else [whole_number(leave_out, "search: leave_out", 0, len(store.vectors) - 1)]
+    searched = ChunkSearch(store, texts)
+    return searched.nearest(queries, k, leave_out=unwanted, unlike=unlike, fold_copies=fold_copies)
 
 
-def _hits(
-    store: ChainStore,
-    bank: VectorBank,
-    nearest: Sequence[tuple[float, int]],
-    k: int,
-    unwanted: set[int],
-    texts: ChunkTexts | None,
-    fold_copies: bool,
-) -> list[Hit]:
-    """Return the first k of the nearest chunks of a query, scores and rows, that are wanted."""
-    wanted = [(score, row) for score, row in nearest if row not in unwanted]
-    copies = _leaders(store, bank, [row for _, row in wanted], k) if fold_copies else {row: [] for _, row in wanted[:k]}
-    hits = []
-    for score, row in wanted:
-        if row in copies:
-            chain, position = _place(store, row)
-            text = texts.text(store, chain, position) if texts else None
-            others = sorted(set(copies[row]) - unwanted - {row})
-            also_in = tuple(
-                Place(other, store.ids[at], place) for other in others for at, place in [_place(store, other)]
-            )
-            hits.append(Hit(score, row, store.ids[chain], position, text, also_in))
-    return hits
+def _never_wanted(vectors: Any, dim: int) -> Float64:
+    array = array_of(vectors, "search: unlike")
+    rows = np.asarray(array.double() if is_tensor(array) else array, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise ValueError(f"search: unlike: expected shape (N, {dim}), got {rows.shape}")
+    if not (np.isfinite(rows).all() and rows.any(axis=1).all()):
+        raise ValueError("search: unlike: holds NaN, infinity or a row of zeros; expected directions")
+    return _unit(rows)
 
 
-def _leaders(store: ChainStore, bank: VectorBank, rows: Sequence[int], k: int) -> dict[int, list[int]]:
-    """Return the first k rows that are no near-copy of one before, and all near-copies of each."""
-    leaders: dict[int, list[int]] = {}
-    covered: set[int] = set()
-    waiting = list(rows)
-    while waiting and len(leaders) < k:
-        asked = waiting[: k - len(leaders)]  # not all: a phrase may stand in thousands of places
-        for row, copies in zip(asked, near_copies_in(bank, store.vectors[asked]), strict=True):
-            if row not in covered:
-                leaders[row] = copies.tolist()
-                covered.update(leaders[row], [row])
-        waiting = [row for row in waiting if row not in covered]
-    return leaders
-
-
-def _place(store: ChainStore, row: int) -> tuple[int, int]:
-    """Return the chain of a row, and its position there."""
-    chain = int(store.chain_of(row))
-    return chain, row - int(store.offsets[chain])
+def _unit(vectors: Any) -> Float64:
+    rows = np.asarray(vectors, np.float64)
+    units: Float64 = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units

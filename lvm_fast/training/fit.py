@@ -58,6 +58,12 @@ class TrainResult:
     validation: ChainStore | Windows
     training: ChainStore | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores and the places of the files as plain JSON values."""
+        own = {"model_type": self.model.model_type, "checkpoint": str(self.checkpoint)}
+        told = ("best_hit5", "best_epoch", "pool", "baselines", "untrained", "history", "steps")
+        return {**own, "output_dir": str(self.output_dir), **{name: getattr(self, name) for name in told}}
+
 
 def train(recipe: Recipe) -> TrainResult:
     """Train a model as the recipe says, until it stops getting better.

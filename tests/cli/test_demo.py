@@ -29,7 +29,8 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     beside = replace(
         reference(tiny), model={"hidden_dim": 8, "num_layers": 1, "memory_slots": 4}, stride=300, tensorboard=False
     )
-    assert walk(tiny, (10,), beside)
+    told, verification = walk(tiny, (10,), beside)
+    assert verification.passed
 
     shown = capsys.readouterr().out
     assert "TRAINING COMPLETE" in shown
@@ -38,6 +39,7 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     assert all(len(line) <= 100 for line in said if str(folder) not in line)
     history = json.loads((folder / "training_history.json").read_text())
     report = json.loads((folder / "report.json").read_text())
+    assert told.to_dict() == report
     assert history["epochs"][0]["step"] > 5
     assert {"copy_last", "whitened_recency", "chance", "memory_gru"} <= report["baselines"].keys()
     assert report["pool"] == history["pool"]
@@ -45,6 +47,10 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     assert report["hits"]["hit@5"] > report["baselines"]["copy_last"]["hit@5"]
     assert f"pool of {report['pool']}" in (folder / "report.md").read_text()
     assert "Data: the bundled sample (120 State of the Union addresses" in (folder / "report.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Look at the questions" in page
+    assert re.search(r'"chunks":\[\[0,\d+,"\w', page)  # the texts of the sample
+    assert re.search(r"Three of \d+ questions, of which the model finds \d+ among its first 5:", shown)
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
     model = lf.load_model(folder / "best_val_hit5.pt")
@@ -52,7 +58,7 @@ def test_the_walk_leaves_a_checkpoint_a_report_and_a_package(tmp_path, capsys):
     assert re.findall(r"^(\w+) +equal ", shown, re.MULTILINE) == ["predict_10", "step"]
     assert lf.verify_coreml(folder / "recency_residual.mlpackage", model).passed
 
-    assert walk(replace(tiny, epochs=2, resume=True), (10,), replace(beside, epochs=2, resume=True))
+    assert walk(replace(tiny, epochs=2, resume=True), (10,), replace(beside, epochs=2, resume=True))[1].passed
     assert len(json.loads((folder / "training_history.json").read_text())["epochs"]) == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import lvm_fast as lf
 from lvm_fast import cli
 from lvm_fast.data.documents import Document
 from lvm_fast.data.encode import encode_context, encode_documents
-from lvm_fast.retrieval.search import search
+from lvm_fast.retrieval.search import ChunkTexts, search
 
 DIM = 8
 SENTENCES = [f"Sentence number {i} speaks of matter {i * i % 17} and no other." for i in range(30)]
@@ -73,9 +74,14 @@ def test_a_text_is_continued_by_the_nearest_chunks(place: Path, capsys: Any) -> 
     assert len(rows) == held == 7
     head, _, *lines = shown.splitlines()
     assert head == "memory_gru read 7 chunks of doc.txt; next may come:"
-    assert lines[0].split() == ["rank", "score", "chunk", "position", "chain"]
-    assert [int(line.split()[2]) for line in lines[1::2]] == expected(rows)
-    assert all("speaks of matter" in line for line in lines[2::2])
+    store, texts = lf.ChainStore.open("my.safetensors"), ChunkTexts("my.chunks.jsonl.gz")
+    for rank, (row, said, place) in enumerate(zip(expected(rows), lines[::2], lines[1::2], strict=True), 1):
+        chain = int(store.chain_of(row))
+        position = row - int(store.offsets[chain])
+        assert said == f"{rank}. {texts.text(store, chain, position)}"
+        assert re.fullmatch(
+            rf"   {re.escape(store.ids[chain])}, chunk {position} \(score 0\.\d{{4}}, row {row}\)", place
+        )
 
 
 def test_json_is_that_of_search(place: Path, capsys: Any) -> None:
@@ -171,3 +177,15 @@ def test_a_store_without_an_encoder_needs_one(place: Path, capsys: Any) -> None:
     assert cli.main(words) == 2
     assert "does not say what it was encoded with; name it with --encoder" in capsys.readouterr().err
     assert cli.main([*words, "--encoder", "fake"]) == 0
+
+
+def test_the_sample_shows_what_its_chunks_say(tmp_path: Path, capsys: Any) -> None:
+    np.save(tmp_path / "v.npy", lf.sample().vectors[-400:-380])
+    shown = run(capsys, "general", "--vectors", tmp_path / "v.npy", "--data", "sample", "-k", 3)
+    head, _, *lines = shown.splitlines()
+    assert head.endswith("v.npy; next may come:")
+    hits = json.loads(run(capsys, "general", "--vectors", tmp_path / "v.npy", "--data", "sample", "-k", 3, "--json"))[0]
+    assert [line[:3] for line in lines if line[0] != " "] == ["1. ", "2. ", "3. "]
+    said = " ".join(line.strip() for line in lines)
+    assert all(hit["text"] in said and f"{hit['chain']}, chunk {hit['position']} (" in said for hit in hits)
+    assert not {hit["chunk"] for hit in hits} & set(range(35_002, 35_022))

@@ -303,3 +303,20 @@ def test_without_a_stride_few_chains_are_asked_more(trained_run, tmp_path):
     report = evaluated(tmp_path / "report", tmp_path / "saved", *words)
     assert report["stride"] == 2  # half the context would ask 6
     assert report["queries"] > 20
+
+
+def test_a_page_to_look_at_is_written_where_it_is_asked_for(trained_run, tmp_path, capsys):
+    assert evaluated(tmp_path / "plain", trained_run)["queries"] > 0
+    page = tmp_path / "page.html"
+    words = ["evaluate", str(trained_run), "--output-dir", str(tmp_path / "out"), "--bootstrap", "50"]
+    assert main([*words, "--html", str(page)]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f", {page}")
+    assert page.read_text().count("<svg") == 3  # one of them the training's
+    assert '"questions":[{' in page.read_text()
+    assert main([*words, "--html", str(tmp_path / "nowhere" / "page.html")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    data = trained_run.parent / "chains.safetensors"
+    before = data.read_bytes()
+    assert main([*words, "--html", str(data)]) == 2
+    assert "is an input too" in capsys.readouterr().err
+    assert data.read_bytes() == before

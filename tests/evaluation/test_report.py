@@ -10,7 +10,8 @@ from made_reports import HISTORY, make_report
 from lvm_fast.evaluation.evaluate import evaluate
 from lvm_fast.evaluation.figures import CLOSED_FORMS, CurvePoint
 from lvm_fast.evaluation.report_markdown import display_name, headline, summary, verdict
-from lvm_fast.evaluation.report_plot import _label_ends, _spread
+from lvm_fast.evaluation.report_plot import _label_ends
+from lvm_fast.evaluation.spread_labels import spread
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_without_matplotlib_the_report_names_the_extra(tmp_path, monkeypatch):
     ],
 )
 def test_labels_move_apart_evenly_in_their_order(wanted, places):
-    assert _spread(wanted, 2.0, 0.0, 40.0) == pytest.approx(places)
+    assert spread(wanted, 2.0, 0.0, 40.0) == pytest.approx(places)
 
 
 def test_the_names_of_close_lines_stand_beside_them():

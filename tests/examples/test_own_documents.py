@@ -40,13 +40,16 @@ def documents(tmp_path: Path) -> Path:
 def test_the_whole_way(script: ModuleType, documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("coremltools")
     words = [str(documents), "--output-dir", str(tmp_path / "mine"), "--encoder", "hash", "--epochs", "1"]
-    assert script.main([*words, "--context-length", "8", "--hidden-dim", "16"]) == 0
+    assert script.main([*words, "--context-length", "8"]) == 0
     said = capsys.readouterr().out
     assert "12 documents, " in said
     assert "The model " in said
     assert " goes on: '" in said
     assert said.count("predicted, ") == 3
     run = tmp_path / "mine" / "run"
+    last = said[said.index("Three of ") :]
+    assert last.count("  read  ") == 3
+    assert "Look at the questions" in (run / "report.html").read_text()
     assert (run / "model.mlpackage").is_dir()
     assert json.loads((run / "report.json").read_text())["data"]["encoder"] == "hash"
     assert not (tmp_path / "mine" / "chunks.safetensors.partial").exists()

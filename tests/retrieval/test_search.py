@@ -165,12 +165,11 @@ def run(capsys: Any, *words: Any) -> str:
 
 def test_the_command_finds_the_neighbours_of_a_chunk(store_path: Path, store: ChainStore, capsys: Any) -> None:
     lines = run(capsys, "--data", store_path, "--chunk", 20, "-k", 3).splitlines()
-    assert lines[0].split() == ["rank", "score", "chunk", "position", "chain"]
     hits = search(store, store.vectors[20:21], 3, leave_out=20)[0]
-    shown = [
-        [str(i), f"{hit.score:.4f}", str(hit.chunk), str(hit.position), hit.chain] for i, hit in enumerate(hits, 1)
+    assert lines == [
+        f"{rank}. {hit.chain}, chunk {hit.position} (score {hit.score:.4f}, row {hit.chunk})"
+        for rank, hit in enumerate(hits, 1)
     ]
-    assert [line.split() for line in lines[1:]] == shown
 
 
 def test_the_command_prints_json_and_texts(store_path: Path, store: ChainStore, texts_path: Path, capsys: Any) -> None:
@@ -193,10 +192,11 @@ def test_the_command_folds_the_same_sentence(repeated: ChainStore, tmp_path: Pat
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, chunks)))
     np.save(tmp_path / "q.npy", repeated.vectors[9])
     words = ["--data", tmp_path / "s", "--vectors", tmp_path / "q.npy", "-k", 2, "--text-of", tmp_path / "t.jsonl"]
-    _, first, text, places, second, _ = run(capsys, *words).splitlines()
-    assert first.split()[2:] == ["9", "9", "a"]
-    assert (text.strip(), places.strip()) == ("a 9", "also in b at 9, c at 9, d at 9, and 2 more")
-    assert second.split()[0] == "2"
+    text, first, places, second, _ = run(capsys, *words).splitlines()
+    assert text == "1. a 9"
+    assert first == "   a, chunk 9 (score 1.0000, row 9)"
+    assert places == "   also in b at 9, c at 9, d at 9, and 2 more"
+    assert second.split()[0] == "2."
     (found,) = json.loads(run(capsys, *words, "--json"))
     assert found[0]["also_in"] == [
         {"chunk": chunk, "chain": chain, "position": position}
@@ -219,7 +219,7 @@ def test_texts_beside_the_store_are_found(store_path: Path, texts_path: Path, ca
     assert "of d" in run(capsys, "--data", store_path, "--chunk", 51, "-k", 51)
 
 
-def test_the_table_keeps_within_its_width_and_commands_no_terminal(tmp_path: Path, capsys: Any) -> None:
+def test_the_list_keeps_within_its_width_and_commands_no_terminal(tmp_path: Path, capsys: Any) -> None:
     name = "long" * 40
     ChainStore(np.eye(2, dtype=np.float32), [0, 2], [name]).save(tmp_path / "s")
     chunks = ["x", "\x1b[2Jword\n" * 60]
@@ -228,7 +228,7 @@ def test_the_table_keeps_within_its_width_and_commands_no_terminal(tmp_path: Pat
     assert "\x1b" not in shown
     assert shown.count("word") == 60
     assert max(map(len, shown.splitlines())) == 100
-    assert "…" in shown.splitlines()[1]
+    assert shown.splitlines()[-1].endswith("…, chunk 1 (score 0.0000, row 1)")
 
 
 class FakeEncoder:
