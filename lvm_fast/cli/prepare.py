@@ -7,16 +7,23 @@ from pathlib import Path
 
 from ._json_output import add_json, print_json
 
-HELP = "turn vectors (.npz sequences, .npy, .jsonl) into a chain store"
+HELP = "turn vectors that exist already into a chain store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, help=".npz sequence file, .npy (T, D), or .jsonl with id and vectors")
+    parser.add_argument(
+        "input",
+        type=Path,
+        help=".npz (sequences, or an array), .npy (T, D), .jsonl (id, vectors), .parquet or .lance with a column of "
+        "lists, or a flat FAISS index (.faiss, .index)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="the store to write (.safetensors)")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an existing store, and remove the texts beside it"
     )
-    parser.add_argument("--offsets", type=Path, help="for .npy: a .npy of the chain boundaries (C + 1,)")
+    parser.add_argument("--offsets", type=Path, help="for rows without chains: a .npy of the boundaries (C + 1,)")
+    parser.add_argument("--vector-column", metavar="NAME", help="of tables and .npz (default: vectors or the like)")
+    parser.add_argument("--chain-column", metavar="NAME", help="of tables: says of which chain a row is")
     parser.add_argument(
         "--max-length",
         type=int,
@@ -32,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from .._util.atomic_files import size_of
     from .._util.text import unicode_text
     from ..data.chain_store import ChainStore
     from ..data.prepare import check_max_length, cut_chains, read_vectors, save_prepared
@@ -39,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.max_length is not None:
         check_max_length(args.max_length)
-    before = args.input.stat().st_size
+    before = size_of(args.input)
     check_store_path(args.output, "prepare: output", filter(None, (args.input, args.offsets)), args.overwrite)
-    vectors = read_vectors(args.input, args.offsets, args.dtype)
+    vectors = read_vectors(
+        args.input, args.offsets, args.dtype, vector_column=args.vector_column, chain_column=args.chain_column
+    )
     if args.max_length is not None:
         vectors = cut_chains(vectors, args.max_length)
     try:

@@ -63,6 +63,19 @@ def open_members(path: str | os.PathLike[str], names: tuple[str, ...]) -> Iterat
         yield {name: _open_member(archive, name) for name in names if f"{name}.npy" in held}
 
 
+def array_names(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the arrays that an `.npz` holds; none where it is no zip file.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except zipfile.BadZipFile:
+        return []
+
+
 def first_line(error: Exception) -> str:
     """Return the text of an error without its advice: numpy's is to trust pickles."""
     return str(error).partition("\n")[0] or type(error).__name__

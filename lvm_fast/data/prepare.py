@@ -1,4 +1,4 @@
-"""Turning vectors that exist already (`.npz` sequence files, `.npy` arrays, `.jsonl` lines) into a `ChainStore`."""
+"""Turning vectors that exist already (arrays, sequence files, lines, tables, indexes) into a `ChainStore`."""
 
 from __future__ import annotations
 
@@ -17,36 +17,71 @@ from .._util.text import unicode_text
 from .chain_names import free_mark
 from .chain_store import ChainStore
 from .jsonl import read_jsonl
-from .npz import first_line
+from .npz import array_names, first_line
 from .number_formats import Float32, Raw, check_rows
+from .reading.embeddings import (
+    FAISS_SUFFIXES,
+    LANCE_SUFFIX,
+    PARQUET_SUFFIX,
+    Embeddings,
+    read_faiss,
+    read_lance,
+    read_npz,
+    read_parquet,
+)
+from .sequences import is_sequences
 from .source import chunks_path
 
 
 def read_vectors(
-    path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None = None, dtype: str | None = None
+    path: str | os.PathLike[str],
+    offsets: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
+    *,
+    vector_column: str | None = None,
+    chain_column: str | None = None,
 ) -> ChainStore:
-    """Read a file of vectors as a store in memory (a `.npy` is mapped).
+    """Read a file of vectors as a store in memory, or mapped where the rows lie in a file.
 
     Args:
-        path: `.npz` as for `ChainStore.from_sequences`; `.npy` of shape (T, D); or `.jsonl` / `.jsonl.gz` with a chain
-            a line, {"id": ..., "vectors": [[...], ...]}.
-        offsets: for `.npy`, a `.npy` of the chain boundaries (C + 1,); without it the rows are one chain.
-        dtype: how the store will be saved; with it, float64 in a `.npy` is read too, as float32.
+        path: `.npz` as for `ChainStore.from_sequences`, or with an array (T, D) and, if they are there, "offsets" and
+            "ids"; `.npy` of shape (T, D); `.jsonl` / `.jsonl.gz` with a chain a line, {"id": ..., "vectors": [[...],
+            ...]}; `.parquet` or `.lance` with a column of lists of numbers; or a flat FAISS index, `.faiss` or
+            `.index`.
+        offsets: for rows without chains, a `.npy` of the chain boundaries (C + 1,); without it the rows are one chain.
+        dtype: how the store will be saved; with it, float64 is read too, as float32.
+        vector_column: the column, or array of an `.npz`, that holds the vectors; "vectors", "embeddings" and the like
+            when left out.
+        chain_column: the column that says of which chain a row is; its rows follow each other.
 
     Raises:
+        ImportError: the file needs a package that is missing.
         OSError: a file cannot be opened.
         ValueError: names the file, what was expected and what came.
     """
-    name = os.fspath(path).lower()
-    if offsets is not None and not name.endswith(".npy"):
-        raise ValueError(f"{os.fspath(path)}: offsets go with a .npy file only")
-    if name.endswith(".npz"):
-        return ChainStore.from_sequences(path)
+    name, place = os.fspath(path).lower().rstrip("/"), Path(path)
+    is_table = name.endswith((PARQUET_SUFFIX, LANCE_SUFFIX))
+    if chain_column is not None and not is_table:
+        raise ValueError(f"{place}: a chain column goes with a .parquet or .lance file only")
+    if vector_column is not None and not (is_table or name.endswith(".npz")):
+        raise ValueError(f"{place}: a vector column goes with a .parquet, .lance or .npz file only")
+    if name.endswith((".jsonl", ".jsonl.gz")) or (name.endswith(".npz") and is_sequences(place)):
+        if offsets is not None:
+            raise ValueError(f"{place}: offsets go with a file of rows only")
+        return _read_jsonl(place) if "jsonl" in name else ChainStore.from_sequences(place)
     if name.endswith(".npy"):
-        return _read_npy(path, offsets, dtype)
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        return _read_jsonl(path)
-    raise ValueError(f"{os.fspath(path)}: expected a .npz, .npy, .jsonl or .jsonl.gz file")
+        found = Embeddings(_map_npy(place))
+    elif name.endswith(".npz"):
+        found = read_npz(place, array_names(place), vector_column)
+    elif name.endswith(PARQUET_SUFFIX):
+        found = read_parquet(place, vector_column, chain_column)
+    elif name.endswith(LANCE_SUFFIX):
+        found = read_lance(place, vector_column, chain_column)
+    elif name.endswith(FAISS_SUFFIXES):
+        found = read_faiss(place)
+    else:
+        raise ValueError(f"{place}: expected a .npz, .npy, .jsonl, .jsonl.gz, .parquet, .lance, .faiss or .index file")
+    return _store_of(found, place, offsets, dtype)
 
 
 def cut_chains(store: ChainStore, max_length: int) -> ChainStore:
@@ -93,21 +128,21 @@ def _piece_names(chain: str, places: Sequence[tuple[int, int]], mark: str) -> li
     return [chain] if len(places) == 1 else [f"{chain}{mark}{begin}:{end}]" for begin, end in places]
 
 
-def _read_npy(path: str | os.PathLike[str], offsets: str | os.PathLike[str] | None, dtype: str | None) -> ChainStore:
-    rows = _map_npy(path)
+def _store_of(found: Embeddings, path: Path, offsets: str | os.PathLike[str] | None, dtype: str | None) -> ChainStore:
+    """Make a store of rows; without boundaries they are one chain, called as the file."""
+    rows, where, metadata = found.rows, str(path), {"source": unicode_text(path.name)}
     if rows.dtype.kind == "f" and rows.dtype.itemsize > 4:
         if dtype is None:
-            raise ValueError(f"{os.fspath(path)}: holds {rows.dtype}; say with dtype (--dtype) how to store it")
+            raise ValueError(f"{where}: holds {rows.dtype}; say with dtype (--dtype) how to store it")
         with np.errstate(over="ignore"):  # becomes Inf, which saving reports by row
             rows = rows.astype(np.float32)
-    source = Path(path)
     if offsets is not None:
-        return ChainStore(
-            rows, _map_npy(offsets), metadata={"source": unicode_text(source.name)}, where=os.fspath(path)
-        )
-    return ChainStore(
-        rows, [0, len(rows)], [unicode_text(source.stem)], {"source": unicode_text(source.name)}, where=os.fspath(path)
-    )
+        if found.offsets is not None:
+            raise ValueError(f"{where}: tells its chains itself; offsets are for rows without chains")
+        return ChainStore(rows, _map_npy(offsets), metadata=metadata, where=where)
+    if found.offsets is not None:
+        return ChainStore(rows, found.offsets, found.ids, metadata, where=where)
+    return ChainStore(rows, [0, len(rows)], [unicode_text(path.stem)], metadata, where=where)
 
 
 def _map_npy(path: str | os.PathLike[str]) -> Raw:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .joining import join_windows
-from .npz import Member, open_members
+from .npz import Member, array_names, open_members
 from .number_formats import Int64, Raw
 
 _ARRAYS = ("context_sequences", "target_vectors", "target_indices")
@@ -62,6 +62,16 @@ def read_sequences(path: str | os.PathLike[str], where: str) -> Sequences:
         blocks = (rows[chains.rows[first : first + _BLOCK_ROWS]] for first in range(0, len(chains.rows), _BLOCK_ROWS))
         rows = _kept(blocks, rows.dtype, rows.shape[1])
     return Sequences(rows, chains.offsets, chains.starts, windows.shape[1] - 1)
+
+
+def is_sequences(path: str | os.PathLike[str]) -> bool:
+    """Return whether an `.npz` is to be read as a sequence file: it holds such arrays, or none that could be others.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    names = array_names(path)
+    return not names or any(name in names for name in _ARRAYS)
 
 
 def context_length_of(path: str | os.PathLike[str], where: str) -> int:

@@ -125,8 +125,9 @@ def test_bad_arrays_are_refused(tmp_path: Path) -> None:
     np.save(path, [0, 30])
     with pytest.raises(ValueError, match=r"whole\.npy: the last of the offsets is 30"):
         read_vectors(whole, path)
-    with pytest.raises(ValueError, match=r"offsets go with a \.npy file only"):
-        read_vectors(tmp_path / "x.npz", path)
+    (tmp_path / "x.jsonl").write_text("")
+    with pytest.raises(ValueError, match="offsets go with a file of rows only"):
+        read_vectors(tmp_path / "x.jsonl", path)
 
 
 def test_the_command_writes_a_store_and_tells_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
