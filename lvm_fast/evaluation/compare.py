@@ -18,6 +18,7 @@ from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, ComparisonFigures, Entry, 
 from .latency import latencies
 from .query_windows import query_windows
 from .report import Report
+from .short_forms import comparison_line, comparison_table
 from .write_files import save_documents
 
 if TYPE_CHECKING:
@@ -47,9 +48,15 @@ class Contender:
     note: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(ComparisonFigures):
     """The result of `compare`: the attributes of `ComparisonFigures`, and documents in Markdown, JSON and PNG."""
+
+    def __repr__(self) -> str:
+        return comparison_line(self, type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        return comparison_table(self)
 
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the comparison as Markdown: sentences and tables.
