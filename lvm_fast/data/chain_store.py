@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .._util.atomic_files import atomic_path
-from .._util.numbers import plain
+from .._util.notebook import html_table
+from .._util.numbers import plain, whole_number
 from .._util.strict_json import check_json, read_json, write_json
 from .._util.text import check_unicode, unicode_text
 from .number_formats import Float32, Int64, Raw, check_rows, narrow
@@ -22,6 +23,7 @@ from .sequences import read_sequences
 from .shards import is_sharded, joined_parts, shard_paths
 from .vectors import CODES, Vectors, check_dtype, map_vectors, tensor_of
 
+_SHOWN = 10  # chains that a notebook lists
 _KEPT = ("ids", "origins")  # what a file holds among the metadata that is none
 
 
@@ -43,6 +45,8 @@ class ChainStore:
         >>> store = ChainStore(np.ones((5, 4), np.float32), offsets=[0, 2, 5], ids=["a letter", "a diary"])
         >>> len(store), store.lengths, store.vectors[2:5].shape
         (2, array([2, 3]), (3, 4))
+        >>> store["a diary"].shape, [len(chain) for chain in store]
+        ((3, 4), [2, 3])
     """
 
     def __init__(
@@ -221,6 +225,31 @@ class ChainStore:
         moved: Int64 = np.asarray(rows) - self.offsets[chains] + self._file_starts[chains]
         return moved
 
+    def __getitem__(self, chain: int | str) -> Float32:
+        """The vectors of one chain, (n, D) float32, by its number (from the end where negative) or its id.
+
+        Raises:
+            IndexError: there is no chain of this number.
+            KeyError: there is no chain of this id.
+        """
+        if isinstance(chain, str):
+            if chain not in self.ids:
+                raise KeyError(f"ChainStore: no chain is called {chain!r}")
+            chain = self.ids.index(chain)
+        number = whole_number(chain, "ChainStore: chain")
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"ChainStore: chain {number}; expected {-len(self)} to {len(self) - 1}")
+        number %= len(self)
+        return self.vectors[int(self.offsets[number]) : int(self.offsets[number + 1])]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a chain has this id."""
+        return name in self.ids
+
+    def __iter__(self) -> Iterator[Float32]:
+        """Go through the chains: the vectors of each, (n, D) float32."""
+        return (self[chain] for chain in range(len(self)))
+
     @property
     def dim(self) -> int:
         return self.vectors.shape[1]
@@ -236,6 +265,14 @@ class ChainStore:
     def __repr__(self) -> str:
         rows, dim = self.vectors.shape
         return f"ChainStore({len(self)} chains, {rows} rows x {dim}, {self.vectors.dtype_name})"
+
+    def _repr_html_(self) -> str:
+        rows, dim = self.vectors.shape
+        title = f"{len(self):,} chains, {rows:,} vectors of {dim} numbers ({self.vectors.dtype_name})"
+        shown = [[name, f"{length:,}"] for name, length in zip(self.ids[:_SHOWN], self.lengths[:_SHOWN], strict=True)]
+        more = [f"and {len(self) - _SHOWN:,} more"] if len(self) > _SHOWN else []
+        told = [f"{key}: {value}" for key, value in self.metadata.items() if isinstance(value, str | int)]
+        return html_table(title, [*more, *told], ["chain", "vectors"], shown)
 
 
 def _checked_block(block: Vectors, first: int, dtype: str) -> tuple[Raw, Float32 | None]:

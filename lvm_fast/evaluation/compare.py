@@ -17,6 +17,7 @@ from .evaluate import evaluate
 from .figures import CLOSED_FORMS, MODEL, RAW_COSINE, ComparisonFigures, Entry, Figures, Interval
 from .latency import latencies
 from .report import Report
+from .short_forms import comparison_line, comparison_table
 from .write_files import save_documents
 
 if TYPE_CHECKING:
@@ -46,9 +47,15 @@ class Contender:
     note: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(ComparisonFigures):
     """The result of `compare`: the attributes of `ComparisonFigures`, and documents in Markdown, JSON and PNG."""
+
+    def __repr__(self) -> str:
+        return comparison_line(self, type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        return comparison_table(self)
 
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the comparison as Markdown: sentences and tables.

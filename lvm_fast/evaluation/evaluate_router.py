@@ -43,7 +43,7 @@ class Arm:
     answered: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RouterReport(Report):
     """A `Report` on a router, whose arms are rivals in the same pool, each on all queries.
 

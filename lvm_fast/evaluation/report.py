@@ -12,13 +12,20 @@ from .figures import ReportFigures
 from .page.report_page import render_page
 from .report_markdown import render_report, summary
 from .report_plot import save_picture
+from .short_forms import report_line, report_table
 from .three_predictions import three_predictions
 from .write_files import save_documents
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(ReportFigures):
     """The result of `evaluate`: the attributes of `ReportFigures`, and documents in Markdown, JSON, PNG and HTML."""
+
+    def __repr__(self) -> str:
+        return report_line(self, type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        return report_table(self)
 
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the report as Markdown: sentences and tables.

@@ -91,7 +91,8 @@ class TextPredictor:
         if context_length is not None:
             context_length = whole_number(context_length, "predict: context_length", least=1)
         self.model, self.longest = model, context_length or reach_of(model) or USUAL_CONTEXT
-        self.search = ChunkSearch(store, texts)
+        self._has_keys = _searches_keys(model)
+        self.search = ChunkSearch(store, texts, model.bank(store) if self._has_keys else None)
         self._encoder = None if encoder is None else _Remembering(encoder)
         self._weights = weights
         tokens = store.metadata.get("chunk_tokens")
@@ -112,26 +113,39 @@ class TextPredictor:
         return ReadText(rows, chunks)
 
     def next_chunks(self, vectors: Rows, k: int = 10) -> list[Hit]:
-        """Return the k chunks nearest to the prediction after vectors (n, D), near-copies of these left out.
+        """Return the k chunks that come next after vectors (n, D) most likely, near-copies of these left out.
+
+        They are the nearest to the prediction; for a model with keys of its own, to its query among them.
 
         Raises:
             ValueError: The vectors do not fit, or `k` is below 1.
         """
-        (hits,) = self.search.nearest(self._predicted(vectors), k, unlike=vectors, fold_copies=True)
+        (hits,) = self.search.nearest(self._query(vectors), k, unlike=vectors, fold_copies=True)
         return hits
 
     def next_and_nearest(self, vectors: Rows, k: int = 10) -> tuple[list[Hit], list[Hit]]:
-        """Return what `next_chunks` does, and the k chunks nearest to the last vector, in one pass over the store.
+        """Return what `next_chunks` does, and the k chunks nearest to the last vector.
 
         A sentence that stands in several places comes once; where else it stands is not told.
         """
-        queries = np.concatenate([self._predicted(vectors), vectors[-1:]])
-        found = self.search.nearest(queries, k, unlike=vectors, fold_copies=True, find_copies=False)
-        return found[0], found[1]
+        options: dict[str, Any] = {"unlike": vectors, "fold_copies": True, "find_copies": False}
+        if self._has_keys:
+            (coming,) = self.search.nearest(self._query(vectors), k, **options)
+            (nearest,) = self.search.nearest(vectors[-1:], k, among_vectors=True, **options)
+            return coming, nearest
+        both = self.search.nearest(np.concatenate([self._query(vectors), vectors[-1:]]), k, **options)
+        return both[0], both[1]
 
-    def _predicted(self, vectors: Rows) -> Rows:
-        predicted: Rows = self.model.predict(vectors[None], weights=self._weights)
-        return predicted
+    def _query(self, vectors: Rows) -> Rows:
+        """Return what to search with, (1, K)."""
+        asked = self.model.query if self._has_keys else self.model.predict
+        rows: Rows = asked(vectors[None], weights=self._weights)
+        return rows
+
+
+def _searches_keys(model: Any) -> bool:
+    """Return whether a model searches something other than the encoder's own vectors by cosine."""
+    return getattr(model, "has_keys", False) and not (model.searches_vectors and model.hubness is None)
 
 
 def predict_text(
@@ -161,7 +175,7 @@ def predict_text(
         weights: As `LatentVectorModel.predict` takes them.
 
     Returns:
-        At most k hits: `score` (the cosine with the prediction), `chain`, `position`, `text` where the store has texts.
+        At most k hits: `score` (the cosine with the prediction; in a space that of query and key), `chain`, `position`, `text` where the store has texts.
 
     Raises:
         ImportError: sentence-transformers is needed and not installed.

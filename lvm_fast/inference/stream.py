@@ -32,6 +32,9 @@ class Stream:
         batch_size: Sequences B read side by side.
         weights: "float32", "bfloat16" or "int8", as in ``model.predict``.
 
+    Attributes:
+        pushed: How many vectors of each sequence it has read.
+
     Raises:
         ValueError: The model is of a kind that cannot stream, or was changed where its steps would not notice it; or an
             argument does not fit.
@@ -43,6 +46,7 @@ class Stream:
         if not model.can_stream():
             expected = "a model whose steps (`advance`) belong to its `forward`"
             raise ValueError(f"stream: a {type(model).__name__} cannot stream; expected {expected}")
+        self._model_type, self.pushed = str(model.model_type), 0
         self._steps: _Steps
         if can_pack("stream", model, weights):
             steps = packed(model, weights).steps(self.batch_size)
@@ -50,6 +54,12 @@ class Stream:
         else:
             _check_steps(model)
             self._steps = _ModelSteps(model, self.batch_size)
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream({self._model_type}: {self.batch_size} x {self.input_dim}, {self.weights} weights, "
+            f"{self.pushed:,} vectors read)"
+        )
 
     def __copy__(self) -> Stream:
         copied = Stream.__new__(Stream)
@@ -68,6 +78,7 @@ class Stream:
     def reset(self) -> None:
         """Forget every vector pushed so far."""
         self._steps.reset()
+        self.pushed = 0
 
     @overload
     def push(self, vector: Tensor) -> Tensor: ...
@@ -91,6 +102,7 @@ class Stream:
         predicted = self._steps.advance(rows[None])
         if predicted is None:
             raise self._fault_of(rows)
+        self.pushed += 1
         return torch.from_numpy(predicted).to(vector.device) if isinstance(vector, Tensor) else predicted
 
     def _checked(self, vector: Any) -> NDArray[np.float32]:

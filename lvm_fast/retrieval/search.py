@@ -53,13 +53,21 @@ class ChunkSearch:
     Attributes:
         store: T chunks.
         bank: Their rows, compared by cosine.
+        searched: What queries are compared with: the bank, or other keys of the same chunks.
         rows: Their places and texts.
     """
 
-    def __init__(self, store: ChainStore, texts: ChunkTexts | None = None) -> None:
-        """Pack the store; `texts` is where to look the chunks' texts up, beside the store's file unless given."""
+    def __init__(self, store: ChainStore, texts: ChunkTexts | None = None, keys: VectorBank | None = None) -> None:
+        """Pack the store.
+
+        Args:
+            store: The chunks.
+            texts: Where to look their texts up, beside the store's file unless given.
+            keys: What a model's queries are compared with (`model.bank`); the chunks' own vectors unless given.
+        """
         self.store = store
         self.bank = VectorBank(store.vectors, normalize=True)
+        self.searched = self.bank if keys is None else keys
         self.rows = RowTexts(store, texts)
 
     def nearest(
@@ -71,17 +79,20 @@ class ChunkSearch:
         unlike: Any = None,
         fold_copies: bool = False,
         find_copies: bool = True,
+        among_vectors: bool = False,
     ) -> list[list[Hit]]:
         """Return the k chunks nearest to each query, as `search` does, which says what the arguments are.
 
         With `fold_copies`, `find_copies=False` saves a pass over the candidates and leaves `also_in` empty.
+        `among_vectors` compares with the chunks' own vectors where there are other keys.
         """
         k = whole_number(k, "search: k", least=1)
         left_out, size = set(leave_out), len(self.bank)
         never = None if unlike is None else _never_wanted(unlike, self.bank.dim)
+        searched = self.bank if among_vectors else self.searched
         depth = min(_DEEPER * k + len(left_out), size)
         while True:
-            scores, rows = self.bank.topk(queries, depth)
+            scores, rows = searched.topk(queries, depth)
             chosen = [self._wanted(own, k, left_out, never, fold_copies) for own in rows]
             if depth == size or all(len(places) == k for places in chosen):
                 break

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.notebook import html_table
 from ..data.chain_store import ChainStore
 from ..data.windows import GivenWindows, Windows
 from ..models.base import LatentVectorModel
@@ -24,7 +25,7 @@ from .recipe import Recipe
 from .validation import Validation
 
 
-@dataclass
+@dataclass(repr=False)
 class TrainResult:
     """The outcome of a training run. Scores are percent, in a pool of `pool` candidates; mean_cosine is a cosine.
 
@@ -57,6 +58,21 @@ class TrainResult:
     output_dir: Path
     validation: ChainStore | Windows
     training: ChainStore | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainResult({self.model.model_type}: Hit@5 {self.best_hit5:.1f}% in epoch {self.best_epoch} of "
+            f"{len(self.history)}, pool {self.pool:,}; {self.checkpoint})"
+        )
+
+    def _repr_html_(self) -> str:
+        columns = {"hit1": "Hit@1", "hit5": "Hit@5", "hit10": "Hit@10", "mrr": "MRR"}
+        scored = {**self.baselines, "untrained": self.untrained}
+        scored |= {f"epoch {row['epoch']}": row for row in self.history}
+        rows = [[name, *(f"{scores[column]:.1f}" for column in columns)] for name, scores in scored.items()]
+        note = f"Validation, pool of {self.pool:,}; percent. {self.steps:,} steps; {self.checkpoint}"
+        title = f"{self.model.model_type}: Hit@5 {self.best_hit5:.1f}% in epoch {self.best_epoch}"
+        return html_table(title, [note], ["", *columns.values()], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores and the places of the files as plain JSON values."""

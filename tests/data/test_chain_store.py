@@ -308,3 +308,31 @@ def test_the_pieces_of_a_cut_chain_are_one_document():
 def test_documents_are_not_told_apart_by_what_ids_look_like():
     store = ChainStore(np.ones((3, 2), np.float32), np.arange(4), ["issue#0", "issue#1", "issue"])
     assert store.documents_of(np.array([2, 1, 0])).tolist() == [2, 1, 0]
+
+
+def test_chains_are_taken_by_number_and_by_name(store: ChainStore) -> None:
+    for number, name in enumerate(store.ids):
+        rows = store.vectors[int(store.offsets[number]) : int(store.offsets[number + 1])]
+        for key in (number, number - len(store), np.int64(number), name):
+            np.testing.assert_array_equal(store[key], rows)
+    assert [len(chain) for chain in store] == [12, 0, 3, 30, 7]
+    assert all(np.array_equal(one, other) for one, other in zip(store, map(store.__getitem__, range(5)), strict=True))
+    assert ("b" in store, "zebra" in store, 3 in store) == (True, False, False)
+    for number in (5, -6):
+        with pytest.raises(IndexError, match=f"chain {number}; expected -5 to 4"):
+            store[number]
+    with pytest.raises(KeyError, match="no chain is called 'zebra'"):
+        store["zebra"]
+    with pytest.raises(ValueError, match="expected a whole number"):
+        store[1.5]  # type: ignore[index]
+
+
+def test_a_store_shows_itself_in_a_line_and_in_a_notebook(store: ChainStore) -> None:
+    assert repr(store) == "ChainStore(5 chains, 52 rows x 16, float32)"
+    evil = ChainStore(store.vectors, store.offsets, ["<script>", *store.ids[1:]], {"encoder": "<b>"})
+    shown = evil._repr_html_()
+    assert "5 chains, 52 vectors of 16 numbers (float32)" in shown
+    assert "<tr><td>&lt;script&gt;</td><td>12</td></tr>" in shown
+    assert "<p>encoder: &lt;b&gt;</p>" in shown
+    many = ChainStore(np.ones((40, 2), np.float32), np.arange(41))
+    assert "and 30 more" in many._repr_html_()
