@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._util.terminal import terminal_width
 from ._options import add_device, add_encoder, path_or_name
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ..data.sentence_encoder import SentenceEncoder
     from ..retrieval.search import ChunkTexts, Hit, Place
 
-WIDTH = 100
 _PLACES = 3  # most copies of a hit that a table names; JSON has them all
 
 
@@ -111,7 +111,7 @@ def _as_tables(queries: list[list[Hit]]) -> str:
 
 
 def _as_table(hits: list[Hit]) -> str:
-    """Return one line for each hit, and its text below, within WIDTH columns."""
+    """Return one line for each hit, and its text below, as wide as the terminal."""
     import textwrap
 
     rows = [("rank", "score", "chunk", "position", "chain")]
@@ -126,7 +126,9 @@ def _as_table(hits: list[Hit]) -> str:
         cells = [cell.rjust(width) for cell, width in zip(row[:4], widths, strict=True)]
         lines.append(_cut("  ".join([*cells, row[4]])))
         if hit and hit.text:
-            lines += textwrap.wrap(_printable(hit.text), WIDTH, initial_indent=indent, subsequent_indent=indent)
+            lines += textwrap.wrap(
+                _printable(hit.text), terminal_width(), initial_indent=indent, subsequent_indent=indent
+            )
         if hit and hit.also_in:
             lines.append(_cut(f"{indent}also in {_name_places(hit.also_in)}"))
     return "\n".join(lines)
@@ -145,4 +147,5 @@ def _printable(text: str) -> str:
 
 
 def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+    width = terminal_width()
+    return line if len(line) <= width else line[: width - 1] + "…"
