@@ -17,6 +17,7 @@ from .._util.registry import Registry
 from ._errors import BUG, print_bug, user_error_message
 from ._options import expand_paths
 from ._streams import exit_code, standard_streams
+from ._verbosity import add_verbosity, chosen_verbosity
 from ._warnings import plain_warnings
 
 COMMANDS: Registry[ModuleType] = Registry(
@@ -64,6 +65,7 @@ def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         module = COMMANDS.load(name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
+        add_verbosity(command)
         command.set_defaults(run=module.run, parser=command)
     return parser
 
@@ -101,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         args = _parse(words)
-        return int(args.run(args))
+        with chosen_verbosity(args):
+            return int(args.run(args))
     except KeyboardInterrupt:
         print("lvm-fast: interrupted", file=sys.stderr)
         return 130

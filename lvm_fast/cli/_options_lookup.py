@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._util.terminal import terminal_width
 from ._json_output import add_json, print_json
 from ._options import add_device, add_encoder, path_or_name
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ..data.sentence_encoder import SentenceEncoder
     from ..retrieval.search import ChunkTexts, Hit, Place
 
-WIDTH = 100
 _PLACES = 3  # most copies of a hit that a list names; JSON has them all
 
 
@@ -101,7 +101,7 @@ def print_hits(queries: list[list[Hit]], as_json: bool) -> None:
 
 
 def list_hits(queries: list[list[Hit]]) -> str:
-    """Return the hits of each query as a list that people read, within WIDTH columns."""
+    """Return the hits of each query as a list that people read, as wide as the terminal."""
     if len(queries) == 1:
         return _as_list(queries[0])
     return "\n\n".join(f"query {query}\n{_as_list(hits)}" for query, hits in enumerate(queries))
@@ -111,15 +111,15 @@ def _as_list(hits: list[Hit]) -> str:
     """Return each hit: its rank, its text where that is known, and below it the place, the score and the row."""
     import textwrap
 
-    width = len(str(len(hits))) + 2
+    columns, width = terminal_width(), len(str(len(hits))) + 2
     indent = " " * width
     lines = []
     for rank, hit in enumerate(hits, 1):
         where = f", chunk {hit.position} (score {hit.score:.4f}, row {hit.chunk})"
-        place = _cut(_printable(hit.chain), WIDTH - width - len(where)) + where
+        place = _cut(_printable(hit.chain), columns - width - len(where)) + where
         below = [place, *([f"also in {_name_places(hit.also_in)}"] if hit.also_in else [])]
-        said = textwrap.wrap(_printable(hit.text), WIDTH - width) if hit.text else []
-        first, *rest = [*said, *(_cut(line, WIDTH - width) for line in below)]
+        said = textwrap.wrap(_printable(hit.text), columns - width) if hit.text else []
+        first, *rest = [*said, *(_cut(line, columns - width) for line in below)]
         lines.append(f"{rank}.".ljust(width) + first)
         lines += [indent + line for line in rest]
     return "\n".join(lines)

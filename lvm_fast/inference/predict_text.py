@@ -175,7 +175,8 @@ def predict_text(
         weights: As `LatentVectorModel.predict` takes them.
 
     Returns:
-        At most k hits: `score` (the cosine with the prediction; in a space that of query and key), `chain`, `position`, `text` where the store has texts.
+        At most k hits: `score` (the cosine with the prediction; in a space that of query and key), `chain`, `position`,
+        and `text` where the store has texts.
 
     Raises:
         ImportError: sentence-transformers is needed and not installed.

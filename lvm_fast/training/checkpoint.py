@@ -37,6 +37,7 @@ _MAY_CHANGE = {
     "output_dir",
     "resume",
     "tensorboard",
+    "progress",
 }
 
 

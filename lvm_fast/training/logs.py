@@ -26,13 +26,14 @@ class RunLog:
         steps: Optimiser steps of the whole run, for the progress bar.
         done: Steps done before; later rows of an interrupted epoch are dropped.
         tensorboard: Also write TensorBoard events, where it is installed.
+        progress: Show how far the run is.
     """
 
-    def __init__(self, folder: Path, steps: int, done: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, steps: int, done: int, tensorboard: bool, progress: bool = True) -> None:
         _drop_rows_after(done, folder / METRICS)
         self._lines = (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace")
         self._rows = (folder / METRICS).open("a", encoding="utf-8")
-        self._bar = progress_bar(steps, "step", initial=done, dynamic_ncols=True)
+        self._bar = progress_bar(steps, "step", None if progress else False, initial=done)
         self._listener = _Listener(self)
         self._events = TensorBoardEvents(folder / "tensorboard", done, self.say) if tensorboard else None
 

@@ -191,6 +191,7 @@ class RunSection:
     output_dir: Annotated[str | None, path_of("folder of the run; a new one under runs/ unless given")] = None
     resume: Annotated[bool, Setting("continue the run in output_dir after its last epoch")] = False
     tensorboard: Annotated[bool, Setting("write TensorBoard events where it is installed")] = True
+    progress: Annotated[bool, Setting("show how far the run is: a bar, or a line every 30 seconds")] = True
 
 
 @dataclass

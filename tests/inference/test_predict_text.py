@@ -125,3 +125,23 @@ def test_bad_input_is_named(store: lf.ChainStore, model: Any, options: dict[str,
     given = {"text": "some words", "store": store, "encoder": HashEncoder(), **options}
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         lf.predict_text(model, **given)
+
+
+def test_a_model_with_a_correction_for_hubs_finds_what_its_own_bank_finds():
+    rng = np.random.default_rng(3)
+    rows = lf.l2_normalize((rng.standard_normal((60, 16)) + 1.0).astype(np.float32))
+    store = lf.ChainStore(rows, [0, 60])
+    model = lf.create_model("whitened_recency", input_dim=16)
+    model.set_space(lf.fit_space(rows))
+    model.config["space"]["search"] = "vectors"
+    model.set_query_bank(lf.l2_normalize((rng.standard_normal((20, 16)) + 1.0).astype(np.float32)), 0.75, 5)
+    context = lf.l2_normalize((rng.standard_normal((4, 16)) + 1.0).astype(np.float32))
+    ready = lf.TextPredictor(model, store)
+    scores, ids = model.bank(store).topk(model.query(context), 6)
+    for hits in (ready.next_chunks(context, 6), ready.next_and_nearest(context, 6)[0]):
+        assert [hit.chunk for hit in hits] == ids.tolist()
+        np.testing.assert_allclose([hit.score for hit in hits], scores, atol=1e-6)
+    plain = lf.VectorBank(rows, normalize=True)
+    assert ids.tolist() != plain.topk(model.predict(context), 6)[1].tolist()
+    nearest = ready.next_and_nearest(context, 6)[1]
+    assert [hit.chunk for hit in nearest] == plain.topk(context[-1], 6)[1].tolist()
