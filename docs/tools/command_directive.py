@@ -1,4 +1,4 @@
-"""The directive `command-help`: the help of a command, taken from the parser as the site is built."""
+"""The directive `command-help`: what `lvm-fast COMMAND --help` prints, taken from the parser as the site is built."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""What `lvm-fast COMMAND --help` prints, taken from the parser."""
+"""What `lvm-fast COMMAND --help` prints, for the site and its tests."""
 
 from __future__ import annotations
 
+import argparse
 import os
-
-from lvm_fast._util.argparse_compat import commands_of
 
 COLUMNS = "100"
 
@@ -16,7 +15,7 @@ def help_of(command: str | None) -> str:
     before, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), COLUMNS
     try:
         parser = build_parser()
-        return (parser if command is None else commands_of(parser)[command]).format_help()
+        return (parser if command is None else _commands(parser)[command]).format_help()
     finally:
         del os.environ["COLUMNS"]
         if before is not None:
@@ -27,4 +26,9 @@ def command_names() -> list[str]:
     """The commands of `lvm-fast`, in the order of its own help."""
     from lvm_fast.cli import build_parser
 
-    return list(commands_of(build_parser()))
+    return list(_commands(build_parser()))
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (choices,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(choices)

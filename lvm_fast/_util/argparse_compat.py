@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import TypeAlias
 
 ArgumentGroup: TypeAlias = argparse._ArgumentGroup
@@ -13,9 +12,3 @@ def flags_of(parser: argparse.ArgumentParser) -> list[str]:
     """Return the long flags that a parser's help shows."""
     shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
     return [flag for action in shown for flag in action.option_strings if flag.startswith("--")]
-
-
-def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    """Return the parsers of a parser's commands, by name."""
-    (commands,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return commands

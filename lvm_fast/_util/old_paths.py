@@ -22,6 +22,7 @@ MOVED = {
     "data.search": "retrieval.search",
     "data.mining": "retrieval.mining",
     "data.mined": "retrieval.mined",
+    "data.given_windows": "data.windows",
     "models.champion": "models.recency_mixer",
     "inference.streaming": "inference.stream",
     "training.trainer": "training.fit",

@@ -25,6 +25,7 @@ PUBLIC = {
     "data.store": ("ChainStore",),
     "data.split": ("split_chains",),
     "data.windows": ("Windows",),
+    "data.given_windows": ("GivenWindows",),
     "data.search": ("search",),
     "data.mining": ("mine",),
     "data.mined": ("MinedNegatives",),
