@@ -74,9 +74,13 @@ def run(args: argparse.Namespace) -> int:
         model.set_space(fit_space(store.vectors))  # it was trained in the spaces of other chunks
     longest = args.context_length or opened.context_length or 100
     rows, total = _context(args, store, longest)
-    predicted = model.predict(rows[None], weights=args.weights)
+    if isinstance(model, LatentVectorModel) and not model.searches_plainly:
+        query, keys = model.query(rows[None], weights=args.weights), model.bank(store)
+    else:
+        query, keys = model.predict(rows[None], weights=args.weights), None
+    texts = _options_lookup.chunk_texts(args)
     # `unlike` leaves out what the context has said
-    hits = search(store, predicted, args.k, texts=_options_lookup.chunk_texts(args), unlike=rows, fold_copies=True)
+    hits = search(store, query, args.k, texts=texts, unlike=rows, fold_copies=True, keys=keys)
     if not args.json:
         part = "" if total == len(rows) else f"the last {len(rows):,} of "
         print(f"{model.model_type} read {part}{total:,} chunks of {_context_name(args)}; next may come:\n")

@@ -93,6 +93,7 @@ def search(
     leave_out: int | None = None,
     unlike: Any = None,
     fold_copies: bool = False,
+    keys: VectorBank | None = None,
 ) -> list[list[Hit]]:
     """Return the k chunks nearest to each query by cosine, best first, equal scores to the lower row; exact.
 
@@ -105,21 +106,26 @@ def search(
         unlike: Vectors (N, D) never wanted, nor near-copies of them (`ALIKE`), such as those that a prediction follows.
         fold_copies: Of chunks that are near-copies of each other give the nearest alone, and say where the others are:
             k hits that differ.
+        keys: What a model's queries (B, K) are compared with, a row for each chunk (``model.bank(store)``); the chunks'
+            vectors unless given.
 
     Returns:
-        B lists of at most k hits.
+        B lists of at most k hits; their scores are inner products of query and key.
 
     Raises:
         ValueError: an argument that does not fit the store, or a query with NaN or Inf, or of zeros.
     """
     k = whole_number(k, "search: k", least=1)
     bank = VectorBank(store.vectors, normalize=True)
+    searched = bank if keys is None else keys
+    if len(searched) != len(bank):
+        raise ValueError(f"search: keys: {len(searched)} rows; expected {len(bank)}, one for each chunk of the store")
     unwanted = set() if leave_out is None else {whole_number(leave_out, "search: leave_out", 0, len(bank) - 1)}
     if unlike is not None:
         unwanted.update(*(ids.tolist() for ids in near_copies_in(bank, unlike)))
     depth = min(k + len(unwanted), len(bank))
     while True:
-        scores, rows = bank.topk(queries, depth)
+        scores, rows = searched.topk(queries, depth)
         hits_of_each = [
             _hits(store, bank, [*zip(*nearest, strict=True)], k, unwanted, texts, fold_copies)
             for nearest in zip(scores.tolist(), rows.tolist(), strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from train_command import parse, printed
 
 from lvm_fast.cli import main
 from lvm_fast.cli import train as command
@@ -23,17 +23,6 @@ from lvm_fast.training.recipe import Recipe, setting_names
 from lvm_fast.training.recipes import packaged_recipes
 
 LAYOUTS = (Windows, AllPositions)
-
-
-def parse(*words):
-    parser = argparse.ArgumentParser(prog="lvm-fast train")
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def printed(capsys, *words):
-    assert command.run(parse("--print-config", *words)) == 0
-    return yaml.safe_load(capsys.readouterr().out)
 
 
 def test_the_defaults_are_the_reference_recipe():
