@@ -369,11 +369,11 @@ def test_a_sequence_file_s_own_length_is_printed(tmp_path, capsys):
         printed(capsys, "--data", str(tmp_path / "w.npz"), "--stride", "3")
 
 
-def test_a_recipe_of_the_usual_model_needs_no_torch():
+def test_a_recipe_of_the_usual_model_needs_no_torch(tmp_path):
     script = (
         "import sys; from lvm_fast.training.recipe import Recipe; Recipe(epochs=3); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
 
 
 def test_a_size_without_a_value_is_a_usage_error(capsys):
