@@ -8,12 +8,14 @@ python bench/table.py --store FILE -k rows  # further arguments go to pytest
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lvm_fast.cli.info import describe_installation
 
@@ -23,9 +25,10 @@ PEERS = ("faiss-cpu", "usearch")
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "pytest", str(Path(__file__).parent), "-q", "-p", "no:cacheprovider"]
-        options = ["--benchmark-enable", "--benchmark-disable-gc", f"--benchmark-json={result}", "-W", "default"]
-        code = subprocess.run([*command, *options, *sys.argv[1:]], stdout=sys.stderr, check=False).returncode
+        chosen = [str(Path(__file__).parent), "-q", "-p", "no:cacheprovider", "-W", "default"]
+        options = ["--benchmark-enable", "--benchmark-disable-gc", f"--benchmark-json={result}"]
+        with redirect_stdout(sys.stderr):  # `python -m pytest` would find the sources, not the package
+            code = pytest.main([*chosen, *options, *sys.argv[1:]])
         if result.exists() and result.stat().st_size:
             print(table(json.loads(result.read_text())["benchmarks"]))
     return code

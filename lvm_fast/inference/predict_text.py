@@ -91,7 +91,7 @@ class TextPredictor:
         if context_length is not None:
             context_length = whole_number(context_length, "predict: context_length", least=1)
         self.model, self.longest = model, context_length or reach_of(model) or USUAL_CONTEXT
-        self._has_keys = _searches_keys(model)
+        self._has_keys = isinstance(model, LatentVectorModel) and not model.searches_plainly
         self.search = ChunkSearch(store, texts, model.bank(store) if self._has_keys else None)
         self._encoder = None if encoder is None else _Remembering(encoder)
         self._weights = weights
@@ -109,7 +109,7 @@ class TextPredictor:
         rows, chunks = encode_context(document, self._encoder, self.longest, self._chunk_tokens)
         if rows.shape[1] != self.search.store.dim:
             given = f"{self._encoder.name} gives vectors of {rows.shape[1]} numbers"
-            raise ValueError(f"predict: {given}; the store's have {self.search.store.dim}")
+            raise ValueError(f"predict: {given}; expected {self.search.store.dim}, as in the store")
         return ReadText(rows, chunks)
 
     def next_chunks(self, vectors: Rows, k: int = 10) -> list[Hit]:
@@ -141,11 +141,6 @@ class TextPredictor:
         asked = self.model.query if self._has_keys else self.model.predict
         rows: Rows = asked(vectors[None], weights=self._weights)
         return rows
-
-
-def _searches_keys(model: Any) -> bool:
-    """Return whether a model searches something other than the encoder's own vectors by cosine."""
-    return getattr(model, "has_keys", False) and not (model.searches_vectors and model.hubness is None)
 
 
 def predict_text(

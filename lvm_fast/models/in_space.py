@@ -114,6 +114,11 @@ class InSpace(nn.Module):
         """Whether `query` and `keys` are other than predictions and the encoder's own vectors."""
         return self.space is not None or self.adapts()
 
+    @property
+    def searches_plainly(self) -> bool:
+        """Whether it searches the encoder's own vectors with its prediction, and nothing more: no bank of its own."""
+        return self.hubness is None and (self.searches_vectors or not self.has_keys)
+
     def keys(self, vectors: Any) -> NDArray[np.float32]:
         """Map vectors to what a `query` searches in: into the model's space, or to unit length without one.
 

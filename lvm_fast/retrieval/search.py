@@ -68,6 +68,10 @@ class ChunkSearch:
         self.store = store
         self.bank = VectorBank(store.vectors, normalize=True)
         self.searched = self.bank if keys is None else keys
+        if len(self.searched) != len(self.bank):
+            raise ValueError(
+                f"search: keys: {len(self.searched)} rows; expected {len(self.bank)}, one for each chunk of the store"
+            )
         self.rows = RowTexts(store, texts)
 
     def nearest(
@@ -155,6 +159,7 @@ def search(
     leave_out: int | None = None,
     unlike: Any = None,
     fold_copies: bool = False,
+    keys: VectorBank | None = None,
 ) -> list[list[Hit]]:
     """Return the k chunks nearest to each query by cosine, best first, equal scores to the lower row; exact.
 
@@ -167,16 +172,18 @@ def search(
         unlike: Vectors (N, D) never wanted, nor near-copies of them (`ALIKE`), such as those that a prediction follows.
         fold_copies: Of chunks that are near-copies of each other give the nearest alone, and say where the others are:
             k hits that differ.
+        keys: What a model's queries (B, K) are compared with, a row for each chunk (``model.bank(store)``); the chunks'
+            vectors unless given.
 
     Returns:
-        B lists of at most k hits.
+        B lists of at most k hits; their scores are inner products of query and key.
 
     Raises:
         ValueError: an argument that does not fit the store, or a query with NaN or Inf, or of zeros.
     """
     k = whole_number(k, "search: k", least=1)
     unwanted = [] if leave_out is None else [whole_number(leave_out, "search: leave_out", 0, len(store.vectors) - 1)]
-    searched = ChunkSearch(store, texts)
+    searched = ChunkSearch(store, texts, keys)
     return searched.nearest(queries, k, leave_out=unwanted, unlike=unlike, fold_copies=fold_copies)
 
 

@@ -46,7 +46,8 @@ with locked_folder({str(tmp_path)!r}, wait=False):
     print("held", flush=True)
     input()
 """
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    holder = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=tmp_path)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(BlockingIOError), locked_folder(tmp_path, wait=False):
         pass

@@ -55,7 +55,7 @@ def test_an_old_path_is_the_module_of_the_new_one(old):
     assert importlib.import_module(f"lvm_fast.{old}") is importlib.import_module(f"lvm_fast.{MOVED[old]}")
 
 
-def test_old_modules_are_attributes_too():
+def test_old_modules_are_attributes_too(tmp_path: Path):
     code = """
 import lvm_fast as lf
 from lvm_fast.scoring import VectorBank
@@ -66,7 +66,7 @@ lf.kernels.set_num_threads(2)
 assert lf.kernels.num_threads() == lf.ops.num_threads() == 2
 assert lf.kernels is lf.ops
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def old_pickle(value: Any, module: str, old: str) -> bytes:

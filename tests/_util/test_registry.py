@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from json import JSONDecoder
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_new_line_adds_an_entry(readers: Registry[Any]) -> None:
     assert readers.load("tool") is json.tool
 
 
-def test_an_entry_is_imported_when_asked_for() -> None:
+def test_an_entry_is_imported_when_asked_for(tmp_path: Path) -> None:
     code = """
 import sys
 from lvm_fast._util.registry import Registry
@@ -63,4 +64,4 @@ assert registry.names() == ["text"] and "text" in registry
 assert "calendar" not in sys.modules and "torch" not in sys.modules
 assert registry.load("text") is sys.modules["calendar"].TextCalendar
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from train_command import printed
 
 from lvm_fast.cli import main
-from lvm_fast.cli import train as command
 from lvm_fast.models.registry import create_model
 from lvm_fast.training.recipe import Recipe
-
-
-def parse(*words):
-    parser = argparse.ArgumentParser(prog="lvm-fast train")
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def printed(capsys, *words):
-    assert command.run(parse("--print-config", *words)) == 0
-    return yaml.safe_load(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_info_prints_versions_level_threads_devices_and_models(capsys):
     assert "memory_gru, lstm, " in describe_installation()["models"]
 
 
-def test_training_commands_prepare_their_process_before_torch_is_there():
+def test_training_commands_prepare_their_process_before_torch_is_there(tmp_path):
     script = """
 import os, sys
 from lvm_fast._util.process import prepare_for_training
@@ -105,7 +105,7 @@ prepare_for_training()
 assert "torch" not in sys.modules
 print(os.environ["OMP_WAIT_POLICY"])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "PASSIVE"
 
 

@@ -100,6 +100,29 @@ def test_vectors_go_on_too(place: Path, capsys: Any, words: list[str], used: int
     assert run(capsys, *arguments).startswith(f"memory_gru read {said}; next may come:\n\n")
 
 
+@pytest.mark.parametrize("search_in", ["keys", "vectors", "corrected"])
+def test_a_model_in_a_space_searches_as_it_searches_everywhere(place: Path, capsys: Any, search_in: str) -> None:
+    store = lf.ChainStore.open("my.safetensors")
+    rows = np.asarray(store.vectors[:], np.float32)
+    model = lf.create_model("whitened_recency", input_dim=DIM)
+    model.set_space(lf.fit_space(rows))
+    if search_in != "keys":
+        model.config["space"]["search"] = "vectors"
+    if search_in == "corrected":
+        model.set_query_bank(rows[::2], 0.75, 3)
+    model.save_pretrained("spaced")
+    context = np.random.default_rng(5).standard_normal((4, DIM)).astype(np.float32)
+    np.save("context.npy", context)
+    words = ["predict", "spaced", "--vectors", "context.npy", "--data", "my.safetensors", "-k", "6", "--json"]
+    assert cli.main(words) == 0
+    (hits,) = json.loads(capsys.readouterr().out)
+    scores, ids = model.bank(store).topk(model.query(context), 6)
+    assert [hit["chunk"] for hit in hits] == ids.tolist()
+    np.testing.assert_allclose([hit["score"] for hit in hits], scores, atol=1e-6)
+    plain = lf.VectorBank(rows, normalize=True).topk(model.predict(context), 6)[1]
+    assert (ids.tolist() == plain.tolist()) == (search_in == "vectors")
+
+
 def test_a_router_predicts(place: Path, capsys: Any) -> None:
     words = ["--text", "@doc.txt", "--data", "my.safetensors", "-k", 3, "--json"]
     assert run(capsys, "router", *words) == run(capsys, "model", *words)

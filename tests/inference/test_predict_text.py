@@ -113,7 +113,7 @@ def test_paths_do_as_well_as_what_they_hold(store: lf.ChainStore, model: Any, tm
         ({"text": "caf\udce9"}, "half of a surrogate pair"),
         ({"k": 0}, "search: k: expected a whole number of at least 1, got 0"),
         ({"context_length": 0}, "predict: context_length: expected a whole number of at least 1, got 0"),
-        ({"encoder": HashEncoder(5)}, "hash gives vectors of 5 numbers; the store's have 8"),
+        ({"encoder": HashEncoder(5)}, "hash gives vectors of 5 numbers; expected 8, as in the store"),
         ({"store": lf.ChainStore(np.ones((3, 5), np.float32), [0, 3])}, "5 dimensions; expected 8, as the model reads"),
         (
             {"store": lf.ChainStore(np.ones((3, 8), np.float32), [0, 3]), "encoder": None},

@@ -60,7 +60,7 @@ def test_every_line_leads_to_the_operator_of_its_name(name):
     assert OPERATORS.load(name) is getattr(torch.ops.lvm_fast, name).default
 
 
-def test_all_are_defined_at_once():
+def test_all_are_defined_at_once(tmp_path):
     code = f"""
 import lvm_fast as lf, sys
 lf.ops
@@ -70,7 +70,7 @@ import torch
 defined = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("lvm_fast::")]
 assert sorted(defined) == sorted("lvm_fast::" + name for name in {OPERATORS.names()})
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def test_a_new_kernel_is_one_file_and_one_line(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from lvm_fast import cli
 from lvm_fast.data.chain_store import ChainStore
+from lvm_fast.retrieval.bank import VectorBank
 from lvm_fast.retrieval.search import ChunkTexts, Hit, Place, search
 
 
@@ -42,6 +43,18 @@ def test_hits_are_the_best_of_a_full_sort(store: ChainStore, rng: np.random.Gene
         for hit in hits:
             assert hit.text is None
             assert store.offsets[store.ids.index(hit.chain)] + hit.position == hit.chunk
+
+
+def test_keys_are_compared_in_place_of_the_vectors(store: ChainStore, rng: np.random.Generator) -> None:
+    keys = VectorBank(rng.standard_normal((len(store.vectors), 5)).astype(np.float32), normalize=True)
+    queries = rng.standard_normal((2, 5)).astype(np.float32)
+    scores, ids = keys.topk(queries, 4)
+    for hits, own_scores, own_ids in zip(search(store, queries, 4, keys=keys), scores, ids, strict=True):
+        assert [hit.chunk for hit in hits] == own_ids.tolist()
+        assert [hit.score for hit in hits] == own_scores.tolist()
+    few = VectorBank(np.eye(5, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"search: keys: 5 rows; expected \d+, one for each chunk of the store"):
+        search(store, queries, keys=few)
 
 
 def test_more_than_there_are_is_all(store: ChainStore) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.windows import Windows
+from lvm_fast.evaluation.predictions import answer_windows
 from lvm_fast.models.pretrained import load_model
 from lvm_fast.models.registry import create_model
 from lvm_fast.spaces import fit_space
@@ -87,6 +88,16 @@ def test_the_bank_holds_predictions_for_the_training_part(monkeypatch):
     order = np.lexsort(predicted.T)
     queries = model.space.query_bank.numpy()
     np.testing.assert_allclose(queries[np.lexsort(queries.T)], predicted[order], atol=1e-6)
+
+
+def test_processes_that_share_the_questions_add_up_to_one():
+    training = chains_with_hubs(10, 1)
+    model, windows = fresh(training), Windows(training, 8, 1, 2)
+    model.set_query_bank(training.vectors[:20], 0.5, 4)
+    whole = answer_windows(model, windows, batch_size=16)
+    parts = [answer_windows(model, windows, batch_size=16, only=slice(rank, None, 3)) for rank in range(3)]
+    np.testing.assert_array_equal(sum(part.query for part in parts), whole.query)
+    np.testing.assert_array_equal(sum(part.predicted for part in parts), whole.predicted)
 
 
 def test_a_run_that_goes_on_keeps_the_query_bank_of_its_model(recipe, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from train_command import parse, printed
 
 from lvm_fast.cli import main
 from lvm_fast.cli import train as command
@@ -23,17 +23,6 @@ from lvm_fast.training.recipe import Recipe, setting_names
 from lvm_fast.training.recipes import packaged_recipes
 
 LAYOUTS = (Windows, AllPositions)
-
-
-def parse(*words):
-    parser = argparse.ArgumentParser(prog="lvm-fast train")
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def printed(capsys, *words):
-    assert command.run(parse("--print-config", *words)) == 0
-    return yaml.safe_load(capsys.readouterr().out)
 
 
 def test_the_defaults_are_the_reference_recipe():
@@ -380,11 +369,11 @@ def test_a_sequence_file_s_own_length_is_printed(tmp_path, capsys):
         printed(capsys, "--data", str(tmp_path / "w.npz"), "--stride", "3")
 
 
-def test_a_recipe_of_the_usual_model_needs_no_torch():
+def test_a_recipe_of_the_usual_model_needs_no_torch(tmp_path):
     script = (
         "import sys; from lvm_fast.training.recipe import Recipe; Recipe(epochs=3); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
 
 
 def test_a_size_without_a_value_is_a_usage_error(capsys):
