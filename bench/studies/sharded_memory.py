@@ -73,7 +73,7 @@ def _do(step: str, folder: Path, runs: Path) -> None:
                 model={"hidden_dim": 64, "num_layers": 1, "memory_slots": 16},
                 device="cpu",
                 tensorboard=False,
-                output_dir=runs,
+                output_dir=str(runs),
             )
         )
     else:

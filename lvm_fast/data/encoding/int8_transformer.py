@@ -158,7 +158,7 @@ def _coarsest(transformer: nn.Module, layers: dict[str, EvenLinear], texts: list
 
     _watch(transformer, texts, note)
     left = _EXACT_SHARE * sum(layer.weight.numel() for layer in layers.values())
-    exact = set()
+    exact: set[str] = set()
     for name in sorted(losses, key=losses.__getitem__, reverse=True):
         left -= layers[name].weight.numel()
         if left < 0:
