@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -324,3 +325,22 @@ def test_a_precision_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"encoding in int8: onnx(runtime)? is missing; .*lvm_fast\[int8\]"):
         SentenceEncoder("x", precision="int8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the library
+def test_the_command_of_two_processes_writes_the_store_of_one(tmp_path: Path, model_folder: Path) -> None:
+    words = ["the", "state", "of", "the", "union", "is", "strong"]
+    lines = [" ".join(np.random.default_rng(number).choice(words, 400)) for number in range(6)]
+    (tmp_path / "in").mkdir()
+    for number, line in enumerate(lines):
+        (tmp_path / "in" / f"{number}.txt").write_text(line)
+    command = ["-m", "lvm_fast", "encode", "in", "--encoder", str(model_folder), "--device", "cpu", "--batch-size", "8"]
+    alone = [sys.executable, *command, "--output", "one.safetensors"]
+    pair = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "LVM_FAST_NUM_THREADS": "1"}
+    for words in (alone, [*pair, *command, "--output", "two.safetensors"]):
+        done = subprocess.run(words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("chains=6") == 1
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()

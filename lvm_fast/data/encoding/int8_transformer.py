@@ -9,8 +9,10 @@ most, up to a third of all multiplications, stay in float32: 0.999.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -181,14 +183,26 @@ def _watch(transformer: nn.Module, texts: list[dict[str, Tensor]], note: Callabl
         hook.remove()
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the libraries from warning of constants that they fold, and of steps that are not needed."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
 def _quantised(transformer: nn.Module, names: list[str], exact: set[str], folder: Path) -> bytes:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     sizes = {0: "texts", 1: "tokens"}
     example = tuple(torch.ones(2, 16, dtype=torch.long) for _ in names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of constants that it folds
+    with _silence():
         torch.onnx.export(
             _Positional(transformer, names).eval(),
             example,
