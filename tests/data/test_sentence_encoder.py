@@ -290,7 +290,6 @@ def test_an_even_layer_is_the_layer() -> None:
     x[0, 0] = 0
     even = EvenLinear(linear, torch.tensor([1.0, 7.0, 0.3, 1.0, 1.0, 2.0]))
     torch.testing.assert_close(even(x), linear(x), rtol=1e-4, atol=1e-4)
-    assert 0 < even.loss(x) < EvenLinear(linear, torch.ones(6)).loss(x) < 0.01
 
 
 @pytest.mark.filterwarnings("default")  # of the libraries
