@@ -257,7 +257,7 @@ def test_bfloat16_is_near_float32_and_said_to_be_slow_where_it_is(
 
 @pytest.mark.filterwarnings("default")  # of the libraries
 def test_int8_is_near_float32_though_a_few_inputs_are_large(model_folder: Path) -> None:
-    """One column of a layer a thousand times as large as the others costs them their digits, unless it is evened out."""
+    """One column a thousand times as large as the others costs them their digits, unless it is evened out."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     import torch
