@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._util.terminal import terminal_width
 from ._options import add_device, add_encoder, path_or_name
 
 if TYPE_CHECKING:
@@ -126,9 +125,7 @@ def _as_table(hits: list[Hit]) -> str:
         cells = [cell.rjust(width) for cell, width in zip(row[:4], widths, strict=True)]
         lines.append(_cut("  ".join([*cells, row[4]])))
         if hit and hit.text:
-            lines += textwrap.wrap(
-                _printable(hit.text), terminal_width(), initial_indent=indent, subsequent_indent=indent
-            )
+            lines += textwrap.wrap(_printable(hit.text), _width(), initial_indent=indent, subsequent_indent=indent)
         if hit and hit.also_in:
             lines.append(_cut(f"{indent}also in {_name_places(hit.also_in)}"))
     return "\n".join(lines)
@@ -147,5 +144,11 @@ def _printable(text: str) -> str:
 
 
 def _cut(line: str) -> str:
-    width = terminal_width()
+    width = _width()
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _width() -> int:
+    from .._util.terminal import terminal_width
+
+    return terminal_width()
