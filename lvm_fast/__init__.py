@@ -18,6 +18,9 @@ _HOME_OF = {
     "hit_at_k": "retrieval.bank",
     "ShardedBank": "retrieval.sharded",
     "ChainStore": "data.chain_store",
+    "read_documents": "data.documents",
+    "SentenceEncoder": "data.sentence_encoder",
+    "encode_documents": "data.encode",
     "split_chains": "data.split",
     "Windows": "data.windows",
     "sample": "data.sample",
@@ -52,7 +55,10 @@ __all__ = ["__version__", *_HOME_OF]
 
 if TYPE_CHECKING:
     from .data.chain_store import ChainStore as ChainStore
+    from .data.documents import read_documents as read_documents
+    from .data.encode import encode_documents as encode_documents
     from .data.sample import sample as sample
+    from .data.sentence_encoder import SentenceEncoder as SentenceEncoder
     from .data.split import split_chains as split_chains
     from .data.windows import Windows as Windows
     from .evaluation.calibrate import calibrate_router as calibrate_router

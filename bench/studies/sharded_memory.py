@@ -68,12 +68,12 @@ def _do(step: str, folder: Path, runs: Path) -> None:
                 data=folder,
                 context_length=100,
                 stride=CHAIN // 2,
-                val_fraction=0.001,
+                val_fraction=0.0002,  # near-duplicates are looked for among all rows
                 epochs=1,
                 model={"hidden_dim": 64, "num_layers": 1, "memory_slots": 16},
                 device="cpu",
                 tensorboard=False,
-                output_dir=runs,
+                output_dir=str(runs),
             )
         )
     else:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from importlib import import_module
+from time import time
 from typing import Any
 
 from tqdm import tqdm
@@ -51,13 +53,19 @@ def progress_bar(total: int, unit: str, shown: bool | None = None, **options: An
             in a notebook; else a line every 30 seconds on standard error.
         **options: What else tqdm takes, such as `initial` or `desc`.
     """
-    common = {"total": total, "unit": unit, "mininterval": _STEP_SECONDS, "dynamic_ncols": True} | options
+    common: dict[str, Any] = {
+        "total": total,
+        "unit": unit,
+        "mininterval": _STEP_SECONDS,
+        "dynamic_ncols": True,
+    } | options
     if shown is False or sys.stderr is None or _VERBOSITY.get() < 0:
         return tqdm(disable=True, **common)
     if shown or is_terminal(sys.stderr):
         return tqdm(**common)
     if _is_notebook():
-        return _notebook_bar()(**common)
+        bar: tqdm[Any] = _notebook_bar()(**common)
+        return bar
     return PlainLines(**common)
 
 
@@ -68,15 +76,14 @@ class PlainLines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
         seconds = LINE_SECONDS if _VERBOSITY.get() <= 0 else 1.0
         super().__init__(**options | {"mininterval": seconds, "maxinterval": seconds, "file": sys.stderr})
 
-    def display(self, *_: Any, **__: Any) -> bool:
+    def display(self, *_: Any, **__: Any) -> None:
         """Write a line, unless it is too early for one."""
-        now = self._time()
+        now = time()
         if self.n > self.initial and now - getattr(self, "_written", self.start_t) >= self.mininterval:
             self._written = now
             with suppress(AttributeError, ValueError, OSError):  # a stream that is closed, or is none
                 self.fp.write(self.line() + "\n")
                 self.fp.flush()
-        return True
 
     def clear(self, *_: Any, **__: Any) -> None:
         """Leave what is written: no other line needs its place."""
@@ -84,8 +91,8 @@ class PlainLines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
     def line(self) -> str:
         """Return how far the work is."""
         units = self.unit if self.unit.endswith("s") else f"{self.unit}s"
-        rate = (self.n - self.initial) / max(self._time() - self.start_t, 1e-9)
-        left = timedelta(seconds=round((self.total - self.n) / rate))
+        rate = (self.n - self.initial) / max(time() - self.start_t, 1e-9)
+        left = timedelta(seconds=round(((self.total or self.n) - self.n) / rate))
         speed = f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}"
         figures = f", {self.postfix}" if self.postfix else ""
         name = f"{self.desc.removesuffix(': ')}: " if self.desc else ""
@@ -104,7 +111,7 @@ def _is_notebook() -> bool:
 def _notebook_bar() -> Any:
     """Return the bar with widgets, or without them the one of text."""
     try:
-        import ipywidgets  # noqa: F401
+        import_module("ipywidgets")
     except ImportError:
         return tqdm
     from tqdm.notebook import tqdm_notebook

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._util.terminal import terminal_width
 from ._json_output import add_json, print_json
 from ._options import add_device, add_encoder, path_or_name
 
@@ -110,6 +109,8 @@ def list_hits(queries: list[list[Hit]]) -> str:
 def _as_list(hits: list[Hit]) -> str:
     """Return each hit: its rank, its text where that is known, and below it the place, the score and the row."""
     import textwrap
+
+    from .._util.terminal import terminal_width
 
     columns, width = terminal_width(), len(str(len(hits))) + 2
     indent = " " * width

@@ -100,7 +100,8 @@ def encode_documents(
         before = StoredTexts.open(output) if append else None
         settings = _Settings.of(before, encoder, chunk_tokens, dtype, source)
         chunks = _chunks(documents, encoder, settings.chunk_tokens)
-        given = dict(zip((document.id for document in documents), chunks, strict=True))
+        given: dict[str, Sequence[str]] = {}
+        given |= zip((document.id for document in documents), chunks, strict=True)
         growth = Growth.of(given, before, prune)
         if say is not None and append:
             say(str(growth))
@@ -158,8 +159,8 @@ class _Settings(NamedTuple):
         name, source = unicode_text(encoder.name), unicode_text(source)
         if before is None:
             tokens = CHUNK_TOKENS if chunk_tokens is None else chunk_tokens
-            metadata = {"encoder": name, "source": source, "chunk_tokens": tokens}
-            return cls(metadata, dtype or DTYPE, tokens, None)
+            fresh = {"encoder": name, "source": source, "chunk_tokens": tokens}
+            return cls(fresh, dtype or DTYPE, tokens, None)
         metadata = dict(before.store.metadata)
         record = metadata.get("precision")
         for what, asked, has in (
@@ -283,12 +284,13 @@ def _narrowed(rows: JoinedRows, dtype: str, folder: PartialFolder) -> Vectors:
     scales = []
     with TemporaryFile(dir=folder.path) as file:
         for _, block in Vectors(rows, FLOAT32).blocks():
-            raw, factors = (block.raw, None) if dtype == FLOAT32 else narrow(block[:], dtype)
+            raw, factor = (block.raw, None) if dtype == FLOAT32 else narrow(block[:], dtype)
             file.write(np.ascontiguousarray(raw).data)
-            scales.append(factors)
+            scales.append(factor)
         file.flush()
         stored = np.memmap(file, RAW_DTYPES[dtype], "r", shape=rows.shape)
-    return Vectors(stored, dtype, None if scales[0] is None else np.concatenate(scales))
+    factors = [factor for factor in scales if factor is not None]
+    return Vectors(stored, dtype, np.concatenate(factors) if factors else None)
 
 
 def _write_chunks(path: Path, chains: Mapping[str, Sequence[str]]) -> None:

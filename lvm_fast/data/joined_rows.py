@@ -15,6 +15,25 @@ _AROUND = 1 << 20  # bytes that a system maps with a row, at most
 _LEAST_STEP = np.iinfo(np.int64).min  # no index follows another by it
 
 
+class _Pages:
+    """The pages of mapped files that the rows of some arrays, and of all selections of them, keep in memory."""
+
+    def __init__(self, arrays: Sequence[Raw]) -> None:
+        self._maps = [found for found in map(_map_of, arrays) if found is not None]
+        self._touched = 0
+
+    def touch(self, count: int) -> None:
+        """Count bytes that are about to be read; what was read before is given back when there is too much of it.
+
+        The system keeps the pages as long as it has room, and a view maps them again when it is read.
+        """
+        self._touched += count
+        if self._touched > _HELD_BYTES:
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+            self._touched = count
+
+
 class JoinedRows:
     """T rows out of several arrays of one dtype and width, in an order of its own, read where they are indexed.
 
@@ -43,8 +62,7 @@ class JoinedRows:
         self.dtype = self._parts[0].dtype
         self.shape: tuple[int, ...] = (int(self._begins[-1]), *self._parts[0].shape[1:])
         self.ndim = len(self.shape)
-        self._maps = [found for found in map(_map_of, self._parts) if found is not None]
-        self._touched = 0
+        self._pages = _Pages(self._parts)
 
     @property
     def runs(self) -> tuple[Int64, Int64]:
@@ -70,16 +88,21 @@ class JoinedRows:
         """Return some rows, by a slice or an index array, without reading them."""
         if isinstance(rows, slice) and rows.step in (None, 1):
             first, stop, _ = rows.indices(len(self))
-            return JoinedRows(self._parts, self._cut(first, max(first, stop)))
+            return self._part(self._cut(first, max(first, stop)))
         places = self._sources_of(self._places(rows).ravel())
         starts = np.flatnonzero(np.diff(places, prepend=_LEAST_STEP) != 1)
-        return JoinedRows(self._parts, (places[starts], np.diff(starts, append=len(places))))
+        return self._part((places[starts], np.diff(starts, append=len(places))))
 
     def ranges(self, starts: Int64, stops: Int64) -> JoinedRows:
         """Return rows starts[i] to stops[i] for each i in turn, without reading them."""
         cuts = [self._cut(first, stop) for first, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
         sources, lengths = (np.concatenate([cut[part] for cut in cuts]) for part in (0, 1))
-        return JoinedRows(self._parts, (sources, lengths))
+        return self._part((sources, lengths))
+
+    def _part(self, runs: tuple[Int64, Int64]) -> JoinedRows:
+        part = JoinedRows(self._parts, runs)
+        part._pages = self._pages  # counted together
+        return part
 
     def _cut(self, first: int, stop: int) -> tuple[Int64, Int64]:
         """Return the runs of rows first to stop."""
@@ -113,7 +136,7 @@ class JoinedRows:
 
     def _read_slice(self, rows: slice) -> Raw:
         first, stop, step = rows.indices(len(self))
-        self._touch(max(0, stop - first) * self._row_bytes + _AROUND)
+        self._pages.touch(max(0, stop - first) * self._row_bytes + _AROUND)
         if step != 1:
             return self._gather(np.arange(first, stop, step))
         sources, lengths = self._cut(first, max(first, stop))
@@ -136,20 +159,9 @@ class JoinedRows:
     def _row_bytes(self) -> int:
         return self.dtype.itemsize * (self.shape[1] if self.ndim > 1 else 1)
 
-    def _touch(self, count: int) -> None:
-        """Count bytes that are about to be read; what was read before is given back when there is too much of it.
-
-        The system keeps the pages as long as it has room, and a view maps them again when it is read.
-        """
-        self._touched += count
-        if self._touched > _HELD_BYTES:
-            for mapped in self._maps:
-                mapped.madvise(mmap.MADV_DONTNEED)
-            self._touched = count
-
     def _gather(self, places: Int64) -> Raw:
         sources = self._sources_of(places)
-        self._touch(len(places) * self._row_bytes + int(np.count_nonzero(np.diff(sources) != 1)) * _AROUND)
+        self._pages.touch(len(places) * self._row_bytes + int(np.count_nonzero(np.diff(sources) != 1)) * _AROUND)
         owner = np.searchsorted(self._firsts, sources, side="right") - 1
         gathered = np.empty((len(places), *self.shape[1:]), self.dtype)
         for part in np.unique(owner).tolist():

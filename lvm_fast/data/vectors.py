@@ -45,7 +45,7 @@ class Vectors:
         """
         if raw.ndim != 2 or 0 in raw.shape:
             raise ValueError(f"{where}: vectors has shape {raw.shape}; expected (T, D), neither of them 0")
-        self.raw = raw
+        self.raw: Any = raw
         self.dtype_name = dtype_name
         self.scales = _checked_scales(scales, len(raw), dtype_name, where)
         self.shape: tuple[int, int] = (raw.shape[0], raw.shape[1])

@@ -72,21 +72,20 @@ class VectorBank:
         self.normalize = normalize
         if getattr(vectors, "is_joined", False):
             self._bank: Any = StreamedBank(vectors, normalize)
-            self._vectors, self._size, self._path = vectors, len(vectors), None
             self.dim = vectors.shape[1]
-            return
+            return self._hold(vectors, len(vectors))
         matrix = _bank_rows(vectors, names)
         self._bank = renamed(names, Bank, matrix.rows, normalize)
         self.dim = matrix.rows.dim
-        self._hold(matrix)
+        self._hold(matrix.given, matrix.rows.rows)
 
     @property
     def is_streamed(self) -> bool:
         """Whether the candidates stay on disk, so that every question reads them all: many are best asked at once."""
         return isinstance(self._bank, StreamedBank)
 
-    def _hold(self, matrix: Matrix, path: str | None = None) -> None:
-        self._vectors, self._size, self._path = matrix.given, matrix.rows.rows, path
+    def _hold(self, given: Any, size: int, path: str | None = None) -> None:
+        self._vectors, self._size, self._path = given, size, path
 
     def refill(self, vectors: Any) -> None:
         """Refer to other vectors from now on, packed into this bank's memory: quicker than a new bank.
@@ -107,7 +106,7 @@ class VectorBank:
             raise ValueError(f"VectorBank.refill: vectors: expected {self.dim} columns, got {matrix.rows.dim}")
         self._size = 0
         renamed("VectorBank.refill", self._bank.refill, matrix.rows)
-        self._hold(matrix)
+        self._hold(matrix.given, matrix.rows.rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save vectors and packed form as one `.safetensors` file, atomically; `VectorBank.open` maps it.
@@ -143,7 +142,7 @@ class VectorBank:
         bank = cls.__new__(cls)
         bank._bank = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"))
         bank.dim, bank.normalize = matrix.rows.dim, "factors" in packed
-        bank._hold(matrix, path)
+        bank._hold(matrix.given, matrix.rows.rows, path)
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -71,6 +71,7 @@ def clock(monkeypatch):
     """The time that bars go by."""
     clock = Clock()
     monkeypatch.setattr("tqdm.std.time", clock)
+    monkeypatch.setattr(terminal, "time", clock)
     return clock
 
 

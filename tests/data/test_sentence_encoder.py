@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -202,3 +203,145 @@ def test_bad_input_is_told_before_a_model_is_loaded(tmp_path: Path, capsys: pyte
         assert message in error
         assert error.count("\n") == 1
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+TEXTS = [f"The state of the union is strong{mark * count}" for count in range(1, 30) for mark in (",", ".", " union")]
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_batches_by_tokens_give_the_vectors_of_the_library(model_folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    expected = SentenceTransformer(str(model_folder), device="cpu").encode(TEXTS)
+    for limits in ({}, {"batch_size": 3}, {"batch_tokens": 40}):
+        encoder = SentenceEncoder(str(model_folder), "auto" if not limits else "cpu", **limits)
+        np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_tokens(encoder.tokenize(TEXTS[:4])), expected[:4], atol=1e-5)
+    assert len(encoder.encode([])) == 0
+    assert encoder.precision == "float32"
+    for limits, message in (({"batch_size": 0}, "batch_size"), ({"batch_tokens": 0.5}, "batch_tokens")):
+        with pytest.raises(ValueError, match=f"SentenceEncoder: {message}: expected a whole number"):
+            SentenceEncoder(str(model_folder), **limits)
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_a_model_with_a_prompt_or_a_width_of_its_own_encodes_as_the_library_does(model_folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(model_folder), device="cpu", prompts={"p": "union "}, default_prompt_name="p", truncate_dim=8
+    )
+    encoder = SentenceEncoder(str(model_folder))
+    encoder._model, encoder._is_plain = model, False
+    np.testing.assert_allclose(encoder.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+    assert encoder.encode(TEXTS).shape == (len(TEXTS), 8)
+
+
+def cosines(ours: Any, theirs: Any) -> Any:
+    return (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_bfloat16_is_near_float32_and_said_to_be_slow_where_it_is(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = SentenceEncoder(str(model_folder))
+    monkeypatch.setattr("lvm_fast._util.device.multiplies_bfloat16", lambda device: False)
+    with pytest.warns(UserWarning, match="precision = 'bfloat16': this device has no bfloat16 products of its own"):
+        encoder = SentenceEncoder(str(model_folder), precision="bfloat16")
+    rows = encoder.encode(TEXTS)
+    assert rows.dtype == np.float32
+    assert 0.999 < cosines(rows, exact.encode(TEXTS)).min() < 0.9999999
+    np.testing.assert_array_equal(encoder.in_float32().encode(TEXTS), exact.encode(TEXTS))
+
+
+@pytest.mark.filterwarnings("default")  # of the libraries
+def test_int8_is_near_float32_though_a_few_inputs_are_large(model_folder: Path) -> None:
+    """One column a thousand times as large as the others costs them their digits, unless it is evened out."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(model_folder), device="cpu")
+    layer = model[0].auto_model.encoder.layer[0]
+    with torch.no_grad():
+        layer.intermediate.dense.bias[3] = 1000.0
+        layer.intermediate.dense.weight *= 20.0
+        layer.output.dense.weight *= 20.0
+        layer.output.dense.weight[:, 3] = 0.0
+    model.save(str(model_folder))
+    exact = SentenceEncoder(str(model_folder)).encode(TEXTS)
+    encoder = SentenceEncoder(str(model_folder), precision="int8")
+    assert encoder.precision == "int8"
+    assert 0.999 < cosines(encoder.encode(TEXTS), exact).min() < 0.9999999
+    np.testing.assert_array_equal(encoder.encode(TEXTS), encoder.encode(TEXTS))
+    assert encoder.in_float32().precision == "float32"
+
+
+@pytest.mark.filterwarnings("default")  # of the libraries
+def test_an_even_layer_is_the_layer() -> None:
+    pytest.importorskip("torch")
+    import torch
+
+    from lvm_fast.data.encoding.int8_transformer import EvenLinear
+
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(6, 4)
+    x = torch.randn(3, 5, 6) * torch.tensor([1.0, 50.0, 0.1, 1.0, 1.0, 1.0])
+    x[0, 0] = 0
+    even = EvenLinear(linear, torch.tensor([1.0, 7.0, 0.3, 1.0, 1.0, 2.0]))
+    torch.testing.assert_close(even(x), linear(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("default")  # of the libraries
+def test_the_command_line_checks_a_precision_and_writes_what_it_found(tmp_path: Path, model_folder: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    sentence = "The state of the union is strong. Is the union of the state strong, or is it the state?"
+    words = sentence.split()
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        (tmp_path / f"{number}.txt").write_text(" ".join(rng.choice(words, 900)))
+    texts = [str(tmp_path / f"{number}.txt") for number in range(3)]
+    output = tmp_path / "s.safetensors"
+    command = ["encode", *texts[:2], "--encoder", str(model_folder), "--device", "cpu", "--output", str(output)]
+    assert main([*command, "--precision", "int8"]) == 0
+    record = ChainStore.open(output).metadata["precision"]
+    assert (record["name"], record["chunks"] > 60) == ("int8", True)
+    assert record["mean_cosine"] > 0.999
+    assert main(["encode", *texts, "--append", str(output), "--device", "cpu"]) == 0
+    grown = ChainStore.open(output)
+    assert (len(grown), grown.metadata["precision"]) == (3, record)
+
+
+def test_a_precision_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    with pytest.raises(ValueError, match="unknown precision 'int9'; did you mean 'int8'"):
+        SentenceEncoder("x", precision="int9")
+    monkeypatch.setattr("lvm_fast._util.device.choose_device", lambda name: __import__("torch").device("cuda"))
+    with pytest.raises(ValueError, match="precision = 'int8' on cuda; expected bfloat16 there"):
+        SentenceEncoder("x", precision="int8")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"encoding in int8: onnx(runtime)? is missing; .*lvm_fast\[int8\]"):
+        SentenceEncoder("x", precision="int8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the library
+def test_the_command_of_two_processes_writes_the_store_of_one(tmp_path: Path, model_folder: Path) -> None:
+    words = ["the", "state", "of", "the", "union", "is", "strong"]
+    lines = [" ".join(np.random.default_rng(number).choice(words, 400)) for number in range(6)]
+    (tmp_path / "in").mkdir()
+    for number, line in enumerate(lines):
+        (tmp_path / "in" / f"{number}.txt").write_text(line)
+    command = ["-m", "lvm_fast", "encode", "in", "--encoder", str(model_folder), "--device", "cpu", "--batch-size", "8"]
+    alone = [sys.executable, *command, "--output", "one.safetensors"]
+    pair = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "LVM_FAST_NUM_THREADS": "1"}
+    for words in (alone, [*pair, *command, "--output", "two.safetensors"]):
+        done = subprocess.run(words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("chains=6") == 1
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()

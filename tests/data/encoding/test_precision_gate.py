@@ -10,7 +10,7 @@ import pytest
 from lvm_fast.data.chain_store import ChainStore
 from lvm_fast.data.documents import Document
 from lvm_fast.data.encode import encode_documents
-from lvm_fast.data.encoding.precision_gate import check_precision, next_chunk_hits, sample_runs
+from lvm_fast.data.encoding.precision_gate import check_precision, hit_share, next_chunk_hits, sample_runs
 
 
 class Coarse:
@@ -62,6 +62,16 @@ def test_hits_are_those_of_the_next_chunk_among_what_is_not_read() -> None:
     assert questions == 1.0
     assert next_chunk_hits(far[[0, 7, 1, 2, 3, 4, 5, 6]], [2, 1, 1, 1, 1, 1, 1]) == 0.0
     assert next_chunk_hits(rows, [1] * 10) == 1.0
+
+
+def test_hits_are_the_mean_over_all_pools_of_128() -> None:
+    assert [hit_share(better, 127) for better in (0, 4, 5, 127)] == [1.0, 1.0, 0.0, 0.0]
+    assert [hit_share(better, 3) for better in (0, 3)] == [1.0, 1.0]
+    assert hit_share(6, 128) == pytest.approx(0.0)
+    assert hit_share(5, 128) == pytest.approx(5 / 128)  # one of the five is left out
+    rng = np.random.default_rng(0)
+    draws = [np.count_nonzero(rng.choice(500, 127, replace=False) < 20) < 5 for _ in range(4000)]
+    assert hit_share(20, 500) == pytest.approx(np.mean(draws), abs=0.03)
 
 
 def test_a_precision_that_is_fine_enough_passes_and_tells_its_figures() -> None:
