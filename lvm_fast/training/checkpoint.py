@@ -33,6 +33,7 @@ _MAY_CHANGE = {
     "output_dir",
     "resume",
     "tensorboard",
+    "trackers",
 }
 
 

@@ -141,7 +141,7 @@ def fit(run: PreparedRun) -> TrainResult:
     targets = int(windows.counts.sum())
 
     with (
-        RunLog(run.folder, steps, progress.step, recipe.tensorboard)
+        RunLog(run.folder, steps, progress.step, recipe.tensorboard, recipe.trackers, recipe.to_dict())
         if distributed.is_rank_zero
         else SilentLog() as log,
         _interruption_said(log, progress),

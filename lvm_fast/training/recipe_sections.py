@@ -13,7 +13,19 @@ from typing import Annotated, Any
 from ..models.registry import model_names
 from ..spaces import KINDS
 from .negative_sources import SHARED_CANDIDATES, named_sources
-from .recipe_fields import Setting, cosine_range, count, not_negative, one_of, path_of, positive, seed_of, within
+from .recipe_fields import (
+    Setting,
+    cosine_range,
+    count,
+    names_of,
+    not_negative,
+    one_of,
+    path_of,
+    positive,
+    seed_of,
+    within,
+)
+from .trackers import TRACKERS
 
 _DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
@@ -181,6 +193,9 @@ class RunSection:
     output_dir: Annotated[str | None, path_of("folder of the run; a new one under runs/ unless given")] = None
     resume: Annotated[bool, Setting("continue the run in output_dir after its last epoch")] = False
     tensorboard: Annotated[bool, Setting("write TensorBoard events where it is installed")] = True
+    trackers: Annotated[
+        list[str], names_of("also send the figures to these, which have to be installed", *TRACKERS)
+    ] = field(default_factory=list)
 
 
 @dataclass

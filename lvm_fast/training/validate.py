@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..data.sequences import context_length_of
 from ..data.source import is_sequence_file
 from .recipe import Recipe
+from .trackers import check_trackers
 from .warm_start import check_model
 
 _CURE = "make a chain store of it with `lvm-fast prepare`"
@@ -18,10 +19,12 @@ def validate(recipe: Recipe) -> Recipe:
 
     Raises:
         OSError: The data or the warm start is not there.
+        ModuleNotFoundError: A tracker is not installed.
         ValueError: A setting does not fit, by itself, to the data's kind, or to the model.
     """
     recipe = replace(recipe)  # which checks every setting by itself
     apply_sequence_file(recipe)
+    check_trackers(recipe.trackers)
     check_model(recipe)
     return recipe
 
