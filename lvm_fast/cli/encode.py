@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ._json_output import add_json, print_json
 from ._options import add_device, add_encoder
 
 HELP = "turn text files or JSON lines into a chain store"
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how to store the numbers (default: %(default)s)",
     )
     add_device(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     rows, dim = store.vectors.shape
+    if args.json:
+        made = {"chains": len(store), "rows": rows, "dim": dim, "dtype": store.vectors.dtype_name}
+        print_json({"output": unicode_text(args.output), "texts": unicode_text(chunks_path(args.output)), **made})
+        return 0
     print(f"{unicode_text(args.output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
     print(f"{unicode_text(chunks_path(args.output))}: the texts of the chunks")
     return 0
