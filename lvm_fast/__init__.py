@@ -32,6 +32,7 @@ _HOME_OF = {
     "GRU": "layers.gru",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
+    "from_pretrained": "models.hub",
     "Router": "inference.router",
     "predict_text": "inference.predict_text",
     "TextPredictor": "inference.predict_text",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from .inference.predict_text import predict_text as predict_text
     from .inference.router import Router as Router
     from .layers.gru import GRU as GRU
+    from .models.hub import from_pretrained as from_pretrained
     from .models.pretrained import load_model as load_model
     from .models.registry import create_model as create_model
     from .ops.rowwise import l2_normalize as l2_normalize

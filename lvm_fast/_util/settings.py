@@ -64,6 +64,12 @@ def one_of(meaning: str, *values: str) -> Setting:
     return Setting(meaning, " or ".join(map(repr, values)), lambda value: value in values, values)
 
 
+def names_of(meaning: str, *values: str) -> Setting:
+    """Describe some of these texts, none of them twice."""
+    fits = f"some of {', '.join(values)}, each once"
+    return Setting(meaning, fits, lambda names: set(names) <= set(values) and len(set(names)) == len(names), values)
+
+
 def cosine_range(meaning: str) -> Setting:
     """Describe two cosines, the lower first."""
     fits = "two cosines from -1 to 1, the lower first"
@@ -82,7 +88,7 @@ def checked(value: Any, about: Setting, kinds: tuple[Any, ...], called: str) -> 
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if list in kinds:
-        return _checked_numbers(value, about, called)
+        return _checked_names(value, about, called) if about.choices else _checked_numbers(value, about, called)
     fits = Any in kinds or type(value) in kinds or (float in kinds and _is_number(value))
     if not fits or (_is_number(value) and not _is_finite(value)) or not about.test(value):
         types = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in kinds)
@@ -114,6 +120,18 @@ def read(value: Any, kinds: tuple[Any, ...]) -> Any:
     if type(None) in kinds and value.lower() in ("none", "null"):
         return None
     return _read_number(value) if {int, float} & set(kinds) else value
+
+
+def _checked_names(values: Any, about: Setting, called: str) -> list[str]:
+    if not isinstance(values, list | tuple) or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"{called} = {values!r}; expected a list: {about.must_be}")
+    if not about.test(values):
+        unknown = next((name for name in values if name not in about.choices), None)
+        near = None if unknown is None else nearest(unknown, about.choices)
+        raise ValueError(
+            f"{called} = {values!r}; expected {about.must_be}{f'; did you mean {near!r}?' if near else ''}"
+        )
+    return list(values)
 
 
 def _checked_numbers(values: Any, about: Setting, called: str) -> list[float]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ._json_output import add_json, print_json, words_aside
 from ._options import add_device, add_encoder
+
+if TYPE_CHECKING:
+    from ..data.chain_store import ChainStore
 
 ENCODER = "sentence-transformers/all-mpnet-base-v2"
 HELP = "turn text files or JSON lines into a chain store"
@@ -56,14 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how to store the numbers (default: float16, or as the store)",
     )
     add_device(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from .._util.text import unicode_text
     from ..data.documents import read_documents
     from ..data.encode import encode_documents, input_files
     from ..data.sentence_encoder import SentenceEncoder
-    from ..data.source import check_store_path, chunks_path
+    from ..data.source import check_store_path
     from ..training.distributed import distributed_context
 
     output: Path = args.append or args.output
@@ -77,24 +82,37 @@ def run(args: argparse.Namespace) -> int:
     )
     check_store_path(output, "encode: output", input_files(documents, name), args.overwrite or bool(args.append))
     with distributed_context(args.device) as processes:
-        store = encode_documents(
-            documents,
-            SentenceEncoder(name, str(processes.device), args.batch_size, precision=precision),
-            output,
-            chunk_tokens=args.chunk_tokens,
-            dtype=args.dtype,
-            source=", ".join(path.name for path in args.inputs),
-            overwrite=args.overwrite,
-            append=args.append is not None,
-            prune=args.prune,
-            processes=processes,
-            say=print if processes.is_rank_zero else None,
-        )
+        with words_aside(args.json):
+            store = encode_documents(
+                documents,
+                SentenceEncoder(name, str(processes.device), args.batch_size, precision=precision),
+                output,
+                chunk_tokens=args.chunk_tokens,
+                dtype=args.dtype,
+                source=", ".join(path.name for path in args.inputs),
+                overwrite=args.overwrite,
+                append=args.append is not None,
+                prune=args.prune,
+                processes=processes,
+                say=print if processes.is_rank_zero else None,
+            )
         if processes.is_rank_zero:
-            rows, dim = store.vectors.shape
-            print(f"{unicode_text(output)}: chains={len(store)} rows={rows} dim={dim} dtype={store.vectors.dtype_name}")
-            print(f"{unicode_text(chunks_path(output))}: the texts of the chunks")
+            _tell(output, store, args.json)
     return 0
+
+
+def _tell(output: Path, store: ChainStore, as_json: bool) -> None:
+    from .._util.text import unicode_text
+    from ..data.source import chunks_path
+
+    rows, dim = store.vectors.shape
+    path, texts = unicode_text(output), unicode_text(chunks_path(output))
+    made = {"chains": len(store), "rows": rows, "dim": dim, "dtype": store.vectors.dtype_name}
+    if as_json:
+        print_json({"output": path, "texts": texts, **made})
+    else:
+        print(f"{path}: {' '.join(f'{name}={value}' for name, value in made.items())}")
+        print(f"{texts}: the texts of the chunks")
 
 
 def _encoder(args: argparse.Namespace) -> tuple[str, str]:

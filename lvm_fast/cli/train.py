@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = Recipe().to_dict()
     for name in setting_names():
         meaning = setting(name)[0].meaning
-        default = "" if defaults[name] in (None, {}) else f" (default: {defaults[name]})"
+        default = "" if defaults[name] in (None, {}, []) else f" (default: {defaults[name]})"
         parser.add_argument(_flag(name), **_argument_form(name), default=argparse.SUPPRESS, help=meaning + default)
 
 
@@ -104,6 +104,8 @@ def _argument_form(name: str) -> dict[str, Any]:
     about, kinds = setting(name)
     if bool in kinds:
         return {"action": argparse.BooleanOptionalAction}
+    if list in kinds and about.choices:
+        return {"nargs": "*", "metavar": "|".join(about.choices)}
     if list in kinds:
         return {"nargs": 2, "metavar": ("LOW", "HIGH")}
     if dict in kinds:

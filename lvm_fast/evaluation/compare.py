@@ -90,7 +90,7 @@ def compare(
     Every contender is asked every query. One that was trained on shorter contexts sees the last vectors of each.
 
     Args:
-        contenders: Models by name, or `Contender`s, all called differently; at least one, of one input_dim.
+        contenders: Models by name, or a list of `Contender`, no name twice; at least one, of one input_dim.
         store: Held-out chains, or windows over them, as `evaluate` takes them.
         context_length: Most context vectors a window has; the longest context of a contender, or 100, unless given.
         pool: The candidates, as `evaluate` takes them.

@@ -30,6 +30,12 @@ INFERENCE: Registry[Any] = Registry(
     {"predict": ".predictor:predict", "stream": ".stream:Stream", "router": ".router:Router"},
 )
 
+HUB: Registry[Any] = Registry(
+    "part of the hub",
+    "lvm_fast.models",
+    {"push_to_hub": ".hub:push_to_hub", "from_pretrained": ".hub:from_pretrained"},
+)
+
 
 class LatentVectorModel(InSpace, ABC):
     """Reads a context of vectors and predicts the step (delta) from the last of them to the next vector.
@@ -290,3 +296,31 @@ class LatentVectorModel(InSpace, ABC):
             OSError: The folder cannot be written, or the disk is full.
         """
         save_pretrained(self, folder)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the files of `save_pretrained` to the Hugging Face hub, in one commit; needs the extra `hub`.
+
+        Args:
+            repo_id: "user/name"; the repository is made where it is not there.
+            **options: `private`, `token`, `revision` (the branch), `commit_message`, `create_pr`, as the hub's library
+                takes them.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ModuleNotFoundError: huggingface_hub is not installed.
+            OSError: The hub refuses, or gives no answer.
+            ValueError: As `save_pretrained`.
+        """
+        address: str = HUB.load("push_to_hub")(self, repo_id, **options)
+        return address
+
+    @classmethod
+    def from_pretrained(cls: type[Model], name: str | os.PathLike[str], **options: Any) -> Model:
+        """Load a model of this class, as `lvm_fast.from_pretrained` does. Raises ValueError for one of another."""
+        model: LatentVectorModel = HUB.load("from_pretrained")(name, **options)
+        if not isinstance(model, cls):
+            kind = type(model).__name__
+            raise ValueError(f"from_pretrained: {os.fspath(name)!r} holds a {kind}; expected a {cls.__name__}")
+        return model

@@ -38,6 +38,7 @@ _MAY_CHANGE = {
     "resume",
     "tensorboard",
     "progress",
+    "trackers",
 }
 
 

@@ -138,9 +138,7 @@ def fit(run: PreparedRun) -> TrainResult:
     targets = int(windows.counts.sum())
 
     with (
-        RunLog(run.folder, steps, progress.step, recipe.tensorboard, recipe.progress)
-        if distributed.is_rank_zero
-        else SilentLog() as log,
+        RunLog(run.folder, steps, progress.step, recipe) if distributed.is_rank_zero else SilentLog() as log,
         _interruption_said(log, progress),
     ):
         for line in run.introduction:

@@ -1,18 +1,22 @@
-"""The logs of a run: lines for people, rows for programs, curves for TensorBoard, a bar for who is watching."""
+"""The logs of a run: lines for people, rows for programs, curves for trackers, a bar for who is watching."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._util.atomic_files import atomic_write_text
 from .._util.terminal import progress_bar
+from .trackers import TRACKERS, Quiet, RunFacts, open_trackers
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 LOG = "train.log"
 METRICS = "metrics.jsonl"
@@ -25,17 +29,18 @@ class RunLog:
         folder: Where ``train.log`` and ``metrics.jsonl`` go; a resumed run appends to them.
         steps: Optimiser steps of the whole run, for the progress bar.
         done: Steps done before; later rows of an interrupted epoch are dropped.
-        tensorboard: Also write TensorBoard events, where it is installed.
-        progress: Show how far the run is.
+        recipe: Which trackers and progress it asks for; trackers are told all of it.
     """
 
-    def __init__(self, folder: Path, steps: int, done: int, tensorboard: bool, progress: bool = True) -> None:
+    def __init__(self, folder: Path, steps: int, done: int, recipe: Recipe) -> None:
         _drop_rows_after(done, folder / METRICS)
         self._lines = (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace")
         self._rows = (folder / METRICS).open("a", encoding="utf-8")
-        self._bar = progress_bar(steps, "step", None if progress else False, initial=done)
+        self._bar = progress_bar(steps, "step", None if recipe.progress else False, initial=done)
         self._listener = _Listener(self)
-        self._events = TensorBoardEvents(folder / "tensorboard", done, self.say) if tensorboard else None
+        self._trackers = open_trackers(recipe.trackers, folder, recipe.to_dict(), done, self.say)
+        if recipe.tensorboard and "tensorboard" not in recipe.trackers:
+            self._trackers.append(TensorBoardEvents(folder, done, self.say))
 
     def say(self, line: str) -> None:
         """Append a line to ``train.log`` and print it; training goes on where nobody listens any more."""
@@ -46,11 +51,11 @@ class RunLog:
                 self._bar.write(line, file=sys.stdout)
 
     def record(self, kind: str, row: dict[str, Any]) -> None:
-        """Append a row to ``metrics.jsonl``, and its numbers to TensorBoard at ``row["step"]``."""
+        """Append a row to ``metrics.jsonl``, and its numbers to the trackers at ``row["step"]``."""
         self._rows.write(json.dumps({"kind": kind, **row}) + "\n")
         self._rows.flush()
-        if self._events is not None:
-            self._events.add(kind, row)
+        for tracker in self._trackers:
+            tracker.add(kind, row)
 
     def advance(self, figures: str) -> None:
         """Move the progress bar by a step and show figures beside it."""
@@ -65,8 +70,8 @@ class RunLog:
     ) -> None:
         self._listener.leave()
         self._bar.close()
-        if self._events is not None:
-            self._events.close()
+        for tracker in self._trackers:
+            tracker.close()
         self._rows.close()
         self._lines.close()
 
@@ -108,45 +113,18 @@ class SilentLog(RunLog):
         pass
 
 
-class TensorBoardEvents:
+class TensorBoardEvents(Quiet):
     """Writes TensorBoard's event files where it is installed and works; whatever it does, training goes on.
 
     Args:
-        folder: Where they go.
+        folder: Of the run; they go into ``tensorboard`` in it.
         done: Steps done before; later events of an interrupted epoch are dropped.
         say: Is told in a line when TensorBoard is there but fails; then there are no more events.
     """
 
     def __init__(self, folder: Path, done: int, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._writer: Any = None
-        with self._attempt():
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
-
-    def add(self, kind: str, row: dict[str, Any]) -> None:
-        """Write the numbers of a row at ``row["step"]``."""
-        if self._writer is not None:
-            with self._attempt():
-                for name in row.keys() - {"epoch", "step"}:
-                    self._writer.add_scalar(f"{kind}/{name}", row[name], row["step"])
-
-    def close(self) -> None:
-        """Write what is still held back."""
-        if self._writer is not None:
-            with self._attempt():
-                self._writer.close()
-
-    @contextmanager
-    def _attempt(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._writer = None
-            if not (isinstance(error, ModuleNotFoundError) and error.name == "tensorboard"):  # merely not installed
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                self._say(f"warning: no TensorBoard events: {reason}")
+        facts = RunFacts(folder, folder.name, {}, done)
+        super().__init__("TensorBoard", lambda: TRACKERS.load("tensorboard")(facts), say, package="tensorboard")
 
 
 def _drop_rows_after(step: int, path: Path) -> None:

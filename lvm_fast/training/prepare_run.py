@@ -23,6 +23,7 @@ from .negatives.hard_negatives import HardNegatives, hard_negatives
 from .recipe import Recipe
 from .selection import Selection
 from .spaces import enter_space
+from .trackers import check_trackers
 from .validation import Validation
 from .warm_start import check_model, initial_model
 
@@ -63,10 +64,12 @@ def validate(recipe: Recipe) -> Recipe:
 
     Raises:
         OSError: The data or the warm start is not there.
+        ModuleNotFoundError: A tracker is not installed.
         ValueError: A setting does not fit, by itself, to the data's kind, or to the model.
     """
     recipe = replace(recipe)  # which checks every setting by itself
     apply_sequence_file(recipe)
+    check_trackers(recipe.trackers)
     check_model(recipe)
     return recipe
 

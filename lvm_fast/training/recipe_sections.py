@@ -10,10 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from .._util.settings import Setting, cosine_range, count, not_negative, one_of, path_of, positive, seed_of, within
+from .._util.settings import (
+    Setting,
+    cosine_range,
+    count,
+    names_of,
+    not_negative,
+    one_of,
+    path_of,
+    positive,
+    seed_of,
+    within,
+)
 from ..models.registry import model_names
 from ..spaces import KINDS
 from .negative_sources import SHARED_CANDIDATES, named_sources
+from .trackers import TRACKERS
 
 _DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
@@ -192,6 +204,9 @@ class RunSection:
     resume: Annotated[bool, Setting("continue the run in output_dir after its last epoch")] = False
     tensorboard: Annotated[bool, Setting("write TensorBoard events where it is installed")] = True
     progress: Annotated[bool, Setting("show how far the run is: a bar, or a line every 30 seconds")] = True
+    trackers: Annotated[
+        list[str], names_of("also send the figures to these, which have to be installed", *TRACKERS)
+    ] = field(default_factory=list)
 
 
 @dataclass

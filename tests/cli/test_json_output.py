@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lvm_fast as lf
 from lvm_fast import cli
 from lvm_fast.cli._json_output import print_json
 
@@ -77,3 +79,30 @@ def test_an_installation(capsys: Any) -> None:
 def test_what_json_has_no_word_for_is_null(capsys: Any) -> None:
     print_json({"a": [np.float32(0.5), float("nan")], "b": (float("inf"), "é")})
     assert json.loads(capsys.readouterr().out) == {"a": [0.5, None], "b": [None, "é"]}
+
+
+def test_an_encoding(place: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Encoder:
+        max_tokens = None
+
+        def __init__(self, name: str, *_: Any) -> None:
+            self.name = name
+
+        def encode(self, texts: list[str]) -> Any:
+            return np.random.default_rng(len(texts)).standard_normal((len(texts), 8))
+
+        def count_tokens(self, words: list[str]) -> list[int]:
+            return [1] * len(words)
+
+    monkeypatch.setattr("lvm_fast.data.sentence_encoder.SentenceEncoder", Encoder)
+    Path("a.txt").write_text("Some words make a sentence. " * 30)
+    made, _ = said(capsys, "encode", "a.txt", "--output", "e.safetensors", "--encoder", "fake")
+    assert (made["output"], made["texts"]) == ("e.safetensors", "e.chunks.jsonl.gz")
+    assert made["rows"] == len(lf.ChainStore.open("e.safetensors").vectors) > 3
+
+
+def test_every_command_that_ends_takes_json() -> None:
+    parser = cli.build_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    without = [name for name, command in commands.choices.items() if "--json" not in command.format_help()]
+    assert without == ["explore"]
