@@ -81,7 +81,7 @@ def errors(here: int) -> dict[str, str]:
     found = {name: message(call) for name, call in told.items()}
     core = bank._shard._bank
     if here == 2:
-        bank._shard._bank = Broken(core)  # type: ignore[assignment]
+        bank._shard._bank = Broken(core)
     found["in the middle"] = message(lambda: bank.rank(queries, targets))
     bank._shard._bank = core
     found["and then"] = str(bank.rank(queries, targets).tolist())  # the processes are still in step

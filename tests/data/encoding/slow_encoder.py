@@ -21,7 +21,8 @@ DOCUMENTS = [Document(f"d{chain}", chunks=tuple(f"{chain} {place}" for place in 
 
 
 class SlowEncoder:
-    name, max_tokens, batch_size = "slow", None, 7
+    name, batch_size = "slow", 7
+    max_tokens: int | None = None
 
     def __init__(self, log: Path, seconds: float) -> None:
         self.log, self.seconds = log, seconds
