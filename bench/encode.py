@@ -36,7 +36,7 @@ def ways_of(encoder: str, precisions: list[str]) -> dict[str, Callable[[list[str
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encoder")
     parser.add_argument("texts")
     parser.add_argument("--precision", nargs="+", default=["float32", "int8"], choices=PRECISIONS)

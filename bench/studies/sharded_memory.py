@@ -96,7 +96,7 @@ def _note(peaks: dict[str, float]) -> None:
 
 def main() -> None:
     """Write the store, run the steps, remove it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--step", choices=_STEPS, help=argparse.SUPPRESS)

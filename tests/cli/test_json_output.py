@@ -85,7 +85,7 @@ def test_an_encoding(place: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) 
     class Encoder:
         max_tokens = None
 
-        def __init__(self, name: str, *_: Any) -> None:
+        def __init__(self, name: str, *_: Any, **options: Any) -> None:
             self.name = name
 
         def encode(self, texts: list[str]) -> Any:
