@@ -34,6 +34,7 @@ _HOME_OF = {
     "load_model": "models.pretrained",
     "from_pretrained": "models.hub",
     "Router": "inference.router",
+    "adapt_to": "inference.adapt",
     "predict_text": "inference.predict_text",
     "TextPredictor": "inference.predict_text",
     "Recipe": "training.recipe",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .export.coreai.verify import verify_coreai as verify_coreai
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
+    from .inference.adapt import adapt_to as adapt_to
     from .inference.predict_text import TextPredictor as TextPredictor
     from .inference.predict_text import predict_text as predict_text
     from .inference.router import Router as Router

@@ -11,7 +11,7 @@ the strength of what was learned from the validation part. Intervals resample wh
 
 The corpora are dealt into four groups. The general model of three of them, each corpus in its own whitened space, is
 what a champion of the fourth may start from, as a user's champion may from the packaged model. Zero-shot, it meets a
-corpus of the fourth with nothing but the whitening of its training part.
+corpus of the fourth with nothing but the whitening of its training part and the correction for its hubs.
 """
 
 from __future__ import annotations
@@ -197,11 +197,11 @@ def _without_zero_rows(store: lf.ChainStore) -> lf.ChainStore:
 
 
 def at_home(general: Path, train: lf.ChainStore) -> Any:
-    """Return a general model in the whitened space of these chains, searching the encoder's vectors."""
+    """Return a general model adapted to these chains, searching the encoder's vectors."""
     model = lf.load_model(general)
     model.set_space(fit_space(train.vectors))
     model.config["space"]["search"] = VECTORS
-    return model
+    return lf.adapt_to(model, train)
 
 
 def hits(ranks: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.evaluate_router import RouterReport, arms_table, evaluate_router
     from ..evaluation.report_markdown import experts_summary
     from ..evaluation.write_files import check_documents
+    from ..inference.adapt import QUERIES, adapt_to
     from ..inference.router import Router
     from ..models.base import LatentVectorModel
     from ..models.pretrained import PACKAGED, is_packaged
     from ..models.seen import has_seen
-    from ..spaces import fit_space
     from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
 
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     check_encoder(model, windows.store, "evaluate", args.force)
     notes = _options_query.check_leaks(args, opened, recipe, data, "evaluate", windows)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
-        model.set_space(fit_space((data.others or windows.store).vectors))
+        # the questions' own chunks may give the space, but no query bank
+        adapt_to(model, data.others or windows.store, QUERIES if data.others else 0)
         args.output_dir = args.output_dir or Path()
         if has_seen(PACKAGED[str(args.model)], windows.store.vectors):
             notes = [*notes, _SEEN]

@@ -73,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
 def _model(args: argparse.Namespace, store: ChainStore) -> tuple[Any, str, int | None]:
     """Return the model, what it is called, and the most vectors it was trained on."""
     from .._util.device import choose_device
+    from ..inference.adapt import adapt_to
     from ..models.base import LatentVectorModel
     from ..models.pretrained import is_packaged, load_model
     from ..models.registry import create_model
-    from ..spaces import fit_space
     from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
 
@@ -85,13 +85,13 @@ def _model(args: argparse.Namespace, store: ChainStore) -> tuple[Any, str, int |
         general = load_model(_GENERAL)
         is_its_own = str(store.metadata.get("encoder", "")).rpartition("/")[2] == "all-mpnet-base-v2"
         if not is_its_own or general.input_dim != store.dim:
-            form = create_model("whitened_recency", input_dim=store.dim, space=fit_space(store.vectors))
+            form = adapt_to(create_model("whitened_recency", input_dim=store.dim), store)
             return form.eval(), "whitened recency, which needs no training", None
         path = Path(_GENERAL)
     opened = open_run(path, "explore")
     check_encoder(opened.model, store, "explore", args.force)
     if is_packaged(path) and isinstance(opened.model, LatentVectorModel):
-        opened.model.set_space(fit_space(store.vectors))
+        adapt_to(opened.model, store)
     return opened.model.to(choose_device(args.device)), opened.name, opened.context_length
 
 

@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .._util.device import choose_device
     from ..data.source import open_source
+    from ..inference.adapt import adapt_to
     from ..inference.predict_text import TextPredictor
     from ..models.base import LatentVectorModel
     from ..models.pretrained import is_packaged
-    from ..spaces import fit_space
     from ..training.run_folder import open_run
     from ..training.spaces import check_encoder
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     store = open_source(args.data, "predict: data")
     check_encoder(model, store, "predict", args.force)
     if is_packaged(args.model) and isinstance(model, LatentVectorModel):
-        model.set_space(fit_space(store.vectors))  # it was trained in the spaces of other chunks
+        adapt_to(model, store)  # it was trained in the spaces of other chunks
     encoder = None if args.text is None else _options_lookup.encoder_for(store, args, "predict")
     ready = TextPredictor(
         model,

@@ -17,7 +17,7 @@ from ..data.source import open_source
 from ..models.base import LatentVectorModel
 from ..models.pretrained import is_packaged, load_model
 from ..retrieval.search import ChunkSearch, Hit
-from ..spaces import fit_space
+from .adapt import adapt_to
 from .router import reach_of
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def adapted(path: str | os.PathLike[str], store: ChainStore) -> Any:
     """Load a model; one that comes with the package takes on the space of the store."""
     model = load_model(path)
     if is_packaged(path) and isinstance(model, LatentVectorModel):
-        model.set_space(fit_space(store.vectors))  # it was trained in the spaces of other chunks
+        adapt_to(model, store)  # it was trained in the spaces of other chunks
     return model
 
 
