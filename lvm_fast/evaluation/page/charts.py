@@ -34,7 +34,7 @@ def hits_picture(report: ReportFigures) -> str:
     names = sorted(report.scores, key=lambda name: -report.scores[name][metric])
     ends = {name: report.intervals.get(name, {}).get(metric) for name in names}
     most = max([report.scores[name][metric] for name in names] + [end[1] for end in ends.values() if end])
-    top, row, left, right = 8, 30, 128, 84
+    top, row, left, right = 8, 30, 128, 104
     height = top + row * len(names) + 26
     scale = _nice_top(100 * most)
 
