@@ -55,3 +55,47 @@ def check_everything(
     for b in range(count):
         wanted = [i for i in order[b] if low <= scores[b, i] < min(high, below[b]) and i != targets[b]]
         np.testing.assert_array_equal(got[b], (wanted + [-1] * 4)[: min(4, size)])
+    check_filtered(queries, scores, bank, rng)
+
+
+def check_filtered(queries: Any, scores: np.ndarray, bank: VectorBank, rng: np.random.Generator) -> None:
+    """rank, topk and band of the bank under random filters against the full score matrix."""
+    count, size = scores.shape
+    filters, allowed = random_filters(rng, count, size)
+    order = best_first(scores)
+    targets = rng.integers(0, size, (count,))
+    left = [[i for i in order[b] if allowed[b, i]] for b in range(count)]
+    places = np.argsort(order, axis=1)
+    ranks = [sum(places[b, i] < places[b, targets[b]] for i in left[b]) for b in range(count)]
+    np.testing.assert_array_equal(bank.rank(queries, targets, **filters), ranks)
+    k = min(5, size)
+    best, ids = bank.topk(queries, k, **filters)
+    np.testing.assert_array_equal(ids, [(row + [-1] * k)[:k] for row in left])
+    with np.errstate(over="ignore"):
+        found = np.where(ids < 0, -np.inf, np.take_along_axis(scores, ids, 1)).astype(np.float32)
+    np.testing.assert_array_equal(best, found)
+    low, high = np.quantile(scores, [0.3, 0.8])
+    got = bank.band(queries, low, high, k, **filters)
+    for b in range(count):
+        wanted = [i for i in left[b] if low <= scores[b, i] < high]
+        np.testing.assert_array_equal(got[b], (wanted + [-1] * k)[:k])
+
+
+def random_filters(rng: np.random.Generator, count: int, size: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Filters of some kinds for `count` queries, and what they allow, (count, size)."""
+    filters: dict[str, Any] = {}
+    allowed = np.ones((count, size), bool)
+    if rng.random() < 0.5:
+        filters["exclude"] = exclude = rng.integers(-1, size, (count, rng.integers(0, 9)))
+        for b in range(count):
+            allowed[b, exclude[b][exclude[b] >= 0]] = False
+    if rng.random() < 0.5:
+        filters["exclude_ranges"] = ranges = np.sort(rng.integers(0, size + 1, (count, rng.integers(1, 4), 2)))
+        for b in range(count):
+            for first, end in ranges[b]:
+                allowed[b, first:end] = False
+    if not filters or rng.random() < 0.5:
+        mask = rng.random((count, size) if rng.random() < 0.5 else size) < rng.choice([0.02, 0.5, 0.98])
+        filters["allow"] = np.packbits(mask, axis=-1) if rng.random() < 0.5 else mask
+        allowed &= mask
+    return filters, allowed

@@ -122,45 +122,35 @@ void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) 
 }
 
 void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
-                int64_t max_rank, int64_t* ranks) const {
+                int64_t max_rank, const Filter& filter, int64_t* ranks) const {
     over_blocks(queries, normalize(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
         std::vector<Scored> targets;
         for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
         const QueryPanels panels(block, by_cosine(block, targets));
+        const BlockFilter wanted(filter, size(), first, block.count());
         const int workers = num_threads();
         RankPolicy policy(*this, block, std::move(targets), first_id, max_rank, workers);
-        scan(*this, block, panels, workers, policy);
+        scan(*this, block, panels, wanted, workers, policy);
         for (int64_t q = 0; q < block.count(); ++q) ranks[first + q] = policy.rank(q);
     });
 }
 
-void Bank::topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const {
-    best(queries, k, {-kInfinity, kInfinity, nullptr, 0, nullptr}, scores, ids);
-}
-
-void Bank::band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const {
-    best(queries, limit, band, scores, ids);
-}
-
-void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const {
+void Bank::best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
+                int64_t* ids) const {
     constexpr int64_t kQueriesPerPiece = 16;
     const int workers = num_threads();
-    const ThresholdSeed seed(size(), limit + band.excluded);
+    const ThresholdSeed seed(size(), limit);
     over_blocks(queries, normalize(), queries_per_block(limit), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestPolicy::Limits> limits;
-        for (int64_t q = first; q < first + block.count(); ++q) {
-            const double high = band.below ? std::min(band.high, band.below[q]) : band.high;
-            limits.push_back({band.low, high});
-        }
-        const int64_t* exclude = band.exclude + first * band.excluded;
-        BestPolicy policy(*this, block, std::move(limits), limit, {exclude, band.excluded}, seed.known(),
-                          workers);
+        for (int64_t q = first; q < first + block.count(); ++q) limits.push_back({band.low[q], band.high[q]});
+        BestPolicy policy(*this, block, std::move(limits), limit, seed.known(), workers);
         const QueryPanels panels(block, as_given(block.count()));
+        const BlockFilter wanted(filter, size(), first, block.count());
         if (is_small_scan(seed, panels, workers)) {
-            scan_small(*this, block, panels, workers, seed, policy);
+            scan_small(*this, block, panels, wanted, workers, seed, policy);
         } else {
-            seed.apply(*this, panels, workers, policy);
-            scan(*this, block, panels, workers, policy);
+            seed.apply(*this, panels, wanted, workers, policy);
+            scan(*this, block, panels, wanted, workers, policy);
         }
         policy.gather();
         const auto piece = [&](int64_t begin, int64_t end, int worker) {

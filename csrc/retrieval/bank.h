@@ -11,6 +11,7 @@
 
 #include "core/views.h"
 #include "retrieval/best_list.h"
+#include "retrieval/filter.h"
 #include "retrieval/packed_bank.h"
 
 namespace lvm {
@@ -22,12 +23,10 @@ struct Tally {
     int64_t rescored = 0;  // the exact score too
 };
 
-// Candidates with low <= score < high.
+// Candidates with low[b] <= score < high[b] for query b.
 struct Band {
-    double low, high;
-    const int64_t* exclude = nullptr;  // [B][excluded] ids not wanted (-1: none)
-    int64_t excluded = 0;
-    const double* below = nullptr;  // [B] a further upper bound of each query, or null
+    const double* low;
+    const double* high;
 };
 
 class Bank {
@@ -56,17 +55,15 @@ class Bank {
     // scores[b] = the exact score of query b and candidate ids[b]; queries are not checked.
     void pair_scores(const Rows& queries, const int64_t* ids, double* scores) const;
 
-    // ranks[b] = candidates that beat a score and id for query b, at most max_rank; candidate i counts as id
-    // first_id + i.
+    // ranks[b] = allowed candidates that beat a score and id for query b, at most max_rank; candidate i
+    // counts as id first_id + i.
     void rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
-              int64_t max_rank, int64_t* ranks) const;
+              int64_t max_rank, const Filter& filter, int64_t* ranks) const;
 
-    // The k best, best first: scores and ids are [B][k]; 1 <= k <= size().
-    void topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const;
-
-    // Up to `limit` ids in the band, best first, [B][limit], padded with -1, and their scores; 1 <= limit <=
-    // size().
-    void band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const;
+    // Up to `limit` allowed ids in the band, best first, [B][limit], padded with -1, and their scores, padded
+    // with -infinity; 1 <= limit <= size().
+    void best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
+              int64_t* ids) const;
 
     // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0.
     void sum_exp(const Rows& queries, double factor, const double* best, double* sums) const;
@@ -83,8 +80,6 @@ class Bank {
     void fetch_row(int64_t i) const;
 
   private:
-    void best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const;
-
     Rows rows_;
     PackedRows own_;
     PackedView packed_;

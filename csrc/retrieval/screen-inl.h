@@ -25,7 +25,8 @@ struct Block {
     int64_t count = 0, opened = 0;
     int64_t before = 0;  // candidates of the same group
     const int32_t* coarse = nullptr;
-    uint32_t open[kBlockRows];  // one bit a query: undecided
+    const uint32_t* allowed = nullptr;  // the queries that may find each; null: all
+    uint32_t open[kBlockRows];          // one bit a query: undecided
 };
 
 // score -+ error of W queries, or of one.
@@ -74,22 +75,12 @@ class Judge {
     }
 
     void coarse(Block& block, int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i) {
-            uint64_t over = 0, kept = 0;
-            for (int v = 0; v < V; ++v) {
-                const auto [lower, upper] =
-                    coarse_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
-                count_greater(above_[v], lower, high_[v]);
-                over |= greater(lower, high_[v]) << (v * W);
-                kept |= not_less(upper, low_[v]) << (v * W);
-            }
-            block.open[i] = static_cast<uint32_t>(kept & ~over) & task_.members;
-            if (block.open[i] == 0) continue;
-            block.opened += __builtin_popcount(block.open[i]);
-            fetch_fine(block.bounds - task_.bounds + i);
+        if (block.allowed) {
+            coarse_rows<true>(block, from, to);
+        } else {
+            coarse_rows<false>(block, from, to);
         }
     }
-
     // Decides again by their fine products, pair by pair, what the coarse ones left open; takes down the
     // rest.
     void refine_pairs(const Block& block) {
@@ -149,6 +140,30 @@ class Judge {
     }
 
   private:
+    template <bool kFiltered>
+    void coarse_rows(Block& block, int64_t from, int64_t to) {
+        constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        for (int64_t i = from; i < to; ++i) {
+            const uint32_t asking = kFiltered ? block.allowed[i] & task_.members : task_.members;
+            block.open[i] = 0;
+            if (kFiltered && asking == 0) continue;
+            uint64_t over = 0, kept = 0;
+            for (int v = 0; v < V; ++v) {
+                const auto [lower, upper] =
+                    coarse_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
+                const Vec high =
+                    kFiltered ? where_bits(asking >> (v * W), high_[v], set1(kInfinity)) : high_[v];
+                count_greater(above_[v], lower, high);
+                over |= greater(lower, high) << (v * W);
+                kept |= not_less(upper, low_[v]) << (v * W);
+            }
+            block.open[i] = static_cast<uint32_t>(kept & ~over) & asking;
+            if (block.open[i] == 0) continue;
+            block.opened += __builtin_popcount(block.open[i]);
+            fetch_fine(block.bounds - task_.bounds + i);
+        }
+    }
+
     // The fine codes of a candidate lie in far memory: they come while the next products are made.
     void fetch_fine(int64_t candidate) const {
         const int8_t* codes = task_.fine + code_offset(candidate, task_.chunks);
@@ -197,6 +212,13 @@ Screened screen(const ScreenTask& task) {
         block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
         block.opened = 0;
         block.coarse = products;
+        block.allowed = task.allowed ? task.allowed + first : nullptr;
+    };
+    const auto is_asked = [&](int64_t first) {
+        if (!task.allowed) return true;
+        uint32_t asking = 0;
+        for (int64_t i = first; i < first + kBlockRows && i < task.count; ++i) asking |= task.allowed[i];
+        return (asking & task.members) != 0;
     };
 
     if (task.products) {
@@ -207,12 +229,14 @@ Screened screen(const ScreenTask& task) {
         }
         return {judge.finish(), refined};
     }
-    for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows, turn ^= 1) {
+    for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows) {
+        if (!is_asked(first)) continue;
         const CodeBounds* bounds = task.bounds + first;
         product.template multiply<false>(task.coarse + first * chunks * kTileDims, &bounds->coarse_sum,
                                          panel.coarse, chunks, coarse[turn], judge_part);
         finish();
         turn_to(first, coarse[turn]);
+        turn ^= 1;
     }
     judge.coarse(block, 0, block.count);
     finish();
@@ -231,7 +255,9 @@ class Peaks {
                 const auto [lower, upper] =
                     coarse_bracket(*task_.panel, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
                 const Vec high = load(task_.high + v * W);
-                const Vec fit = where_greater(high, upper, lower, load(task_.low + v * W));
+                const Vec low = load(task_.low + v * W);
+                const Vec lowest = where_greater(high, upper, lower, low);
+                const Vec fit = task_.allowed ? where_bits(block.allowed[i] >> (v * W), lowest, low) : lowest;
                 place_[v] = where_greater(fit, lower_[v], place, place_[v]);
                 lower_[v] = max(fit, lower_[v]);
             }
@@ -280,6 +306,7 @@ void peaks(const PeakTask& task) {
         if (b > 0 && b % task.group_blocks == 0) peaks.end_group(b / task.group_blocks - 1);
         block.bounds = bounds;
         block.coarse = products;
+        block.allowed = task.allowed ? task.allowed + b * kBlockRows : nullptr;
         block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
         block.before = b % task.group_blocks * kBlockRows;
     }

@@ -50,6 +50,7 @@ struct ScreenTask {
     const CodeBounds* bounds;
     int64_t count;
     uint32_t members;         // one bit a query that is there
+    const uint32_t* allowed;  // [count] the queries that may find a candidate, one bit each; null: all
     const float* low;         // [32] what cannot reach this is decided: no
     const float* high;        // [32] what certainly exceeds this is decided: yes
     int32_t* above;           // [32] gets how many candidates certainly exceed high
@@ -75,7 +76,8 @@ struct PeakTask {
     const float* high;             // [32] ... and less than high are considered
     float* lower;  // [groups][32] gets the highest lower bound of a score; low where there is no candidate
     float* place;  // [groups][32] gets that candidate, counted among those of its group; -1
-    int32_t* products;  // [groups * group_blocks * kBlockRows][32] gets the coarse products; or null
+    const uint32_t* allowed;  // [groups * group_blocks * kBlockRows] as in ScreenTask; or null
+    int32_t* products;        // [groups * group_blocks * kBlockRows][32] gets the coarse products; or null
 };
 
 // Where a row's codes go, as code_offset tells.

@@ -83,6 +83,11 @@ inline Vec pow2(Vec n) {
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
     return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)};
 }
+// Lane i: bit i ? yes : no.
+inline Vec where_bits(uint32_t bits, Vec yes, Vec no) {
+    const uint32x4_t lanes = {1, 2, 4, 8};
+    return {vbslq_f32(vtstq_u32(vdupq_n_u32(bits), lanes), yes.v, no.v)};
+}
 inline Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {vabsq_f32(a.v)}; }
 // 0 in place of what is nearer to it than `least`; NaN stays.

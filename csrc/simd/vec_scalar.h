@@ -56,6 +56,8 @@ inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v)
 
 // a > b ? yes : no, lane by lane.
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return a.v > b.v ? yes : no; }
+// Lane i: bit i ? yes : no.
+inline Vec where_bits(uint32_t bits, Vec yes, Vec no) { return bits & 1 ? yes : no; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec abs(Vec a) { return {std::fabs(a.v)}; }
 // 0 in place of what is nearer to it than `least`; NaN stays.

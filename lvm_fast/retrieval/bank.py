@@ -1,35 +1,37 @@
-"""Exact retrieval scoring: ranks, top-k, score bands and Hit@K over a bank of vectors."""
+"""Exact retrieval scoring: ranks, top-k and score bands over a bank of vectors."""
 
 from __future__ import annotations
 
 import copy
 import math
 import os
-from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core import Bank
+from .._core import Bank, Filter
 from .._util.numbers import any_number, truth_value
 from ..ops.rows import is_tensor
 from .checked_input import (
     Matrix,
     Names,
-    array_of,
     at_least_one,
     float32_of,
-    ids_a_query,
     matrix_of,
     one_id_a_query,
     one_number_a_query,
     queries_of,
     renamed,
 )
+from .filters import exclusions_of
 
 if TYPE_CHECKING:
     from ..data.vectors import Vectors
+
+
+Filters = tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None]  # exclude, exclude_ranges, allow
 
 
 class VectorBank:
@@ -48,6 +50,13 @@ class VectorBank:
     Vectors and queries are numpy arrays, torch tensors or lists of numbers. float64 is rounded to float32; whole
     numbers of 16 to 64 bits become float32 up to 2^24, beyond which it has gaps. 8-bit arrays are refused: they look
     like codes without their scales. Questions take queries (B, D), or one (D,), whose answer has no first dimension.
+
+    `rank`, `topk` and `band` take filters, one or several, that say what a query must not find:
+
+    - `exclude`: (B, E) ids, -1 for none; (E,) of one query.
+    - `exclude_ranges`: (B, R, 2) ranges of ids, from the first to before the second; (R, 2) of one query.
+    - `allow`: truth values (N,) for all queries or (B, N) for each, False for what must not be found; or their bits,
+      `numpy.packbits(mask, axis=-1)`, uint8: the first candidate is the highest bit of its byte.
 
     Args:
         vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
@@ -159,26 +168,42 @@ class VectorBank:
     def __repr__(self) -> str:
         return f"VectorBank({self._size} x {self.dim}, normalize={self.normalize})"
 
-    def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
+    def rank(
+        self,
+        queries: Any,
+        targets: ArrayLike,
+        max_rank: int | None = None,
+        *,
+        exclude: ArrayLike | None = None,
+        exclude_ranges: ArrayLike | None = None,
+        allow: ArrayLike | None = None,
+    ) -> NDArray[np.int64]:
         """Count the candidates that beat each query's target: 0 means that the target is the best.
 
         Args:
             queries: (B, D), or (D,).
             targets: (B,) ids of candidates, or one id.
             max_rank: Stop counting there: any rank >= max_rank comes back as max_rank. Enough for Hit@max_rank.
+            exclude, exclude_ranges, allow: Candidates that are not counted. The target may be one of them: its rank is
+                how many of the others beat it.
 
         Returns:
             (B,) int64, or one number.
         """
-        return self._rank(queries, targets, max_rank, Names("VectorBank.rank"))
+        names = Names("VectorBank.rank")
+        return self._rank(queries, targets, max_rank, names, (exclude, exclude_ranges, allow))
 
-    def _rank(self, queries: Any, targets: ArrayLike, max_rank: int | None, names: Names) -> NDArray[np.int64]:
+    def _rank(
+        self, queries: Any, targets: ArrayLike, max_rank: int | None, names: Names, filters: Filters
+    ) -> NDArray[np.int64]:
         self._check_filled(names.where)
         asked = queries_of(queries, self.dim, names.of("queries"))
         ids = one_id_a_query(targets, asked, names.of("targets"))
         most = self._size if max_rank is None else at_least_one(max_rank, names.of("max_rank"))
+        left_out = exclusions_of(asked, self._size, names, *filters)
         scores = renamed(names, self._bank.pair_scores, asked.rows, ids)
-        ranks = renamed(names, self._bank.rank, asked.rows, scores, ids, 0, most)
+        wanted = left_out.of_ids(0, self._size)
+        ranks = renamed(names, self._bank.rank, asked.rows, scores, ids, 0, most, wanted)
         answer: NDArray[np.int64] = asked.answer(ranks)
         return answer
 
@@ -202,21 +227,34 @@ class VectorBank:
         answer: NDArray[np.float64] = asked.answer(scores)
         return answer
 
-    def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def topk(
+        self,
+        queries: Any,
+        k: int,
+        *,
+        exclude: ArrayLike | None = None,
+        exclude_ranges: ArrayLike | None = None,
+        allow: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the k best candidates of each query, best first.
 
         Args:
             queries: (B, D), or (D,).
             k: How many, from 1 to len(bank).
+            exclude, exclude_ranges, allow: Candidates never wanted.
 
         Returns:
-            scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64; or (k,) and (k,).
+            scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64; or (k,) and (k,). Where fewer
+            than k are left: padded with -infinity and -1.
         """
         asked = self._queries(queries, "VectorBank.topk")
         count = at_least_one(k, "VectorBank.topk: k")
         if count > self._size:
             raise ValueError(f"VectorBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
-        scores, ids = renamed("VectorBank.topk", self._bank.topk, asked.rows, count)
+        names, everything = Names("VectorBank.topk"), np.full(asked.rows.rows, np.inf)
+        left_out = exclusions_of(asked, self._size, names, exclude, exclude_ranges, allow)
+        wanted = left_out.of_ids(0, self._size)
+        scores, ids = renamed(names, self._bank.best, asked.rows, -everything, everything, count, wanted)
         return asked.answer(float32_of(scores)), asked.answer(ids)
 
     def band(
@@ -227,6 +265,9 @@ class VectorBank:
         limit: int,
         exclude: ArrayLike | None = None,
         below: ArrayLike | None = None,
+        *,
+        exclude_ranges: ArrayLike | None = None,
+        allow: ArrayLike | None = None,
     ) -> NDArray[np.int64]:
         """Find the candidates whose score lies in a band, best first: hard or soft negatives, for instance.
 
@@ -236,11 +277,13 @@ class VectorBank:
             limit: At most so many ids a query; no more than there are in the bank.
             exclude: (B, E) ids never wanted, such as the positive; -1 stands for none. Or (E,).
             below: (B,) a further upper bound of each query: score < below. Or one number.
+            exclude_ranges, allow: Candidates never wanted.
 
         Returns:
             (B, min(limit, len(bank))) int64 ids, padded with -1; of one query without the B.
         """
-        return self.scored_band(queries, low, high, limit, exclude, below)[1]
+        _, ids = self.scored_band(queries, low, high, limit, exclude, below, exclude_ranges=exclude_ranges, allow=allow)
+        return ids
 
     def scored_band(
         self,
@@ -250,20 +293,27 @@ class VectorBank:
         limit: int,
         exclude: ArrayLike | None = None,
         below: ArrayLike | None = None,
+        *,
+        exclude_ranges: ArrayLike | None = None,
+        allow: ArrayLike | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Find candidates as `band` does, and return their scores, too.
 
         Returns:
             scores float64, padded with -infinity, and ids int64, padded with -1: (B, min(limit, len(bank))) each.
         """
-        asked = self._queries(queries, "VectorBank.band")
-        low, high = (any_number(bound, f"VectorBank.band: {name}") for bound, name in ((low, "low"), (high, "high")))
+        names = Names("VectorBank.band")
+        asked = self._queries(queries, names.where)
+        low, high = (any_number(bound, names.of(name)) for bound, name in ((low, "low"), (high, "high")))
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f"VectorBank.band: low, high: expected low <= high, got {low:g} and {high:g}")
-        width = min(at_least_one(limit, "VectorBank.band: limit"), self._size)
-        excluded = None if exclude is None else ids_a_query(exclude, asked, self._size, "VectorBank.band: exclude")
-        bounds = None if below is None else one_number_a_query(below, asked, "VectorBank.band: below")
-        scores, ids = renamed("VectorBank.band", self._bank.band, asked.rows, low, high, width, excluded, bounds)
+        width = min(at_least_one(limit, names.of("limit")), self._size)
+        left_out = exclusions_of(asked, self._size, names, exclude, exclude_ranges, allow)
+        lows, highs = np.full(asked.rows.rows, low), np.full(asked.rows.rows, high)
+        if below is not None:
+            highs = np.minimum(highs, one_number_a_query(below, asked, names.of("below")))
+        wanted = left_out.of_ids(0, self._size)
+        scores, ids = renamed(names, self._bank.best, asked.rows, lows, highs, width, wanted)
         return asked.answer(scores), asked.answer(ids)
 
     def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -283,7 +333,8 @@ class VectorBank:
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"VectorBank.logsumexp: scale: expected a positive number, got {scale:g}")
         asked = self._queries(queries, "VectorBank.logsumexp")
-        best, ids = renamed("VectorBank.logsumexp", self._bank.topk, asked.rows, 1)
+        everything = np.full(asked.rows.rows, np.inf)
+        best, ids = renamed("VectorBank.logsumexp", self._bank.best, asked.rows, -everything, everything, 1, Filter())
         sums = self._bank.sum_exp(asked.rows, scale, best[:, 0])
         if not np.isfinite(sums).all():
             raise ValueError("VectorBank.logsumexp: queries: expected scores within float32's range, got larger ones")
@@ -296,69 +347,6 @@ class VectorBank:
     def _check_filled(self, where: str) -> None:
         if self._size == 0:
             raise ValueError(f"{where}: the last refill failed; expected a bank that holds vectors")
-
-
-def hit_at_k(
-    predictions: Any,
-    targets: Any,
-    ks: Iterable[int] = (1, 5, 10),
-    bank: VectorBank | None = None,
-    mrr: bool = True,
-    normalize: bool = False,
-) -> dict[str, float | int]:
-    """Compute the fraction of predictions whose true next vector is among the k best of the pool, exactly.
-
-    Args:
-        predictions: (B, D), as `VectorBank` takes queries.
-        targets: (B, D) vectors: they are the pool, and row b is the target of prediction b; with a bank, (B,) ids.
-        ks: Each at least 1. A k beyond the pool is always a hit, as the count says.
-        bank: The pool, where it is more than the targets.
-        mrr: Also the mean reciprocal rank (needs full ranks).
-        normalize: Score cosines; with a bank, say so when making the bank.
-
-    Returns:
-        {"hit@1": fraction in [0, 1], ..., "mrr": ..., "pool": candidates, "queries": B}.
-
-    Raises:
-        ValueError: An argument does not fit, as `VectorBank` says, or there is not one target a prediction.
-
-    Example:
-        >>> hit_at_k([[1.0, 0.1], [0.9, 0.2]], [[1.0, 0.0], [0.0, 1.0]], ks=(1, 2))
-        {'hit@1': 0.5, 'hit@2': 1.0, 'mrr': 0.75, 'pool': 2, 'queries': 2}
-    """
-    wanted, predictions = _each_k(ks), array_of(predictions, "hit_at_k: predictions")
-    mrr, normalize = truth_value(mrr, "hit_at_k: mrr"), truth_value(normalize, "hit_at_k: normalize")
-    if bank is None:
-        bank = VectorBank.__new__(VectorBank)
-        bank._fill(array_of(targets, "hit_at_k: targets"), normalize, Names("hit_at_k", {"vectors": "targets"}))
-        if len(predictions) != len(bank):
-            raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
-        targets = np.arange(len(bank))
-    elif not hasattr(bank, "rank"):
-        raise ValueError(f"hit_at_k: bank: expected a VectorBank, got a {type(bank).__name__}")
-    elif normalize and not bank.normalize:
-        raise ValueError("hit_at_k: normalize: expected a VectorBank(..., normalize=True), got one of inner products")
-    most, asked = None if mrr else max(wanted), Names("hit_at_k", {"queries": "predictions"})
-    scorer: Any = bank  # a ShardedBank speaks for itself
-    is_whole = isinstance(scorer, VectorBank)
-    answered = scorer._rank(predictions, targets, most, asked) if is_whole else scorer.rank(predictions, targets, most)
-    ranks = np.atleast_1d(answered)
-    if len(ranks) == 0:
-        raise ValueError("hit_at_k: predictions: expected at least one row, got none")
-    figures: dict[str, float | int] = {f"hit@{k}": float(np.mean(ranks < k)) for k in wanted}
-    if mrr:
-        figures["mrr"] = float(np.mean(1.0 / (ranks + 1)))
-    return figures | {"pool": len(bank), "queries": len(ranks)}
-
-
-def _each_k(ks: Any) -> list[int]:
-    try:
-        wanted = [at_least_one(k, "hit_at_k: ks") for k in ks]
-    except TypeError:
-        raise ValueError(f"hit_at_k: ks: expected some whole numbers, got {ks!r}") from None
-    if not wanted:
-        raise ValueError("hit_at_k: ks: expected at least one number, got none")
-    return wanted
 
 
 def _bank_rows(vectors: Any, names: Names) -> Matrix:
@@ -382,3 +370,10 @@ def _opened_again(kind: type[VectorBank], path: str, digest: str) -> VectorBank:
     if digest_of(bank._vectors, bank._bank.packed()) != digest:
         raise ValueError(f"VectorBank.open: {path}: holds another bank than when this one was pickled")
     return bank
+
+
+def __getattr__(name: str) -> Any:
+    """Return `hit_at_k` under its old path."""
+    if name == "hit_at_k":
+        return import_module(".hit_at_k", __package__).hit_at_k
+    raise AttributeError(name)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._core import Filter
 from .._util.numbers import truth_value, whole_number
 from .bank import VectorBank
 from .checked_input import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query, renamed
@@ -95,7 +96,9 @@ class ShardedBank:
         ids, asked = np.array(known, np.int64), self._shard._queries(queries, "ShardedBank.rank")
         scores = self._peers.total(lambda: self._own_scores(asked, ids), ids.shape, np.float64, "ShardedBank.rank")
         counts = self._peers.total(
-            lambda: renamed("ShardedBank.rank", self._shard._bank.rank, asked.rows, scores, ids, self._first, most),
+            lambda: renamed(
+                "ShardedBank.rank", self._shard._bank.rank, asked.rows, scores, ids, self._first, most, Filter()
+            ),
             ids.shape,
             np.int64,
             "ShardedBank.rank",
@@ -149,7 +152,10 @@ class ShardedBank:
 
     def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best of this process: scores (B, min(k, n)) float64 and ids."""
-        scores, ids = renamed("ShardedBank.topk", self._shard._bank.topk, asked.rows, min(k, len(self._shard)))
+        everything = np.full(asked.rows.rows, np.inf)
+        count = min(k, len(self._shard))
+        search = self._shard._bank.best
+        scores, ids = renamed("ShardedBank.topk", search, asked.rows, -everything, everything, count, Filter())
         return scores, ids + self._first
 
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "check.h"
@@ -12,6 +13,8 @@
 
 namespace lvm {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The documented order of summation, written out.
 double score(const float* a, const float* b, int64_t dim) {
@@ -31,6 +34,33 @@ std::vector<float> widened(const std::vector<T>& numbers) {
     return wide;
 }
 
+std::vector<uint8_t> random_bits(int64_t count, int64_t size) {
+    std::vector<uint8_t> bits;
+    for (const float x : random_numbers<float>(count * ((size + 7) / 8), 4, 100))
+        bits.push_back(static_cast<uint8_t>(static_cast<int>(x)));
+    return bits;
+}
+
+// Two half-open ranges a query, some of them empty.
+std::vector<int64_t> random_ranges(int64_t count, int64_t size) {
+    std::vector<int64_t> ranges;
+    for (int64_t b = 0; b < count; ++b) {
+        const int64_t begin = (b * 31) % size;
+        ranges.insert(ranges.end(), {begin, std::min(begin + b % 50, size), size / 2, size / 2 + b % 2});
+    }
+    return ranges;
+}
+
+bool is_allowed(const Filter& filter, int64_t b, int64_t i) {
+    const uint8_t* bits = filter.allow + b * filter.allow_stride;
+    if (!(bits[i / 8] >> (7 - i % 8) & 1) || filter.exclude[b] == i) return false;
+    for (int64_t r = 0; r < filter.ranges_each; ++r) {
+        const int64_t* range = filter.ranges + (b * filter.ranges_each + r) * 2;
+        if (i >= range[0] && i < range[1]) return false;
+    }
+    return true;
+}
+
 template <class T>
 void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
     auto vectors = random_numbers<T>(size * dim, 1, scale);
@@ -45,14 +75,29 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
     for (int64_t b = 0; b < count; ++b) targets.push_back((b * 7) % size);
     std::vector<double> target_scores(count);
     bank.pair_scores(rows, targets.data(), target_scores.data());
-    bank.rank(rows, target_scores.data(), targets.data(), 0, size, ranks.data());
+    bank.rank(rows, target_scores.data(), targets.data(), 0, size, {}, ranks.data());
     std::vector<int64_t> few(count);
-    bank.rank(rows, target_scores.data(), targets.data(), 0, 3, few.data());
+    bank.rank(rows, target_scores.data(), targets.data(), 0, 3, {}, few.data());
     const int64_t k = std::min<int64_t>(size, 6);
     std::vector<double> scores(count * k), band_scores(count * k);
     std::vector<int64_t> ids(count * k), in_band(count * k);
-    bank.topk(rows, k, scores.data(), ids.data());
-    bank.band(rows, {-scale, scale, targets.data(), 1}, k, band_scores.data(), in_band.data());
+    const std::vector<double> low(count, -scale), high(count, scale), least(count, -kInfinity),
+        most(count, kInfinity);
+    bank.best(rows, {least.data(), most.data()}, k, {}, scores.data(), ids.data());
+    const Filter no_targets{.exclude = targets.data(), .excluded = 1};
+    bank.best(rows, {low.data(), high.data()}, k, no_targets, band_scores.data(), in_band.data());
+    const std::vector<uint8_t> allow = random_bits(count, size);
+    const std::vector<int64_t> ranges = random_ranges(count, size);
+    const Filter filter{.allow = allow.data(),
+                        .allow_stride = (size + 7) / 8,
+                        .exclude = targets.data(),
+                        .excluded = 1,
+                        .ranges = ranges.data(),
+                        .ranges_each = 2};
+    std::vector<int64_t> allowed_ranks(count), allowed_best(count * k);
+    std::vector<double> allowed_scores(count * k);
+    bank.rank(rows, target_scores.data(), targets.data(), 0, size, filter, allowed_ranks.data());
+    bank.best(rows, {least.data(), most.data()}, k, filter, allowed_scores.data(), allowed_best.data());
 
     for (int64_t b = 0; b < count; ++b) {
         std::vector<double> exact;
@@ -65,6 +110,16 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
         CHECK(few[b] == std::min<int64_t>(ranks[b], 3));
         CHECK(std::equal(order.begin(), order.begin() + k, &ids[b * k]));
         for (int64_t i = 0; i < k; ++i) CHECK(scores[b * k + i] == exact[ids[b * k + i]]);
+        std::vector<int64_t> allowed;
+        int64_t ahead = 0;
+        for (int64_t place = 0; place < size; ++place) {
+            if (!is_allowed(filter, b, order[place])) continue;
+            allowed.push_back(order[place]);
+            ahead += place < ranks[b];
+        }
+        CHECK(allowed_ranks[b] == ahead);
+        allowed.resize(k, -1);
+        CHECK(std::equal(allowed.begin(), allowed.end(), &allowed_best[b * k]));
         std::erase_if(order,
                       [&](int64_t i) { return exact[i] < -scale || exact[i] >= scale || i == targets[b]; });
         order.resize(k, -1);
@@ -84,7 +139,7 @@ void check_fine_parts() {
     double wanted = 0;
     int64_t rank = -1;
     bank.pair_scores(rows_of(query, kDim), &target, &wanted);
-    bank.rank(rows_of(query, kDim), &wanted, &target, 0, 2, &rank);
+    bank.rank(rows_of(query, kDim), &wanted, &target, 0, 2, {}, &rank);
     CHECK(rank == 1);
 }
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oracles import best_first, check_everything, fixed_order_scores, true_ranks
 
 import lvm_fast as lf
+from lvm_fast._core import Filter
 
 DIMS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 63, 65, 768, 769)
 
@@ -327,7 +328,7 @@ def test_shards_merge_to_the_whole(rng):
     total = 0
     for first in range(0, 300, 77):
         shard = lf.VectorBank(vectors[first : first + 77])
-        total = total + shard._bank.rank(shard._queries(queries, "")[0], wanted, targets, first, 300)
+        total = total + shard._bank.rank(shard._queries(queries, "")[0], wanted, targets, first, 300, Filter())
     np.testing.assert_array_equal(total, whole.rank(queries, targets))
 
 
