@@ -56,9 +56,9 @@ class Bank:
     Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.
     """
     @staticmethod
-    def open(rows: Rows, coarse: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], fine: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], bounds: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], factors: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> Bank:
+    def open(rows: Rows, coarse: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], fine: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], bounds: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], factors: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None) -> Bank:
         ...
-    def __init__(self, rows: Rows, normalize: bool) -> None:
+    def __init__(self, rows: Rows, metric: str) -> None:
         ...
     def best(self, queries: Rows, low: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], high: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], limit: typing.SupportsInt | typing.SupportsIndex, filter: Filter) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]]:
         ...

@@ -76,28 +76,38 @@ void check_rows(const HeldRows& rows) {
         throw py::value_error("vectors: expected float32 or shorter, got float64");
 }
 
-std::unique_ptr<HeldBank> make_bank(const HeldRows& rows, bool normalize) {
+Metric metric_of(const std::string& name) {
+    if (name == "ip") return Metric::inner_product;
+    if (name == "cosine") return Metric::cosine;
+    if (name == "l2") return Metric::l2;
+    throw py::value_error("metric: expected 'ip', 'cosine' or 'l2', got '" + name + "'");
+}
+
+std::unique_ptr<HeldBank> make_bank(const HeldRows& rows, const std::string& metric) {
     check_rows(rows);
+    const Metric kind = metric_of(metric);
     std::unique_ptr<HeldBank> bank;
     {
         const WithoutGil released;
-        bank = std::make_unique<HeldBank>(rows, normalize);
+        bank = std::make_unique<HeldBank>(rows, kind);
     }
     bank->held = rows;
     return bank;
 }
 
 std::unique_ptr<HeldBank> open_bank(const HeldRows& rows, const Codes& coarse, const Codes& fine,
-                                    const Scores& bounds, const std::optional<Bounds>& factors) {
+                                    const Scores& bounds, const std::optional<Bounds>& factors,
+                                    const std::optional<Scores>& offsets) {
     check_rows(rows);
     const int64_t bytes = plane_bytes(rows.rows, rows.dim);
     check_shape(coarse, {bytes}, "coarse");
     check_shape(fine, {bytes}, "fine");
     check_shape(bounds, {padded_rows(rows.rows), kBoundsFields}, "bounds");
     if (factors) check_shape(*factors, {rows.rows}, "factors");
+    if (offsets) check_shape(*offsets, {rows.rows}, "offsets");
     auto bank = std::make_unique<HeldBank>(
         rows, PackedView{coarse.data(), fine.data(), reinterpret_cast<const CodeBounds*>(bounds.data()),
-                         factors ? factors->data() : nullptr});
+                         factors ? factors->data() : nullptr, offsets ? offsets->data() : nullptr});
     bank->held = rows;
     return bank;
 }
@@ -113,6 +123,7 @@ py::typing::Dict<py::str, py::array> packed(const py::object& self) {
     arrays["bounds"] = Scores(std::vector<int64_t>{padded_rows(bank.size()), kBoundsFields},
                               reinterpret_cast<const float*>(view.bounds), self);
     if (view.factors) arrays["factors"] = Bounds(std::vector<int64_t>{bank.size()}, view.factors, self);
+    if (view.offsets) arrays["offsets"] = Scores(std::vector<int64_t>{bank.size()}, view.offsets, self);
     return arrays;
 }
 
@@ -199,10 +210,11 @@ void bind_retrieval(py::module_& module) {
     py::class_<HeldBank>(
         module, "Bank",
         "Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.")
-        .def(py::init(&make_bank), py::arg("rows"), py::arg("normalize"))
+        .def(py::init(&make_bank), py::arg("rows"), py::arg("metric"))
         .def_static("open", &open_bank, py::arg("rows"), py::arg("coarse"), py::arg("fine"),
-                    py::arg("bounds"), py::arg("factors"), py::keep_alive<0, 2>(), py::keep_alive<0, 3>(),
-                    py::keep_alive<0, 4>(), py::keep_alive<0, 5>())
+                    py::arg("bounds"), py::arg("factors"), py::arg("offsets"), py::keep_alive<0, 2>(),
+                    py::keep_alive<0, 3>(), py::keep_alive<0, 4>(), py::keep_alive<0, 5>(),
+                    py::keep_alive<0, 6>())
         .def("packed", &packed)
         .def(
             "take_tally",

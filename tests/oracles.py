@@ -9,20 +9,34 @@ import numpy as np
 from lvm_fast.retrieval.bank import VectorBank
 
 
-def fixed_order_scores(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The documented score: 32 partial sums by stride, then halves added, all in float64. (B, N)."""
+def fixed_order_scores(queries: np.ndarray, vectors: np.ndarray, metric: str = "ip") -> np.ndarray:
+    """The documented score: 32 partial sums by stride, then halves added, all in float64. (B, N).
+
+    By metric="l2", minus the squared distance.
+    """
     q, c = (np.asarray(a, np.float32).astype(np.float64) for a in (queries, vectors))
     pad = -q.shape[1] % 32
     q, c = (np.pad(a, ((0, 0), (0, pad))) for a in (q, c))
     partial = np.zeros((len(q), len(c), 32))
     for start in range(0, q.shape[1], 32):
-        partial += q[:, None, start : start + 32] * c[None, :, start : start + 32]
+        x, y = q[:, None, start : start + 32], c[None, :, start : start + 32]
+        partial += (x - y) ** 2 if metric == "l2" else x * y
     half = 16
     while half:
         partial = partial[..., :half] + partial[..., half : 2 * half]
         half //= 2
-    scores: np.ndarray = partial[..., 0]
+    scores: np.ndarray = -partial[..., 0] if metric == "l2" else partial[..., 0]
     return scores
+
+
+def shown(scores: np.ndarray, bank: VectorBank) -> np.ndarray:
+    """Scores, of which more is better, as the bank gives them."""
+    return -scores if bank.metric == "l2" else scores
+
+
+def in_band(scores: np.ndarray, low: float, high: float, bank: VectorBank) -> np.ndarray:
+    given = shown(scores, bank)
+    return (low <= given) & (given < high)
 
 
 def best_first(scores: np.ndarray) -> np.ndarray:
@@ -48,12 +62,14 @@ def check_everything(
         best, ids = bank.topk(queries, k)
         np.testing.assert_array_equal(ids, order[:, :k])
         with np.errstate(over="ignore"):  # past float32 the returned score is infinity; the order is still exact
-            np.testing.assert_array_equal(best, np.take_along_axis(scores, ids, 1).astype(np.float32))
-    low, high = np.quantile(scores, [0.3, 0.8])
-    below = scores[np.arange(count), targets]
+            np.testing.assert_array_equal(best, shown(np.take_along_axis(scores, ids, 1).astype(np.float32), bank))
+    low, high = np.quantile(shown(scores, bank), [0.3, 0.8])
+    below = shown(scores[np.arange(count), targets], bank)
+    np.testing.assert_array_equal(bank.pair_scores(queries, targets), below)
     got = bank.band(queries, low, high, 4, exclude=targets[:, None], below=below)
     for b in range(count):
-        wanted = [i for i in order[b] if low <= scores[b, i] < min(high, below[b]) and i != targets[b]]
+        fits = in_band(scores[b], low, min(high, below[b]), bank)
+        wanted = [i for i in order[b] if fits[i] and i != targets[b]]
         np.testing.assert_array_equal(got[b], (wanted + [-1] * 4)[: min(4, size)])
     check_filtered(queries, scores, bank, rng)
 
@@ -73,11 +89,12 @@ def check_filtered(queries: Any, scores: np.ndarray, bank: VectorBank, rng: np.r
     np.testing.assert_array_equal(ids, [(row + [-1] * k)[:k] for row in left])
     with np.errstate(over="ignore"):
         found = np.where(ids < 0, -np.inf, np.take_along_axis(scores, ids, 1)).astype(np.float32)
-    np.testing.assert_array_equal(best, found)
-    low, high = np.quantile(scores, [0.3, 0.8])
+    np.testing.assert_array_equal(best, shown(found, bank))
+    low, high = np.quantile(shown(scores, bank), [0.3, 0.8])
     got = bank.band(queries, low, high, k, **filters)
     for b in range(count):
-        wanted = [i for i in left[b] if low <= scores[b, i] < high]
+        fits = in_band(scores[b], low, high, bank)
+        wanted = [i for i in left[b] if fits[i]]
         np.testing.assert_array_equal(got[b], (wanted + [-1] * k)[:k])
 
 

@@ -2,8 +2,9 @@
 // holding a B x N matrix (of a small bank, 32 x N at a time).
 //
 // Exact means: the order of ScreenKernels::dot over the stored values (float32; float16 and bfloat16 widened;
-// int8 * scale rounded to float32; with normalize, each row times 1 / ||row|| in float64 rounded to float32),
-// equal scores by lower id. The same on every machine, instruction set, thread count and tile size.
+// int8 * scale rounded to float32; by Metric::cosine, each row times 1 / ||row|| in float64 rounded to
+// float32), by Metric::l2 of minus ScreenKernels::squared_distance over them, equal scores by lower id. The
+// same on every machine, instruction set, thread count and tile size.
 #pragma once
 
 #include <atomic>
@@ -34,8 +35,8 @@ class Bank {
     static constexpr int64_t kMostDims = 65536;  // beyond it integer products could overflow
 
     // Refers to `rows` (no copy) and packs them. Throws std::invalid_argument on a row with NaN or infinity
-    // and, with `normalize`, on a zero row.
-    Bank(const Rows& rows, bool normalize);
+    // and, by Metric::cosine, on a zero row.
+    Bank(const Rows& rows, Metric metric);
 
     // Refers to rows and their packed form, made earlier.
     Bank(const Rows& rows, const PackedView& packed) : rows_(rows), packed_(packed) {}
@@ -49,8 +50,19 @@ class Bank {
 
     int64_t size() const { return rows_.rows; }
     int64_t dim() const { return rows_.dim; }
+    Metric metric() const {
+        if (packed_.offsets) return Metric::l2;
+        return packed_.factors ? Metric::cosine : Metric::inner_product;
+    }
     bool normalize() const { return packed_.factors != nullptr; }
     const PackedView& packed() const { return packed_; }
+
+    // The exact score of a query and a candidate as they are scored, each of dim() numbers.
+    double score(const float* query, const float* row) const {
+        const ScreenKernels& kernels = screen_kernels();
+        return packed_.offsets ? -kernels.squared_distance(query, row, dim())
+                               : kernels.dot(query, row, dim());
+    }
 
     // scores[b] = the exact score of query b and candidate ids[b]; queries are not checked.
     void pair_scores(const Rows& queries, const int64_t* ids, double* scores) const;

@@ -109,8 +109,8 @@ class ScanWorker {
             const int64_t q = panels_->query(p, lane);
             const Open open = policy_.open(q);
             // Scores that no float32 reaches are as good as the largest; the rounding is outwards.
-            low_[lane] = rounded(open.low / panels_->unit(p, lane), -1);
-            high_[lane] = rounded(open.high / panels_->unit(p, lane), 1);
+            low_[lane] = rounded(queries_.screened(q, open.low, -1) / panels_->unit(p, lane), -1);
+            high_[lane] = rounded(queries_.screened(q, open.high, 1) / panels_->unit(p, lane), 1);
         }
         const uint32_t present = members == 32 ? ~uint32_t{0} : (uint32_t{1} << members) - 1;
         const PackedView& packed = bank_.packed();
@@ -120,9 +120,10 @@ class ScanWorker {
             filter_.masks(*panels_, p, begin, count, allowed_);
             allowed = allowed_;
         }
+        const float* offsets = packed.offsets ? packed.offsets + begin : nullptr;
         const Screened done = screen_kernels().screen(
             {&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset, packed.bounds + begin,
-             count, present, allowed, low_, high_, above_, open_, products});
+             offsets, count, present, allowed, low_, high_, above_, open_, products});
         for (int64_t lane = 0; lane < members; ++lane) {
             if (above_[lane]) policy_.above(panels_->query(p, lane), above_[lane]);
         }
@@ -130,8 +131,10 @@ class ScanWorker {
         tally_.refined += done.refined;
         for (const OpenPair* pair = open_; pair < open_ + done.open; ++pair) {
             const double unit = panels_->unit(p, pair->lane);
-            pairs_.push_back({pair->candidate, static_cast<int32_t>(panels_->query(p, pair->lane)),
-                              unit * pair->lower, unit * pair->upper});
+            const int64_t q = panels_->query(p, pair->lane);
+            pairs_.push_back({pair->candidate, static_cast<int32_t>(q),
+                              queries_.score(q, unit * pair->lower, -1),
+                              queries_.score(q, unit * pair->upper, 1)});
         }
     }
 

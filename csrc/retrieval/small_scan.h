@@ -31,7 +31,7 @@ inline void scan_small(const Bank& bank, const QueryBlock& queries, const QueryP
     const auto some = [&](int64_t begin, int64_t end, int worker) {
         int32_t* own = products.data() + worker * pairs;
         for (int64_t p = begin; p < end; ++p) {
-            seed.apply_to_panel(bank, panels, filter, p, worker, policy, own);
+            seed.apply_to_panel(bank, queries, panels, filter, p, worker, policy, own);
             states[static_cast<size_t>(worker)].scan_known(p, own);
         }
     };

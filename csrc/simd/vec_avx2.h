@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "core/number_formats.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::avx2 {
 namespace {
@@ -134,6 +135,14 @@ inline void add_products(Sums& sums, const float* a, const float* b) {
     for (int h = 0; h < 2; ++h) {
         const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(a + 4 * h));
         sums.v[h] = _mm256_fmadd_pd(x, _mm256_cvtps_pd(_mm_loadu_ps(b + 4 * h)), sums.v[h]);
+    }
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    for (int h = 0; h < 2; ++h) {
+        const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(a + 4 * h));
+        const __m256d apart = _mm256_sub_pd(x, _mm256_cvtps_pd(_mm_loadu_ps(b + 4 * h)));
+        sums.v[h] = _mm256_add_pd(sums.v[h], rounded_here(_mm256_mul_pd(apart, apart)));
     }
 }
 inline void store(double* p, const Sums& sums) {

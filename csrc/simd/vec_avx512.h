@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "core/number_formats.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::avx512 {
 namespace {
@@ -113,6 +114,12 @@ struct Sums {
 inline void add_products(Sums& sums, const float* a, const float* b) {
     sums.v =
         _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_loadu_ps(a)), _mm512_cvtps_pd(_mm256_loadu_ps(b)), sums.v);
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    const __m512d apart =
+        _mm512_sub_pd(_mm512_cvtps_pd(_mm256_loadu_ps(a)), _mm512_cvtps_pd(_mm256_loadu_ps(b)));
+    sums.v = _mm512_add_pd(sums.v, rounded_here(_mm512_mul_pd(apart, apart)));
 }
 inline void store(double* p, const Sums& sums) { _mm512_storeu_pd(p, sums.v); }
 

@@ -7,6 +7,7 @@
 
 #include "core/conversions.h"
 #include "core/views.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::scalar {
 namespace {
@@ -81,6 +82,13 @@ struct Sums {
 };
 inline void add_products(Sums& sums, const float* a, const float* b) {
     for (int i = 0; i < 8; ++i) sums.v[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    for (int i = 0; i < 8; ++i) {
+        const double apart = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        sums.v[i] += rounded_here(apart * apart);
+    }
 }
 inline void store(double* p, const Sums& sums) { std::memcpy(p, sums.v, sizeof(sums.v)); }
 

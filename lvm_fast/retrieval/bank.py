@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..data.vectors import Vectors
 
 
+METRICS = ("ip", "cosine", "l2")
 Filters = tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None]  # exclude, exclude_ranges, allow
 
 
@@ -38,10 +39,14 @@ class VectorBank:
     """Candidate vectors that answer exactly who scores best for a query.
 
     Scores are inner products of the stored values: float32 as they are, float16 and bfloat16 widened, int8 times its
-    row's scale rounded to float32; with normalize=True rows and queries are first divided by their norm and rounded to
+    row's scale rounded to float32; by metric="cosine", rows and queries are first divided by their norm and rounded to
     float32. They are compared in float64, summed in one fixed order (`csrc/retrieval/screen.h`), equal scores by lower
     id: the same result on every machine, instruction set and thread count. No (B, N) matrix is formed; memory is
     O(B * k + tile). `docs/explanation/scoring.md` tells how.
+
+    By metric="l2" the scores are squared Euclidean distances of the same values, and less is better: lists begin with
+    the nearest, a rank counts the nearer ones, a band is a shell. Each difference, its square and their sum, in the
+    same order, are rounded to float64.
 
     The bank refers to the array it is given (a copy is made only where its rows are not contiguous, or not of a dtype
     that is scored): do not change it afterwards. Beside it the bank keeps a packed form of 2 bytes a number. A bank is
@@ -60,11 +65,17 @@ class VectorBank:
 
     Args:
         vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
-        normalize: Score cosines instead of inner products.
+        normalize: Score cosines instead of inner products: the same as metric="cosine".
+        metric: "ip" (inner product), "cosine" or "l2" (squared Euclidean distance).
+
+    Attributes:
+        metric: As given; "cosine" with normalize=True.
+        normalize: Whether it is "cosine".
+        dim: D.
 
     Raises:
         ValueError: wrong shape or dtype, no rows, a row with NaN or infinity, beyond float32's range or its whole
-            numbers, or a zero row with normalize=True; a masked array, a sparse, nested or quantised tensor.
+            numbers, or a zero row where scores are cosines; a masked array, a sparse, nested or quantised tensor.
 
     Example:
         >>> bank = VectorBank([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
@@ -72,12 +83,12 @@ class VectorBank:
         (array([[2, 1]]), array([1]))
     """
 
-    def __init__(self, vectors: Any, normalize: bool = False) -> None:
-        self._fill(vectors, truth_value(normalize, "VectorBank: normalize"), Names("VectorBank"))
+    def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip") -> None:
+        self._fill(vectors, metric_of(metric, normalize, "VectorBank"), Names("VectorBank"))
 
-    def _fill(self, vectors: Any, normalize: bool, names: Names) -> None:
-        self.normalize, matrix = normalize, _bank_rows(vectors, names)
-        self._bank = renamed(names, Bank, matrix.rows, normalize)
+    def _fill(self, vectors: Any, metric: str, names: Names) -> None:
+        self.metric, self.normalize, matrix = metric, metric == "cosine", _bank_rows(vectors, names)
+        self._bank = renamed(names, Bank, matrix.rows, metric)
         self.dim = matrix.rows.dim
         self._hold(matrix)
 
@@ -132,18 +143,21 @@ class VectorBank:
 
     @classmethod
     def _of_file(cls, vectors: Any, packed: dict[str, NDArray[Any]], path: str, where: str) -> VectorBank:
+        from .bank_file import metric_of_packed
+
         matrix = _bank_rows(vectors, Names(where))
         arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
         bank = cls.__new__(cls)
-        bank._bank = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"))
-        bank.dim, bank.normalize = matrix.rows.dim, "factors" in packed
+        bank._bank = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"), packed.get("offsets"))
+        bank.dim, bank.metric = matrix.rows.dim, metric_of_packed(packed)
+        bank.normalize = bank.metric == "cosine"
         bank._hold(matrix, path)
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._check_filled("VectorBank: pickle")
         if self._path is None:
-            return type(self), (_copied(self._vectors), self.normalize)
+            return _made_again, (type(self), _copied(self._vectors), self.metric)
         from .bank_file import digest_of
 
         return _opened_again, (type(self), self._path, digest_of(self._vectors, self._bank.packed()))
@@ -151,7 +165,7 @@ class VectorBank:
     def __deepcopy__(self, memo: dict[int, Any]) -> VectorBank:
         self._check_filled("VectorBank: deepcopy")
         if self._path is None:
-            return type(self)(_copied(self._vectors), self.normalize)
+            return type(self)(_copied(self._vectors), metric=self.metric)
         return self._of_file(self._vectors, self._bank.packed(), self._path, "VectorBank: deepcopy")  # nobody writes it
 
     @property
@@ -166,7 +180,8 @@ class VectorBank:
         return self._size
 
     def __repr__(self) -> str:
-        return f"VectorBank({self._size} x {self.dim}, normalize={self.normalize})"
+        kind = 'metric="l2"' if self.metric == "l2" else f"normalize={self.normalize}"
+        return f"VectorBank({self._size} x {self.dim}, {kind})"
 
     def rank(
         self,
@@ -215,7 +230,7 @@ class VectorBank:
             targets: (B,) ids of candidates, or one id.
 
         Returns:
-            (B,) float64, or one number.
+            (B,) float64, or one number: by metric="l2", squared distances.
         """
         asked = self._queries(queries, "VectorBank.pair_scores")
         ids = one_id_a_query(targets, asked, "VectorBank.pair_scores: targets")
@@ -224,7 +239,7 @@ class VectorBank:
             row = int(np.argmin(np.isfinite(scores)))
             problem = "holds NaN or infinity, or is all zeros where a direction is needed"
             raise ValueError(f"VectorBank.pair_scores: queries: row {row} {problem}; expected finite numbers")
-        answer: NDArray[np.float64] = asked.answer(scores)
+        answer: NDArray[np.float64] = asked.answer(self._shown(scores))
         return answer
 
     def topk(
@@ -245,7 +260,7 @@ class VectorBank:
 
         Returns:
             scores (B, k) float32 (infinite past float32's range) and ids (B, k) int64; or (k,) and (k,). Where fewer
-            than k are left: padded with -infinity and -1.
+            than k are left: padded with -infinity and -1. By metric="l2", squared distances, padded with infinity.
         """
         asked = self._queries(queries, "VectorBank.topk")
         count = at_least_one(k, "VectorBank.topk: k")
@@ -255,7 +270,7 @@ class VectorBank:
         left_out = exclusions_of(asked, self._size, names, exclude, exclude_ranges, allow)
         wanted = left_out.of_ids(0, self._size)
         scores, ids = renamed(names, self._bank.best, asked.rows, -everything, everything, count, wanted)
-        return asked.answer(float32_of(scores)), asked.answer(ids)
+        return asked.answer(self._shown(float32_of(scores))), asked.answer(ids)
 
     def band(
         self,
@@ -270,6 +285,8 @@ class VectorBank:
         allow: ArrayLike | None = None,
     ) -> NDArray[np.int64]:
         """Find the candidates whose score lies in a band, best first: hard or soft negatives, for instance.
+
+        By metric="l2" the band is one of squared distances, nearest first; low=0 makes it a range search.
 
         Args:
             queries: (B, D), or (D,).
@@ -300,7 +317,8 @@ class VectorBank:
         """Find candidates as `band` does, and return their scores, too.
 
         Returns:
-            scores float64, padded with -infinity, and ids int64, padded with -1: (B, min(limit, len(bank))) each.
+            scores float64, padded with -infinity (by metric="l2" squared distances, padded with infinity), and ids
+            int64, padded with -1: (B, min(limit, len(bank))) each.
         """
         names = Names("VectorBank.band")
         asked = self._queries(queries, names.where)
@@ -312,9 +330,11 @@ class VectorBank:
         lows, highs = np.full(asked.rows.rows, low), np.full(asked.rows.rows, high)
         if below is not None:
             highs = np.minimum(highs, one_number_a_query(below, asked, names.of("below")))
+        if self.metric == "l2":  # low <= distance < high: -high < score <= -low
+            lows, highs = np.nextafter(-highs, np.inf), np.nextafter(-lows, np.inf)
         wanted = left_out.of_ids(0, self._size)
         scores, ids = renamed(names, self._bank.best, asked.rows, lows, highs, width, wanted)
-        return asked.answer(scores), asked.answer(ids)
+        return asked.answer(self._shown(scores)), asked.answer(ids)
 
     def logsumexp(self, queries: Any, scale: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Compute log sum exp(scale * score) over the whole bank, the normaliser of a softmax, and the best candidate.
@@ -332,6 +352,8 @@ class VectorBank:
         scale = any_number(scale, "VectorBank.logsumexp: scale")
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"VectorBank.logsumexp: scale: expected a positive number, got {scale:g}")
+        if self.metric == "l2":
+            raise ValueError('VectorBank.logsumexp: expected a bank of inner products or cosines, got metric="l2"')
         asked = self._queries(queries, "VectorBank.logsumexp")
         everything = np.full(asked.rows.rows, np.inf)
         best, ids = renamed("VectorBank.logsumexp", self._bank.best, asked.rows, -everything, everything, 1, Filter())
@@ -339,6 +361,10 @@ class VectorBank:
         if not np.isfinite(sums).all():
             raise ValueError("VectorBank.logsumexp: queries: expected scores within float32's range, got larger ones")
         return asked.answer((scale * best[:, 0] + np.log(sums)).astype(np.float32)), asked.answer(ids[:, 0])
+
+    def _shown(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Return the core's scores, of which more is better, as callers know them."""
+        return -scores if self.metric == "l2" else scores
 
     def _queries(self, queries: Any, where: str) -> Matrix:
         self._check_filled(where)
@@ -360,6 +386,21 @@ def _bank_rows(vectors: Any, names: Names) -> Matrix:
 def _copied(vectors: Any) -> Any:
     """Return the rows alone: torch would pickle all that a tensor is a view of."""
     return vectors.detach().clone() if is_tensor(vectors) else copy.deepcopy(vectors)
+
+
+def metric_of(metric: Any, normalize: Any, where: str) -> str:
+    """Return the metric that a bank is made with. Raises ValueError where it is none, or the two contradict."""
+    if metric not in METRICS:
+        raise ValueError(f"{where}: metric: expected one of {', '.join(METRICS)}, got {metric!r}")
+    if not truth_value(normalize, f"{where}: normalize"):
+        return str(metric)
+    if metric == "l2":
+        raise ValueError(f'{where}: normalize: expected False with metric="l2"; cosines are metric="cosine"')
+    return "cosine"
+
+
+def _made_again(kind: type[VectorBank], vectors: Any, metric: str) -> VectorBank:
+    return kind(vectors, metric=metric)
 
 
 def _opened_again(kind: type[VectorBank], path: str, digest: str) -> VectorBank:

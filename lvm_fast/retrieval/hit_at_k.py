@@ -51,7 +51,8 @@ def hit_at_k(
     mrr, normalize = truth_value(mrr, "hit_at_k: mrr"), truth_value(normalize, "hit_at_k: normalize")
     if bank is None:
         bank = VectorBank.__new__(VectorBank)
-        bank._fill(array_of(targets, "hit_at_k: targets"), normalize, Names("hit_at_k", {"vectors": "targets"}))
+        metric = "cosine" if normalize else "ip"
+        bank._fill(array_of(targets, "hit_at_k: targets"), metric, Names("hit_at_k", {"vectors": "targets"}))
         if len(predictions) != len(bank):
             raise ValueError(f"hit_at_k: targets: expected {len(predictions)} rows, one a prediction, got {len(bank)}")
         targets = np.arange(len(bank))

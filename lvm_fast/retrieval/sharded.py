@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import Filter
-from .._util.numbers import truth_value, whole_number
-from .bank import VectorBank
+from .._util.numbers import whole_number
+from .bank import VectorBank, metric_of
 from .checked_input import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query, renamed
 
 Result = TypeVar("Result")
@@ -32,6 +32,7 @@ class ShardedBank:
         vectors: (n, D) of this process, at least one row; as `VectorBank` takes them.
         first_id: The id of their first row. The ids of all processes together are 0 to N - 1, each held once.
         normalize: Score cosines instead of inner products.
+        metric: As `VectorBank` takes it.
         group: A torch.distributed process group; None for all processes.
 
     Raises:
@@ -40,15 +41,17 @@ class ShardedBank:
         RuntimeError: another process failed for a reason other than a ValueError.
     """
 
-    def __init__(self, vectors: Any, first_id: int, normalize: bool = False, group: Any = None) -> None:
+    def __init__(
+        self, vectors: Any, first_id: int, normalize: bool = False, group: Any = None, *, metric: str = "ip"
+    ) -> None:
         self._peers = _Peers(group)
 
-        def shard() -> tuple[int, int, int, bool]:
+        def shard() -> tuple[int, int, int, str]:
             self._first = whole_number(first_id, "ShardedBank: first_id")
             if self._first < 0:
                 raise ValueError(f"ShardedBank: first_id = {self._first}; expected a whole number of at least 0")
-            self._shard = VectorBank(vectors, truth_value(normalize, "ShardedBank: normalize"))
-            return self._first, len(self._shard), self._shard.dim, self._shard.normalize
+            self._shard = VectorBank(vectors, metric=metric_of(metric, normalize, "ShardedBank"))
+            return self._first, len(self._shard), self._shard.dim, self._shard.metric
 
         shards = self._peers.gather(shard, "ShardedBank")
         self._size = 0
@@ -59,17 +62,18 @@ class ShardedBank:
                 )
             if kind != list(shards[0][2:]):
                 raise ValueError(
-                    f"ShardedBank: shards of (D, normalize) = {shards[0][2:]} and {tuple(kind)}; expected one"
+                    f"ShardedBank: shards of (D, metric) = {shards[0][2:]} and {tuple(kind)}; expected one"
                 )
             self._size += size
-        self.dim, self.normalize = self._shard.dim, self._shard.normalize
+        self.dim, self.metric, self.normalize = self._shard.dim, self._shard.metric, self._shard.normalize
 
     def __len__(self) -> int:
         return self._size
 
     def __repr__(self) -> str:
         shard = f"ids {self._first} to {self._first + len(self._shard) - 1} here"
-        return f"ShardedBank({self._size} x {self.dim}, normalize={self.normalize}, {shard})"
+        kind = 'metric="l2"' if self.metric == "l2" else f"normalize={self.normalize}"
+        return f"ShardedBank({self._size} x {self.dim}, {kind}, {shard})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
         """Count the candidates of all processes that beat each query's target: 0 means that the target is the best.
@@ -114,7 +118,8 @@ class ShardedBank:
             k: How many, from 1 to N.
 
         Returns:
-            scores (B, k) float32 and ids (B, k) int64, or (k,) and (k,), the same on every process.
+            scores (B, k) float32 (by metric="l2", squared distances) and ids (B, k) int64, or (k,) and (k,), the same
+            on every process.
 
         Raises:
             ValueError: as `VectorBank.topk`, or the processes do not ask the same.
@@ -135,7 +140,7 @@ class ShardedBank:
             places = np.concatenate([of_one[some] for _, of_one in shards], axis=1)
             best = np.lexsort((places, -candidates), axis=1)[:, :count]  # equal scores to the lower id
             scores[some], ids[some] = np.take_along_axis(candidates, best, 1), np.take_along_axis(places, best, 1)
-        return asked.answer(float32_of(scores)), asked.answer(ids)
+        return asked.answer(self._shard._shown(float32_of(scores))), asked.answer(ids)
 
     def _checked_targets(self, targets: ArrayLike, asked: Matrix) -> NDArray[np.int64]:
         ids = one_id_a_query(targets, asked, "ShardedBank.rank: targets")

@@ -36,13 +36,13 @@ void check_scoring() {
     const Rows rows = rows_of(numbers, kDim);
     const Rows endless{numbers.data(), DType::float32, 10'000'000, kDim, 0};
     const Rows many{numbers.data(), DType::float32, 1'000'000, kDim, 0};
-    check_ended([&] { Bank(many, true); });
-    Bank bank(rows, false);
+    check_ended([&] { Bank(many, Metric::cosine); });
+    Bank bank(rows, Metric::inner_product);
     const Rows queries{numbers.data(), DType::float32, kCount, kDim, 0};
     std::vector<int64_t> ids(10'000'000);
     std::vector<double> scores(ids.size());
     check_ended([&] { bank.pair_scores(endless, ids.data(), scores.data()); });
-    check_ended([&] { bank.rank(queries, scores.data(), ids.data(), 0, kSize, ids.data()); });
+    check_ended([&] { bank.rank(queries, scores.data(), ids.data(), 0, kSize, {}, ids.data()); });
     check_ended([&] { bank.topk(queries, 1, scores.data(), ids.data()); });
     check_ended([&] { bank.band(queries, {-1, 1}, 1, scores.data(), ids.data()); });
     check_ended([&] { bank.sum_exp(queries, 1, scores.data(), scores.data()); });

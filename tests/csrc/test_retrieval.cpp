@@ -17,14 +17,17 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The documented order of summation, written out.
-double score(const float* a, const float* b, int64_t dim) {
+double score(const float* a, const float* b, int64_t dim, Metric metric) {
     double partial[32] = {};
-    for (int64_t i = 0; i < dim; ++i)
-        partial[i % 32] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    for (int64_t i = 0; i < dim; ++i) {
+        const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+        const volatile double term = metric == Metric::l2 ? (x - y) * (x - y) : x * y;  // rounded by itself
+        partial[i % 32] += term;
+    }
     for (int half = 16; half > 0; half /= 2) {
         for (int j = 0; j < half; ++j) partial[j] += partial[j + half];
     }
-    return partial[0];
+    return metric == Metric::l2 ? -partial[0] : partial[0];
 }
 
 template <class T>
@@ -62,13 +65,14 @@ bool is_allowed(const Filter& filter, int64_t b, int64_t i) {
 }
 
 template <class T>
-void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
+void check_bank(int64_t count, int64_t size, int64_t dim, double scale,
+                Metric metric = Metric::inner_product) {
     auto vectors = random_numbers<T>(size * dim, 1, scale);
     const auto queries = random_numbers<T>(count * dim, 2);
     // Every third candidate repeats an earlier one: ties.
     for (int64_t i = 2; i < size; i += 3) std::copy_n(&vectors[(i / 2) * dim], dim, &vectors[i * dim]);
     const std::vector<float> v = widened(vectors), q = widened(queries);
-    const Bank bank(rows_of(vectors, dim), false);
+    const Bank bank(rows_of(vectors, dim), metric);
     const Rows rows = rows_of(queries, dim);
 
     std::vector<int64_t> targets, ranks(count);
@@ -81,8 +85,9 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
     const int64_t k = std::min<int64_t>(size, 6);
     std::vector<double> scores(count * k), band_scores(count * k);
     std::vector<int64_t> ids(count * k), in_band(count * k);
-    const std::vector<double> low(count, -scale), high(count, scale), least(count, -kInfinity),
-        most(count, kInfinity);
+    const double middle = metric == Metric::l2 ? -2.0 * static_cast<double>(dim) * scale * scale : 0;
+    const std::vector<double> low(count, middle - scale), high(count, middle + scale),
+        least(count, -kInfinity), most(count, kInfinity);
     bank.best(rows, {least.data(), most.data()}, k, {}, scores.data(), ids.data());
     const Filter no_targets{.exclude = targets.data(), .excluded = 1};
     bank.best(rows, {low.data(), high.data()}, k, no_targets, band_scores.data(), in_band.data());
@@ -101,7 +106,7 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
 
     for (int64_t b = 0; b < count; ++b) {
         std::vector<double> exact;
-        for (int64_t i = 0; i < size; ++i) exact.push_back(score(&q[b * dim], &v[i * dim], dim));
+        for (int64_t i = 0; i < size; ++i) exact.push_back(score(&q[b * dim], &v[i * dim], dim, metric));
         std::vector<int64_t> order(size);
         std::iota(order.begin(), order.end(), 0);
         std::stable_sort(order.begin(), order.end(),
@@ -121,7 +126,7 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
         allowed.resize(k, -1);
         CHECK(std::equal(allowed.begin(), allowed.end(), &allowed_best[b * k]));
         std::erase_if(order,
-                      [&](int64_t i) { return exact[i] < -scale || exact[i] >= scale || i == targets[b]; });
+                      [&](int64_t i) { return exact[i] < low[b] || exact[i] >= high[b] || i == targets[b]; });
         order.resize(k, -1);
         CHECK(std::equal(order.begin(), order.end(), &in_band[b * k]));
     }
@@ -134,7 +139,7 @@ void check_fine_parts() {
     query[0] = vectors[0] = 127;
     std::fill_n(&vectors[1], kRaised, 11.0f);
     vectors.insert(vectors.end(), query.begin(), query.end());
-    const Bank bank(rows_of(vectors, kDim), false);
+    const Bank bank(rows_of(vectors, kDim), Metric::inner_product);
     const int64_t target = 0;
     double wanted = 0;
     int64_t rank = -1;
@@ -196,10 +201,12 @@ TEST_CASE("ranks, top-k and bands are exact") {
                 }
                 check_bank<F16>(7, 70, dim, 1);
                 check_bank<BF16>(7, 70, dim, 1);
-                check_bank<float>(70, 1100, dim, 1);
+                for (Metric metric : {Metric::inner_product, Metric::l2})
+                    check_bank<float>(70, 1100, dim, 1, metric);
             }
-            check_bank<float>(9, 90, 33, 1e-42);
-            check_bank<float>(9, 90, 33, 1e37);
+            for (Metric metric : {Metric::inner_product, Metric::l2}) {
+                for (double scale : {1e-42, 1e-12, 1e12, 1e37}) check_bank<float>(9, 90, 33, scale, metric);
+            }
         }
     });
 }
