@@ -90,7 +90,7 @@ class Taken:
 
     def after(self, bank: lf.VectorBank, result: Any) -> Any:
         self.calls += 1
-        self.counts += bank._bank.take_tally()
+        self.counts += bank._contents.take_tally()
         return result
 
     def note(self, _: Any, median: float) -> str:

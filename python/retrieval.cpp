@@ -186,14 +186,17 @@ std::pair<Bounds, Ids> best(const HeldBank& bank, const HeldRows& queries, const
     return {scores, ids};
 }
 
-Bounds sum_exp(const HeldBank& bank, const HeldRows& queries, double factor, const Bounds& best) {
+Bounds sum_exp(const HeldBank& bank, const HeldRows& queries, double factor, const Bounds& best,
+               const std::optional<Bits>& held) {
     check_queries(bank, queries);
     check_shape(best, {queries.rows}, "best");
+    if (held) check_shape(*held, {(bank.size() + 7) / 8}, "held");
+    const uint8_t* bits = held ? held->data() : nullptr;
     Bounds sums(queries.rows);
     double* result = sums.mutable_data();
     const double* tops = best.data();
     const WithoutGil released;
-    bank.sum_exp(queries, factor, tops, result);
+    bank.sum_exp(queries, factor, tops, bits, result);
     return sums;
 }
 
@@ -229,7 +232,7 @@ void bind_retrieval(py::module_& module) {
              py::arg("max_rank"), py::arg("filter"))
         .def("best", &best, py::arg("queries"), py::arg("low"), py::arg("high"), py::arg("limit"),
              py::arg("filter"))
-        .def("sum_exp", &sum_exp, py::arg("queries"), py::arg("factor"), py::arg("best"));
+        .def("sum_exp", &sum_exp, py::arg("queries"), py::arg("factor"), py::arg("best"), py::arg("held"));
 }
 
 }  // namespace lvm::python

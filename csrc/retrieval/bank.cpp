@@ -171,9 +171,10 @@ void Bank::best(const Rows& queries, const Band& band, int64_t limit, const Filt
     });
 }
 
-void Bank::sum_exp(const Rows& queries, double factor, const double* best, double* sums) const {
+void Bank::sum_exp(const Rows& queries, double factor, const double* best, const uint8_t* held,
+                   double* sums) const {
     over_blocks(queries, metric(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
-        SumExpPolicy(*this, block, factor, best + first).write(sums + first);
+        SumExpPolicy(*this, block, factor, best + first, held).write(sums + first);
     });
 }
 

@@ -77,8 +77,10 @@ class Bank {
     void best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
               int64_t* ids) const;
 
-    // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0.
-    void sum_exp(const Rows& queries, double factor, const double* best, double* sums) const;
+    // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0; of
+    // the candidates whose bit in `held` (as in Filter) is 1, or all where that is null.
+    void sum_exp(const Rows& queries, double factor, const double* best, const uint8_t* held,
+                 double* sums) const;
 
     // What all questions took since the last call.
     Tally take_tally() const;

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core import Filter
 from .._util.numbers import whole_number
-from .bank import VectorBank, metric_of
-from .checked_input import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query, renamed
+from .bank import VectorBank
+from .checked_input import Matrix, at_least_one, float32_of, one_id_a_query, queries_of, renamed
+from .contents import merged
+from .filters import Exclusions
+from .held_vectors import metric_of
 
 Result = TypeVar("Result")
 
@@ -91,18 +93,16 @@ class ShardedBank:
         """
 
         def check() -> Any:
-            asked = self._shard._queries(queries, "ShardedBank.rank")
+            asked = self._queries(queries, "ShardedBank.rank")
             ids = self._checked_targets(targets, asked)
             most = self._size if max_rank is None else at_least_one(max_rank, "ShardedBank.rank: max_rank")
             return "rank", _digest(asked), ids.tolist(), most
 
         *_, known, most = self._peers.gather_same(check, "ShardedBank.rank")
-        ids, asked = np.array(known, np.int64), self._shard._queries(queries, "ShardedBank.rank")
+        ids, asked = np.array(known, np.int64), self._queries(queries, "ShardedBank.rank")
         scores = self._peers.total(lambda: self._own_scores(asked, ids), ids.shape, np.float64, "ShardedBank.rank")
         counts = self._peers.total(
-            lambda: renamed(
-                "ShardedBank.rank", self._shard._bank.rank, asked.rows, scores, ids, self._first, most, Filter()
-            ),
+            lambda: renamed("ShardedBank.rank", self._own_ranks, asked, scores, ids, most),
             ids.shape,
             np.int64,
             "ShardedBank.rank",
@@ -129,17 +129,12 @@ class ShardedBank:
             count = at_least_one(k, "ShardedBank.topk: k")
             if count > self._size:
                 raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
-            return "topk", _digest(self._shard._queries(queries, "ShardedBank.topk")), count
+            return "topk", _digest(self._queries(queries, "ShardedBank.topk")), count
 
         *_, count = self._peers.gather_same(check, "ShardedBank.topk")
-        asked = self._shard._queries(queries, "ShardedBank.topk")
+        asked = self._queries(queries, "ShardedBank.topk")
         shards = self._peers.gather(lambda: self._own_best(asked, count), "ShardedBank.topk")
-        scores, ids = np.empty((asked.rows.rows, count)), np.empty((asked.rows.rows, count), np.int64)
-        for some in blocks_of(asked.rows.rows, count * len(shards)):
-            candidates = np.concatenate([of_one[some] for of_one, _ in shards], axis=1)
-            places = np.concatenate([of_one[some] for _, of_one in shards], axis=1)
-            best = np.lexsort((places, -candidates), axis=1)[:, :count]  # equal scores to the lower id
-            scores[some], ids[some] = np.take_along_axis(candidates, best, 1), np.take_along_axis(places, best, 1)
+        scores, ids = merged(shards, count)
         return asked.answer(self._shard._shown(float32_of(scores))), asked.answer(ids)
 
     def _checked_targets(self, targets: ArrayLike, asked: Matrix) -> NDArray[np.int64]:
@@ -153,15 +148,24 @@ class ShardedBank:
     def _own_scores(self, asked: Matrix, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B,) the exact scores of the targets that this process holds; 0 for the others."""
         own = (ids >= self._first) & (ids < self._first + len(self._shard))
-        return np.where(own, self._shard._bank.pair_scores(asked.rows, np.where(own, ids - self._first, 0)), 0.0)
+        known = self._shard._contents.pair_scores(asked.rows, np.where(own, ids - self._first, 0))
+        return np.where(own, known, 0.0)
+
+    def _own_ranks(
+        self, asked: Matrix, scores: NDArray[np.float64], ids: NDArray[np.int64], most: int
+    ) -> NDArray[np.int64]:
+        """(B,) how many candidates of this process beat each score and id."""
+        return self._shard._contents.rank(asked.rows, scores, ids, self._first, most, Exclusions())
 
     def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best of this process: scores (B, min(k, n)) float64 and ids."""
-        everything = np.full(asked.rows.rows, np.inf)
-        count = min(k, len(self._shard))
-        search = self._shard._bank.best
-        scores, ids = renamed("ShardedBank.topk", search, asked.rows, -everything, everything, count, Filter())
+        everything, count = np.full(asked.rows.rows, np.inf), min(k, len(self._shard))
+        search = self._shard._contents.best
+        scores, ids = renamed("ShardedBank.topk", search, asked.rows, -everything, everything, count, Exclusions())
         return scores, ids + self._first
+
+    def _queries(self, queries: Any, where: str) -> Matrix:
+        return queries_of(queries, self.dim, f"{where}: queries")
 
 
 def _digest(asked: Matrix) -> str:

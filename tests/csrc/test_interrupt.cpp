@@ -45,7 +45,7 @@ void check_scoring() {
     check_ended([&] { bank.rank(queries, scores.data(), ids.data(), 0, kSize, {}, ids.data()); });
     check_ended([&] { bank.topk(queries, 1, scores.data(), ids.data()); });
     check_ended([&] { bank.band(queries, {-1, 1}, 1, scores.data(), ids.data()); });
-    check_ended([&] { bank.sum_exp(queries, 1, scores.data(), scores.data()); });
+    check_ended([&] { bank.sum_exp(queries, 1, scores.data(), nullptr, scores.data()); });
     bank.topk({numbers.data(), DType::float32, 3, kDim, kDim}, 1, scores.data(), ids.data());
     for (int64_t q = 0; q < 3; ++q) CHECK(ids[static_cast<size_t>(q)] == q);
     check_ended([&] { bank.refill(many); });

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from oracles import best_first, check_everything, fixed_order_scores, true_ranks
 
 import lvm_fast as lf
-from lvm_fast._core import Filter
+from lvm_fast.retrieval.checked_input import queries_of
+from lvm_fast.retrieval.filters import Exclusions
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -283,11 +284,12 @@ def test_shards_merge_to_the_whole(rng):
     queries = rng.standard_normal((50, 24)).astype(np.float32)
     whole = lf.VectorBank(vectors)
     targets = rng.integers(0, 300, 50)
-    wanted = whole._bank.pair_scores(whole._queries(queries, "")[0], targets)
+    asked = queries_of(queries, 24, "").rows
+    wanted = whole._contents.pair_scores(asked, targets)
     total = 0
     for first in range(0, 300, 77):
         shard = lf.VectorBank(vectors[first : first + 77])
-        total = total + shard._bank.rank(shard._queries(queries, "")[0], wanted, targets, first, 300, Filter())
+        total = total + shard._contents.rank(asked, wanted, targets, first, 300, Exclusions())
     np.testing.assert_array_equal(total, whole.rank(queries, targets))
 
 
