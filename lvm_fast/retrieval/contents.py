@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import Bank, Rows
-from ..data.vectors import Vectors, join_vectors
+from ..data.vectors import Vectors
 from .checked_input import Matrix, blocks_of, matrix_of
 from .filters import Bits, Exclusions
 
@@ -197,7 +197,8 @@ class Contents:
 
     def take_tally(self) -> NDArray[np.int64]:
         """Return the pairs screened, refined and rescored since the last call."""
-        return np.sum([segment.core.take_tally() for segment in self.segments], axis=0)
+        tally: NDArray[np.int64] = np.sum([segment.core.take_tally() for segment in self.segments], axis=0)
+        return tally
 
     def _check_held(self, ids: NDArray[np.int64]) -> None:
         outside = (ids < 0) | (ids >= self.size)
@@ -224,11 +225,9 @@ def merged(
 
 
 def joined(parts: Sequence[Vectors]) -> Vectors:
-    """Return vectors of one format one after another; rows in several places stay there."""
+    """Return vectors of one format one after another."""
     if len(parts) == 1:
         return parts[0]
-    if parts[0].is_joined:
-        return join_vectors([], parts)
     scales = [part.scales for part in parts if part.scales is not None]
     raw = np.concatenate([part.raw for part in parts])
     return Vectors(raw, parts[0].dtype_name, np.concatenate(scales) if scales else None)

@@ -24,8 +24,13 @@ class StreamedContents(Contents):
     """Contents of rows in several places, such as those of a store in several files: ask many questions at once.
 
     A segment is packed when a question comes to it, into the memory of the one before; its `core` holds the first.
+
+    Attributes:
+        rows: (N, D).
+        metric: Of the bank.
     """
 
+    rows: Vectors | None = None
     metric: str = "ip"
     is_streamed: ClassVar[bool] = True
 
@@ -36,7 +41,12 @@ class StreamedContents(Contents):
         parts = [rows.select(slice(first, first + step)) for first in range(0, len(rows), step)]
         core = Bank(rows_of(parts[0], "vectors"), metric)
         kept = held or [None] * len(parts)
-        return cls(tuple(Segment(core, *each) for each in zip(parts, map(len, parts), kept, strict=True)), None, metric)
+        segments = tuple(Segment(core, *each) for each in zip(parts, map(len, parts), kept, strict=True))
+        return cls(segments, None, rows, metric)
+
+    def vectors(self, where: str) -> Vectors:
+        """See `Contents.vectors`; nothing is read."""
+        return Vectors.of(self.rows, None, where)
 
     def appended(self, matrix: Matrix, metric: str) -> Contents:
         """Raise ValueError: what is appended has no place on disk."""

@@ -19,7 +19,7 @@ from lvm_fast.data.source import chunks_path, files_of
 from lvm_fast.data.split import split_chains
 from lvm_fast.data.vectors import Vectors
 from lvm_fast.data.windows import Windows
-from lvm_fast.retrieval import streamed_bank
+from lvm_fast.retrieval import streamed_contents
 from lvm_fast.retrieval.mining import mine
 from lvm_fast.retrieval.search import ChunkTexts
 
@@ -109,15 +109,15 @@ def test_a_pickle_of_files_that_have_changed_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Banks that pack 30 rows at a time."""
-    monkeypatch.setattr(streamed_bank, "_PACKED_BYTES", 30 * 4 * DIM)
+    monkeypatch.setattr(streamed_contents, "_PACKED_BYTES", 30 * 4 * DIM)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
 @pytest.mark.usefixtures("small_blocks")
-def test_a_bank_streams_and_answers_alike(stores: tuple[Path, ChainStore], normalize: bool) -> None:
+def test_a_bank_streams_and_answers_alike(stores: tuple[Path, ChainStore], metric: str) -> None:
     folder, one = stores
-    many = lf.VectorBank(ChainStore.open(folder).vectors, normalize)
-    bank = lf.VectorBank(one.vectors, normalize)
+    many = lf.VectorBank(ChainStore.open(folder).vectors, metric=metric)
+    bank = lf.VectorBank(one.vectors, metric=metric)
     assert many.is_streamed
     assert not bank.is_streamed
     assert (len(many), many.dim) == (len(bank), DIM)
@@ -135,10 +135,31 @@ def test_a_bank_streams_and_answers_alike(stores: tuple[Path, ChainStore], norma
         asked = (queries, low, high, limit, exclude, below)
         for ours, theirs in zip(many.scored_band(*asked), bank.scored_band(*asked), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    for ours, theirs in zip(many.logsumexp(queries, 0.3), bank.logsumexp(queries, 0.3), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    if metric != "l2":
+        for ours, theirs in zip(many.logsumexp(queries, 0.3), bank.logsumexp(queries, 0.3), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     again = pickle.loads(pickle.dumps(many))
     np.testing.assert_array_equal(again.rank(queries, targets), bank.rank(queries, targets))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.usefixtures("small_blocks")
+def test_a_streamed_bank_filters_and_forgets_alike(stores: tuple[Path, ChainStore], metric: str) -> None:
+    folder, one = stores
+    banks = [lf.VectorBank(vectors, metric=metric) for vectors in (ChainStore.open(folder).vectors, one.vectors)]
+    rng, size = np.random.default_rng(1), len(one.vectors)
+    gone = rng.permutation(size)[:50]
+    for bank in banks:
+        bank.remove(gone)
+    banks.append(pickle.loads(pickle.dumps(banks[0])))
+    queries, targets = one.vectors[::29], np.setdiff1d(np.arange(size), gone)[: len(one.vectors[::29])]
+    ranges = np.sort(rng.integers(0, size, (len(queries), 2, 2)), axis=2)
+    filters = {"exclude": targets[:, None] // 2, "exclude_ranges": ranges, "allow": rng.random(size) < 0.6}
+    answers = [(len(bank), bank.rank(queries, targets, **filters), *bank.topk(queries, 9, **filters)) for bank in banks]
+    for ours in answers[::2]:
+        for one_answer, theirs in zip(ours, answers[1], strict=True):
+            np.testing.assert_array_equal(one_answer, theirs)
+    assert banks[2].is_streamed
 
 
 def test_what_a_streamed_bank_cannot_do_is_said(tmp_path: Path, small_blocks: None) -> None:
@@ -147,8 +168,10 @@ def test_what_a_streamed_bank_cannot_do_is_said(tmp_path: Path, small_blocks: No
     bank = lf.VectorBank(Vectors(JoinedRows([rows[:50], rows[50:]]), "float32"))
     with pytest.raises(ValueError, match=r"row 10 .*\(rows counted from 60\)"):
         bank.topk(rows[:1], 1)
-    with pytest.raises(ValueError, match="no packed form"):
+    with pytest.raises(ValueError, match="the bank reads several files"):
         bank.save(tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match="append: vectors: a bank of rows in several files takes no others"):
+        bank.append(rows[:5])
     with pytest.raises(ValueError, match="rows in one place"):
         bank.refill(rows[:5])
 
