@@ -23,6 +23,9 @@ class Rows:
     @property
     def rows(self) -> int:
         ...
+    @property
+    def scales(self) -> typing.Any:
+        ...
 class MemoryGru:
     """
     A packed memory GRU; see csrc/recurrent/memory_gru.h and lvm_fast.inference.packed.

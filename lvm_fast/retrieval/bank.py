@@ -6,12 +6,13 @@ import copy
 import math
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core import Bank
+from .._core import Bank, Rows
 from .._util.numbers import any_number, truth_value
 from ..ops.rows import is_tensor
 from .checked_input import (
@@ -30,6 +31,7 @@ from .checked_input import (
 
 if TYPE_CHECKING:
     from ..data.vectors import Vectors
+    from .device_bank import DeviceBank
 
 
 class VectorBank:
@@ -52,6 +54,8 @@ class VectorBank:
     Args:
         vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
         normalize: Score cosines instead of inner products.
+        device: Where to score: "cpu", "cuda", "cuda:1", "mps" or "auto". Answers are the same, bit for bit (a sum of
+            `logsumexp` to its stated error). A GPU holds the rows as they are scored, and in half precision.
 
     Raises:
         ValueError: wrong shape or dtype, no rows, a row with NaN or infinity, beyond float32's range or its whole
@@ -63,12 +67,15 @@ class VectorBank:
         (array([[2, 1]]), array([1]))
     """
 
-    def __init__(self, vectors: Any, normalize: bool = False) -> None:
+    device = "cpu"
+
+    def __init__(self, vectors: Any, normalize: bool = False, *, device: Any = "cpu") -> None:
+        self.device = str(device)
         self._fill(vectors, truth_value(normalize, "VectorBank: normalize"), Names("VectorBank"))
 
     def _fill(self, vectors: Any, normalize: bool, names: Names) -> None:
         self.normalize, matrix = normalize, _bank_rows(vectors, names)
-        self._bank = renamed(names, Bank, matrix.rows, normalize)
+        self._bank: Bank | DeviceBank = renamed(names, _engine_on, self.device, matrix.rows, normalize)
         self.dim = matrix.rows.dim
         self._hold(matrix)
 
@@ -134,7 +141,7 @@ class VectorBank:
     def __reduce__(self) -> tuple[Any, ...]:
         self._check_filled("VectorBank: pickle")
         if self._path is None:
-            return type(self), (_copied(self._vectors), self.normalize)
+            return partial(type(self), device=self.device), (_copied(self._vectors), self.normalize)
         from .bank_file import digest_of
 
         return _opened_again, (type(self), self._path, digest_of(self._vectors, self._bank.packed()))
@@ -142,7 +149,7 @@ class VectorBank:
     def __deepcopy__(self, memo: dict[int, Any]) -> VectorBank:
         self._check_filled("VectorBank: deepcopy")
         if self._path is None:
-            return type(self)(_copied(self._vectors), self.normalize)
+            return type(self)(_copied(self._vectors), self.normalize, device=self.device)
         return self._of_file(self._vectors, self._bank.packed(), self._path, "VectorBank: deepcopy")  # nobody writes it
 
     @property
@@ -157,7 +164,8 @@ class VectorBank:
         return self._size
 
     def __repr__(self) -> str:
-        return f"VectorBank({self._size} x {self.dim}, normalize={self.normalize})"
+        place = "" if self.device == "cpu" else f", device={self.device!r}"
+        return f"VectorBank({self._size} x {self.dim}, normalize={self.normalize}{place})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
         """Count the candidates that beat each query's target: 0 means that the target is the best.
@@ -359,6 +367,14 @@ def _each_k(ks: Any) -> list[int]:
     if not wanted:
         raise ValueError("hit_at_k: ks: expected at least one number, got none")
     return wanted
+
+
+def _engine_on(device: str, rows: Rows, normalize: bool) -> Bank | DeviceBank:
+    if device == "cpu":
+        return Bank(rows, normalize)
+    from .device_bank import engine_on  # with torch
+
+    return engine_on(device, rows, normalize)
 
 
 def _bank_rows(vectors: Any, names: Names) -> Matrix:
