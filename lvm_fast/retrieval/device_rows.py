@@ -114,14 +114,17 @@ def rounded(scaled: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _screened_block(scored: Tensor, normalize: bool, place: Place, called: str, first: int) -> ScreenedRows:
-    length = ordered_dot(scored.float(), scored.float()).sqrt()
-    _check(length, normalize, called, first)
     if normalize:
-        scored = _unit(scored.float(), length)
-        length = scored.double().square().sum(1).sqrt()
+        given = scored.float()
+        norm = ordered_dot(given, given).sqrt()
+        _check(norm, normalize, called, first)
+        scored = _unit(given, norm)
+    wide = scored.double()
+    length = wide.square().sum(1).sqrt()
+    _check(length, normalize, called, first)
     exponent = torch.frexp(length).exponent
     is_odd = exponent.abs() > _MOST_EXPONENT
-    scaled = scored.double() * power_of_two(-exponent)[:, None]
+    scaled = wide * power_of_two(-exponent)[:, None]
     codes, rest = rounded(scaled, place.products)
     codes[is_odd] = 0
     share = rest / torch.where(length > 0, scaled.square().sum(1).sqrt(), 1)
@@ -141,7 +144,7 @@ def _unit(rows: Tensor, length: Tensor) -> Tensor:
 
 
 def _check(length: Tensor, normalize: bool, called: str, first: int) -> None:
-    is_bad = ~length.isfinite() | ((length == 0) if normalize else False)
+    is_bad = ~length.isfinite() | ((length == 0) & normalize)
     if not is_bad.any():
         return
     row = int(is_bad.nonzero()[0, 0])
