@@ -32,6 +32,7 @@ COMMANDS: Registry[ModuleType] = Registry(
         "predict": ".predict",
         "search": ".search",
         "mine": ".mine",
+        "topk": ".topk",
         "export": ".export",
         "verify": ".verify",
         "info": ".info",
