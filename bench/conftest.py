@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,8 +63,8 @@ class Limits:
     }
     FRESH = 60.0  # seconds
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder  # of the compiled programs
         self._measured: dict[str, tuple[float, float | None]] = {}  # by unit: when, and TOP/s
 
     def int8_ops(self, level: str) -> float | None:
@@ -99,7 +99,7 @@ class Limits:
 
     @cache  # noqa: B019 - one object a run
     def _program(self, unit: str) -> Path | None:
-        source, program = Path(__file__).with_name("unit_ceiling.cpp"), Path(self._folder.name) / unit
+        source, program = Path(__file__).with_name("unit_ceiling.cpp"), self._folder / unit
         build = ["c++", "-O2", "-std=c++20", f"-DUNIT={unit}", *self.FLAGS[unit], str(source), "-o", str(program)]
         try:
             subprocess.run([*build, "-pthread"], check=True, capture_output=True)
@@ -121,8 +121,9 @@ class Limits:
 
 
 @pytest.fixture(scope="session")
-def limits() -> Limits:
-    return Limits()
+def limits() -> Iterator[Limits]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Limits(Path(folder))
 
 
 @pytest.fixture(scope="session")

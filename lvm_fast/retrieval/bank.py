@@ -32,6 +32,7 @@ from .checked_input import (
 if TYPE_CHECKING:
     from ..data.vectors import Vectors
     from .device_bank import DeviceBank
+    from .torch_answers import TorchAnswers
 
 
 class VectorBank:
@@ -50,6 +51,7 @@ class VectorBank:
     Vectors and queries are numpy arrays, torch tensors or lists of numbers. float64 is rounded to float32; whole
     numbers of 16 to 64 bits become float32 up to 2^24, beyond which it has gaps. 8-bit arrays are refused: they look
     like codes without their scales. Questions take queries (B, D), or one (D,), whose answer has no first dimension.
+    Answers are numpy arrays, whatever the queries are; `bank.torch` gives tensors.
 
     Args:
         vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
@@ -159,6 +161,13 @@ class VectorBank:
 
         self._check_filled("VectorBank.vectors")
         return Vectors.of(self._vectors, None, "VectorBank.vectors")
+
+    @property
+    def torch(self) -> TorchAnswers:
+        """The same questions, answered as tensors on the device of the queries: ``bank.torch.topk(queries, k)``."""
+        from .torch_answers import TorchAnswers
+
+        return TorchAnswers(self)
 
     def __len__(self) -> int:
         return self._size
