@@ -93,7 +93,7 @@ class Taken:
 
     def after(self, bank: lf.VectorBank, result: Any) -> Any:
         self.calls += 1
-        self.counts += bank._bank.take_tally()
+        self.counts += bank._contents.take_tally()
         return result
 
     def note(self, _: Any, median: float) -> str:
@@ -274,6 +274,15 @@ class TestRanks:
     def test_top_10(self, timed: Timed, limits: Any, work: Work) -> None:
         _, ids = self.ours(timed, limits, work, "exact top-10", lambda bank: bank.topk(work.queries, K))
         np.testing.assert_array_equal(ids, exact_best(work))
+
+    @pytest.mark.parametrize("each", [False, True], ids=["one mask", "a mask a query"])
+    def test_top_10_half_allowed(self, timed: Timed, limits: Any, work: Work, each: bool) -> None:
+        """Beside the row without a filter: the aim is at most 1.2 times its median."""
+        shape = (len(work.queries), len(work.pool)) if each else (len(work.pool),)
+        allow = np.random.default_rng(0).random(shape) < 0.5
+        call: Call = lambda bank: bank.topk(work.queries, K, allow=allow)  # noqa: E731
+        _, ids = self.ours(timed, limits, work, f"exact top-10, half allowed by {'each' if each else 'all'}", call)
+        assert np.take_along_axis(np.broadcast_to(allow, (len(ids), len(work.pool))), ids, 1).all()
 
     @pytest.mark.parametrize("peer", ["torch fp32", "NumKong", "FAISS flat", "sklearn"])
     def test_top_10_of_peers(self, timed: Timed, limits: Any, work: Work, peer: str) -> None:

@@ -15,7 +15,7 @@ _HOME_OF = {
     "l2_normalize": "ops.rowwise",
     "reconstruct": "ops.rowwise",
     "VectorBank": "retrieval.bank",
-    "hit_at_k": "retrieval.bank",
+    "hit_at_k": "retrieval.hit_at_k",
     "ShardedBank": "retrieval.sharded",
     "ChainStore": "data.chain_store",
     "split_chains": "data.split",
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from .ops.rowwise import l2_normalize as l2_normalize
     from .ops.rowwise import reconstruct as reconstruct
     from .retrieval.bank import VectorBank as VectorBank
-    from .retrieval.bank import hit_at_k as hit_at_k
+    from .retrieval.hit_at_k import hit_at_k as hit_at_k
     from .retrieval.mined import MinedNegatives as MinedNegatives
     from .retrieval.mining import mine as mine
     from .retrieval.search import search as search

@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import torch
 import typing
-__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'Filter', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix: a tensor or an array of shape (..., D), dense along its rows, which it keeps alive. int8 rows need `scales`, one float32 a row; uint16 rows are taken for the bits of bfloat16 numbers if `bits_of_bf16`.
@@ -48,33 +48,49 @@ class MemoryGruStream:
         """
     def reset(self) -> None:
         ...
+class Filter:
+    """
+    What a question leaves out of a bank of N candidates; None for nothing. Bits are those of numpy.packbits: `allow` (N / 8,) or (B, N / 8), `held` (N / 8,); `exclude` (B, E) ids or -1; `exclude_ranges` (B, R, 2) half-open.
+    """
+    def __init__(self, allow: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8] | None = None, held: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8] | None = None, exclude: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None, exclude_ranges: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None) -> None:
+        ...
+    @property
+    def allow(self) -> numpy.typing.NDArray[numpy.uint8] | None:
+        ...
+    @property
+    def exclude(self) -> numpy.typing.NDArray[numpy.int64] | None:
+        ...
+    @property
+    def exclude_ranges(self) -> numpy.typing.NDArray[numpy.int64] | None:
+        ...
+    @property
+    def held(self) -> numpy.typing.NDArray[numpy.uint8] | None:
+        ...
 class Bank:
     """
     Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.
     """
     @staticmethod
-    def open(rows: Rows, coarse: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], fine: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], bounds: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], factors: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> Bank:
+    def open(rows: Rows, coarse: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], fine: typing.Annotated[numpy.typing.ArrayLike, numpy.int8], bounds: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], factors: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None) -> Bank:
         ...
-    def __init__(self, rows: Rows, normalize: bool) -> None:
+    def __init__(self, rows: Rows, metric: str) -> None:
         ...
-    def band(self, queries: Rows, low: typing.SupportsFloat | typing.SupportsIndex, high: typing.SupportsFloat | typing.SupportsIndex, limit: typing.SupportsInt | typing.SupportsIndex, exclude: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None, below: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]]:
+    def best(self, queries: Rows, low: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], high: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], limit: typing.SupportsInt | typing.SupportsIndex, filter: Filter) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]]:
         ...
     def packed(self) -> dict[str, numpy.ndarray]:
         ...
     def pair_scores(self, queries: Rows, ids: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> numpy.typing.NDArray[numpy.float64]:
         ...
-    def rank(self, queries: Rows, scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], ids: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], first_id: typing.SupportsInt | typing.SupportsIndex, max_rank: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
+    def rank(self, queries: Rows, scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], ids: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], first_id: typing.SupportsInt | typing.SupportsIndex, max_rank: typing.SupportsInt | typing.SupportsIndex, filter: Filter) -> numpy.typing.NDArray[numpy.int64]:
         ...
     def refill(self, rows: Rows) -> None:
         ...
-    def sum_exp(self, queries: Rows, factor: typing.SupportsFloat | typing.SupportsIndex, best: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> numpy.typing.NDArray[numpy.float64]:
+    def sum_exp(self, queries: Rows, factor: typing.SupportsFloat | typing.SupportsIndex, best: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], held: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8] | None) -> numpy.typing.NDArray[numpy.float64]:
         ...
     def take_tally(self) -> tuple[int, int, int]:
         """
         Pairs screened, refined and rescored since the last call.
         """
-    def topk(self, queries: Rows, k: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]]:
-        ...
 def dropout(x: torch.Tensor | numpy.ndarray, p: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: torch.Tensor | numpy.ndarray) -> None:
     """
     See csrc/rowwise/dropout.h.

@@ -42,33 +42,72 @@ void check_shape(const py::array& array, const std::vector<int64_t>& shape, cons
     if (!fits) throw py::value_error(std::string(name) + ": wrong shape");
 }
 
+using Bits = py::array_t<uint8_t, py::array::c_style>;
+
+// Arrays of a filter: each None where nothing of its kind is left out.
+struct HeldFilter {
+    std::optional<Bits> allow, held;     // (N / 8,) or (B, N / 8); (N / 8,)
+    std::optional<Ids> exclude, ranges;  // (B, E); (B, R, 2)
+
+    Filter checked(const Bank& bank, int64_t queries) const {
+        const int64_t bytes = (bank.size() + 7) / 8;
+        Filter filter;
+        if (allow && allow->ndim() == 2) {
+            check_shape(*allow, {queries, bytes}, "allow");
+            filter.allow_stride = bytes;
+        } else if (allow) {
+            check_shape(*allow, {bytes}, "allow");
+        }
+        if (allow) filter.allow = allow->data();
+        if (held) check_shape(*held, {bytes}, "held");
+        if (held) filter.held = held->data();
+        filter.excluded = exclude && exclude->ndim() == 2 ? exclude->shape(1) : 0;
+        if (exclude) check_shape(*exclude, {queries, filter.excluded}, "exclude");
+        if (exclude) filter.exclude = exclude->data();
+        filter.ranges_each = ranges && ranges->ndim() == 3 ? ranges->shape(1) : 0;
+        if (ranges) check_shape(*ranges, {queries, filter.ranges_each, 2}, "exclude_ranges");
+        if (ranges) filter.ranges = ranges->data();
+        return filter;
+    }
+};
+
 void check_rows(const HeldRows& rows) {
     if (rows.dtype == DType::float64)
         throw py::value_error("vectors: expected float32 or shorter, got float64");
 }
 
-std::unique_ptr<HeldBank> make_bank(const HeldRows& rows, bool normalize) {
+Metric metric_of(const std::string& name) {
+    if (name == "ip") return Metric::inner_product;
+    if (name == "cosine") return Metric::cosine;
+    if (name == "l2") return Metric::l2;
+    throw py::value_error("metric: expected 'ip', 'cosine' or 'l2', got '" + name + "'");
+}
+
+std::unique_ptr<HeldBank> make_bank(const HeldRows& rows, const std::string& metric) {
     check_rows(rows);
+    const Metric kind = metric_of(metric);
     std::unique_ptr<HeldBank> bank;
     {
         const WithoutGil released;
-        bank = std::make_unique<HeldBank>(rows, normalize);
+        bank = std::make_unique<HeldBank>(rows, kind);
     }
     bank->held = rows;
     return bank;
 }
 
 std::unique_ptr<HeldBank> open_bank(const HeldRows& rows, const Codes& coarse, const Codes& fine,
-                                    const Scores& bounds, const std::optional<Bounds>& factors) {
+                                    const Scores& bounds, const std::optional<Bounds>& factors,
+                                    const std::optional<Scores>& offsets) {
     check_rows(rows);
     const int64_t bytes = plane_bytes(rows.rows, rows.dim);
     check_shape(coarse, {bytes}, "coarse");
     check_shape(fine, {bytes}, "fine");
     check_shape(bounds, {padded_rows(rows.rows), kBoundsFields}, "bounds");
     if (factors) check_shape(*factors, {rows.rows}, "factors");
+    if (offsets) check_shape(*offsets, {rows.rows}, "offsets");
     auto bank = std::make_unique<HeldBank>(
         rows, PackedView{coarse.data(), fine.data(), reinterpret_cast<const CodeBounds*>(bounds.data()),
-                         factors ? factors->data() : nullptr});
+                         factors ? factors->data() : nullptr, offsets ? offsets->data() : nullptr});
     bank->held = rows;
     return bank;
 }
@@ -84,6 +123,7 @@ py::typing::Dict<py::str, py::array> packed(const py::object& self) {
     arrays["bounds"] = Scores(std::vector<int64_t>{padded_rows(bank.size()), kBoundsFields},
                               reinterpret_cast<const float*>(view.bounds), self);
     if (view.factors) arrays["factors"] = Bounds(std::vector<int64_t>{bank.size()}, view.factors, self);
+    if (view.offsets) arrays["offsets"] = Scores(std::vector<int64_t>{bank.size()}, view.offsets, self);
     return arrays;
 }
 
@@ -114,7 +154,7 @@ Bounds pair_scores(const HeldBank& bank, const HeldRows& queries, const Ids& ids
 }
 
 Ids rank(const HeldBank& bank, const HeldRows& queries, const Bounds& scores, const Ids& ids,
-         int64_t first_id, int64_t max_rank) {
+         int64_t first_id, int64_t max_rank, const HeldFilter& filter) {
     check_queries(bank, queries);
     check_shape(scores, {queries.rows}, "scores");
     check_shape(ids, {queries.rows}, "ids");
@@ -122,65 +162,66 @@ Ids rank(const HeldBank& bank, const HeldRows& queries, const Bounds& scores, co
     int64_t* result = ranks.mutable_data();
     const double* wanted = scores.data();
     const int64_t* wanted_ids = ids.data();
+    const Filter allowed = filter.checked(bank, queries.rows);
     const WithoutGil released;
-    bank.rank(queries, wanted, wanted_ids, first_id, max_rank, result);
+    bank.rank(queries, wanted, wanted_ids, first_id, max_rank, allowed, result);
     return ranks;
 }
 
-std::pair<Bounds, Ids> topk(const HeldBank& bank, const HeldRows& queries, int64_t k) {
+std::pair<Bounds, Ids> best(const HeldBank& bank, const HeldRows& queries, const Bounds& low,
+                            const Bounds& high, int64_t limit, const HeldFilter& filter) {
     check_queries(bank, queries);
-    Bounds scores({queries.rows, k});
-    Ids ids({queries.rows, k});
-    double* best_scores = scores.mutable_data();
-    int64_t* best_ids = ids.mutable_data();
-    {
-        const WithoutGil released;
-        bank.topk(queries, k, best_scores, best_ids);
-    }
-    return {scores, ids};
-}
-
-std::pair<Bounds, Ids> band(const HeldBank& bank, const HeldRows& queries, double low, double high,
-                            int64_t limit, const std::optional<Ids>& exclude,
-                            const std::optional<Bounds>& below) {
-    check_queries(bank, queries);
-    const int64_t excluded = exclude && exclude->ndim() == 2 ? exclude->shape(1) : 0;
-    if (exclude) check_shape(*exclude, {queries.rows, excluded}, "exclude");
-    if (below) check_shape(*below, {queries.rows}, "below");
+    check_shape(low, {queries.rows}, "low");
+    check_shape(high, {queries.rows}, "high");
+    const Filter allowed = filter.checked(bank, queries.rows);
     Bounds scores({queries.rows, limit});
     Ids ids({queries.rows, limit});
-    const int64_t* exclude_ids = exclude ? exclude->data() : nullptr;
-    const double* bounds = below ? below->data() : nullptr;
+    const Band band{low.data(), high.data()};
     double* best_scores = scores.mutable_data();
     int64_t* best_ids = ids.mutable_data();
     {
         const WithoutGil released;
-        bank.band(queries, {low, high, exclude_ids, excluded, bounds}, limit, best_scores, best_ids);
+        bank.best(queries, band, limit, allowed, best_scores, best_ids);
     }
     return {scores, ids};
 }
 
-Bounds sum_exp(const HeldBank& bank, const HeldRows& queries, double factor, const Bounds& best) {
+Bounds sum_exp(const HeldBank& bank, const HeldRows& queries, double factor, const Bounds& best,
+               const std::optional<Bits>& held) {
     check_queries(bank, queries);
     check_shape(best, {queries.rows}, "best");
+    if (held) check_shape(*held, {(bank.size() + 7) / 8}, "held");
+    const uint8_t* bits = held ? held->data() : nullptr;
     Bounds sums(queries.rows);
     double* result = sums.mutable_data();
     const double* tops = best.data();
     const WithoutGil released;
-    bank.sum_exp(queries, factor, tops, result);
+    bank.sum_exp(queries, factor, tops, bits, result);
     return sums;
 }
 
 }  // namespace
 
 void bind_retrieval(py::module_& module) {
+    py::class_<HeldFilter>(module, "Filter",
+                           "What a question leaves out of a bank of N candidates; None for nothing. Bits are "
+                           "those of numpy.packbits: `allow` (N / 8,) or (B, N / 8), `held` (N / 8,); "
+                           "`exclude` (B, E) ids or -1; `exclude_ranges` (B, R, 2) half-open.")
+        .def(py::init<std::optional<Bits>, std::optional<Bits>, std::optional<Ids>, std::optional<Ids>>(),
+             py::arg("allow") = py::none(), py::arg("held") = py::none(), py::arg("exclude") = py::none(),
+             py::arg("exclude_ranges") = py::none())
+        .def_readonly("allow", &HeldFilter::allow)
+        .def_readonly("held", &HeldFilter::held)
+        .def_readonly("exclude", &HeldFilter::exclude)
+        .def_readonly("exclude_ranges", &HeldFilter::ranges);
     py::class_<HeldBank>(
         module, "Bank",
         "Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.")
-        .def(py::init(&make_bank), py::arg("rows"), py::arg("normalize"))
+        .def(py::init(&make_bank), py::arg("rows"), py::arg("metric"))
         .def_static("open", &open_bank, py::arg("rows"), py::arg("coarse"), py::arg("fine"),
-                    py::arg("bounds"), py::arg("factors"), py::keep_alive<0, 2>(), py::keep_alive<0, 3>(),
-                    py::keep_alive<0, 4>(), py::keep_alive<0, 5>())
+                    py::arg("bounds"), py::arg("factors"), py::arg("offsets"), py::keep_alive<0, 2>(),
+                    py::keep_alive<0, 3>(), py::keep_alive<0, 4>(), py::keep_alive<0, 5>(),
+                    py::keep_alive<0, 6>())
         .def("packed", &packed)
         .def(
             "take_tally",
@@ -192,11 +233,10 @@ void bind_retrieval(py::module_& module) {
         .def("refill", &refill, py::arg("rows"))
         .def("pair_scores", &pair_scores, py::arg("queries"), py::arg("ids"))
         .def("rank", &rank, py::arg("queries"), py::arg("scores"), py::arg("ids"), py::arg("first_id"),
-             py::arg("max_rank"))
-        .def("topk", &topk, py::arg("queries"), py::arg("k"))
-        .def("band", &band, py::arg("queries"), py::arg("low"), py::arg("high"), py::arg("limit"),
-             py::arg("exclude"), py::arg("below"))
-        .def("sum_exp", &sum_exp, py::arg("queries"), py::arg("factor"), py::arg("best"));
+             py::arg("max_rank"), py::arg("filter"))
+        .def("best", &best, py::arg("queries"), py::arg("low"), py::arg("high"), py::arg("limit"),
+             py::arg("filter"))
+        .def("sum_exp", &sum_exp, py::arg("queries"), py::arg("factor"), py::arg("best"), py::arg("held"));
 }
 
 }  // namespace lvm::python

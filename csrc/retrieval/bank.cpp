@@ -27,11 +27,11 @@ constexpr int64_t kQueriesPerBlock = 1536;
 // Calls body(block, first) for consecutive blocks of up to `most` queries; `first` is the index of the
 // block's first query.
 template <class Body>
-void over_blocks(const Rows& queries, bool normalize, int64_t most, const Body& body) {
+void over_blocks(const Rows& queries, Metric metric, int64_t most, const Body& body) {
     for (int64_t first = 0; first < queries.rows; first += most) {
         const int64_t last = std::min(first + most, queries.rows);
         poll();
-        body(QueryBlock(queries, normalize, first, last), first);
+        body(QueryBlock(queries, metric, first, last), first);
     }
 }
 
@@ -52,7 +52,8 @@ std::vector<int64_t> by_cosine(const QueryBlock& block, const std::vector<Scored
     std::vector<double> cosines;
     for (int64_t q = 0; q < block.count(); ++q) {
         const double norm = block.bounds(q).norm;
-        cosines.push_back(norm > 0 && norm < kInfinity ? targets[static_cast<size_t>(q)].score / norm : 0);
+        const double score = block.screened(q, targets[static_cast<size_t>(q)].score, 1);
+        cosines.push_back(norm > 0 && norm < kInfinity ? score / norm : 0);
     }
     std::vector<int64_t> order = as_given(block.count());
     std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
@@ -63,19 +64,19 @@ std::vector<int64_t> by_cosine(const QueryBlock& block, const std::vector<Scored
 
 }  // namespace
 
-Bank::Bank(const Rows& rows, bool normalize) : rows_(rows) {
+Bank::Bank(const Rows& rows, Metric metric) : rows_(rows) {
     if (rows.dim > kMostDims) {
         throw std::invalid_argument("vectors: expected at most " + std::to_string(kMostDims) +
                                     " columns, got " + std::to_string(rows.dim));
     }
-    own_.pack(rows, normalize);
+    own_.pack(rows, metric);
     packed_ = own_.view();
 }
 
 void Bank::refill(const Rows& rows) {
-    const bool normalized = normalize();
+    const Metric kept = metric();
     rows_.rows = 0;
-    own_.pack(rows, normalized);
+    own_.pack(rows, kept);
     packed_ = own_.view();
     rows_ = rows;
 }
@@ -116,51 +117,41 @@ void Bank::pair_scores(const Rows& queries, const int64_t* ids, double* scores) 
                 kernels.scale(own.data(), dim(), 1 / std::sqrt(squares));
             }
             const float* query = in_place ? queries.row<float>(q) : own.data();
-            scores[q] = kernels.dot(query, stored_row(ids[q], buffer.data()), dim());
+            scores[q] = score(query, stored_row(ids[q], buffer.data()));
         }
     });
 }
 
 void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
-                int64_t max_rank, int64_t* ranks) const {
-    over_blocks(queries, normalize(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
+                int64_t max_rank, const Filter& filter, int64_t* ranks) const {
+    over_blocks(queries, metric(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
         std::vector<Scored> targets;
         for (int64_t q = first; q < first + block.count(); ++q) targets.push_back({scores[q], ids[q]});
         const QueryPanels panels(block, by_cosine(block, targets));
+        const BlockFilter wanted(filter, size(), first, block.count());
         const int workers = num_threads();
         RankPolicy policy(*this, block, std::move(targets), first_id, max_rank, workers);
-        scan(*this, block, panels, workers, policy);
+        scan(*this, block, panels, wanted, workers, policy);
         for (int64_t q = 0; q < block.count(); ++q) ranks[first + q] = policy.rank(q);
     });
 }
 
-void Bank::topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const {
-    best(queries, k, {-kInfinity, kInfinity, nullptr, 0, nullptr}, scores, ids);
-}
-
-void Bank::band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const {
-    best(queries, limit, band, scores, ids);
-}
-
-void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const {
+void Bank::best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
+                int64_t* ids) const {
     constexpr int64_t kQueriesPerPiece = 16;
     const int workers = num_threads();
-    const ThresholdSeed seed(size(), limit + band.excluded);
-    over_blocks(queries, normalize(), queries_per_block(limit), [&](const QueryBlock& block, int64_t first) {
+    const ThresholdSeed seed(size(), limit);
+    over_blocks(queries, metric(), queries_per_block(limit), [&](const QueryBlock& block, int64_t first) {
         std::vector<BestPolicy::Limits> limits;
-        for (int64_t q = first; q < first + block.count(); ++q) {
-            const double high = band.below ? std::min(band.high, band.below[q]) : band.high;
-            limits.push_back({band.low, high});
-        }
-        const int64_t* exclude = band.exclude + first * band.excluded;
-        BestPolicy policy(*this, block, std::move(limits), limit, {exclude, band.excluded}, seed.known(),
-                          workers);
+        for (int64_t q = first; q < first + block.count(); ++q) limits.push_back({band.low[q], band.high[q]});
+        BestPolicy policy(*this, block, std::move(limits), limit, seed.known(), workers);
         const QueryPanels panels(block, as_given(block.count()));
+        const BlockFilter wanted(filter, size(), first, block.count());
         if (is_small_scan(seed, panels, workers)) {
-            scan_small(*this, block, panels, workers, seed, policy);
+            scan_small(*this, block, panels, wanted, workers, seed, policy);
         } else {
-            seed.apply(*this, panels, workers, policy);
-            scan(*this, block, panels, workers, policy);
+            seed.apply(*this, block, panels, wanted, workers, policy);
+            scan(*this, block, panels, wanted, workers, policy);
         }
         policy.gather();
         const auto piece = [&](int64_t begin, int64_t end, int worker) {
@@ -180,9 +171,10 @@ void Bank::best(const Rows& queries, int64_t limit, const Band& band, double* sc
     });
 }
 
-void Bank::sum_exp(const Rows& queries, double factor, const double* best, double* sums) const {
-    over_blocks(queries, normalize(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
-        SumExpPolicy(*this, block, factor, best + first).write(sums + first);
+void Bank::sum_exp(const Rows& queries, double factor, const double* best, const uint8_t* held,
+                   double* sums) const {
+    over_blocks(queries, metric(), kQueriesPerBlock, [&](const QueryBlock& block, int64_t first) {
+        SumExpPolicy(*this, block, factor, best + first, held).write(sums + first);
     });
 }
 

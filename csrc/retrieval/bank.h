@@ -2,8 +2,9 @@
 // holding a B x N matrix (of a small bank, 32 x N at a time).
 //
 // Exact means: the order of ScreenKernels::dot over the stored values (float32; float16 and bfloat16 widened;
-// int8 * scale rounded to float32; with normalize, each row times 1 / ||row|| in float64 rounded to float32),
-// equal scores by lower id. The same on every machine, instruction set, thread count and tile size.
+// int8 * scale rounded to float32; by Metric::cosine, each row times 1 / ||row|| in float64 rounded to
+// float32), by Metric::l2 of minus ScreenKernels::squared_distance over them, equal scores by lower id. The
+// same on every machine, instruction set, thread count and tile size.
 #pragma once
 
 #include <atomic>
@@ -11,6 +12,7 @@
 
 #include "core/views.h"
 #include "retrieval/best_list.h"
+#include "retrieval/filter.h"
 #include "retrieval/packed_bank.h"
 
 namespace lvm {
@@ -22,12 +24,10 @@ struct Tally {
     int64_t rescored = 0;  // the exact score too
 };
 
-// Candidates with low <= score < high.
+// Candidates with low[b] <= score < high[b] for query b.
 struct Band {
-    double low, high;
-    const int64_t* exclude = nullptr;  // [B][excluded] ids not wanted (-1: none)
-    int64_t excluded = 0;
-    const double* below = nullptr;  // [B] a further upper bound of each query, or null
+    const double* low;
+    const double* high;
 };
 
 class Bank {
@@ -35,8 +35,8 @@ class Bank {
     static constexpr int64_t kMostDims = 65536;  // beyond it integer products could overflow
 
     // Refers to `rows` (no copy) and packs them. Throws std::invalid_argument on a row with NaN or infinity
-    // and, with `normalize`, on a zero row.
-    Bank(const Rows& rows, bool normalize);
+    // and, by Metric::cosine, on a zero row.
+    Bank(const Rows& rows, Metric metric);
 
     // Refers to rows and their packed form, made earlier.
     Bank(const Rows& rows, const PackedView& packed) : rows_(rows), packed_(packed) {}
@@ -50,26 +50,37 @@ class Bank {
 
     int64_t size() const { return rows_.rows; }
     int64_t dim() const { return rows_.dim; }
+    Metric metric() const {
+        if (packed_.offsets) return Metric::l2;
+        return packed_.factors ? Metric::cosine : Metric::inner_product;
+    }
     bool normalize() const { return packed_.factors != nullptr; }
     const PackedView& packed() const { return packed_; }
+
+    // The exact score of a query and a candidate as they are scored, each of dim() numbers.
+    double score(const float* query, const float* row) const {
+        const ScreenKernels& kernels = screen_kernels();
+        return packed_.offsets ? -kernels.squared_distance(query, row, dim())
+                               : kernels.dot(query, row, dim());
+    }
 
     // scores[b] = the exact score of query b and candidate ids[b]; queries are not checked.
     void pair_scores(const Rows& queries, const int64_t* ids, double* scores) const;
 
-    // ranks[b] = candidates that beat a score and id for query b, at most max_rank; candidate i counts as id
-    // first_id + i.
+    // ranks[b] = allowed candidates that beat a score and id for query b, at most max_rank; candidate i
+    // counts as id first_id + i.
     void rank(const Rows& queries, const double* scores, const int64_t* ids, int64_t first_id,
-              int64_t max_rank, int64_t* ranks) const;
+              int64_t max_rank, const Filter& filter, int64_t* ranks) const;
 
-    // The k best, best first: scores and ids are [B][k]; 1 <= k <= size().
-    void topk(const Rows& queries, int64_t k, double* scores, int64_t* ids) const;
+    // Up to `limit` allowed ids in the band, best first, [B][limit], padded with -1, and their scores, padded
+    // with -infinity; 1 <= limit <= size().
+    void best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
+              int64_t* ids) const;
 
-    // Up to `limit` ids in the band, best first, [B][limit], padded with -1, and their scores; 1 <= limit <=
-    // size().
-    void band(const Rows& queries, const Band& band, int64_t limit, double* scores, int64_t* ids) const;
-
-    // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0.
-    void sum_exp(const Rows& queries, double factor, const double* best, double* sums) const;
+    // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0; of
+    // the candidates whose bit in `held` (as in Filter) is 1, or all where that is null.
+    void sum_exp(const Rows& queries, double factor, const double* best, const uint8_t* held,
+                 double* sums) const;
 
     // What all questions took since the last call.
     Tally take_tally() const;
@@ -83,8 +94,6 @@ class Bank {
     void fetch_row(int64_t i) const;
 
   private:
-    void best(const Rows& queries, int64_t limit, const Band& band, double* scores, int64_t* ids) const;
-
     Rows rows_;
     PackedRows own_;
     PackedView packed_;

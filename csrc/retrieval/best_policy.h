@@ -17,29 +17,23 @@ class BestPolicy {
     struct Limits {
         double low, high;  // wanted: low <= score < high
     };
-    struct Excluded {
-        const int64_t* ids;  // [B][width]
-        int64_t width;
-    };
 
     // `seeds`: how many candidates of each query will be known beforehand, at most.
     BestPolicy(const Bank& bank, const QueryBlock& queries, std::vector<Limits> limits, int64_t capacity,
-               Excluded excluded, int64_t seeds, int workers)
+               int64_t seeds, int workers)
         : limits_(std::move(limits)),
           capacity_(capacity),
           workers_(workers),
           least_(limits_.size()),
           lowers_(workers * count(), capacity),
-          skip_width_(excluded.width + seeds),
-          skip_(static_cast<size_t>(count() * skip_width_), -1),
+          seeds_(seeds),
+          seen_(static_cast<size_t>(count() * seeds), -1),
           known_(limits_.size()),
           logs_(static_cast<size_t>(workers)),
           rescorers_(static_cast<size_t>(workers), Rescorer(bank, queries)) {
         for (int64_t q = 0; q < count(); ++q) {
             least_[static_cast<size_t>(q)].store(limits_[static_cast<size_t>(q)].low,
                                                  std::memory_order_relaxed);
-            std::copy_n(excluded.ids + q * excluded.width, excluded.width, skip(q).begin());
-            std::sort(skip(q).begin(), skip(q).end());
         }
     }
 
@@ -53,24 +47,20 @@ class BestPolicy {
         for (const Scored& item : candidates) rescorer(worker).fetch(item.id);
         std::vector<Scored>& known = known_[static_cast<size_t>(q)];
         known.reserve(candidates.size());
-        for (const Scored& item : candidates) {
-            if (!skipped(q, item.id)) known.push_back({rescorer(worker).score(q, item.id), item.id});
-        }
-        const auto scored = static_cast<int64_t>(known.size());
-        // The lowest are -1: nothing yet.
-        std::transform(known.begin(), known.end(), skip(q).begin(),
+        for (const Scored& item : candidates) known.push_back({rescorer(worker).score(q, item.id), item.id});
+        std::transform(known.begin(), known.end(), seen(q).begin(),
                        [](const Scored& item) { return item.id; });
-        std::sort(skip(q).begin(), skip(q).end());
+        std::sort(seen(q).begin(), seen(q).end());
         std::erase_if(known, [&](const Scored& item) { return !wanted(q, item.score); });
         for (int w = 0; w < workers_; ++w) offer_known(w, q);
-        return scored;
+        return static_cast<int64_t>(candidates.size());
     }
 
     int64_t undecided(int worker, const std::vector<UndecidedPair>& pairs, int64_t first) {
         std::vector<Entry>& log = logs_[static_cast<size_t>(worker)];
         for (const UndecidedPair& pair : pairs) {
             const int64_t q = pair.query, id = first + pair.candidate;
-            if (pair.upper < least(q) || skipped(q, id)) continue;
+            if (pair.upper < least(q) || is_seen(q, id)) continue;
             log.push_back({q, id, pair.lower, pair.upper});
             if (pair.lower > least(q) && pair.upper < limits(q).high) offer(worker, q, pair.lower);
         }
@@ -116,11 +106,9 @@ class BestPolicy {
     bool wanted(int64_t q, double score) const { return score >= limits(q).low && score < limits(q).high; }
     Rescorer& rescorer(int worker) { return rescorers_[static_cast<size_t>(worker)]; }
 
-    // Ids that are not wanted or known already, in order.
-    std::span<int64_t> skip(int64_t q) {
-        return {skip_.data() + q * skip_width_, static_cast<size_t>(skip_width_)};
-    }
-    bool skipped(int64_t q, int64_t id) { return std::binary_search(skip(q).begin(), skip(q).end(), id); }
+    // Ids whose score is known already, in order; -1 where there are fewer.
+    std::span<int64_t> seen(int64_t q) { return {seen_.data() + q * seeds_, static_cast<size_t>(seeds_)}; }
+    bool is_seen(int64_t q, int64_t id) { return std::binary_search(seen(q).begin(), seen(q).end(), id); }
 
     // Scores below this cannot be among the best: the highest threshold of all workers' lists.
     double least(int64_t q) const { return least_[static_cast<size_t>(q)].load(std::memory_order_relaxed); }
@@ -191,8 +179,8 @@ class BestPolicy {
     int64_t capacity_, workers_;
     std::vector<std::atomic<double>> least_;
     HighestLists lowers_;  // [worker][query] the best lower bounds of those certainly within the limits
-    int64_t skip_width_;
-    std::vector<int64_t> skip_;
+    int64_t seeds_;
+    std::vector<int64_t> seen_;
     std::vector<std::vector<Scored>> known_;
     std::vector<std::vector<Entry>> logs_;  // of each worker: all that may be among the best
     std::vector<Rescorer> rescorers_;

@@ -8,14 +8,16 @@
 
 namespace lvm {
 
-void PackedRows::pack(const Rows& rows, bool normalize) {
+void PackedRows::pack(const Rows& rows, Metric metric) {
     constexpr int64_t kBlocksPerPiece = 8, kCaches = 8 << 20;
     const int64_t chunks = chunks_of(rows.dim), bytes = plane_bytes(rows.rows, rows.dim);
     const int64_t blocks = padded_rows(rows.rows) / kBlockRows;
     coarse_.reserve(bytes);
     fine_.reserve(bytes);
     bounds_.resize(static_cast<size_t>(padded_rows(rows.rows)));
+    const bool normalize = metric == Metric::cosine;
     factors_.resize(normalize ? static_cast<size_t>(rows.rows) : 0);
+    offsets_.resize(metric == Metric::l2 ? static_cast<size_t>(rows.rows) : 0);
     FirstBadRow bad;
     parallel_for(blocks, kBlocksPerPiece, [&](int64_t begin, int64_t end, int) {
         RowEncoder encoder(rows, normalize);
@@ -25,6 +27,8 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
             double* factor = normalize ? &factors_[static_cast<size_t>(i)] : nullptr;
             bounds_[static_cast<size_t>(i)] = encoder.encode(
                 i, {coarse_.data() + offset, fine_.data() + offset, bytes > kCaches}, factor, nullptr);
+            if (metric == Metric::l2)
+                offsets_[static_cast<size_t>(i)] = static_cast<float>(encoder.square() / 2);
         }
         bad.note(encoder);
         store_fence();
@@ -41,7 +45,8 @@ void PackedRows::pack(const Rows& rows, bool normalize) {
 }
 
 PackedView PackedRows::view() const {
-    return {coarse_.data(), fine_.data(), bounds_.data(), factors_.empty() ? nullptr : factors_.data()};
+    return {coarse_.data(), fine_.data(), bounds_.data(), factors_.empty() ? nullptr : factors_.data(),
+            offsets_.empty() ? nullptr : offsets_.data()};
 }
 
 }  // namespace lvm

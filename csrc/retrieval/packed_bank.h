@@ -10,12 +10,17 @@
 
 namespace lvm {
 
-// Planes of codes and bounds of padded_rows(rows) rows (the added ones all zero), and factors of `rows`.
+// What a score is: the inner product, that of unit vectors, or minus the squared distance.
+enum class Metric { inner_product, cosine, l2 };
+
+// Planes of codes and bounds of padded_rows(rows) rows (the added ones all zero); factors and offsets of
+// `rows`.
 struct PackedView {
     const int8_t* coarse = nullptr;
     const int8_t* fine = nullptr;
     const CodeBounds* bounds = nullptr;
-    const double* factors = nullptr;  // 1 / ||row||; null unless normalised
+    const double* factors = nullptr;  // 1 / ||row||; null unless Metric::cosine
+    const float* offsets = nullptr;   // ||row||^2 / 2; null unless Metric::l2
 };
 
 inline int64_t padded_rows(int64_t rows) { return round_up(rows, kBlockRows); }
@@ -27,8 +32,8 @@ inline int64_t plane_bytes(int64_t rows, int64_t dim) {
 // Packed rows in memory of their own, which is kept from one packing to the next.
 class PackedRows {
   public:
-    // Throws std::invalid_argument on a row with NaN or infinity and, with `normalize`, on a zero row.
-    void pack(const Rows& rows, bool normalize);
+    // Throws std::invalid_argument on a row with NaN or infinity and, by Metric::cosine, on a zero row.
+    void pack(const Rows& rows, Metric metric);
 
     PackedView view() const;
 
@@ -36,6 +41,7 @@ class PackedRows {
     BigBuffer coarse_, fine_;
     std::vector<CodeBounds> bounds_;
     std::vector<double> factors_;
+    std::vector<float> offsets_;
 };
 
 }  // namespace lvm

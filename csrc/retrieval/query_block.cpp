@@ -30,9 +30,9 @@ void interleave(const int8_t* const* rows, int64_t count, int64_t chunks, int8_t
 
 }  // namespace
 
-QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64_t end)
+QueryBlock::QueryBlock(const Rows& queries, Metric metric, int64_t begin, int64_t end)
     : given_(queries),
-      in_place_(scored_in_place(queries, normalize) && queries.stride == queries.dim),
+      in_place_(scored_in_place(queries, metric == Metric::cosine) && queries.stride == queries.dim),
       first_(begin),
       dim_(queries.dim),
       count_(end - begin),
@@ -40,16 +40,18 @@ QueryBlock::QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64
       rows_(in_place_ ? 0 : count_ * dim_),
       coarse_(round_up(count_, kTileRows) * chunks_ * kTileDims),
       fine_(round_up(count_, kTileRows) * chunks_ * kTileDims),
-      bounds_(static_cast<size_t>(count_)) {
+      bounds_(static_cast<size_t>(count_)),
+      squares_(metric == Metric::l2 ? static_cast<size_t>(count_) : 0) {
     FirstBadRow bad;
     parallel_for(count_, kRowsPerPiece, [&](int64_t from, int64_t to, int) {
-        RowEncoder encoder(queries, normalize);
+        RowEncoder encoder(queries, metric == Metric::cosine);
         double factor = 1;
         for (int64_t q = from; q < to; ++q) {
             const int64_t offset = code_offset(q, chunks_);
             bounds_[static_cast<size_t>(q)] =
                 encoder.encode(begin + q, {coarse_.data() + offset, fine_.data() + offset, false}, &factor,
                                in_place_ ? nullptr : rows_.data() + q * dim_);
+            if (metric == Metric::l2) squares_[static_cast<size_t>(q)] = encoder.square();
         }
         bad.note(encoder);
     });
@@ -84,6 +86,7 @@ void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
     panel.norm_error2[lane] = rounded_up((fine + kSlack * norm) / unit);
     panel.rest_share2[lane] = rounded_up((norm + coarse + 2 * fine) / unit);
     panel.cross_share[lane] = rounded_up((coarse + fine) / unit);
+    panel.inverse_unit[lane] = static_cast<float>(1 / unit);
     units_[static_cast<size_t>(p * kPanelQueries + lane)] = unit;
 }
 

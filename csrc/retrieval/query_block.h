@@ -3,19 +3,21 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "core/aligned_buffer.h"
 #include "core/views.h"
+#include "retrieval/packed_bank.h"
 #include "retrieval/screen.h"
 
 namespace lvm {
 
 class QueryBlock {
   public:
-    // Rows [begin, end) of the queries, normalised where asked. Throws std::invalid_argument on NaN, infinity
-    // and, where normalised, zero rows.
-    QueryBlock(const Rows& queries, bool normalize, int64_t begin, int64_t end);
+    // Rows [begin, end) of the queries, normalised by Metric::cosine. Throws std::invalid_argument on NaN,
+    // infinity and, where normalised, zero rows.
+    QueryBlock(const Rows& queries, Metric metric, int64_t begin, int64_t end);
 
     int64_t count() const { return count_; }
     int64_t chunks() const { return chunks_; }
@@ -27,13 +29,31 @@ class QueryBlock {
     const int8_t* coarse(int64_t q) const { return coarse_.data() + code_offset(q, chunks_); }
     const int8_t* fine(int64_t q) const { return fine_.data() + code_offset(q, chunks_); }
 
+    // Screening compares products less offsets; of squared distances that is (score + ||q||^2) / 2. These
+    // lead there and back, rounded in the direction of the sign of `outwards`.
+    double screened(int64_t q, double score, double outwards) const {
+        if (squares_.empty()) return score;
+        const double square = squares_[static_cast<size_t>(q)];
+        return (score + square) / 2 + outwards * kSquareSlack * square;
+    }
+    double score(int64_t q, double screened, double outwards) const {
+        if (squares_.empty()) return screened;
+        const double square = squares_[static_cast<size_t>(q)];
+        return 2 * screened - square + outwards * (kSquareSlack * square + kTiny);
+    }
+
   private:
+    // Covers the float64 roundings of a squared distance: some 2,100, each 2^-53 of it, at most 65,536
+    // dimensions.
+    static constexpr double kSquareSlack = 0x1p-38, kTiny = std::numeric_limits<double>::min();
+
     Rows given_;
     bool in_place_;
     int64_t first_, dim_, count_, chunks_;
     AlignedBuffer<float> rows_;  // unless the given ones serve
     AlignedBuffer<int8_t> coarse_, fine_;
     std::vector<CodeBounds> bounds_;
+    std::vector<double> squares_;  // ||q||^2, of Metric::l2
 };
 
 // Some queries of a block, laid out for the products.

@@ -26,7 +26,7 @@ class Rescorer {
         }
         if (id != id_) stored_ = bank_.stored_row(id, row_.data());
         id_ = id;
-        return screen_kernels().dot(queries_.row(query), stored_, bank_.dim());
+        return bank_.score(queries_.row(query), stored_);
     }
 
     // Calls each(query, id, score) candidate by candidate: each stored row is fetched once, in the order of

@@ -8,6 +8,7 @@
 
 #include "retrieval/screen.h"
 #include "simd/math-inl.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::LVM_LEVEL::retrieval {
 namespace {
@@ -74,20 +75,34 @@ CodeBounds encode(const float* row, int64_t chunks, const CodePlace& place) {
 
 constexpr int kLanes = 8, kPartialSums = 32;
 
-double dot(const float* a, const float* b, int64_t dim) {
+// The sum over all i of what `add_lanes` adds lane by lane and `term` gives for one pair of numbers.
+template <class AddLanes, class Term>
+double ordered_sum(const float* a, const float* b, int64_t dim, const AddLanes& add_lanes, const Term& term) {
     Sums sums[kPartialSums / kLanes];
     int64_t i = 0;
     for (; i + kPartialSums <= dim; i += kPartialSums) {
         for (int s = 0; s < kPartialSums / kLanes; ++s)
-            add_products(sums[s], a + i + s * kLanes, b + i + s * kLanes);
+            add_lanes(sums[s], a + i + s * kLanes, b + i + s * kLanes);
     }
     double partial[kPartialSums];
     for (int s = 0; s < kPartialSums / kLanes; ++s) store(partial + s * kLanes, sums[s]);
-    for (int j = 0; i < dim; ++i, ++j) partial[j] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    for (int j = 0; i < dim; ++i, ++j) partial[j] += term(a[i], b[i]);
     for (int half = kPartialSums / 2; half > 0; half /= 2) {
         for (int j = 0; j < half; ++j) partial[j] += partial[j + half];
     }
     return partial[0];
+}
+
+double dot(const float* a, const float* b, int64_t dim) {
+    return ordered_sum(
+        a, b, dim, [](Sums& sums, const float* x, const float* y) { add_products(sums, x, y); },
+        [](double x, double y) { return x * y; });
+}
+
+double squared_distance(const float* a, const float* b, int64_t dim) {
+    return ordered_sum(
+        a, b, dim, [](Sums& sums, const float* x, const float* y) { add_squares(sums, x, y); },
+        [](double x, double y) { return rounded_here((x - y) * (x - y)); });
 }
 
 template <class T>

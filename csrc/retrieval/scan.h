@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "retrieval/bank.h"
+#include "retrieval/filter.h"
 #include "retrieval/query_block.h"
 #include "retrieval/screen.h"
 #include "runtime/interrupt.h"
@@ -44,11 +45,12 @@ struct UndecidedPair {
 template <class Policy>
 class ScanWorker {
   public:
-    ScanWorker(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int worker,
-               Policy& policy)
+    ScanWorker(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels,
+               const BlockFilter& filter, int worker, Policy& policy)
         : bank_(bank),
           queries_(queries),
           panels_(&panels),
+          filter_(filter),
           worker_(worker),
           policy_(policy),
           most_(screened_at_once(queries.chunks())) {}
@@ -107,15 +109,21 @@ class ScanWorker {
             const int64_t q = panels_->query(p, lane);
             const Open open = policy_.open(q);
             // Scores that no float32 reaches are as good as the largest; the rounding is outwards.
-            low_[lane] = rounded(open.low / panels_->unit(p, lane), -1);
-            high_[lane] = rounded(open.high / panels_->unit(p, lane), 1);
+            low_[lane] = rounded(queries_.screened(q, open.low, -1) / panels_->unit(p, lane), -1);
+            high_[lane] = rounded(queries_.screened(q, open.high, 1) / panels_->unit(p, lane), 1);
         }
         const uint32_t present = members == 32 ? ~uint32_t{0} : (uint32_t{1} << members) - 1;
         const PackedView& packed = bank_.packed();
         const int64_t offset = code_offset(begin, chunks);
-        const Screened done = screen_kernels().screen({&panels_->panel(p), chunks, packed.coarse + offset,
-                                                       packed.fine + offset, packed.bounds + begin, count,
-                                                       present, low_, high_, above_, open_, products});
+        const uint32_t* allowed = nullptr;
+        if (!filter_.is_none()) {
+            filter_.masks(*panels_, p, begin, count, allowed_);
+            allowed = allowed_;
+        }
+        const float* offsets = packed.offsets ? packed.offsets + begin : nullptr;
+        const Screened done = screen_kernels().screen(
+            {&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset, packed.bounds + begin,
+             offsets, count, present, allowed, low_, high_, above_, open_, products});
         for (int64_t lane = 0; lane < members; ++lane) {
             if (above_[lane]) policy_.above(panels_->query(p, lane), above_[lane]);
         }
@@ -123,14 +131,17 @@ class ScanWorker {
         tally_.refined += done.refined;
         for (const OpenPair* pair = open_; pair < open_ + done.open; ++pair) {
             const double unit = panels_->unit(p, pair->lane);
-            pairs_.push_back({pair->candidate, static_cast<int32_t>(panels_->query(p, pair->lane)),
-                              unit * pair->lower, unit * pair->upper});
+            const int64_t q = panels_->query(p, pair->lane);
+            pairs_.push_back({pair->candidate, static_cast<int32_t>(q),
+                              queries_.score(q, unit * pair->lower, -1),
+                              queries_.score(q, unit * pair->upper, 1)});
         }
     }
 
     const Bank& bank_;
     const QueryBlock& queries_;
     const QueryPanels* panels_;
+    const BlockFilter& filter_;
     std::unique_ptr<QueryPanels> fewer_;
     int worker_;
     Policy& policy_;
@@ -139,19 +150,20 @@ class ScanWorker {
     int64_t width_ = kBlockRows;  // narrow at first: the first candidates narrow the open intervals most
     alignas(64) float low_[kPanelQueries] = {}, high_[kPanelQueries] = {};
     int32_t above_[kPanelQueries];
+    uint32_t allowed_[kMostScreened];
     OpenPair open_[kMostScreened * kPanelQueries];
     std::vector<UndecidedPair> pairs_;
 };
 
 // `panels`: the queries, best those together that will be settled or undecided together.
 template <class Policy>
-void scan(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int workers,
-          Policy& policy) {
+void scan(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, const BlockFilter& filter,
+          int workers, Policy& policy) {
     constexpr int64_t kPiecesPerWorker = 4;  // so that workers finish together
     std::vector<ScanWorker<Policy>> states;
     states.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker)
-        states.emplace_back(bank, queries, panels, worker, policy);
+        states.emplace_back(bank, queries, panels, filter, worker, policy);
     const int64_t share = bank.size() / (workers * kPiecesPerWorker) / kBlockRows * kBlockRows;
     const int64_t width = std::clamp(share, kBlockRows, kMostScreened);
     const int64_t pieces = (bank.size() + width - 1) / width;

@@ -25,7 +25,8 @@ struct Block {
     int64_t count = 0, opened = 0;
     int64_t before = 0;  // candidates of the same group
     const int32_t* coarse = nullptr;
-    uint32_t open[kBlockRows];  // one bit a query: undecided
+    const uint32_t* allowed = nullptr;  // the queries that may find each; null: all
+    uint32_t open[kBlockRows];          // one bit a query: undecided
 };
 
 // score -+ error of W queries, or of one.
@@ -34,32 +35,45 @@ struct Bracket {
     T lower, upper;
 };
 
-// |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz.
+// What an offset adds to the error: the roundings of the float32 arithmetic, each 2^-24 of it.
+constexpr float kOffsetSlack = 0x1p-20f;
+
+// |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz. Scores beyond
+// float32 give NaN, which decides nothing.
+template <bool kOffset>
 inline Bracket<Vec> coarse_bracket(const QueryPanel& panel, const CodeBounds& row, const int32_t* products,
-                                   int64_t lane) {
-    const Vec score = mul(load(products + lane), set1(row.scale));
+                                   float offset, int64_t lane) {
+    Vec score = mul(load(products + lane), set1(row.scale));
     Vec error = mul(load(panel.rest_share + lane), set1(row.coarse_rest));
     error = fma(load(panel.norm_error + lane), set1(row.norm), error);
+    if constexpr (kOffset) {
+        const Vec taken = mul(load(panel.inverse_unit + lane), set1(offset));
+        score = sub(score, taken);
+        error = fma(taken, set1(kOffsetSlack), error);
+    }
     return {sub(score, error), add(score, error)};
 }
 
 // The same with the fine products added; what they leave out is bounded by the fine rests.
 inline Bracket<Vec> fine_bracket(const QueryPanel& panel, const CodeBounds& row, const int32_t* products,
-                                 const int32_t* fine_products, int64_t lane) {
+                                 const int32_t* fine_products, float offset, int64_t lane) {
     const Vec steps = fma(load(products + lane), set1(kFineSteps), load(fine_products + lane));
-    const Vec score = mul(steps, set1(row.scale / kFineSteps));
+    const Vec taken = mul(load(panel.inverse_unit + lane), set1(offset));
+    const Vec score = sub(mul(steps, set1(row.scale / kFineSteps)), taken);
     Vec error = mul(load(panel.norm_error2 + lane), set1(row.norm));
     error = fma(load(panel.rest_share2 + lane), set1(row.fine_rest), error);
     error = fma(load(panel.cross_share + lane), set1(row.coarse_rest), error);
+    error = fma(taken, set1(kOffsetSlack), error);
     return {sub(score, error), add(score, error)};
 }
 
 inline Bracket<float> fine_bracket(const QueryPanel& panel, const CodeBounds& row, int32_t product,
-                                   int32_t fine_product, int64_t lane) {
+                                   int32_t fine_product, float offset, int64_t lane) {
     const float steps = static_cast<float>(product) * kFineSteps + static_cast<float>(fine_product);
-    const float score = steps * (row.scale / kFineSteps);
+    const float taken = panel.inverse_unit[lane] * offset;
+    const float score = steps * (row.scale / kFineSteps) - taken;
     const float error = panel.norm_error2[lane] * row.norm + panel.rest_share2[lane] * row.fine_rest +
-                        panel.cross_share[lane] * row.coarse_rest;
+                        panel.cross_share[lane] * row.coarse_rest + taken * kOffsetSlack;
     return {score - error, score + error};
 }
 
@@ -74,22 +88,14 @@ class Judge {
     }
 
     void coarse(Block& block, int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i) {
-            uint64_t over = 0, kept = 0;
-            for (int v = 0; v < V; ++v) {
-                const auto [lower, upper] =
-                    coarse_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
-                count_greater(above_[v], lower, high_[v]);
-                over |= greater(lower, high_[v]) << (v * W);
-                kept |= not_less(upper, low_[v]) << (v * W);
-            }
-            block.open[i] = static_cast<uint32_t>(kept & ~over) & task_.members;
-            if (block.open[i] == 0) continue;
-            block.opened += __builtin_popcount(block.open[i]);
-            fetch_fine(block.bounds - task_.bounds + i);
+        if (task_.offsets) {
+            block.allowed ? coarse_rows<true, true>(block, from, to)
+                          : coarse_rows<false, true>(block, from, to);
+        } else {
+            block.allowed ? coarse_rows<true, false>(block, from, to)
+                          : coarse_rows<false, false>(block, from, to);
         }
     }
-
     // Decides again by their fine products, pair by pair, what the coarse ones left open; takes down the
     // rest.
     void refine_pairs(const Block& block) {
@@ -105,8 +111,8 @@ class Judge {
                 const int32_t lane = __builtin_ctz(bits);
                 const int32_t products =
                     pair_product({panel_.coarse_row[lane], panel_.fine_row[lane]}, codes, sums, task_.chunks);
-                const auto [lower, upper] =
-                    fine_bracket(panel_, row, block.coarse[i * kPanelQueries + lane], products, lane);
+                const auto [lower, upper] = fine_bracket(panel_, row, block.coarse[i * kPanelQueries + lane],
+                                                         products, offset_of(block, i), lane);
                 if (lower > task_.high[lane]) {
                     ++fine_above_[lane];
                 } else if (!(upper < task_.low[lane])) {
@@ -123,8 +129,9 @@ class Judge {
             alignas(64) float lower[kPanelQueries], upper[kPanelQueries];
             uint64_t over = 0, kept = 0;
             for (int v = 0; v < V; ++v) {
-                const auto bracket = fine_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries,
-                                                  fine_products + i * kPanelQueries, v * W);
+                const auto bracket =
+                    fine_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries,
+                                 fine_products + i * kPanelQueries, offset_of(block, i), v * W);
                 store(lower + v * W, bracket.lower);
                 store(upper + v * W, bracket.upper);
                 over |= greater(bracket.lower, high_[v]) << (v * W);
@@ -149,6 +156,35 @@ class Judge {
     }
 
   private:
+    float offset_of(const Block& block, int64_t i) const {
+        return task_.offsets ? task_.offsets[block.bounds - task_.bounds + i] : 0;
+    }
+
+    template <bool kFiltered, bool kOffset>
+    void coarse_rows(Block& block, int64_t from, int64_t to) {
+        constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        for (int64_t i = from; i < to; ++i) {
+            const uint32_t asking = kFiltered ? block.allowed[i] & task_.members : task_.members;
+            block.open[i] = 0;
+            if (kFiltered && asking == 0) continue;
+            const float taken = kOffset ? offset_of(block, i) : 0;
+            uint64_t over = 0, kept = 0;
+            for (int v = 0; v < V; ++v) {
+                const auto [lower, upper] = coarse_bracket<kOffset>(
+                    panel_, block.bounds[i], block.coarse + i * kPanelQueries, taken, v * W);
+                const Vec high =
+                    kFiltered ? where_bits(asking >> (v * W), high_[v], set1(kInfinity)) : high_[v];
+                count_greater(above_[v], lower, high);
+                over |= greater(lower, high) << (v * W);
+                kept |= not_less(upper, low_[v]) << (v * W);
+            }
+            block.open[i] = static_cast<uint32_t>(kept & ~over) & asking;
+            if (block.open[i] == 0) continue;
+            block.opened += __builtin_popcount(block.open[i]);
+            fetch_fine(block.bounds - task_.bounds + i);
+        }
+    }
+
     // The fine codes of a candidate lie in far memory: they come while the next products are made.
     void fetch_fine(int64_t candidate) const {
         const int8_t* codes = task_.fine + code_offset(candidate, task_.chunks);
@@ -197,6 +233,13 @@ Screened screen(const ScreenTask& task) {
         block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
         block.opened = 0;
         block.coarse = products;
+        block.allowed = task.allowed ? task.allowed + first : nullptr;
+    };
+    const auto is_asked = [&](int64_t first) {
+        if (!task.allowed) return true;
+        uint32_t asking = 0;
+        for (int64_t i = first; i < first + kBlockRows && i < task.count; ++i) asking |= task.allowed[i];
+        return (asking & task.members) != 0;
     };
 
     if (task.products) {
@@ -207,12 +250,14 @@ Screened screen(const ScreenTask& task) {
         }
         return {judge.finish(), refined};
     }
-    for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows, turn ^= 1) {
+    for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows) {
+        if (!is_asked(first)) continue;
         const CodeBounds* bounds = task.bounds + first;
         product.template multiply<false>(task.coarse + first * chunks * kTileDims, &bounds->coarse_sum,
                                          panel.coarse, chunks, coarse[turn], judge_part);
         finish();
         turn_to(first, coarse[turn]);
+        turn ^= 1;
     }
     judge.coarse(block, 0, block.count);
     finish();
@@ -225,17 +270,7 @@ class Peaks {
     explicit Peaks(const PeakTask& task) : task_(task) { begin_group(); }
 
     void take(const Block& block, int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i) {
-            const Vec place = set1(static_cast<float>(block.before + i));
-            for (int v = 0; v < V; ++v) {
-                const auto [lower, upper] =
-                    coarse_bracket(*task_.panel, block.bounds[i], block.coarse + i * kPanelQueries, v * W);
-                const Vec high = load(task_.high + v * W);
-                const Vec fit = where_greater(high, upper, lower, load(task_.low + v * W));
-                place_[v] = where_greater(fit, lower_[v], place, place_[v]);
-                lower_[v] = max(fit, lower_[v]);
-            }
-        }
+        task_.offsets ? take_rows<true>(block, from, to) : take_rows<false>(block, from, to);
     }
 
     void end_group(int64_t group) {
@@ -247,6 +282,24 @@ class Peaks {
     }
 
   private:
+    template <bool kOffset>
+    void take_rows(const Block& block, int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+            const Vec place = set1(static_cast<float>(block.before + i));
+            const float taken = kOffset ? task_.offsets[block.bounds - task_.bounds + i] : 0;
+            for (int v = 0; v < V; ++v) {
+                const auto [lower, upper] = coarse_bracket<kOffset>(
+                    *task_.panel, block.bounds[i], block.coarse + i * kPanelQueries, taken, v * W);
+                const Vec high = load(task_.high + v * W);
+                const Vec low = load(task_.low + v * W);
+                const Vec lowest = where_greater(high, upper, lower, low);
+                const Vec fit = task_.allowed ? where_bits(block.allowed[i] >> (v * W), lowest, low) : lowest;
+                place_[v] = where_greater(fit, lower_[v], place, place_[v]);
+                lower_[v] = max(fit, lower_[v]);
+            }
+        }
+    }
+
     void begin_group() {
         for (int v = 0; v < V; ++v) {
             lower_[v] = load(task_.low + v * W);
@@ -280,6 +333,7 @@ void peaks(const PeakTask& task) {
         if (b > 0 && b % task.group_blocks == 0) peaks.end_group(b / task.group_blocks - 1);
         block.bounds = bounds;
         block.coarse = products;
+        block.allowed = task.allowed ? task.allowed + b * kBlockRows : nullptr;
         block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
         block.before = b % task.group_blocks * kBlockRows;
     }
@@ -291,7 +345,8 @@ void peaks(const PeakTask& task) {
 template <>
 const lvm::ScreenKernels& lvm::ScreenKernels::table<lvm::Level::LVM_LEVEL>() {
     namespace level = LVM_LEVEL::retrieval;
-    static constexpr ScreenKernels kernels{level::screen, level::peaks, level::encode, level::dot,
-                                           level::widen,  level::scale, level::sum_exp};
+    static constexpr ScreenKernels kernels{
+        level::screen,           level::peaks, level::encode, level::dot,
+        level::squared_distance, level::widen, level::scale,  level::sum_exp};
     return kernels;
 }

@@ -29,9 +29,10 @@ struct QueryPanel {
     const int8_t* fine_row[kPanelQueries];
     alignas(64) float norm_error[kPanelQueries];  // times a candidate's norm ...
     alignas(64) float rest_share[kPanelQueries];  // ... plus this times its coarse_rest bounds a coarse score
-    alignas(64) float norm_error2[kPanelQueries];  // the same for a fine score: norm,
-    alignas(64) float rest_share2[kPanelQueries];  // fine_rest
-    alignas(64) float cross_share[kPanelQueries];  // and coarse_rest
+    alignas(64) float norm_error2[kPanelQueries];   // the same for a fine score: norm,
+    alignas(64) float rest_share2[kPanelQueries];   // fine_rest
+    alignas(64) float cross_share[kPanelQueries];   // and coarse_rest
+    alignas(64) float inverse_unit[kPanelQueries];  // 1 / the query's scale
 };
 
 // A pair that its bracket does not decide, in units of the query's scale: lower <= score <= upper.
@@ -48,8 +49,10 @@ struct ScreenTask {
     const int8_t* coarse;  // the candidates' codes, beginning at a multiple of kBlockRows
     const int8_t* fine;
     const CodeBounds* bounds;
+    const float* offsets;  // [count] taken from the products of each candidate; null: nothing
     int64_t count;
     uint32_t members;         // one bit a query that is there
+    const uint32_t* allowed;  // [count] the queries that may find a candidate, one bit each; null: all
     const float* low;         // [32] what cannot reach this is decided: no
     const float* high;        // [32] what certainly exceeds this is decided: yes
     int32_t* above;           // [32] gets how many candidates certainly exceed high
@@ -68,14 +71,16 @@ struct PeakTask {
     int64_t chunks;
     const int8_t* coarse;  // the candidates' codes, beginning at a multiple of kBlockRows
     const CodeBounds* bounds;
-    int64_t count;  // candidates, those of the blocks between included
+    const float* offsets;  // as in ScreenTask
+    int64_t count;         // candidates, those of the blocks between included
     int64_t stride;
     int64_t groups, group_blocks;  // and how many blocks make a group
     const float* low;              // [32] only candidates that certainly score more than low ...
     const float* high;             // [32] ... and less than high are considered
     float* lower;  // [groups][32] gets the highest lower bound of a score; low where there is no candidate
     float* place;  // [groups][32] gets that candidate, counted among those of its group; -1
-    int32_t* products;  // [groups * group_blocks * kBlockRows][32] gets the coarse products; or null
+    const uint32_t* allowed;  // [groups * group_blocks * kBlockRows] as in ScreenTask; or null
+    int32_t* products;        // [groups * group_blocks * kBlockRows][32] gets the coarse products; or null
 };
 
 // Where a row's codes go, as code_offset tells.
@@ -101,6 +106,10 @@ struct ScreenKernels {
     // ... in turn; then the upper half of the partial sums is added to the lower half until one is left. A
     // product of two float32 is exact in float64, so fused and separate multiply-adds agree.
     double (*dot)(const float* a, const float* b, int64_t dim);
+
+    // THE squared distance: the same sum of the squares of the differences, each difference, square and sum
+    // rounded to float64.
+    double (*squared_distance)(const float* a, const float* b, int64_t dim);
 
     // Row i as float32: widened, or int8 * scale rounded to float32.
     void (*widen)(const Rows& rows, int64_t i, float* out);

@@ -19,18 +19,19 @@ inline bool is_small_scan(const ThresholdSeed& seed, const QueryPanels& panels, 
     return seed.is_whole() && seed.blocks() <= kMostBlocks && panels.count() >= 4 * workers;
 }
 
-inline void scan_small(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, int workers,
-                       const ThresholdSeed& seed, BestPolicy& policy) {
+inline void scan_small(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels,
+                       const BlockFilter& filter, int workers, const ThresholdSeed& seed,
+                       BestPolicy& policy) {
     const int64_t pairs = seed.blocks() * kBlockRows * kPanelQueries;
     AlignedBuffer<int32_t> products(workers * pairs);
     std::vector<ScanWorker<BestPolicy>> states;
     states.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker)
-        states.emplace_back(bank, queries, panels, worker, policy);
+        states.emplace_back(bank, queries, panels, filter, worker, policy);
     const auto some = [&](int64_t begin, int64_t end, int worker) {
         int32_t* own = products.data() + worker * pairs;
         for (int64_t p = begin; p < end; ++p) {
-            seed.apply_to_panel(bank, panels, p, worker, policy, own);
+            seed.apply_to_panel(bank, queries, panels, filter, p, worker, policy, own);
             states[static_cast<size_t>(worker)].scan_known(p, own);
         }
     };

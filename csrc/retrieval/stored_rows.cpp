@@ -43,6 +43,7 @@ CodeBounds RowEncoder::encode(int64_t i, const CodePlace& place, double* factor,
         *factor = 1.0 / length;
         kernels.scale(row_.data(), dim, *factor);
     }
+    last_ = row;
     if (scored) std::memcpy(scored, row, static_cast<size_t>(dim) * sizeof(float));
     const CodeBounds bounds = kernels.encode(row, chunks, place);
     if (!std::isfinite(bounds.norm)) {
@@ -51,6 +52,8 @@ CodeBounds RowEncoder::encode(int64_t i, const CodePlace& place, double* factor,
     }
     return bounds;
 }
+
+double RowEncoder::square() const { return screen_kernels().dot(last_, last_, rows_.dim); }
 
 void FirstBadRow::note(const RowEncoder& encoder) {
     lower(not_finite_, encoder.not_finite_);

@@ -30,11 +30,15 @@ class RowEncoder {
     // float32.
     CodeBounds encode(int64_t i, const CodePlace& place, double* factor, float* scored);
 
+    // ||row||^2 of the row encoded last.
+    double square() const;
+
   private:
     friend class FirstBadRow;
 
     const Rows& rows_;
     bool normalize_;
+    const float* last_ = nullptr;
     std::vector<float> row_;  // padded with zeros to whole chunks
     int64_t not_finite_ = INT64_MAX, zero_ = INT64_MAX;
 };

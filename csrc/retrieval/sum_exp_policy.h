@@ -17,11 +17,13 @@ namespace lvm {
 class SumExpPolicy {
   public:
     // best[q]: the highest score of query q, which its sum is relative to.
-    SumExpPolicy(const Bank& bank, const QueryBlock& queries, double factor, const double* best)
+    SumExpPolicy(const Bank& bank, const QueryBlock& queries, double factor, const double* best,
+                 const uint8_t* held)
         : bank_(bank),
           queries_(queries),
           factor_(static_cast<float>(factor)),
           best_(best),
+          held_(held),
           workers_(num_threads()),
           partial_(static_cast<size_t>(workers_ * queries.count())) {
         parallel_for(
@@ -46,12 +48,14 @@ class SumExpPolicy {
         const int64_t count = queries_.count(), dim = bank_.dim();
         std::vector<float> rows(static_cast<size_t>(kRows * dim)), scores(static_cast<size_t>(count * kRows));
         for (; begin < end; begin += kRows) {
-            const int64_t width = std::min(kRows, end - begin);
-            for (int64_t i = 0; i < width; ++i) {
-                float* copy = rows.data() + i * dim;
-                const float* row = bank_.stored_row(begin + i, copy);
+            int64_t width = 0;
+            for (int64_t i = begin; i < std::min(begin + kRows, end); ++i) {
+                if (held_ && !(held_[i / 8] >> (7 - i % 8) & 1)) continue;
+                float* copy = rows.data() + width++ * dim;
+                const float* row = bank_.stored_row(i, copy);
                 if (row != copy) std::copy_n(row, dim, copy);
             }
+            if (width == 0) continue;
             const auto panels = gemm_panels(rows.data(), dim, width, 1, dim);
             for (int64_t q = 0; q < count; q += kQueriesAtOnce) {
                 poll();
@@ -70,6 +74,7 @@ class SumExpPolicy {
     const QueryBlock& queries_;
     float factor_;
     const double* best_;
+    const uint8_t* held_;
     int workers_;
     std::vector<double> partial_;
 };

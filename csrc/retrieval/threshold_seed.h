@@ -37,7 +37,8 @@ class ThresholdSeed {
     // How many candidates of each query will be known.
     int64_t known() const { return wanted_; }
 
-    void apply(const Bank& bank, const QueryPanels& panels, int workers, BestPolicy& policy) const {
+    void apply(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels,
+               const BlockFilter& filter, int workers, BestPolicy& policy) const {
         if (groups_ == 0) return;
         constexpr int64_t kGroupsPerPiece = 8;
         const int64_t line = groups_ * kPanelQueries;
@@ -45,8 +46,8 @@ class ThresholdSeed {
         const auto look = [&](int64_t begin, int64_t end, int) {
             for (int64_t p = 0; p < panels.count(); ++p) {
                 const int64_t at = p * line + begin * kPanelQueries;
-                find_peaks(bank, panels, p, begin, end, policy, lower.data() + at, place.data() + at,
-                           nullptr);
+                find_peaks(bank, queries, panels, filter, p, begin, end, policy, lower.data() + at,
+                           place.data() + at, nullptr);
             }
         };
         parallel_for(groups_, kGroupsPerPiece, look, workers);
@@ -58,10 +59,12 @@ class ThresholdSeed {
     }
 
     // The same for panel p alone; `products` gets its coarse products, [blocks() * kBlockRows][32].
-    void apply_to_panel(const Bank& bank, const QueryPanels& panels, int64_t p, int worker,
-                        BestPolicy& policy, int32_t* products) const {
+    void apply_to_panel(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels,
+                        const BlockFilter& filter, int64_t p, int worker, BestPolicy& policy,
+                        int32_t* products) const {
         std::vector<float> lower(static_cast<size_t>(groups_ * kPanelQueries)), place(lower);
-        find_peaks(bank, panels, p, 0, groups_, policy, lower.data(), place.data(), products);
+        find_peaks(bank, queries, panels, filter, p, 0, groups_, policy, lower.data(), place.data(),
+                   products);
         know_best(bank, panels, p, worker, lower.data(), place.data(), policy);
     }
 
@@ -79,24 +82,38 @@ class ThresholdSeed {
 
     int64_t first_of(int64_t group) const { return group * group_blocks_ * stride_ * kBlockRows; }
 
-    void find_peaks(const Bank& bank, const QueryPanels& panels, int64_t p, int64_t begin, int64_t end,
+    void find_peaks(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels,
+                    const BlockFilter& filter, int64_t p, int64_t begin, int64_t end,
                     const BestPolicy& policy, float* lower, float* place, int32_t* products) const {
         alignas(64) float low[kPanelQueries] = {}, high[kPanelQueries] = {};
         for (int64_t lane = 0; lane < panels.members(p); ++lane) {
             const Open open = policy.open(panels.query(p, lane));
-            low[lane] = rounded(open.low / panels.unit(p, lane), -1);
-            high[lane] = rounded(open.high / panels.unit(p, lane), 1);
+            const int64_t q = panels.query(p, lane);
+            low[lane] = rounded(queries.screened(q, open.low, -1) / panels.unit(p, lane), -1);
+            high[lane] = rounded(queries.screened(q, open.high, 1) / panels.unit(p, lane), 1);
         }
         const int64_t chunks = chunks_of(bank.dim()), group_rows = group_blocks_ * kBlockRows;
         const int64_t at_once = std::max(int64_t{1}, 8 * screened_at_once(chunks) / group_rows);
         const PackedView& packed = bank.packed();
+        std::vector<uint32_t> allowed(filter.is_none() ? 0 : static_cast<size_t>(at_once * group_rows));
         for (int64_t group = begin; group < end; group += at_once) {
             poll();
             const int64_t first = first_of(group), line = (group - begin) * kPanelQueries;
+            const int64_t groups = std::min(at_once, end - group);
+            if (!allowed.empty()) allow(panels, filter, p, first, groups * group_blocks_, allowed.data());
             screen_kernels().peaks({&panels.panel(p), chunks, packed.coarse + code_offset(first, chunks),
-                                    packed.bounds + first, size_ - first, stride_,
-                                    std::min(at_once, end - group), group_blocks_, low, high, lower + line,
-                                    place + line, products ? products + line * group_rows : nullptr});
+                                    packed.bounds + first, packed.offsets ? packed.offsets + first : nullptr,
+                                    size_ - first, stride_, groups, group_blocks_, low, high, lower + line,
+                                    place + line, allowed.empty() ? nullptr : allowed.data(),
+                                    products ? products + line * group_rows : nullptr});
+        }
+    }
+
+    // The masks of every stride-th block.
+    void allow(const QueryPanels& panels, const BlockFilter& filter, int64_t p, int64_t first, int64_t blocks,
+               uint32_t* allowed) const {
+        for (int64_t b = 0; b < blocks; ++b) {
+            filter.masks(panels, p, first + b * stride_ * kBlockRows, kBlockRows, allowed + b * kBlockRows);
         }
     }
 

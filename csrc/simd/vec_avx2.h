@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "core/number_formats.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::avx2 {
 namespace {
@@ -89,6 +90,12 @@ inline Vec pow2(Vec n) {
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
     return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
 }
+// Lane i: bit i ? yes : no.
+inline Vec where_bits(uint32_t bits, Vec yes, Vec no) {
+    const __m256i lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i chosen = _mm256_and_si256(_mm256_set1_epi32(static_cast<int32_t>(bits)), lanes);
+    return {_mm256_blendv_ps(no.v, yes.v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lanes)))};
+}
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 // 0 in place of what is nearer to it than `least`; NaN stays.
@@ -128,6 +135,14 @@ inline void add_products(Sums& sums, const float* a, const float* b) {
     for (int h = 0; h < 2; ++h) {
         const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(a + 4 * h));
         sums.v[h] = _mm256_fmadd_pd(x, _mm256_cvtps_pd(_mm_loadu_ps(b + 4 * h)), sums.v[h]);
+    }
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    for (int h = 0; h < 2; ++h) {
+        const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(a + 4 * h));
+        const __m256d apart = _mm256_sub_pd(x, _mm256_cvtps_pd(_mm_loadu_ps(b + 4 * h)));
+        sums.v[h] = _mm256_add_pd(sums.v[h], rounded_here(_mm256_mul_pd(apart, apart)));
     }
 }
 inline void store(double* p, const Sums& sums) {

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "core/number_formats.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::avx512 {
 namespace {
@@ -76,6 +77,10 @@ inline Vec pow2(Vec n) {
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), no.v, yes.v)};
 }
+// Lane i: bit i ? yes : no.
+inline Vec where_bits(uint32_t bits, Vec yes, Vec no) {
+    return {_mm512_mask_blend_ps(static_cast<__mmask16>(bits), no.v, yes.v)};
+}
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 // 0 in place of what is nearer to it than `least`; NaN stays.
@@ -109,6 +114,12 @@ struct Sums {
 inline void add_products(Sums& sums, const float* a, const float* b) {
     sums.v =
         _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_loadu_ps(a)), _mm512_cvtps_pd(_mm256_loadu_ps(b)), sums.v);
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    const __m512d apart =
+        _mm512_sub_pd(_mm512_cvtps_pd(_mm256_loadu_ps(a)), _mm512_cvtps_pd(_mm256_loadu_ps(b)));
+    sums.v = _mm512_add_pd(sums.v, rounded_here(_mm512_mul_pd(apart, apart)));
 }
 inline void store(double* p, const Sums& sums) { _mm512_storeu_pd(p, sums.v); }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/number_formats.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::neon {
 namespace {
@@ -83,6 +84,11 @@ inline Vec pow2(Vec n) {
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
     return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)};
 }
+// Lane i: bit i ? yes : no.
+inline Vec where_bits(uint32_t bits, Vec yes, Vec no) {
+    const uint32x4_t lanes = {1, 2, 4, 8};
+    return {vbslq_f32(vtstq_u32(vdupq_n_u32(bits), lanes), yes.v, no.v)};
+}
 inline Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {vabsq_f32(a.v)}; }
 // 0 in place of what is nearer to it than `least`; NaN stays.
@@ -117,6 +123,16 @@ inline void add_products(Sums& sums, const float* a, const float* b) {
         sums.v[2 * h] =
             vfmaq_f64(sums.v[2 * h], vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
         sums.v[2 * h + 1] = vfmaq_f64(sums.v[2 * h + 1], vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
+    }
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    for (int h = 0; h < 2; ++h) {
+        const float32x4_t x = vld1q_f32(a + 4 * h), y = vld1q_f32(b + 4 * h);
+        const float64x2_t low = vsubq_f64(vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
+        const float64x2_t high = vsubq_f64(vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
+        sums.v[2 * h] = vaddq_f64(sums.v[2 * h], rounded_here(vmulq_f64(low, low)));
+        sums.v[2 * h + 1] = vaddq_f64(sums.v[2 * h + 1], rounded_here(vmulq_f64(high, high)));
     }
 }
 inline void store(double* p, const Sums& sums) {

@@ -7,6 +7,7 @@
 
 #include "core/conversions.h"
 #include "core/views.h"
+#include "simd/rounded_here.h"
 
 namespace lvm::scalar {
 namespace {
@@ -56,6 +57,8 @@ inline Vec pow2(Vec n) { return {std::bit_cast<float>((static_cast<int32_t>(n.v)
 
 // a > b ? yes : no, lane by lane.
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return a.v > b.v ? yes : no; }
+// Lane i: bit i ? yes : no.
+inline Vec where_bits(uint32_t bits, Vec yes, Vec no) { return bits & 1 ? yes : no; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec abs(Vec a) { return {std::fabs(a.v)}; }
 // 0 in place of what is nearer to it than `least`; NaN stays.
@@ -79,6 +82,13 @@ struct Sums {
 };
 inline void add_products(Sums& sums, const float* a, const float* b) {
     for (int i = 0; i < 8; ++i) sums.v[i] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+}
+// The same of squares of differences, each operation rounded to float64.
+inline void add_squares(Sums& sums, const float* a, const float* b) {
+    for (int i = 0; i < 8; ++i) {
+        const double apart = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        sums.v[i] += rounded_here(apart * apart);
+    }
 }
 inline void store(double* p, const Sums& sums) { std::memcpy(p, sums.v, sizeof(sums.v)); }
 

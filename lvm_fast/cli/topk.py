@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument(
         "--metric",
-        choices=("ip", "cosine"),
+        choices=("ip", "cosine", "l2"),
         default="cosine",
-        help="inner products or cosines (default: %(default)s)",
+        help="inner products, cosines or squared distances (default: %(default)s)",
     )
     parser.add_argument(
         "--device",

@@ -16,13 +16,15 @@ from ..data.vectors import Vectors
 from .checked_input import matrix_of
 
 FORMAT = {"format": "lvm_fast.VectorBank", "version": "1"}
+L2_FORMAT = FORMAT | {"version": "2"}  # readers of version 1 would take its scores for inner products
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
 BLOCK_BYTES = 8 << 20  # written at once: signals are heard in between
-_PACKED = {"bounds": "F32", "factors": "F64", "coarse": "I8", "fine": "I8"}
+_PACKED = {"bounds": "F32", "factors": "F64", "offsets": "F32", "coarse": "I8", "fine": "I8"}
+_OF_A_METRIC = {"factors": "cosine", "offsets": "l2"}  # arrays that only banks of that metric have
 
 
 class BankFile(NamedTuple):
-    """Stored rows, and the arrays of `csrc/retrieval/packed_bank.h` by name ("factors" only of a normalised bank)."""
+    """Stored rows, and the arrays of `csrc/retrieval/packed_bank.h` by name (some only by one metric)."""
 
     vectors: Vectors
     packed: dict[str, NDArray[Any]]
@@ -37,7 +39,8 @@ def write_bank(path: str | os.PathLike[str], vectors: Vectors, packed: dict[str,
     arrays |= packed
     names = sorted(arrays, key=lambda name: -DTYPES[codes[name]].itemsize)  # wider numbers first: all stay aligned
     layout = {name: (codes[name], arrays[name].shape) for name in names}
-    with atomic_path(path) as temporary, TensorWriter(temporary, layout, FORMAT) as writer:
+    metadata = L2_FORMAT if metric_of_packed(packed) == "l2" else FORMAT
+    with atomic_path(path) as temporary, TensorWriter(temporary, layout, metadata) as writer:
         for name in names:
             rows = max(1, BLOCK_BYTES // max(1, arrays[name][:1].nbytes))
             for first in range(0, len(arrays[name]), rows):
@@ -50,7 +53,7 @@ def read_bank(path: str | os.PathLike[str], where: str) -> BankFile:
         tensors, metadata = read_tensors(path)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    if metadata != FORMAT:
+    if metadata != (L2_FORMAT if "offsets" in tensors else FORMAT):
         raise ValueError(f"{where}: expected a bank saved by VectorBank.save, found metadata {metadata}")
     names = {code: name for name, code in CODES.items()}
     stored = _tensor(tensors, "vectors", tuple(names), 2, where)
@@ -59,9 +62,14 @@ def read_bank(path: str | os.PathLike[str], where: str) -> BankFile:
     packed = {
         name: _tensor(tensors, name, (code,), 2 if name == "bounds" else 1, where).values
         for name, code in _PACKED.items()
-        if name in tensors or name != "factors"
+        if name in tensors or name not in _OF_A_METRIC
     }
     return BankFile(vectors, packed)
+
+
+def metric_of_packed(packed: dict[str, NDArray[Any]]) -> str:
+    """Return the metric of the bank that these arrays are the packed form of."""
+    return next((metric for name, metric in _OF_A_METRIC.items() if name in packed), "ip")
 
 
 def _tensor(tensors: dict[str, Tensor], name: str, codes: tuple[str, ...], dims: int, where: str) -> Tensor:
@@ -81,13 +89,13 @@ def check_some_rows(vectors: Vectors, packed: dict[str, NDArray[Any]], where: st
     chosen = _some_rows(vectors)
     try:
         some = matrix_of(_picked(vectors, chosen), "vectors")
-        fresh = Bank(some.rows, "factors" in packed).packed()
+        fresh = Bank(some.rows, metric_of_packed(packed)).packed()
     except ValueError:
         problem = "the vectors hold a row that no bank takes; expected the file as it was saved"
         raise ValueError(f"{where}: {problem}") from None
     again, dim = np.arange(len(chosen)), vectors.shape[1]
     for name, held in packed.items():
-        if name in ("bounds", "factors"):
+        if name in ("bounds", *_OF_A_METRIC):
             is_alike = np.allclose(held[chosen], fresh[name][again], rtol=0.02, atol=0)
         else:
             is_alike = np.array_equal(_codes(held, chosen, dim), _codes(fresh[name], again, dim))
@@ -99,7 +107,7 @@ def digest_of(vectors: Vectors, packed: dict[str, NDArray[Any]]) -> str:
     """Return a digest of a few rows and their packed form: it tells whether a file still holds the bank opened."""
     chosen = _some_rows(vectors)
     parts = [_picked(vectors, chosen).raw, packed["bounds"][chosen]]
-    kind = f"{vectors.shape} {vectors.dtype_name} {'factors' in packed}".encode()
+    kind = f"{vectors.shape} {vectors.dtype_name} {'factors' in packed}".encode() + b" l2" * ("offsets" in packed)
     return sha256(kind + b"".join(part.tobytes() for part in parts)).hexdigest()
 
 

@@ -92,12 +92,12 @@ def array_of(x: Any, where: str) -> Any:
     if is_tensor(x):
         _check_tensor(x, where)
         return x.cpu()
-    return x if hasattr(x, "dtype_name") else _plain_array(x, where)
+    return x if hasattr(x, "dtype_name") else plain_array(x, where)
 
 
 def ids_of(x: Any, where: str) -> NDArray[np.int64]:
     """Return whole-number ids of any shape as int64. Raises ValueError beginning with `where`."""
-    ids = _plain_array(x, where)
+    ids = plain_array(x, where)
     if ids.size and not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{where}: expected whole-number ids, got {ids.dtype}")
     if ids.dtype == np.uint64 and ids.size and ids.max() >= 2**63:
@@ -129,7 +129,7 @@ def ids_a_query(x: Any, queries: Matrix, size: int, where: str) -> NDArray[np.in
 
 def one_number_a_query(x: Any, queries: Matrix, where: str) -> NDArray[np.float64]:
     """Return (B,) float64, infinite or not but no NaN; of a single query one number is given, of no dimension."""
-    array = _plain_array(x, where)
+    array = plain_array(x, where)
     if array.dtype.kind not in "fiu" or array.shape != (() if queries.is_single else (queries.rows.rows,)):
         raise ValueError(f"{where}: expected {queries.rows.rows} numbers, got {array.dtype} of shape {array.shape}")
     numbers = np.ascontiguousarray(array, dtype=np.float64).reshape(queries.rows.rows)
@@ -183,7 +183,7 @@ def _check_tensor(x: Any, where: str) -> None:
         raise ValueError(f"{where}: expected a tensor that holds its numbers, got a {type(x).__name__} without any")
 
 
-def _plain_array(x: Any, where: str) -> NDArray[Any]:
+def plain_array(x: Any, where: str) -> NDArray[Any]:
     """Return a numpy array in the machine's byte order, of an array, a tensor, numbers, or lists of them."""
     _check_no_masks(x, where)
     if is_tensor(x):
@@ -211,7 +211,7 @@ def _scored(x: Any, where: str) -> Any:
     name = x.dtype_name if hasattr(x, "dtype_name") else dtype_name(x.dtype)
     if name != "float64" and name not in _WHOLE:
         return x  # others are refused by their dtype
-    array = _plain_array(x, where)
+    array = plain_array(x, where)
     if array.ndim != 2:
         return array
     lost = _lost_whole if array.dtype.kind in "iu" else _lost_float64

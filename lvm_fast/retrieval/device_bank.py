@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._core import Bank, Rows
+from .._core import Bank, Filter, Rows
 from .._util.device import choose_device, full_precision_products
 from .device_best import BestOfBlock
 from .device_block import QueryBlock, as_tensor
+from .device_filter import TileFilter
 from .device_rows import Place, ScreenedRows, screened_rows
 
 _MOST_DIMS = 65_536
 _MOST_QUERIES = 2048  # of a block
 _MOST_LISTED = 1 << 20  # ids of a block's lists
-_INFINITY = float("inf")
 
 
 class DeviceBank:
@@ -31,30 +31,30 @@ class DeviceBank:
 
     Args:
         rows: (N, D) the candidates; they stay in memory, and go to the device as they are scored and in half precision.
-        normalize: Score cosines.
+        metric: "ip", "cosine" or "l2".
         place: Where and how; see `Place.of`.
 
     Raises:
         ValueError: as `_core.Bank`.
     """
 
-    def __init__(self, rows: Rows, normalize: bool, place: Place) -> None:
+    def __init__(self, rows: Rows, metric: str, place: Place) -> None:
         if rows.dim > _MOST_DIMS:
             raise ValueError(f"vectors: expected at most {_MOST_DIMS} columns, got {rows.dim}")
-        self._normalize, self._place = normalize, place
+        self._metric, self._place = metric, place
         self._tally = np.zeros(3, np.int64)
         self.refill(rows)
 
     def refill(self, rows: Rows) -> None:
         """Refer to other rows of the same width from now on."""
         with _exactly(self._place):
-            self._held: ScreenedRows = screened_rows(rows, self._normalize, self._place, "vectors")
+            self._held: ScreenedRows = screened_rows(rows, self._metric == "cosine", self._place, "vectors")
         self._rows = rows
         self._rest = float(self._held.rest.max())
 
     def packed(self) -> dict[str, NDArray[Any]]:
         """Return the packed form that the core makes of the rows, for a file."""
-        return Bank(self._rows, self._normalize).packed()
+        return Bank(self._rows, self._metric).packed()
 
     def take_tally(self) -> tuple[int, int, int]:
         """Return how many pairs were screened, refined and rescored since the last call."""
@@ -69,68 +69,70 @@ class DeviceBank:
             b = outside[0]
             raise ValueError(f"targets[{b}] = {ids[b]}: expected an id in [0, {self._rows.rows})")
         with _exactly(self._place):
-            block = QueryBlock.unchecked(queries, self._normalize, self._place)
+            block = QueryBlock.unchecked(queries, self._metric, self._place)
             places = torch.arange(len(ids), device=self._place.device)
             scores = block.exact(self._held, places, as_tensor(ids, self._place.device))
         return _array(scores)
 
     def rank(
-        self, queries: Rows, scores: NDArray[np.float64], ids: NDArray[np.int64], first_id: int, max_rank: int
+        self,
+        queries: Rows,
+        scores: NDArray[np.float64],
+        ids: NDArray[np.int64],
+        first_id: int,
+        max_rank: int,
+        filter: Filter,
     ) -> NDArray[np.int64]:
         """Count the candidates that beat a score of each query: (B,). Candidate i has the id first_id + i."""
         ranks = np.empty(queries.rows, np.int64)
         with _exactly(self._place):
             for some, block in self._blocks(queries, _MOST_QUERIES):
-                counts = self._count_better(block, scores[some], ids[some] - first_id, max_rank)
+                wanted = TileFilter(filter, some, self._place.device)
+                counts = self._count_better(block, scores[some], ids[some] - first_id, max_rank, wanted)
                 ranks[some] = np.minimum(_array(counts), max_rank)
         return ranks
 
-    def topk(self, queries: Rows, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the k best of each query: scores and ids, (B, k)."""
-        return self.band(queries, -_INFINITY, _INFINITY, k, None, None)
-
-    def band(
-        self,
-        queries: Rows,
-        low: float,
-        high: float,
-        limit: int,
-        exclude: NDArray[np.int64] | None,
-        below: NDArray[np.float64] | None,
+    def best(
+        self, queries: Rows, low: NDArray[np.float64], high: NDArray[np.float64], limit: int, filter: Filter
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best with low <= score < high: scores padded with -infinity and ids with -1, (B, limit)."""
         scores, ids = np.full((queries.rows, limit), -np.inf), np.full((queries.rows, limit), -1, np.int64)
         with _exactly(self._place):
             for some, block in self._blocks(queries, max(1, min(_MOST_QUERIES, _MOST_LISTED // limit))):
-                highs = np.full(len(block), high)
-                if below is not None:
-                    highs = np.minimum(highs, below[some])
-                best = BestOfBlock(block, self._held, limit, np.full(len(block), low), highs)
-                excluded = None if exclude is None else as_tensor(exclude[some], self._place.device)
+                best = BestOfBlock(block, self._held, limit, low[some], high[some])
+                left_out = TileFilter(filter, some, self._place.device)
                 for first, last in self._tiles(len(block)):
-                    best.see(*block.brackets(self._held, self._rest, first, last), first, excluded)
+                    brackets = block.brackets(self._held, self._rest, first, last)
+                    best.see(*brackets, first, left_out.forbidden(first, last))
                     self._note(len(block) * (last - first))
                 scores[some], ids[some] = map(_array, best.lists())
                 self._note(0, rescored=best.rescored)
         return scores, ids
 
-    def sum_exp(self, queries: Rows, factor: float, best: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum over all candidates of exp(factor * (score - best)) with float32 scores: (B,)."""
+    def sum_exp(
+        self, queries: Rows, factor: float, best: NDArray[np.float64], held: NDArray[np.uint8] | None
+    ) -> NDArray[np.float64]:
+        """Return the sum over the held candidates of exp(factor * (score - best)) with float32 scores: (B,)."""
         sums = np.empty(queries.rows, np.float64)
         with _exactly(self._place):
             for some, block in self._blocks(queries, _MOST_QUERIES):
                 wide = block.rows.to(self._place.device)
                 tops = as_tensor(best[some], self._place.exact).float().to(self._place.device)[:, None]
                 total = torch.zeros(len(block), dtype=torch.float64, device=self._place.exact)
+                left_out = TileFilter(Filter(held=held), some, self._place.device)
                 for first, last in self._tiles(len(block)):
                     exponents = (wide @ self._held.scored[first:last].float().T - tops) * factor
-                    part = exponents.exp().sum(1) + (exponents - exponents).sum(1)  # NaN once a score is not finite
+                    excess = exponents - exponents  # NaN where a score is not finite
+                    removed = left_out.forbidden(first, last)
+                    if removed is not None:
+                        exponents, excess = exponents.masked_fill(removed, -torch.inf), excess.masked_fill(removed, 0)
+                    part = exponents.exp().sum(1) + excess.sum(1)
                     total += part.to(self._place.exact).double()
                 sums[some] = _array(total)
         return sums
 
     def _blocks(self, queries: Rows, most: int) -> Iterator[tuple[slice, QueryBlock]]:
-        whole = QueryBlock.of(queries, self._normalize, self._place)
+        whole = QueryBlock.of(queries, self._metric, self._place)
         for first in range(0, len(whole), most):
             some = slice(first, first + most)
             yield some, whole.part(some)
@@ -141,7 +143,12 @@ class DeviceBank:
         return ((first, min(first + step, size)) for first in range(0, size, step))
 
     def _count_better(
-        self, block: QueryBlock, scores: NDArray[np.float64], ids: NDArray[np.int64], max_rank: int
+        self,
+        block: QueryBlock,
+        scores: NDArray[np.float64],
+        ids: NDArray[np.int64],
+        max_rank: int,
+        filter: TileFilter,
     ) -> Tensor:
         """Count the candidates of each query that beat a score, up to `max_rank` and somewhat more: (B,)."""
         device, exact = self._place.device, self._place.exact
@@ -151,9 +158,13 @@ class DeviceBank:
         down, up = panel.in_units(wanted)
         for first, last in self._tiles(len(block)):
             lower, upper = panel.brackets(self._held, self._rest, first, last)
-            better = lower > up[:, None]
+            better, may = lower > up[:, None], upper >= down[:, None]
+            forbidden = filter.forbidden(first, last)
+            if forbidden is not None:
+                allowed = ~(forbidden[left] if len(forbidden) == len(block) else forbidden)
+                better, may = better & allowed, may & allowed
             counts[left] += better.sum(1)
-            rows, columns = ((upper >= down[:, None]) & ~better).nonzero(as_tuple=True)
+            rows, columns = (may & ~better).nonzero(as_tuple=True)
             self._note(len(left) * (last - first), len(rows))
             counts += self._better_of(block, left[rows], first + columns, wanted, own)
             unsettled = (counts[left] < max_rank).nonzero()[:, 0]
@@ -184,10 +195,10 @@ class DeviceBank:
         self._tally += (screened, refined, rescored)
 
 
-def engine_on(device: str, rows: Rows, normalize: bool) -> Bank | DeviceBank:
+def engine_on(device: str, rows: Rows, metric: str) -> Bank | DeviceBank:
     """Return a bank's engine on "cuda", "cuda:1", "mps", "cpu" or "auto". Raises ValueError where there is none."""
     chosen = choose_device(device)
-    return Bank(rows, normalize) if chosen.type == "cpu" else DeviceBank(rows, normalize, Place.of(chosen))
+    return Bank(rows, metric) if chosen.type == "cpu" else DeviceBank(rows, metric, Place.of(chosen))
 
 
 @contextmanager

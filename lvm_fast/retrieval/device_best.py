@@ -49,13 +49,11 @@ class BestOfBlock:
         none = torch.empty(0, dtype=torch.int64, device=place.exact)
         self._known = none, none, none.double()  # query, id, exact score: sorted, `limit` a query at most
 
-    def see(self, lower: Tensor, upper: Tensor, first: int, excluded: Tensor | None) -> None:
-        """Take the brackets (B, n) of candidates `first` and following; `excluded` (B, E) ids are not wanted."""
-        if excluded is not None:
-            is_here = (excluded >= first) & (excluded < first + lower.shape[1])
-            rows, places = is_here.nonzero(as_tuple=True)
-            columns = excluded[rows, places] - first
-            lower[rows, columns], upper[rows, columns] = -torch.inf, torch.nan  # nothing is reached by NaN
+    def see(self, lower: Tensor, upper: Tensor, first: int, forbidden: Tensor | None) -> None:
+        """Take the brackets (B, n) of candidates `first` and following, some of them forbidden."""
+        if forbidden is not None:
+            lower = lower.masked_fill(forbidden, -torch.inf)
+            upper = upper.masked_fill(forbidden, torch.nan)  # which reaches nothing
         self._raise_least(lower, upper)
         is_open = upper >= self._least[:, None]
         if not self._is_open_ended:

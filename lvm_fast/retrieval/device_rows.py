@@ -51,6 +51,7 @@ class ScreenedRows(NamedTuple):
         norm: (n,) float32: an upper bound of the row's norm.
         rest: (n,) float64: norm of what `codes` leaves out, as a part of the row's norm; on `Place.exact`.
         exponent: (n,) int32, on `Place.exact`.
+        half_square: (n,) float32: half the row's squared norm; 0 beyond the exponents.
     """
 
     scored: Tensor
@@ -59,6 +60,7 @@ class ScreenedRows(NamedTuple):
     norm: Tensor
     rest: Tensor
     exponent: Tensor
+    half_square: Tensor
 
 
 def screened_rows(rows: Rows, normalize: bool, place: Place, called: str) -> ScreenedRows:
@@ -72,6 +74,7 @@ def screened_rows(rows: Rows, normalize: bool, place: Place, called: str) -> Scr
         norm=torch.empty(count, dtype=torch.float32, device=place.device),
         rest=torch.empty(count, dtype=torch.float64, device=place.exact),
         exponent=torch.empty(count, dtype=torch.int32, device=place.exact),
+        half_square=torch.empty(count, dtype=torch.float32, device=place.device),
     )
     step = max(1, place.numbers_at_once // dim)
     for first in range(0, count, step):
@@ -89,11 +92,20 @@ def scored_rows(rows: Rows, normalize: bool, place: Place) -> Tensor:
 
 def ordered_dot(a: Tensor, b: Tensor) -> Tensor:
     """Return THE score of pairs of float32 rows (P, D): (P,) float64, summed as `csrc/retrieval/screen.h` says."""
-    pad = -a.shape[1] % _LANES
-    products = functional.pad(a.double() * b.double(), (0, pad)).view(len(a), -1, _LANES)  # exact in float64
-    sums = torch.zeros(len(a), _LANES, dtype=torch.float64, device=a.device)
-    for step in range(products.shape[1]):
-        sums += products[:, step]
+    return _ordered_sum(a.double() * b.double())  # products are exact in float64
+
+
+def ordered_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return THE squared distance of pairs of float32 rows (P, D): (P,) float64."""
+    return _ordered_sum((a.double() - b.double()).square())
+
+
+def _ordered_sum(terms: Tensor) -> Tensor:
+    """Sum (P, D) float64 in the documented order: (P,)."""
+    padded = functional.pad(terms, (0, -terms.shape[1] % _LANES)).view(len(terms), -1, _LANES)
+    sums = torch.zeros(len(terms), _LANES, dtype=torch.float64, device=terms.device)
+    for step in range(padded.shape[1]):
+        sums += padded[:, step]
     half = _LANES // 2
     while half:
         sums = sums[:, :half] + sums[:, half : 2 * half]
@@ -135,6 +147,7 @@ def _screened_block(scored: Tensor, normalize: bool, place: Place, called: str, 
         torch.where(is_odd, torch.inf, length * (1 + _LEAVE_FLOAT64)),
         torch.where(is_odd, 0, share),
         exponent,
+        torch.where(is_odd, 0, length.square() / 2),
     )
 
 

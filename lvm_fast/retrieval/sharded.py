@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._util.numbers import truth_value, whole_number
+from .._util.numbers import whole_number
 from .bank import VectorBank
-from .checked_input import Matrix, at_least_one, blocks_of, float32_of, one_id_a_query, renamed
+from .checked_input import Matrix, at_least_one, float32_of, one_id_a_query, queries_of, renamed
+from .contents import merged
+from .filters import Exclusions
+from .held_vectors import metric_of
 
 Result = TypeVar("Result")
 
@@ -31,6 +34,7 @@ class ShardedBank:
         vectors: (n, D) of this process, at least one row; as `VectorBank` takes them.
         first_id: The id of their first row. The ids of all processes together are 0 to N - 1, each held once.
         normalize: Score cosines instead of inner products.
+        metric: As `VectorBank` takes it.
         group: A torch.distributed process group; None for all processes.
 
     Raises:
@@ -39,15 +43,17 @@ class ShardedBank:
         RuntimeError: another process failed for a reason other than a ValueError.
     """
 
-    def __init__(self, vectors: Any, first_id: int, normalize: bool = False, group: Any = None) -> None:
+    def __init__(
+        self, vectors: Any, first_id: int, normalize: bool = False, group: Any = None, *, metric: str = "ip"
+    ) -> None:
         self._peers = _Peers(group)
 
-        def shard() -> tuple[int, int, int, bool]:
+        def shard() -> tuple[int, int, int, str]:
             self._first = whole_number(first_id, "ShardedBank: first_id")
             if self._first < 0:
                 raise ValueError(f"ShardedBank: first_id = {self._first}; expected a whole number of at least 0")
-            self._shard = VectorBank(vectors, truth_value(normalize, "ShardedBank: normalize"))
-            return self._first, len(self._shard), self._shard.dim, self._shard.normalize
+            self._shard = VectorBank(vectors, metric=metric_of(metric, normalize, "ShardedBank"))
+            return self._first, len(self._shard), self._shard.dim, self._shard.metric
 
         shards = self._peers.gather(shard, "ShardedBank")
         self._size = 0
@@ -58,17 +64,18 @@ class ShardedBank:
                 )
             if kind != list(shards[0][2:]):
                 raise ValueError(
-                    f"ShardedBank: shards of (D, normalize) = {shards[0][2:]} and {tuple(kind)}; expected one"
+                    f"ShardedBank: shards of (D, metric) = {shards[0][2:]} and {tuple(kind)}; expected one"
                 )
             self._size += size
-        self.dim, self.normalize = self._shard.dim, self._shard.normalize
+        self.dim, self.metric, self.normalize = self._shard.dim, self._shard.metric, self._shard.normalize
 
     def __len__(self) -> int:
         return self._size
 
     def __repr__(self) -> str:
         shard = f"ids {self._first} to {self._first + len(self._shard) - 1} here"
-        return f"ShardedBank({self._size} x {self.dim}, normalize={self.normalize}, {shard})"
+        kind = 'metric="l2"' if self.metric == "l2" else f"normalize={self.normalize}"
+        return f"ShardedBank({self._size} x {self.dim}, {kind}, {shard})"
 
     def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
         """Count the candidates of all processes that beat each query's target: 0 means that the target is the best.
@@ -86,16 +93,16 @@ class ShardedBank:
         """
 
         def check() -> Any:
-            asked = self._shard._queries(queries, "ShardedBank.rank")
+            asked = self._queries(queries, "ShardedBank.rank")
             ids = self._checked_targets(targets, asked)
             most = self._size if max_rank is None else at_least_one(max_rank, "ShardedBank.rank: max_rank")
             return "rank", _digest(asked), ids.tolist(), most
 
         *_, known, most = self._peers.gather_same(check, "ShardedBank.rank")
-        ids, asked = np.array(known, np.int64), self._shard._queries(queries, "ShardedBank.rank")
+        ids, asked = np.array(known, np.int64), self._queries(queries, "ShardedBank.rank")
         scores = self._peers.total(lambda: self._own_scores(asked, ids), ids.shape, np.float64, "ShardedBank.rank")
         counts = self._peers.total(
-            lambda: renamed("ShardedBank.rank", self._shard._bank.rank, asked.rows, scores, ids, self._first, most),
+            lambda: renamed("ShardedBank.rank", self._own_ranks, asked, scores, ids, most),
             ids.shape,
             np.int64,
             "ShardedBank.rank",
@@ -111,7 +118,8 @@ class ShardedBank:
             k: How many, from 1 to N.
 
         Returns:
-            scores (B, k) float32 and ids (B, k) int64, or (k,) and (k,), the same on every process.
+            scores (B, k) float32 (by metric="l2", squared distances) and ids (B, k) int64, or (k,) and (k,), the same
+            on every process.
 
         Raises:
             ValueError: as `VectorBank.topk`, or the processes do not ask the same.
@@ -121,18 +129,13 @@ class ShardedBank:
             count = at_least_one(k, "ShardedBank.topk: k")
             if count > self._size:
                 raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
-            return "topk", _digest(self._shard._queries(queries, "ShardedBank.topk")), count
+            return "topk", _digest(self._queries(queries, "ShardedBank.topk")), count
 
         *_, count = self._peers.gather_same(check, "ShardedBank.topk")
-        asked = self._shard._queries(queries, "ShardedBank.topk")
+        asked = self._queries(queries, "ShardedBank.topk")
         shards = self._peers.gather(lambda: self._own_best(asked, count), "ShardedBank.topk")
-        scores, ids = np.empty((asked.rows.rows, count)), np.empty((asked.rows.rows, count), np.int64)
-        for some in blocks_of(asked.rows.rows, count * len(shards)):
-            candidates = np.concatenate([of_one[some] for of_one, _ in shards], axis=1)
-            places = np.concatenate([of_one[some] for _, of_one in shards], axis=1)
-            best = np.lexsort((places, -candidates), axis=1)[:, :count]  # equal scores to the lower id
-            scores[some], ids[some] = np.take_along_axis(candidates, best, 1), np.take_along_axis(places, best, 1)
-        return asked.answer(float32_of(scores)), asked.answer(ids)
+        scores, ids = merged(shards, count)
+        return asked.answer(self._shard._shown(float32_of(scores))), asked.answer(ids)
 
     def _checked_targets(self, targets: ArrayLike, asked: Matrix) -> NDArray[np.int64]:
         ids = one_id_a_query(targets, asked, "ShardedBank.rank: targets")
@@ -145,12 +148,24 @@ class ShardedBank:
     def _own_scores(self, asked: Matrix, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B,) the exact scores of the targets that this process holds; 0 for the others."""
         own = (ids >= self._first) & (ids < self._first + len(self._shard))
-        return np.where(own, self._shard._bank.pair_scores(asked.rows, np.where(own, ids - self._first, 0)), 0.0)
+        known = self._shard._contents.pair_scores(asked.rows, np.where(own, ids - self._first, 0))
+        return np.where(own, known, 0.0)
+
+    def _own_ranks(
+        self, asked: Matrix, scores: NDArray[np.float64], ids: NDArray[np.int64], most: int
+    ) -> NDArray[np.int64]:
+        """(B,) how many candidates of this process beat each score and id."""
+        return self._shard._contents.rank(asked.rows, scores, ids, self._first, most, Exclusions())
 
     def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best of this process: scores (B, min(k, n)) float64 and ids."""
-        scores, ids = renamed("ShardedBank.topk", self._shard._bank.topk, asked.rows, min(k, len(self._shard)))
+        everything, count = np.full(asked.rows.rows, np.inf), min(k, len(self._shard))
+        search = self._shard._contents.best
+        scores, ids = renamed("ShardedBank.topk", search, asked.rows, -everything, everything, count, Exclusions())
         return scores, ids + self._first
+
+    def _queries(self, queries: Any, where: str) -> Matrix:
+        return queries_of(queries, self.dim, f"{where}: queries")
 
 
 def _digest(asked: Matrix) -> str:

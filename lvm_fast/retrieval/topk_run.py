@@ -85,7 +85,7 @@ def write_topk(
     digest = _digest(asked, store, run, metric == "cosine")
     with kept_parts(output, digest, len(asked), _AT_ONCE, record_of(run.k), "topk") as parts:
         if parts.missing:
-            bank = VectorBank(store.vectors, metric == "cosine", device=device)
+            bank = VectorBank(store.vectors, metric=metric, device=device)
             answer = lambda first, last: _answers(bank, asked.select(slice(first, last)), run.k)  # noqa: E731
             left = sum(min(_AT_ONCE, len(asked) - first) for first in parts.missing)
             with progress_bar(len(asked), "query", None if progress else False, initial=len(asked) - left) as bar:

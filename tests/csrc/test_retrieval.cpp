@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "check.h"
@@ -13,15 +14,20 @@
 namespace lvm {
 namespace {
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
 // The documented order of summation, written out.
-double score(const float* a, const float* b, int64_t dim) {
+double score(const float* a, const float* b, int64_t dim, Metric metric) {
     double partial[32] = {};
-    for (int64_t i = 0; i < dim; ++i)
-        partial[i % 32] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    for (int64_t i = 0; i < dim; ++i) {
+        const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+        const volatile double term = metric == Metric::l2 ? (x - y) * (x - y) : x * y;  // rounded by itself
+        partial[i % 32] += term;
+    }
     for (int half = 16; half > 0; half /= 2) {
         for (int j = 0; j < half; ++j) partial[j] += partial[j + half];
     }
-    return partial[0];
+    return metric == Metric::l2 ? -partial[0] : partial[0];
 }
 
 template <class T>
@@ -31,32 +37,76 @@ std::vector<float> widened(const std::vector<T>& numbers) {
     return wide;
 }
 
+std::vector<uint8_t> random_bits(int64_t count, int64_t size) {
+    std::vector<uint8_t> bits;
+    for (const float x : random_numbers<float>(count * ((size + 7) / 8), 4, 100))
+        bits.push_back(static_cast<uint8_t>(static_cast<int>(x)));
+    return bits;
+}
+
+// Two half-open ranges a query, some of them empty.
+std::vector<int64_t> random_ranges(int64_t count, int64_t size) {
+    std::vector<int64_t> ranges;
+    for (int64_t b = 0; b < count; ++b) {
+        const int64_t begin = (b * 31) % size;
+        ranges.insert(ranges.end(), {begin, std::min(begin + b % 50, size), size / 2, size / 2 + b % 2});
+    }
+    return ranges;
+}
+
+bool is_allowed(const Filter& filter, int64_t b, int64_t i) {
+    const uint8_t* bits = filter.allow + b * filter.allow_stride;
+    if (!(bits[i / 8] >> (7 - i % 8) & 1) || filter.exclude[b] == i) return false;
+    for (int64_t r = 0; r < filter.ranges_each; ++r) {
+        const int64_t* range = filter.ranges + (b * filter.ranges_each + r) * 2;
+        if (i >= range[0] && i < range[1]) return false;
+    }
+    return true;
+}
+
 template <class T>
-void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
+void check_bank(int64_t count, int64_t size, int64_t dim, double scale,
+                Metric metric = Metric::inner_product) {
     auto vectors = random_numbers<T>(size * dim, 1, scale);
     const auto queries = random_numbers<T>(count * dim, 2);
     // Every third candidate repeats an earlier one: ties.
     for (int64_t i = 2; i < size; i += 3) std::copy_n(&vectors[(i / 2) * dim], dim, &vectors[i * dim]);
     const std::vector<float> v = widened(vectors), q = widened(queries);
-    const Bank bank(rows_of(vectors, dim), false);
+    const Bank bank(rows_of(vectors, dim), metric);
     const Rows rows = rows_of(queries, dim);
 
     std::vector<int64_t> targets, ranks(count);
     for (int64_t b = 0; b < count; ++b) targets.push_back((b * 7) % size);
     std::vector<double> target_scores(count);
     bank.pair_scores(rows, targets.data(), target_scores.data());
-    bank.rank(rows, target_scores.data(), targets.data(), 0, size, ranks.data());
+    bank.rank(rows, target_scores.data(), targets.data(), 0, size, {}, ranks.data());
     std::vector<int64_t> few(count);
-    bank.rank(rows, target_scores.data(), targets.data(), 0, 3, few.data());
+    bank.rank(rows, target_scores.data(), targets.data(), 0, 3, {}, few.data());
     const int64_t k = std::min<int64_t>(size, 6);
     std::vector<double> scores(count * k), band_scores(count * k);
     std::vector<int64_t> ids(count * k), in_band(count * k);
-    bank.topk(rows, k, scores.data(), ids.data());
-    bank.band(rows, {-scale, scale, targets.data(), 1}, k, band_scores.data(), in_band.data());
+    const double middle = metric == Metric::l2 ? -2.0 * static_cast<double>(dim) * scale * scale : 0;
+    const std::vector<double> low(count, middle - scale), high(count, middle + scale),
+        least(count, -kInfinity), most(count, kInfinity);
+    bank.best(rows, {least.data(), most.data()}, k, {}, scores.data(), ids.data());
+    const Filter no_targets{.exclude = targets.data(), .excluded = 1};
+    bank.best(rows, {low.data(), high.data()}, k, no_targets, band_scores.data(), in_band.data());
+    const std::vector<uint8_t> allow = random_bits(count, size);
+    const std::vector<int64_t> ranges = random_ranges(count, size);
+    const Filter filter{.allow = allow.data(),
+                        .allow_stride = (size + 7) / 8,
+                        .exclude = targets.data(),
+                        .excluded = 1,
+                        .ranges = ranges.data(),
+                        .ranges_each = 2};
+    std::vector<int64_t> allowed_ranks(count), allowed_best(count * k);
+    std::vector<double> allowed_scores(count * k);
+    bank.rank(rows, target_scores.data(), targets.data(), 0, size, filter, allowed_ranks.data());
+    bank.best(rows, {least.data(), most.data()}, k, filter, allowed_scores.data(), allowed_best.data());
 
     for (int64_t b = 0; b < count; ++b) {
         std::vector<double> exact;
-        for (int64_t i = 0; i < size; ++i) exact.push_back(score(&q[b * dim], &v[i * dim], dim));
+        for (int64_t i = 0; i < size; ++i) exact.push_back(score(&q[b * dim], &v[i * dim], dim, metric));
         std::vector<int64_t> order(size);
         std::iota(order.begin(), order.end(), 0);
         std::stable_sort(order.begin(), order.end(),
@@ -65,8 +115,18 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale) {
         CHECK(few[b] == std::min<int64_t>(ranks[b], 3));
         CHECK(std::equal(order.begin(), order.begin() + k, &ids[b * k]));
         for (int64_t i = 0; i < k; ++i) CHECK(scores[b * k + i] == exact[ids[b * k + i]]);
+        std::vector<int64_t> allowed;
+        int64_t ahead = 0;
+        for (int64_t place = 0; place < size; ++place) {
+            if (!is_allowed(filter, b, order[place])) continue;
+            allowed.push_back(order[place]);
+            ahead += place < ranks[b];
+        }
+        CHECK(allowed_ranks[b] == ahead);
+        allowed.resize(k, -1);
+        CHECK(std::equal(allowed.begin(), allowed.end(), &allowed_best[b * k]));
         std::erase_if(order,
-                      [&](int64_t i) { return exact[i] < -scale || exact[i] >= scale || i == targets[b]; });
+                      [&](int64_t i) { return exact[i] < low[b] || exact[i] >= high[b] || i == targets[b]; });
         order.resize(k, -1);
         CHECK(std::equal(order.begin(), order.end(), &in_band[b * k]));
     }
@@ -79,12 +139,12 @@ void check_fine_parts() {
     query[0] = vectors[0] = 127;
     std::fill_n(&vectors[1], kRaised, 11.0f);
     vectors.insert(vectors.end(), query.begin(), query.end());
-    const Bank bank(rows_of(vectors, kDim), false);
+    const Bank bank(rows_of(vectors, kDim), Metric::inner_product);
     const int64_t target = 0;
     double wanted = 0;
     int64_t rank = -1;
     bank.pair_scores(rows_of(query, kDim), &target, &wanted);
-    bank.rank(rows_of(query, kDim), &wanted, &target, 0, 2, &rank);
+    bank.rank(rows_of(query, kDim), &wanted, &target, 0, 2, {}, &rank);
     CHECK(rank == 1);
 }
 
@@ -141,10 +201,12 @@ TEST_CASE("ranks, top-k and bands are exact") {
                 }
                 check_bank<F16>(7, 70, dim, 1);
                 check_bank<BF16>(7, 70, dim, 1);
-                check_bank<float>(70, 1100, dim, 1);
+                for (Metric metric : {Metric::inner_product, Metric::l2})
+                    check_bank<float>(70, 1100, dim, 1, metric);
             }
-            check_bank<float>(9, 90, 33, 1e-42);
-            check_bank<float>(9, 90, 33, 1e37);
+            for (Metric metric : {Metric::inner_product, Metric::l2}) {
+                for (double scale : {1e-42, 1e-12, 1e12, 1e37}) check_bank<float>(9, 90, 33, scale, metric);
+            }
         }
     });
 }

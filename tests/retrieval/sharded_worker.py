@@ -46,10 +46,10 @@ def message(call: Callable[[], Any]) -> str:
 
 
 class Broken:
-    """A core that fails in the middle of the work."""
+    """The contents of a bank that fails in the middle of the work."""
 
-    def __init__(self, core: Any) -> None:
-        self.pair_scores = core.pair_scores
+    def __init__(self, contents: Any) -> None:
+        self.pair_scores, self.count, self.segments = contents.pair_scores, contents.count, contents.segments
 
     def rank(self, *_: Any) -> None:
         raise RuntimeError("out of luck")
@@ -79,11 +79,11 @@ def errors(here: int) -> dict[str, str]:
         "NaN query": lambda: bank.topk(np.full_like(queries, np.nan), 3),
     }
     found = {name: message(call) for name, call in told.items()}
-    core = bank._shard._bank
+    contents = bank._shard._contents
     if here == 2:
-        bank._shard._bank = Broken(core)  # type: ignore[assignment]
+        bank._shard._contents = Broken(contents)  # type: ignore[assignment]
     found["in the middle"] = message(lambda: bank.rank(queries, targets))
-    bank._shard._bank = core
+    bank._shard._contents = contents
     found["and then"] = str(bank.rank(queries, targets).tolist())  # the processes are still in step
     found["copied"] = str(copy.deepcopy(bank).rank(queries, targets).tolist())
     found["one query"] = str(bank.rank(queries[7].astype(float), np.int64(targets[7])))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from hard_vectors import DIMS, HARD_SETS, STORED, one_ulp_apart
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import best_first, check_everything, fixed_order_scores, true_ranks
 
 import lvm_fast as lf
-
-DIMS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 63, 65, 768, 769)
+from lvm_fast.retrieval.checked_input import queries_of
+from lvm_fast.retrieval.filters import Exclusions
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -22,34 +22,6 @@ def test_random_vectors_of_awkward_sizes(simd_level, rng, dim):
     for count, size in ((1, 1), (3, 65), (7, 130), (20, 63)):
         queries, vectors = (rng.standard_normal((n, dim)).astype(np.float32) for n in (count, size))
         check_everything(queries, vectors, fixed_order_scores(queries, vectors), lf.VectorBank(vectors), rng)
-
-
-def clustered(rng, size, dim):
-    return np.repeat(rng.standard_normal((3, dim)), -(-size // 3), axis=0)[:size] + 1e-6 * rng.standard_normal(
-        (size, dim)
-    )
-
-
-def one_ulp_apart(rng, size, dim):
-    base = np.tile(rng.standard_normal(dim).astype(np.float32), (size, 1))
-    towards = np.where(rng.random((size, dim)) < 0.5, -np.inf, np.inf).astype(np.float32)
-    return np.where(rng.random((size, dim)) < 0.1, np.nextafter(base, towards), base)
-
-
-HARD_SETS = {
-    "clustered": clustered,
-    "one ulp apart": one_ulp_apart,
-    "all identical": lambda rng, size, dim: np.tile(rng.standard_normal(dim), (size, 1)),
-    "duplicates": lambda rng, size, dim: rng.standard_normal((5, dim))[rng.integers(0, 5, size)],
-    "antipodal": lambda rng, size, dim: np.outer(np.resize([1.0, -1.0], size), rng.standard_normal(dim)),
-    "huge": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e37,
-    "tiny": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e-42,
-    "norms of all sizes": lambda rng, size, dim: (
-        rng.standard_normal((size, dim)) * 10.0 ** rng.integers(-30, 30, (size, 1))
-    ),
-    "zeros": lambda rng, size, dim: np.zeros((size, dim)),
-    "sparse": lambda rng, size, dim: rng.standard_normal((size, dim)) * (rng.random((size, dim)) < 0.02),
-}
 
 
 @pytest.mark.parametrize("kind", HARD_SETS)
@@ -66,17 +38,6 @@ def test_equal_scores_go_to_the_lower_index(simd_level):
     queries = np.ones((9, 5), np.float32)
     np.testing.assert_array_equal(bank.rank(queries, np.arange(9) * 7), np.arange(9) * 7)
     np.testing.assert_array_equal(bank.topk(queries, 3)[1], np.tile([0, 1, 2], (9, 1)))
-
-
-STORED = {
-    "float32": lambda x: x,
-    "float16": lambda x: x.astype(np.float16),
-    "bfloat16": lambda x: x.astype(ml_dtypes.bfloat16),
-    "torch float16": lambda x: torch.from_numpy(x).half(),
-    "torch bfloat16": lambda x: torch.from_numpy(x).bfloat16(),
-    "strided": lambda x: np.repeat(x, 2, axis=0)[::2],
-    "transposed": lambda x: np.asfortranarray(x),
-}
 
 
 @pytest.mark.parametrize("kind", STORED)
@@ -323,11 +284,12 @@ def test_shards_merge_to_the_whole(rng):
     queries = rng.standard_normal((50, 24)).astype(np.float32)
     whole = lf.VectorBank(vectors)
     targets = rng.integers(0, 300, 50)
-    wanted = whole._bank.pair_scores(whole._queries(queries, "")[0], targets)
+    asked = queries_of(queries, 24, "").rows
+    wanted = whole._contents.pair_scores(asked, targets)
     total = 0
     for first in range(0, 300, 77):
         shard = lf.VectorBank(vectors[first : first + 77])
-        total = total + shard._bank.rank(shard._queries(queries, "")[0], wanted, targets, first, 300)
+        total = total + shard._contents.rank(asked, wanted, targets, first, 300, Exclusions())
     np.testing.assert_array_equal(total, whole.rank(queries, targets))
 
 

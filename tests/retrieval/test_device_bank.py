@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from device_banks import CPU, HARD_SETS, PRODUCTS, answers, on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import best_first, check_everything, fixed_order_scores, true_ranks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lvm_fast as lf
-from lvm_fast.retrieval.checked_input import matrix_of
 from lvm_fast.retrieval.device_bank import DeviceBank
-from lvm_fast.retrieval.device_block import QueryBlock
-from lvm_fast.retrieval.device_rows import Place, ordered_dot, screened_rows
+from lvm_fast.retrieval.device_rows import Place
 
-CPU = torch.device("cpu")
-PRODUCTS = (torch.float32, torch.float16, torch.bfloat16)
 PLACES = {f"{dtype}, {numbers}": Place(CPU, CPU, dtype, numbers) for dtype in PRODUCTS for numbers in (700, 1 << 20)}
-
-
-def on(place, vectors, normalize=False):
-    """A bank whose engine is the device's, at a place."""
-    bank = lf.VectorBank(vectors, normalize)
-    bank._bank = DeviceBank(matrix_of(vectors, "vectors").rows, normalize, place)
-    return bank
 
 
 @pytest.fixture(params=PLACES)
@@ -49,65 +36,13 @@ def test_random_vectors_of_awkward_sizes(place, rng, dim):
         check_everything(queries, vectors, fixed_order_scores(queries, vectors), on(place, vectors), rng)
 
 
-def one_ulp_apart(rng, size, dim):
-    base = np.tile(rng.standard_normal(dim).astype(np.float32), (size, 1))
-    towards = np.where(rng.random((size, dim)) < 0.5, -np.inf, np.inf).astype(np.float32)
-    return np.where(rng.random((size, dim)) < 0.1, np.nextafter(base, towards), base)
-
-
-HARD_SETS = {
-    "one ulp apart": one_ulp_apart,
-    "all identical": lambda rng, size, dim: np.tile(rng.standard_normal(dim), (size, 1)),
-    "duplicates": lambda rng, size, dim: rng.standard_normal((5, dim))[rng.integers(0, 5, size)],
-    "antipodal": lambda rng, size, dim: np.outer(np.resize([1.0, -1.0], size), rng.standard_normal(dim)),
-    "huge": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e37,
-    "tiny": lambda rng, size, dim: rng.standard_normal((size, dim)) * 1e-42,
-    "norms of all sizes": lambda rng, size, dim: (
-        rng.standard_normal((size, dim)) * 10.0 ** rng.integers(-36, 36, (size, 1))
-    ),
-    "numbers of all sizes": lambda rng, size, dim: (
-        rng.standard_normal((size, dim)) * 10.0 ** rng.integers(-12, 2, (size, dim))
-    ),
-    "zeros": lambda rng, size, dim: np.zeros((size, dim)),
-    "some zeros": lambda rng, size, dim: rng.standard_normal((size, dim)) * (rng.random((size, 1)) < 0.5),
-    "sparse": lambda rng, size, dim: rng.standard_normal((size, dim)) * (rng.random((size, dim)) < 0.02),
-}
-
-
+@pytest.mark.parametrize("metric", ["ip", "l2"])
 @pytest.mark.parametrize("kind", HARD_SETS)
-def test_hard_sets(small_tiles, rng, kind):
+def test_hard_sets(small_tiles, rng, kind, metric):
     vectors = HARD_SETS[kind](rng, 150, 40).astype(np.float32)
     queries = np.concatenate([vectors[:15], rng.standard_normal((15, 40)).astype(np.float32)])
-    check_everything(queries, vectors, fixed_order_scores(queries, vectors), on(small_tiles, vectors), rng)
-
-
-@pytest.mark.parametrize("kind", HARD_SETS)
-@pytest.mark.parametrize("products", PRODUCTS, ids=str)
-def test_brackets_hold_the_score(rng, kind, products):
-    place = Place(CPU, CPU, products, 1000)
-    vectors = HARD_SETS[kind](rng, 150, 300).astype(np.float32)
-    queries = np.concatenate([vectors[:40], rng.standard_normal((20, 300)).astype(np.float32)])
-    held = screened_rows(matrix_of(vectors, "").rows, False, place, "vectors")
-    block = QueryBlock.of(matrix_of(queries, "").rows, False, place)
-    down, up = block.in_units(torch.from_numpy(fixed_order_scores(queries, vectors)).T)
-    lower, upper = block.brackets(held, float(held.rest.max()), 0, 150)
-    assert (up >= lower.T).all()
-    assert (down <= upper.T).all()
-    pairs = torch.cartesian_prod(torch.arange(60), torch.arange(150)).T
-    narrow_lower, narrow_upper = (side.view(60, 150) for side in block.narrow(held, *pairs))
-    assert (up >= narrow_lower.T).all()
-    assert (down <= narrow_upper.T).all()
-
-
-def test_brackets_are_as_narrow_as_their_numbers_allow(rng, unit_rows):
-    rows = matrix_of(unit_rows(100, 768), "").rows
-    for products, most in ((torch.float32, 3e-4), (torch.float16, 1.7e-3), (torch.bfloat16, 9e-3)):
-        place = Place(CPU, CPU, products, 1 << 20)
-        held, block = screened_rows(rows, False, place, ""), QueryBlock.of(rows, False, place)
-        lower, upper = block.brackets(held, float(held.rest.max()), 0, 100)
-        assert 0 < (upper - lower).max() / 2 < most
-        lower, upper = block.narrow(held, torch.arange(100), torch.arange(100))
-        assert 0 < (upper - lower).max() / 2 < 2.2e-4
+    scores, bank = fixed_order_scores(queries, vectors, metric), on(small_tiles, vectors, metric=metric)
+    check_everything(queries, vectors, scores, bank, rng)
 
 
 STORED = {
@@ -143,29 +78,15 @@ def test_int8_rows_and_those_of_a_mapped_store(small_tiles, rng, tmp_path):
     np.testing.assert_array_equal(bank.rank(vectors, np.arange(90)), lf.VectorBank(values).rank(values, np.arange(90)))
 
 
-def answers(bank, queries, targets):
-    """Everything that a bank says, as bytes."""
-    bounds = bank.pair_scores(queries, targets)
-    said = (
-        bounds,
-        bank.rank(queries, targets),
-        bank.rank(queries, targets, max_rank=2),
-        *bank.topk(queries, 7),
-        *bank.scored_band(queries, -0.3, 0.9, 9, exclude=np.stack([targets, targets * 0 - 1], 1), below=bounds + 0.1),
-    )
-    return [part.tobytes() for part in said]
-
-
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
 @pytest.mark.parametrize("kind", ["one ulp apart", "duplicates", "sparse", "norms of all sizes"])
-def test_bit_for_bit_what_the_core_answers(small_tiles, rng, kind, normalize):
+def test_bit_for_bit_what_the_core_answers(small_tiles, rng, kind, metric):
     vectors = HARD_SETS[kind](rng, 200, 96).astype(np.float32)
-    if normalize:
-        vectors[~vectors.any(axis=1)] = 1
+    vectors[~vectors.any(axis=1)] = 1
     queries = vectors[:40] + rng.standard_normal((40, 96)).astype(np.float32) * 1e-3
     targets = rng.integers(0, 200, 40)
-    core = lf.VectorBank(vectors, normalize)
-    assert answers(on(small_tiles, vectors, normalize), queries, targets) == answers(core, queries, targets)
+    core, bank = lf.VectorBank(vectors, metric=metric), on(small_tiles, vectors, metric=metric)
+    assert answers(bank, queries, targets, metric) == answers(core, queries, targets, metric)
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0, 1e-3])
@@ -212,18 +133,10 @@ def test_settled_queries_leave_and_more_queries_than_one_block(small_tiles, rng,
         np.testing.assert_array_equal(
             bank.rank(queries, targets, max_rank=most), np.minimum(true_ranks(scores, targets), most)
         )
-    screened, refined, rescored = bank._bank.take_tally()
+    screened, refined, rescored = bank._contents.take_tally()
     assert 0 < rescored <= refined < screened < 5 * 50 * 500  # settled ones were not screened to the end
-    assert bank._bank.take_tally() == (0, 0, 0)
+    assert bank._contents.take_tally().tolist() == [0, 0, 0]
     check_everything(queries, vectors, scores, bank, rng)
-
-
-@pytest.mark.parametrize("dim", [1, 31, 32, 100, 768])
-def test_the_documented_order_of_sums(rng, dim):
-    a, b = (rng.standard_normal((50, dim)).astype(np.float32) for _ in range(2))
-    summed = ordered_dot(torch.from_numpy(a), torch.from_numpy(b)).numpy()
-    np.testing.assert_array_equal(summed, fixed_order_scores(a, b).diagonal())
-    assert not np.signbit(ordered_dot(torch.tensor([[0.0]]), torch.tensor([[-1.0]])).numpy()).any()
 
 
 class LargestTensor(TorchDispatchMode):
@@ -291,68 +204,11 @@ ZERO = np.array([[1, 2, 3], [1, 1, 1], [0, 0, 0]], np.float32)
 def test_mistakes_are_told_as_the_core_tells_them(call, monkeypatch):
     with pytest.raises(ValueError, match="expected") as of_core:
         call(lf.VectorBank)
-    engine = lambda device, rows, normalize: DeviceBank(rows, normalize, Place(CPU, CPU, torch.float16, 4))  # noqa: E731
-    monkeypatch.setattr("lvm_fast.retrieval.bank._engine_on", engine)
+    engine = lambda device, rows, metric: DeviceBank(rows, metric, Place(CPU, CPU, torch.float16, 4))  # noqa: E731
+    monkeypatch.setattr("lvm_fast.retrieval.contents._engine_on", engine)
     with pytest.raises(ValueError, match="expected") as of_device:
         call(lf.VectorBank)
     assert str(of_device.value) == str(of_core.value)
-
-
-@pytest.fixture
-def pretended(monkeypatch):
-    """A machine whose GPU is the CPU."""
-    monkeypatch.setattr("lvm_fast.retrieval.device_bank.choose_device", lambda name: torch.device("mps"))
-    monkeypatch.setattr(Place, "of", lambda device: Place(CPU, CPU, torch.float16, 4000))
-
-
-def test_device_chooses_the_engine(pretended, rng):
-    vectors = rng.standard_normal((200, 16)).astype(np.float32)
-    queries, targets = vectors[:20] + 1, np.arange(20)
-    core, bank = lf.VectorBank(vectors), lf.VectorBank(vectors, device="mps")
-    assert (type(bank._bank), bank.device, core.device) == (DeviceBank, "mps", "cpu")
-    assert repr(bank) == "VectorBank(200 x 16, normalize=False, device='mps')"
-    assert lf.hit_at_k(queries, targets, bank=bank) == lf.hit_at_k(queries, targets, bank=core)
-    for made in (pickle.loads(pickle.dumps(bank)), copy.deepcopy(bank), copy.copy(bank)):
-        assert (type(made._bank), made.device) == (DeviceBank, "mps")
-        assert answers(made, queries, targets) == answers(core, queries, targets)
-    for each in (core, bank):
-        each.refill(vectors[::-1])
-    assert answers(bank, queries, targets) == answers(core, queries, targets)
-
-
-def test_a_bank_on_a_device_is_saved_as_any_other(pretended, rng, tmp_path):
-    vectors = rng.standard_normal((200, 16)).astype(np.float32)
-    for name, device in (("here", "cpu"), ("there", "mps")):
-        lf.VectorBank(vectors, normalize=True, device=device).save(tmp_path / name)
-    assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
-    assert lf.VectorBank.open(tmp_path / "there").device == "cpu"
-
-
-def test_a_failed_refill_leaves_a_bank_that_says_so(pretended):
-    bank = lf.VectorBank(GOOD, device="mps")
-    with pytest.raises(ValueError, match=r"refill: vectors: row 1 holds NaN"):
-        bank.refill(NAN)
-    with pytest.raises(ValueError, match="the last refill failed"):
-        bank.topk(GOOD, 1)
-    bank.refill(GOOD)
-    assert bank.rank(GOOD[:1], [0])[0] == 0
-
-
-@pytest.mark.parametrize("device", ["tpu", "cpu:1", 3, None])
-def test_what_is_no_device_is_refused(device):
-    with pytest.raises(ValueError, match=f"VectorBank: device = '{device}'; expected one of auto, cpu, cuda, mps"):
-        lf.VectorBank(GOOD, device=device)
-
-
-def test_a_device_that_is_not_there_is_refused():
-    missing = "mps" if torch.cuda.is_available() else "cuda"
-    with pytest.raises(ValueError, match=f"VectorBank: device = '{missing}', which torch does not find here"):
-        lf.VectorBank(GOOD, device=missing)
-
-
-def test_half_precision_where_there_is_no_float64():
-    assert Place.of(torch.device("mps"))[:3] == (torch.device("mps"), CPU, torch.float16)
-    assert Place.of(torch.device("cuda"))[:3] == (torch.device("cuda"), torch.device("cuda"), torch.float16)
 
 
 @settings(max_examples=40)
@@ -363,54 +219,21 @@ def test_half_precision_where_there_is_no_float64():
     stored=st.sampled_from([np.float32, np.float16, ml_dtypes.bfloat16]),
     products=st.sampled_from(PRODUCTS),
     numbers=st.sampled_from([50, 999, 1 << 20]),
-    normalize=st.booleans(),
+    metric=st.sampled_from(["ip", "cosine", "l2"]),
 )
-def test_any_bank_and_any_queries(shape, seed, kind, stored, products, numbers, normalize):
+def test_any_bank_and_any_queries(shape, seed, kind, stored, products, numbers, metric):
     count, size, dim = shape
     rng = np.random.default_rng(seed)
     with np.errstate(over="ignore"):
         vectors, queries = (HARD_SETS[kind](rng, n, dim).astype(stored).astype(np.float32) for n in (size, count))
     for rows in (vectors, queries):
         rows[~np.isfinite(rows)] = 3
-        if normalize:
+        if metric == "cosine":
             rows[~rows.any(axis=1)] = 1
     queries[: min(count, size) // 2] = vectors[: min(count, size) // 2]
     scored = [queries, vectors]
-    if normalize:
+    if metric == "cosine":
         lengths = [np.sqrt(fixed_order_scores(a, a).diagonal()) for a in scored]
         scored = [(a * (1 / n)[:, None]).astype(np.float32) for a, n in zip(scored, lengths, strict=True)]
-    bank = on(Place(CPU, CPU, products, numbers), vectors.astype(stored), normalize)
-    check_everything(queries, vectors, fixed_order_scores(*scored), bank, rng)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-class TestOnCuda:
-    @pytest.mark.parametrize("normalize", [False, True])
-    @pytest.mark.parametrize("kind", HARD_SETS)
-    def test_bit_for_bit_what_the_core_answers(self, rng, kind, normalize):
-        vectors = HARD_SETS[kind](rng, 5000, 96).astype(np.float32)
-        if normalize:
-            vectors[~vectors.any(axis=1)] = 1
-        queries = vectors[:40] + rng.standard_normal((40, 96)).astype(np.float32) * 1e-3
-        targets = rng.integers(0, 5000, 40)
-        bank, core = lf.VectorBank(vectors, normalize, device="cuda"), lf.VectorBank(vectors, normalize)
-        assert answers(bank, queries, targets) == answers(core, queries, targets)
-
-    @pytest.mark.parametrize("size", [1000, 100_000])
-    def test_real_widths_under_autocast(self, rng, size):
-        vectors = rng.standard_normal((size, 768)).astype(np.float32)
-        queries, targets = vectors[:300] + rng.standard_normal((300, 768)).astype(np.float32), np.arange(300)
-        bank, core = lf.VectorBank(vectors, True, device="cuda"), lf.VectorBank(vectors, True)
-        with torch.autocast("cuda"):
-            found = answers(bank, queries, targets)
-        assert found == answers(core, queries, targets)
-        np.testing.assert_allclose(bank.logsumexp(queries, 20.0)[0], core.logsumexp(queries, 20.0)[0], rtol=1e-5)
-
-
-@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="needs MPS")
-@pytest.mark.parametrize("kind", HARD_SETS)
-def test_bit_for_bit_on_mps(rng, kind):
-    vectors = HARD_SETS[kind](rng, 3000, 96).astype(np.float32)
-    queries, targets = vectors[:40] + np.float32(1e-3), rng.integers(0, 3000, 40)
-    core = lf.VectorBank(vectors)
-    assert answers(lf.VectorBank(vectors, device="mps"), queries, targets) == answers(core, queries, targets)
+    bank = on(Place(CPU, CPU, products, numbers), vectors.astype(stored), metric=metric)
+    check_everything(queries, vectors, fixed_order_scores(*scored, metric), bank, rng)

@@ -61,27 +61,27 @@ def machine(level: str, threads: int) -> Iterator[None]:
     row_step=st.sampled_from([1, 2, -1]),
     column_step=st.sampled_from([1, 1, 2]),
     start=st.integers(0, 3),
-    normalize=st.booleans(),
+    metric=st.sampled_from(["ip", "cosine", "l2"]),
     level=st.sampled_from(lf.kernels.simd_levels()),
     threads=st.integers(1, 4),
 )
 def test_any_bank_and_any_queries(
-    shape, seed, kind, stored, asked, row_step, column_step, start, normalize, level, threads
+    shape, seed, kind, stored, asked, row_step, column_step, start, metric, level, threads
 ):
     count, size, dim = shape
     rng = np.random.default_rng(seed)
     vectors = VALUES[kind](rng, (size, dim)).astype(stored)
     queries = VALUES[kind](rng, (count, dim)).astype(asked)
     queries[: min(count, size) // 2] = vectors[: min(count, size) // 2].astype(asked)
-    if normalize:
+    if metric == "cosine":
         vectors[(vectors.astype(np.float32) == 0).all(axis=1)] = 1
         queries[(queries.astype(np.float32) == 0).all(axis=1)] = 1
     scored = [a.astype(np.float32) for a in (queries, vectors)]
-    if normalize:
+    if metric == "cosine":
         lengths = [np.sqrt(fixed_order_scores(a, a).diagonal()) for a in scored]
         scored = [(a * (1 / n)[:, None]).astype(np.float32) for a, n in zip(scored, lengths, strict=True)]
     with machine(level, threads):
-        bank = lf.VectorBank(laid_out(vectors, row_step, column_step, start), normalize=normalize)
+        bank = lf.VectorBank(laid_out(vectors, row_step, column_step, start), metric=metric)
         check_everything(
-            laid_out(queries, row_step, column_step, start), vectors, fixed_order_scores(*scored), bank, rng
+            laid_out(queries, row_step, column_step, start), vectors, fixed_order_scores(*scored, metric), bank, rng
         )

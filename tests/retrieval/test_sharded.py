@@ -88,7 +88,7 @@ ERRORS = {
         "ValueError: ShardedBank: first_id = -1; expected a whole number",
         "process 0 failed: ShardedBank: first",
     ),
-    "other width": (None, "ValueError: ShardedBank: shards of (D, normalize) = (24, False) and (23, False)", ""),
+    "other width": (None, "ValueError: ShardedBank: shards of (D, metric) = (24, 'ip') and (23, 'ip')", ""),
     "queries of other width": (
         1,
         "rank: queries: expected 24 columns like the bank, got 23",

@@ -51,12 +51,12 @@ def read_parquet(path):
 READERS = {"run.npz": read_npz, "run.trec": read_trec, "RUN.PARQUET": read_parquet}
 
 
-@pytest.mark.parametrize("metric", ["ip", "cosine"])
+@pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
 @pytest.mark.parametrize("name", READERS)
 def test_a_file_holds_what_the_bank_answers(store, queries, tmp_path, name, metric):
     done = write_topk(tmp_path / "queries.npy", store, tmp_path / name, 7, metric=metric)
     assert done == TopkRun(25, 52, 7, metric)
-    scores, ids = lf.VectorBank(store.vectors, metric == "cosine").topk(queries, 7)
+    scores, ids = lf.VectorBank(store.vectors, metric=metric).topk(queries, 7)
     written_scores, written_ids = READERS[name](tmp_path / name)
     np.testing.assert_array_equal(written_ids, ids)
     np.testing.assert_array_equal(written_scores, scores)
