@@ -98,7 +98,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The quick table of timings beside torch, numpy, FAISS and usearch."""
+    """The quick table of timings beside other libraries."""
     install_package(session, "bench")
     session.run("python", "bench/table.py", *session.posargs)
 

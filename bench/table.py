@@ -19,7 +19,7 @@ import pytest
 
 from lvm_fast.cli.info import describe_installation
 
-PEERS = ("faiss-cpu", "usearch")
+PEERS = ("faiss-cpu", "numkong", "scikit-learn", "usearch")
 
 
 def main() -> int:

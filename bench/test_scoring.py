@@ -1,19 +1,22 @@
-"""Exact ranks, Hit@10, top-10 and bands against torch, FAISS, usearch and numpy, on real and on random vectors."""
+"""Exact ranks, Hit@10, top-10 and bands against other libraries, on real and on random vectors."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import faiss
+import numkong
 import numpy as np
 import pytest
 import torch
 import usearch.index
 from peak_memory import peak_megabytes
+from sklearn.neighbors import NearestNeighbors
 
 import lvm_fast as lf
 
@@ -98,9 +101,9 @@ class Taken:
         screened, refined, rescored = self.counts / self.calls
         speed = 2 * screened * self.dim / median / 1e12
         ceiling = self.limits.int8_ops(lf.kernels.simd_level())
-        share = f" = {speed / ceiling:.0%} of {ceiling:.1f}" if ceiling else ""
+        share = f" = {speed / ceiling:.0%} of {ceiling:.3g}" if ceiling else ""
         shares = (screened / self.pairs, refined / self.pairs, rescored / self.pairs)
-        return "{:.2f} TOP/s{}; {:.0%} screened, {:.1%} refined, {:.2%} rescored".format(speed, share, *shares)
+        return "{:.3g} TOP/s{}; {:.0%} screened, {:.1%} refined, {:.2%} rescored".format(speed, share, *shares)
 
 
 _BEST: dict[str, np.ndarray] = {}
@@ -121,6 +124,88 @@ def exact_best(work: Work) -> np.ndarray:
 def wrong_lists(ids: Any, best: np.ndarray) -> str:
     found = np.sort(np.asarray(ids).astype(np.int64), axis=1)
     return f"{np.mean((found != np.sort(best, axis=1)).any(axis=1)):.1%} of the ten best wrong"
+
+
+def products(work: Work, median: float, ceiling: float | None) -> str:
+    """Note all products a second, beside the ceiling of the unit that makes them."""
+    speed = 2 * len(work.queries) * work.pool.size / median / 1e12
+    return f"{speed:.3g} TFLOP/s" + (f" = {speed / ceiling:.0%} of {ceiling:.3g}" if ceiling else "")
+
+
+Peer = tuple[Callable[[], Any], float]  # the ids of the ten best, and how far from exact Hit@10 may be
+
+
+def with_torch(work: Work, dtype: torch.dtype, tolerance: float) -> Peer:
+    queries, pool = (torch.from_numpy(a).to(dtype) for a in (work.queries, work.pool))
+    return lambda: (queries @ pool.T).topk(K).indices, tolerance
+
+
+def with_numpy(work: Work) -> Peer:
+    return lambda: np.argpartition(-(work.queries @ work.pool.T), K, axis=1)[:, :K], 0.001
+
+
+def with_faiss(work: Work) -> Peer:
+    index = faiss.IndexFlatIP(work.pool.shape[1])
+    index.add(work.pool)
+    return lambda: index.search(work.queries, K)[1], 0.001
+
+
+def with_usearch(work: Work) -> Peer:
+    threads = lf.kernels.num_threads()
+    search = usearch.index.search
+    return lambda: search(work.pool, work.queries, K, metric="ip", exact=True, threads=threads).keys, 0.001
+
+
+def with_numkong(work: Work) -> Peer:
+    """Score by packed products, summed in float64, a part of the queries on each thread; it has no selection."""
+    packed, threads = numkong.dots_pack(work.pool), lf.kernels.num_threads()
+    step = -(-len(work.queries) // threads)
+
+    def best(first: int) -> np.ndarray:
+        scores = np.asarray(numkong.dots_packed(work.queries[first : first + step], packed))
+        return np.argpartition(-scores, K, axis=1)[:, :K]
+
+    def call() -> np.ndarray:
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(best, range(0, len(work.queries), step))))
+
+    return call, 0.001
+
+
+def with_sklearn(work: Work) -> Peer:
+    near = NearestNeighbors(n_neighbors=K, algorithm="brute", metric="cosine", n_jobs=1).fit(work.pool)
+    return lambda: near.kneighbors(work.queries, return_distance=False), 0.001
+
+
+PEERS: dict[str, Callable[[Work], Peer]] = {
+    "torch fp32": lambda work: with_torch(work, torch.float32, 0.001),
+    "torch bf16 (inexact)": lambda work: with_torch(work, torch.bfloat16, 0.02),
+    "FAISS flat": with_faiss,
+    "usearch exact": with_usearch,
+    "numpy": with_numpy,
+    "NumKong": with_numkong,
+    "sklearn": with_sklearn,
+}
+PEER_NAMES = {
+    "torch fp32": "torch fp32 matmul+topk",
+    "torch bf16 (inexact)": "torch bf16 matmul+topk (inexact)",
+    "FAISS flat": "FAISS flat",
+    "usearch exact": "usearch exact",
+    "numpy": "numpy matmul+argpartition",
+    "NumKong": "NumKong packed products+argpartition",
+    "sklearn": "sklearn brute force, cosine",
+}
+
+
+def note_of_peer(work: Work, peer: str, limits: Any) -> Callable[[Any, float], str]:
+    """Note a peer's products beside its unit's ceiling, and how many of its lists are wrong."""
+    best = exact_best(work)
+
+    def note(ids: Any, median: float) -> str:
+        ceiling = limits.bf16_ops() if "bf16" in peer else limits.fp32_ops()
+        return f"{products(work, median, ceiling)}; {wrong_lists(ids, best)}"
+
+    return note
 
 
 Timed = Callable[..., Any]
@@ -157,16 +242,14 @@ class TestRanks:
         ranks = self.ours(timed, limits, work, "exact Hit@10", call, "avx512")
         np.testing.assert_array_equal(ranks, np.minimum(work.ranks, K))
 
-    @pytest.mark.parametrize("peer", ["torch fp32", "torch bf16 (inexact)", "FAISS flat", "usearch exact", "numpy"])
-    def test_hit_at_10_of_peers(self, timed: Timed, work: Work, peer: str) -> None:
+    @pytest.mark.parametrize("peer", PEERS)
+    def test_hit_at_10_of_peers(self, timed: Timed, limits: Any, work: Work, peer: str) -> None:
         if len(work.pool) >= RANDOM and "unrelated" in work.name and peer != "torch fp32":
             pytest.skip("as with related queries")
         call, tolerance = PEERS[peer](work)
         rounds = 1 if peer == "usearch exact" and len(work.pool) > QUERIES else 5  # it takes half a minute
-        best = exact_best(work)
-        ids = timed(
-            self.group("exact Hit@10", work), PEER_NAMES[peer], call, rounds, note=lambda ids, _: wrong_lists(ids, best)
-        )
+        note = note_of_peer(work, peer, limits)
+        ids = timed(self.group("exact Hit@10", work), PEER_NAMES[peer], call, rounds, note=note)
         hits = (np.asarray(ids) == work.targets[:, None]).any(axis=1).mean()
         assert abs(hits - (work.ranks < K).mean()) <= tolerance
 
@@ -174,20 +257,18 @@ class TestRanks:
         ranks = self.ours(timed, limits, work, "full exact ranks", lambda bank: bank.rank(work.queries, work.targets))
         np.testing.assert_array_equal(ranks, work.ranks)
 
-    def test_full_ranks_with_torch(self, timed: Timed, work: Work) -> None:
+    def test_full_ranks_with_torch(self, timed: Timed, limits: Any, work: Work) -> None:
         queries, pool, targets = (torch.from_numpy(a) for a in (work.queries, work.pool, work.targets))
 
         def count() -> torch.Tensor:
             scores = queries @ pool.T
             return (scores > scores.gather(1, targets[:, None])).sum(1)
 
-        ranks = timed(
-            self.group("full exact ranks", work),
-            "torch fp32 matmul+count",
-            count,
-            5,
-            note=lambda ranks, _: f"{np.mean(ranks.numpy() != work.ranks):.1%} of the ranks wrong",
-        )
+        def note(ranks: Any, median: float) -> str:
+            wrong = np.mean(ranks.numpy() != work.ranks)
+            return f"{products(work, median, limits.fp32_ops())}; {wrong:.1%} of the ranks wrong"
+
+        ranks = timed(self.group("full exact ranks", work), "torch fp32 matmul+count", count, 5, note=note)
         assert np.mean(ranks.numpy() != work.ranks) < 0.5  # float32 scores: many ranks are off by a few
 
     def test_top_10(self, timed: Timed, limits: Any, work: Work) -> None:
@@ -203,56 +284,12 @@ class TestRanks:
         _, ids = self.ours(timed, limits, work, f"exact top-10, half allowed by {'each' if each else 'all'}", call)
         assert np.take_along_axis(np.broadcast_to(allow, (len(ids), len(work.pool))), ids, 1).all()
 
-    def test_top_10_with_torch(self, timed: Timed, work: Work) -> None:
-        call, _ = PEERS["torch fp32"](work)
-        best = exact_best(work)
-        timed(
-            self.group("exact top-10", work),
-            PEER_NAMES["torch fp32"],
-            call,
-            5,
-            note=lambda ids, _: wrong_lists(ids, best),
-        )
-
-
-Peer = tuple[Callable[[], Any], float]  # the ids of the ten best, and how far from exact Hit@10 may be
-
-
-def with_torch(work: Work, dtype: torch.dtype, tolerance: float) -> Peer:
-    queries, pool = (torch.from_numpy(a).to(dtype) for a in (work.queries, work.pool))
-    return lambda: (queries @ pool.T).topk(K).indices, tolerance
-
-
-def with_numpy(work: Work) -> Peer:
-    return lambda: np.argpartition(-(work.queries @ work.pool.T), K, axis=1)[:, :K], 0.001
-
-
-def with_faiss(work: Work) -> Peer:
-    index = faiss.IndexFlatIP(work.pool.shape[1])
-    index.add(work.pool)
-    return lambda: index.search(work.queries, K)[1], 0.001
-
-
-def with_usearch(work: Work) -> Peer:
-    threads = lf.kernels.num_threads()
-    search = usearch.index.search
-    return lambda: search(work.pool, work.queries, K, metric="ip", exact=True, threads=threads).keys, 0.001
-
-
-PEERS: dict[str, Callable[[Work], Peer]] = {
-    "torch fp32": lambda work: with_torch(work, torch.float32, 0.001),
-    "torch bf16 (inexact)": lambda work: with_torch(work, torch.bfloat16, 0.02),
-    "FAISS flat": with_faiss,
-    "usearch exact": with_usearch,
-    "numpy": with_numpy,
-}
-PEER_NAMES = {
-    "torch fp32": "torch fp32 matmul+topk",
-    "torch bf16 (inexact)": "torch bf16 matmul+topk (inexact)",
-    "FAISS flat": "FAISS flat",
-    "usearch exact": "usearch exact",
-    "numpy": "numpy matmul+argpartition",
-}
+    @pytest.mark.parametrize("peer", ["torch fp32", "NumKong", "FAISS flat", "sklearn"])
+    def test_top_10_of_peers(self, timed: Timed, limits: Any, work: Work, peer: str) -> None:
+        if "unrelated" in work.name and peer != "torch fp32":
+            pytest.skip("as with related queries")
+        call, _ = PEERS[peer](work)
+        timed(self.group("exact top-10", work), PEER_NAMES[peer], call, 5, note=note_of_peer(work, peer, limits))
 
 
 MILLION = """

@@ -1,5 +1,6 @@
 // What a unit of the machine can do at best: sums of products in registers, no memory. Prints TOP/s. The unit
-// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8, VECTORS_BF16 or VECTORS_FP32.
+// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8, VECTORS_BF16 or VECTORS_FP32; YMM_INT8, YMM_FP32 or YMM_FP64
+// with the registers of AVX2.
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +18,9 @@
 #define VECTORS_INT8 3
 #define VECTORS_FP32 4
 #define VECTORS_BF16 5
+#define YMM_INT8 6
+#define YMM_FP32 7
+#define YMM_FP64 8
 
 #if UNIT == TILES_INT8 || UNIT == TILES_BF16
 #if UNIT == TILES_INT8
@@ -46,23 +50,46 @@ void work(int64_t rounds) {
     _tile_release();
 }
 #else
+#if UNIT >= YMM_INT8
+constexpr int kSums = 12;
+#else
 constexpr int kSums = 16;
+#endif
 #if UNIT == VECTORS_INT8
 constexpr double kOpsARound = kSums * 2.0 * 64;
 #define LINE(sum) "vpdpbusd %%zmm16, %%zmm16, %%zmm" #sum "\n"
 #elif UNIT == VECTORS_BF16
 constexpr double kOpsARound = kSums * 2.0 * 32;
 #define LINE(sum) "vdpbf16ps %%zmm16, %%zmm16, %%zmm" #sum "\n"
+#elif UNIT == YMM_INT8
+constexpr double kOpsARound = kSums * 2.0 * 32;
+// Bytes to pairs of 16 bits, these to 32 bits, and the sum.
+#define LINE(sum)                            \
+    "vpmaddubsw %%ymm15, %%ymm15, %%ymm14\n" \
+    "vpmaddwd %%ymm15, %%ymm14, %%ymm14\n"   \
+    "vpaddd %%ymm14, %%ymm" #sum ", %%ymm" #sum "\n"
+#elif UNIT == YMM_FP32
+constexpr double kOpsARound = kSums * 2.0 * 8;
+#define LINE(sum) "vfmadd231ps %%ymm15, %%ymm15, %%ymm" #sum "\n"
+#elif UNIT == YMM_FP64
+constexpr double kOpsARound = kSums * 2.0 * 4;
+#define LINE(sum) "vfmadd231pd %%ymm15, %%ymm15, %%ymm" #sum "\n"
 #else
 constexpr double kOpsARound = kSums * 2.0 * 16;
 #define LINE(sum) "vfmadd231ps %%zmm16, %%zmm16, %%zmm" #sum "\n"
+#endif
+
+#if UNIT >= YMM_INT8
+#define MORE_LINES
+#else
+#define MORE_LINES LINE(12) LINE(13) LINE(14) LINE(15)
 #endif
 
 void work(int64_t rounds) {
     // In assembler, because a compiler that sees the sums thrown away would not keep them in registers.
     for (int64_t i = 0; i < rounds; ++i) {
         asm volatile(LINE(0) LINE(1) LINE(2) LINE(3) LINE(4) LINE(5) LINE(6) LINE(7) LINE(8) LINE(9) LINE(10)
-                         LINE(11) LINE(12) LINE(13) LINE(14) LINE(15)::
+                         LINE(11) MORE_LINES::
                              : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
                                "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     }

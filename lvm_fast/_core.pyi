@@ -23,6 +23,9 @@ class Rows:
     @property
     def rows(self) -> int:
         ...
+    @property
+    def scales(self) -> typing.Any:
+        ...
 class MemoryGru:
     """
     A packed memory GRU; see csrc/recurrent/memory_gru.h and lvm_fast.inference.packed.
@@ -50,6 +53,18 @@ class Filter:
     What a question leaves out of a bank of N candidates; None for nothing. Bits are those of numpy.packbits: `allow` (N / 8,) or (B, N / 8), `held` (N / 8,); `exclude` (B, E) ids or -1; `exclude_ranges` (B, R, 2) half-open.
     """
     def __init__(self, allow: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8] | None = None, held: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8] | None = None, exclude: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None, exclude_ranges: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None) -> None:
+        ...
+    @property
+    def allow(self) -> numpy.typing.NDArray[numpy.uint8] | None:
+        ...
+    @property
+    def exclude(self) -> numpy.typing.NDArray[numpy.int64] | None:
+        ...
+    @property
+    def exclude_ranges(self) -> numpy.typing.NDArray[numpy.int64] | None:
+        ...
+    @property
+    def held(self) -> numpy.typing.NDArray[numpy.uint8] | None:
         ...
 class Bank:
     """

@@ -74,7 +74,10 @@ void bind_core(py::module_& module) {
              py::arg("bits_of_bf16") = false)
         .def_readonly("rows", &HeldRows::rows)
         .def_readonly("dim", &HeldRows::dim)
-        .def_readonly("memory", &HeldRows::memory);
+        .def_readonly("memory", &HeldRows::memory)
+        .def_property_readonly("scales", [](const HeldRows& rows) -> py::object {
+            return rows.scales ? rows.scales_memory : py::none();
+        });
 }
 
 }  // namespace lvm::python

@@ -209,7 +209,11 @@ void bind_retrieval(py::module_& module) {
                            "`exclude` (B, E) ids or -1; `exclude_ranges` (B, R, 2) half-open.")
         .def(py::init<std::optional<Bits>, std::optional<Bits>, std::optional<Ids>, std::optional<Ids>>(),
              py::arg("allow") = py::none(), py::arg("held") = py::none(), py::arg("exclude") = py::none(),
-             py::arg("exclude_ranges") = py::none());
+             py::arg("exclude_ranges") = py::none())
+        .def_readonly("allow", &HeldFilter::allow)
+        .def_readonly("held", &HeldFilter::held)
+        .def_readonly("exclude", &HeldFilter::exclude)
+        .def_readonly("exclude_ranges", &HeldFilter::ranges);
     py::class_<HeldBank>(
         module, "Bank",
         "Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, ClassVar
 
 import torch
 
@@ -48,3 +52,47 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     has_library = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return bool(has_library and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@contextmanager
+def full_precision_products() -> Iterator[None]:
+    """Within it CUDA takes every number of a product as it is and sums in float32; torch's settings come back after.
+
+    They are the process's: other threads compute so meanwhile, too.
+    """
+    _precision.enter()
+    try:
+        yield
+    finally:
+        _precision.leave()
+
+
+class _Precision:
+    """Torch's settings of CUDA's products: full precision while any thread asks for it."""
+
+    _PRODUCTS: Any = torch.backends.cuda.matmul
+    _TF32 = {"fp32_precision": "ieee"} if hasattr(_PRODUCTS, "fp32_precision") else {"allow_tf32": False}
+    _FULL: ClassVar = {"allow_fp16_reduced_precision_reduction": False, "allow_fp16_accumulation": False, **_TF32}
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, dict[str, Any]()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = {name: getattr(self._PRODUCTS, name) for name in self._FULL}
+                self._set(self._FULL)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._set(self._before)
+
+    def _set(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self._PRODUCTS, name, value)
+
+
+_precision = _Precision()

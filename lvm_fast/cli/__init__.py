@@ -34,6 +34,7 @@ COMMANDS: Registry[ModuleType] = Registry(
         "search": ".search",
         "explore": ".explore",
         "mine": ".mine",
+        "topk": ".topk",
         "export": ".export",
         "verify": ".verify",
         "info": ".info",

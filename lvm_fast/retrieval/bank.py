@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,9 @@ from .checked_input import (
 from .contents import Contents
 from .filters import Exclusions, exclusions_of
 from .held_vectors import HeldVectors
+
+if TYPE_CHECKING:
+    from .torch_answers import TorchAnswers
 
 Filters = tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None]  # exclude, exclude_ranges, allow
 
@@ -48,6 +51,7 @@ class VectorBank(HeldVectors):
     Vectors and queries are numpy arrays, torch tensors or lists of numbers. float64 is rounded to float32; whole
     numbers of 16 to 64 bits become float32 up to 2^24, beyond which it has gaps. 8-bit arrays are refused: they look
     like codes without their scales. Questions take queries (B, D), or one (D,), whose answer has no first dimension.
+    Answers are numpy arrays, whatever the queries are; `bank.torch` gives tensors.
 
     `rank`, `topk` and `band` take filters, one or several, that say what a query must not find:
 
@@ -60,11 +64,14 @@ class VectorBank(HeldVectors):
         vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
         normalize: Score cosines instead of inner products: the same as metric="cosine".
         metric: "ip" (inner product), "cosine" or "l2" (squared Euclidean distance).
+        device: Where to score: "cpu", "cuda", "cuda:1", "mps" or "auto". Answers are the same, bit for bit (a sum of
+            `logsumexp` to its stated error). A GPU holds the rows as they are scored, and in half precision.
 
     Attributes:
         metric: As given; "cosine" with normalize=True.
         normalize: Whether it is "cosine".
         dim: D.
+        device: As given.
 
     Raises:
         ValueError: wrong shape or dtype, no rows, a row with NaN or infinity, beyond float32's range or its whole
@@ -78,7 +85,15 @@ class VectorBank(HeldVectors):
 
     def __repr__(self) -> str:
         kind = 'metric="l2"' if self.metric == "l2" else f"normalize={self.normalize}"
-        return f"VectorBank({len(self)} x {self.dim}, {kind})"
+        place = "" if self.device == "cpu" else f", device={self.device!r}"
+        return f"VectorBank({len(self)} x {self.dim}, {kind}{place})"
+
+    @property
+    def torch(self) -> TorchAnswers:
+        """The same questions, answered as tensors on the device of the queries: ``bank.torch.topk(queries, k)``."""
+        from .torch_answers import TorchAnswers
+
+        return TorchAnswers(self)
 
     def rank(
         self,

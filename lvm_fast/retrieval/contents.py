@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from .._core import Bank, Rows
 from ..data.vectors import Vectors
 from .checked_input import Matrix, blocks_of, matrix_of
 from .filters import Bits, Exclusions
+
+if TYPE_CHECKING:
+    from .device_bank import DeviceBank
 
 _TIER = 8  # as many segments of one order of magnitude, base 8, become one
 
@@ -31,16 +34,16 @@ class Segment:
         give_back: Called after each reading of the whole segment.
     """
 
-    core: Bank
+    core: Bank | DeviceBank
     vectors: Any
     size: int
     held: Bits | None = None
     give_back: Callable[[], None] | None = None
 
     @classmethod
-    def packed(cls, matrix: Matrix, metric: str, held: Bits | None = None) -> Segment:
-        """Pack rows. Raises ValueError for a row that cannot be scored."""
-        return cls(Bank(matrix.rows, metric), matrix.given, matrix.rows.rows, held)
+    def packed(cls, matrix: Matrix, metric: str, held: Bits | None = None, device: str = "cpu") -> Segment:
+        """Pack rows. Raises ValueError for a row that cannot be scored, or a device that is not there."""
+        return cls(_engine_on(device, matrix.rows, metric), matrix.given, matrix.rows.rows, held)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -103,7 +106,7 @@ class Contents:
         """Return those that were not removed."""
         return self.vectors(where).select(self.mask)
 
-    def appended(self, matrix: Matrix, metric: str) -> Contents:
+    def appended(self, matrix: Matrix, metric: str, device: str = "cpu") -> Contents:
         """Return the contents with further candidates, packed with some of the smaller segments before them.
 
         However little is appended at a time, a candidate is packed again a few times at most, and segments stay few.
@@ -117,7 +120,7 @@ class Contents:
         if before:
             parts = [*(segment.vectors for segment in before), matrix.given]
             matrix = matrix_of(joined([Vectors.of(part) for part in parts]), "vectors")
-        return Contents((*self.segments[:count], Segment.packed(matrix, metric, held)))
+        return Contents((*self.segments[:count], Segment.packed(matrix, metric, held, device)))
 
     def without(self, ids: NDArray[np.int64]) -> Contents:
         """Return the contents without some ids, which are held."""
@@ -208,6 +211,14 @@ class Contents:
         if self.count < self.size and not self.mask[ids].all():
             b = int(np.argmin(self.mask[ids]))
             raise ValueError(f"targets[{b}] = {ids[b]}: expected an id that is held, got one that was removed")
+
+
+def _engine_on(device: str, rows: Rows, metric: str) -> Bank | DeviceBank:
+    if device == "cpu":
+        return Bank(rows, metric)
+    from .device_bank import engine_on  # with torch
+
+    return engine_on(device, rows, metric)
 
 
 def merged(

@@ -31,14 +31,19 @@ class HeldVectors:
     in its place.
     """
 
-    def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip") -> None:
+    device = "cpu"
+
+    def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip", device: Any = "cpu") -> None:
+        self.device = str(device)
         self._fill(vectors, metric_of(metric, normalize, "VectorBank"), Names("VectorBank"))
 
     def _fill(self, vectors: Any, metric: str, names: Names) -> None:
         if getattr(vectors, "is_joined", False):
             return self._hold(renamed(names, StreamedContents.of, vectors, metric), vectors.shape[1], metric)
         matrix = bank_rows(vectors, names)
-        self._hold(Contents((renamed(names, Segment.packed, matrix, metric),)), matrix.rows.dim, metric)
+        self._hold(
+            Contents((renamed(names, Segment.packed, matrix, metric, None, self.device),)), matrix.rows.dim, metric
+        )
 
     def _hold(self, contents: Contents, dim: int, metric: str) -> None:
         self.dim, self.metric, self.normalize = dim, metric, metric == "cosine"
@@ -90,7 +95,7 @@ class HeldVectors:
             )
             if given != stored:
                 raise ValueError(f"VectorBank.append: vectors: expected {stored} like the bank's, got {given}")
-            self._contents = renamed("VectorBank.append", self._contents.appended, matrix, self.metric)
+            self._contents = renamed("VectorBank.append", self._contents.appended, matrix, self.metric, self.device)
         return np.arange(first, first + matrix.rows.rows)
 
     def remove(self, ids: ArrayLike) -> None:
@@ -175,7 +180,7 @@ class HeldVectors:
             return _streamed_again, (type(self), self.vectors, self.metric, held)
         if contents.path is None:
             parts = [(_copied(segment.vectors), segment.held) for segment in contents.segments]
-            return _made_again, (type(self), parts, self.metric)
+            return _made_again, (type(self), parts, self.metric, self.device)
         [segment] = contents.segments
         return _opened_again, (type(self), contents.path, digest_of(segment.vectors, segment.core.packed()))
 
@@ -236,11 +241,14 @@ def metric_of(metric: Any, normalize: Any, where: str) -> str:
     return "cosine"
 
 
-def _made_again(kind: type[HeldVectors], parts: list[tuple[Any, Bits | None]], metric: str) -> HeldVectors:
+def _made_again(
+    kind: type[HeldVectors], parts: list[tuple[Any, Bits | None]], metric: str, device: str = "cpu"
+) -> HeldVectors:
     """Return the bank that holds these segments: vectors, and bits of what was not removed."""
     matrices = [bank_rows(vectors, Names(kind.__name__)) for vectors, _ in parts]
-    segments = [Segment.packed(rows, metric, held) for rows, (_, held) in zip(matrices, parts, strict=True)]
+    segments = [Segment.packed(rows, metric, held, device) for rows, (_, held) in zip(matrices, parts, strict=True)]
     bank = kind.__new__(kind)
+    bank.device = device
     bank._hold(Contents(tuple(segments)), matrices[0].rows.dim, metric)
     return bank
 

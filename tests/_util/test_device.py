@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
-from lvm_fast._util.device import available_devices, choose_device, multiplies_bfloat16
+from lvm_fast._util.device import available_devices, choose_device, full_precision_products, multiplies_bfloat16
 
 
 @pytest.fixture
@@ -78,3 +80,41 @@ def test_which_cpus_multiply_bfloat16_themselves(monkeypatch, processor, tiles, 
 
 def test_this_cpu_can_be_asked():
     assert multiplies_bfloat16(torch.device("cpu")) in (True, False)
+
+
+HALF = ("allow_fp16_reduced_precision_reduction", "allow_fp16_accumulation")
+
+
+def half_settings():
+    return [getattr(torch.backends.cuda.matmul, name) for name in HALF]
+
+
+@pytest.fixture
+def quick_products():
+    """Torch's settings at their quickest."""
+    before, half_before = torch.get_float32_matmul_precision(), half_settings()
+    torch.set_float32_matmul_precision("high")
+    for name in HALF:
+        setattr(torch.backends.cuda.matmul, name, True)
+    yield
+    torch.set_float32_matmul_precision(before)
+    for name, value in zip(HALF, half_before, strict=True):
+        setattr(torch.backends.cuda.matmul, name, value)
+
+
+def test_full_precision_products_put_torchs_settings_back(quick_products):
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(full_precision_products())
+        second.enter_context(full_precision_products())  # of another thread, which leaves later
+        assert half_settings() == [False, False]
+        assert getattr(torch.backends.cuda.matmul, "fp32_precision", "ieee") == "ieee"
+        first.close()
+        assert half_settings() == [False, False]
+        second.close()
+        assert (half_settings(), torch.get_float32_matmul_precision()) == ([True, True], "high")
+
+
+def test_full_precision_products_put_them_back_after_an_error(quick_products):
+    with pytest.raises(KeyError), full_precision_products():
+        raise KeyError
+    assert (half_settings(), torch.get_float32_matmul_precision()) == ([True, True], "high")

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ("run", "--vectors", "v.npy"),
     "search": ("--data", "chains.safetensors", "--chunk", "3"),
     "mine": ("--data", "chains.safetensors", "--output", "mined.safetensors"),
+    "topk": ("v.npy", "chains.safetensors", "--output", "run.npz"),
     "prepare": ("v.npy", "--output", "prepared.safetensors"),
     "encode": ("doc.txt", "--output", "encoded.safetensors"),
 }
@@ -36,6 +37,7 @@ LEFT = {  # what a command is there for, besides what it prints
     "evaluate": "run/report.json",
     "compare": "comparison/comparison.json",
     "mine": "mined.safetensors",
+    "topk": "run.npz",
     "prepare": "prepared.safetensors",
     "encode": "encoded.safetensors",
 }
