@@ -43,7 +43,7 @@ class Segment:
     @classmethod
     def packed(cls, matrix: Matrix, metric: str, held: Bits | None = None, device: str = "cpu") -> Segment:
         """Pack rows. Raises ValueError for a row that cannot be scored, or a device that is not there."""
-        return cls(_engine_on(device, matrix.rows, metric), matrix.given, matrix.rows.rows, held)
+        return cls(engine_on(device, matrix.rows, metric), matrix.given, matrix.rows.rows, held)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -213,7 +213,7 @@ class Contents:
             raise ValueError(f"targets[{b}] = {ids[b]}: expected an id that is held, got one that was removed")
 
 
-def _engine_on(device: str, rows: Rows, metric: str) -> Bank | DeviceBank:
+def engine_on(device: str, rows: Rows, metric: str) -> Bank | DeviceBank:
     if device == "cpu":
         return Bank(rows, metric)
     from .device_bank import engine_on  # with torch

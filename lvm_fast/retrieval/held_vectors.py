@@ -39,7 +39,8 @@ class HeldVectors:
 
     def _fill(self, vectors: Any, metric: str, names: Names) -> None:
         if getattr(vectors, "is_joined", False):
-            return self._hold(renamed(names, StreamedContents.of, vectors, metric), vectors.shape[1], metric)
+            contents = renamed(names, StreamedContents.of, vectors, metric, self.device)
+            return self._hold(contents, vectors.shape[1], metric)
         matrix = bank_rows(vectors, names)
         self._hold(
             Contents((renamed(names, Segment.packed, matrix, metric, None, self.device),)), matrix.rows.dim, metric
@@ -177,7 +178,7 @@ class HeldVectors:
         contents = self._contents
         if contents.is_streamed:
             held = [segment.held for segment in contents.segments]
-            return _streamed_again, (type(self), self.vectors, self.metric, held)
+            return _streamed_again, (type(self), self.vectors, self.metric, self.device, held)
         if contents.path is None:
             parts = [(_copied(segment.vectors), segment.held) for segment in contents.segments]
             return _made_again, (type(self), parts, self.metric, self.device)
@@ -253,10 +254,13 @@ def _made_again(
     return bank
 
 
-def _streamed_again(kind: type[HeldVectors], rows: Vectors, metric: str, held: list[Bits | None]) -> HeldVectors:
+def _streamed_again(
+    kind: type[HeldVectors], rows: Vectors, metric: str, device: str, held: list[Bits | None]
+) -> HeldVectors:
     """Return the bank of rows in several files, and bits of what was not removed."""
     bank = kind.__new__(kind)
-    bank._hold(StreamedContents.of(rows, metric, held), rows.shape[1], metric)
+    bank.device = device
+    bank._hold(StreamedContents.of(rows, metric, device, held), rows.shape[1], metric)
     return bank
 
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import Bank, Rows
+from .._core import Rows
 from ..data.vectors import Vectors
 from ..ops.rows import rows_of
 from .checked_input import Matrix
-from .contents import Contents, Segment
+from .contents import Contents, Segment, engine_on
 from .filters import Bits
 
 _PACKED_BYTES = 64 << 20  # of float32 numbers, packed at once
@@ -27,22 +27,23 @@ class StreamedContents(Contents):
 
     Attributes:
         rows: (N, D).
-        metric: Of the bank.
+        metric, device: Of the bank.
     """
 
     rows: Vectors | None = None
     metric: str = "ip"
+    device: str = "cpu"
     is_streamed: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, rows: Vectors, metric: str, held: Sequence[Bits | None] = ()) -> StreamedContents:
+    def of(cls, rows: Vectors, metric: str, device: str, held: Sequence[Bits | None] = ()) -> StreamedContents:
         """Take rows (N, D); of segments that some were removed from, the bits of the others."""
         step = max(1, _PACKED_BYTES // (4 * rows.shape[1]))
         parts = [rows.select(slice(first, first + step)) for first in range(0, len(rows), step)]
-        core = Bank(rows_of(parts[0], "vectors"), metric)
+        core = engine_on(device, rows_of(parts[0], "vectors"), metric)
         kept = held or [None] * len(parts)
         segments = tuple(Segment(core, *each) for each in zip(parts, map(len, parts), kept, strict=True))
-        return cls(segments, None, rows, metric)
+        return cls(segments, None, rows, metric, device)
 
     def vectors(self, where: str) -> Vectors:
         """See `Contents.vectors`; nothing is read."""
@@ -54,12 +55,12 @@ class StreamedContents(Contents):
 
     def placed(self) -> Iterator[tuple[int, Segment]]:
         """Walk over (first id, segment), packing each."""
-        core: Bank | None = None
+        core = None
         for first, segment in zip(self.firsts, self.segments, strict=False):
             rows = rows_of(segment.vectors, "vectors")
             try:
                 if core is None:
-                    core = Bank(rows, self.metric)
+                    core = engine_on(self.device, rows, self.metric)
                 else:
                     core.refill(rows)
             except ValueError as error:
@@ -71,4 +72,4 @@ class StreamedContents(Contents):
         self._check_held(ids)
         asked, places = np.unique(ids, return_inverse=True)
         rows = rows_of(self.vectors("vectors").select(asked), "vectors")
-        return Bank(rows, self.metric).pair_scores(queries, places.astype(np.int64))
+        return engine_on(self.device, rows, self.metric).pair_scores(queries, places.astype(np.int64))
