@@ -49,7 +49,7 @@ class StreamedContents(Contents):
         """See `Contents.vectors`; nothing is read."""
         return Vectors.of(self.rows, None, where)
 
-    def appended(self, matrix: Matrix, metric: str) -> Contents:
+    def appended(self, matrix: Matrix, metric: str, device: str = "cpu") -> Contents:
         """Raise ValueError: what is appended has no place on disk."""
         raise ValueError("vectors: a bank of rows in several files takes no others; expected a bank in memory")
 
