@@ -27,6 +27,8 @@ _HOME_OF = {
     "Space": "spaces.space",
     "fit_space": "spaces.space",
     "GRU": "layers.gru",
+    "LSTM": "layers.lstm",
+    "accelerate": "layers.accelerate",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
     "Router": "inference.router",
@@ -60,7 +62,9 @@ if TYPE_CHECKING:
     from .export.coreml import export_coreml as export_coreml
     from .export.verify import verify_coreml as verify_coreml
     from .inference.router import Router as Router
+    from .layers.accelerate import accelerate as accelerate
     from .layers.gru import GRU as GRU
+    from .layers.lstm import LSTM as LSTM
     from .models.pretrained import load_model as load_model
     from .models.registry import create_model as create_model
     from .ops.rowwise import l2_normalize as l2_normalize

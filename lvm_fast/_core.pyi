@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import torch
 import typing
-__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'lstm_backward', 'lstm_forward', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix: a tensor or an array of shape (..., D), dense along its rows, which it keeps alive. int8 rows need `scales`, one float32 a row; uint16 rows are taken for the bits of bfloat16 numbers if `bits_of_bf16`.
@@ -80,7 +80,7 @@ def fingerprint(memory: collections.abc.Sequence[torch.Tensor | numpy.ndarray]) 
     """
     64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.
     """
-def gru_backward(grad_states: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, grad_inputs: torch.Tensor | numpy.ndarray, grad_products: torch.Tensor | numpy.ndarray, grad_initial: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
+def gru_backward(grad_states: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, grad_inputs: torch.Tensor | numpy.ndarray, grad_products: torch.Tensor | numpy.ndarray, grad_initial: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
     """
     Its gradient through time; see csrc/recurrent/gru.h.
     """
@@ -92,13 +92,21 @@ def gru_bf16_forward(*, inputs: torch.Tensor | numpy.ndarray, weight_ih: torch.T
     """
     One GRU layer in bfloat16 over contiguous arrays (inputs and weight_ih: dense rows, anywhere); see csrc/recurrent/gru_bf16.h.
     """
-def gru_forward(inputs: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, bias: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
+def gru_forward(inputs: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, bias: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
     """
     The recurrence of one GRU layer over contiguous arrays, float32 (lengths: int64, or None); see csrc/recurrent/gru.h.
     """
 def has_bf16_gru() -> bool:
     """
     Whether the level in force can run the bfloat16 GRU.
+    """
+def lstm_backward(grad_states: torch.Tensor | numpy.ndarray | None, weight: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, cells: torch.Tensor | numpy.ndarray, grad_gates: torch.Tensor | numpy.ndarray, grad_state: torch.Tensor | numpy.ndarray, grad_cell: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
+    """
+    Its gradient through time; see csrc/recurrent/lstm.h.
+    """
+def lstm_forward(weight: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, cells: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
+    """
+    The recurrence of one LSTM layer over contiguous arrays, float32 (lengths: int64, or None); see csrc/recurrent/lstm.h.
     """
 def normalize_rows(x: Rows, delta: Rows | None, out: torch.Tensor | numpy.ndarray, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int] | None:
     """

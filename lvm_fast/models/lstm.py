@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..layers.lstm import LSTM, State
 from .causal import CausalModel
 from .checks import check_fraction, check_sizes, recurrent_sizes
+from .recurrence import between_layers, last_state_of, states_of
 
 
 class LSTMModel(CausalModel):
@@ -38,13 +39,17 @@ class LSTMModel(CausalModel):
         input_dim, hidden_dim, num_layers = sizes.values()
         dropout = check_fraction(self.model_type, "dropout", dropout)
         super().__init__(sizes, normalize_delta, dropout=dropout)
-        self.lstm = LSTM(input_dim, hidden_dim, num_layers, dropout)
+        between = between_layers(dropout, num_layers)
+        self.lstm = LSTM(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
         self.output_proj = nn.Linear(hidden_dim, input_dim)
 
     def hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
         """See `CausalModel.hidden`."""
-        states: Tensor = self.lstm(context)
-        return states
+        return states_of(self.lstm, context, lengths)
+
+    def last_hidden(self, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """See `CausalModel.last_hidden`."""
+        return last_state_of(self.lstm, context, lengths)
 
     def raw_delta(self, hidden: Tensor) -> Tensor:
         """See `CausalModel.raw_delta`."""

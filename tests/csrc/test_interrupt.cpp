@@ -60,7 +60,7 @@ void check_gru() {
     const Floats inputs(kSteps * kWide), weight(kWide * kHidden), bias(kWide);
     Floats states((kSteps + 1) * kHidden), gates(kSteps * kWide), candidates(kSteps * kHidden),
         grad_inputs(inputs.size()), grad_products(inputs.size()), grad_initial(kHidden);
-    const GruShape shape{kSteps, 1, kHidden};
+    const RecurrentShape shape{kSteps, 1, kHidden};
     check_ended([&] {
         gru_forward(shape, {inputs.data(), weight.data(), bias.data(), states.data(), gates.data(),
                             candidates.data()});
