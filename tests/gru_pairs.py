@@ -68,6 +68,6 @@ class Part(nn.Module):
         super().__init__()
         self.gru = gru
 
-    def forward(self, x: Tensor):  # type: ignore[no-untyped-def]  # TorchScript reads annotations: a GRU's or LSTM's
+    def forward(self, x: Tensor) -> Any:
         states, final = self.gru(x)
         return 2 * states, final

@@ -1,4 +1,4 @@
-"""The float32 recurrences as torch operators, forwards and in reverse: torch's rules, and slopes of what they compute."""
+"""The float32 recurrences as torch operators, there and back: the rules of torch, and slopes of what they compute."""
 
 from __future__ import annotations
 
