@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import torch
 import typing
-__all__: list[str] = ['Bank', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'lstm_backward', 'lstm_forward', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'PackedMemory', 'PackedModel', 'PackedModelStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'lstm_backward', 'lstm_forward', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix: a tensor or an array of shape (..., D), dense along its rows, which it keeps alive. int8 rows need `scales`, one float32 a row; uint16 rows are taken for the bits of bfloat16 numbers if `bits_of_bf16`.
@@ -23,28 +23,36 @@ class Rows:
     @property
     def rows(self) -> int:
         ...
-class MemoryGru:
+class PackedMemory:
     """
-    A packed memory GRU; see csrc/recurrent/memory_gru.h and lvm_fast.inference.packed.
+    What a memory GRU makes of its last state; see PackedModel.
     """
-    def __init__(self, *, weights: str, layers: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], "FixedSize(4)"]], input_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], input_epsilon: typing.SupportsFloat | typing.SupportsIndex, keys: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], contents: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_epsilon: typing.SupportsFloat | typing.SupportsIndex, widen: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], narrow: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], unit_delta: bool) -> None:
+    def __init__(self, *, keys: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], contents: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.SupportsFloat | typing.SupportsIndex], widen: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], narrow: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]]) -> None:
         ...
-class MemoryGruStream:
+class PackedModel:
     """
-    The hidden states of B sequences in a packed memory GRU.
+    A packed recurrent model; see csrc/recurrent/packed_model.h and lvm_fast.inference.packed.
     """
-    def __init__(self, model: MemoryGru, batch: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, *, weights: str, cell: str, input: typing.SupportsInt | typing.SupportsIndex, layers: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], "FixedSize(4)"]], input_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.SupportsFloat | typing.SupportsIndex] | None = None, entry: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]] | None = None, block_norms: collections.abc.Sequence[tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.SupportsFloat | typing.SupportsIndex]] = [], output: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]] | None = None, memory: PackedMemory | None = None, unit_delta: bool) -> None:
         ...
-    def advance(self, context: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float32] | None:
+class PackedModelStream:
+    """
+    The states of B sequences in a packed model.
+    """
+    def __init__(self, model: PackedModel, batch: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def advance(self, context: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], rows: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None = None) -> numpy.typing.NDArray[numpy.float32] | None:
         """
-        Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come next. None if a number of either is NaN or infinite; the states moved on only if it is a prediction's.
+        Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come next: of all sequences, or of these. None if a number of either is NaN or infinite; the states moved on only if it is a prediction's.
         """
-    def copy(self) -> MemoryGruStream:
+    def copy(self) -> PackedModelStream:
         """
         Another stream that goes on from here, with the same model.
         """
-    def reset(self) -> None:
-        ...
+    def reset(self, rows: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None = None) -> None:
+        """
+        Forget what was read, by these sequences or by all.
+        """
 class Bank:
     """
     Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.

@@ -64,7 +64,7 @@ def accelerate(module: nn.Module, *, undo: bool = False) -> Acceleration:
         >>> accelerate(model)
         accelerate: 1 swapped, 1 left as they are
           swapped  1  GRU(8, 8)
-          left     2  a GRUCell takes one step at a time: there is nothing to gain
+          left     2  GRUCell takes one step at a time: there is nothing to gain
         >>> accelerate(model, undo=True)
         accelerate: 1 put back, 0 left as they are
           put back  1  GRU(8, 8)
@@ -102,9 +102,9 @@ def _why_not(layer: nn.Module) -> str | None:
         is_recurrent = layer.original_name in ("GRU", "LSTM")
         return "compiled by TorchScript: accelerate a module before it is scripted or traced" if is_recurrent else None
     if isinstance(layer, RecurrentBase):
-        return f"is a lvm_fast.{layer.mode} already"
+        return f"is lvm_fast.{layer.mode} already"
     if isinstance(layer, nn.RNNCellBase):
-        return f"a {kind.__name__} takes one step at a time: there is nothing to gain"
+        return f"{kind.__name__} takes one step at a time: there is nothing to gain"
     if not isinstance(layer, nn.RNNBase):
         return None
     if is_parametrized(layer):
@@ -112,8 +112,8 @@ def _why_not(layer: nn.Module) -> str | None:
     if kind not in _OURS:
         ours = [each.__name__ for each in _OURS if isinstance(layer, each)]
         if ours:
-            return f"a {kind.__name__} is a subclass of torch.nn.{ours[0]}, with ways of its own"
-        return f"a {kind.__name__}: there are kernels for torch.nn.GRU and torch.nn.LSTM"
+            return f"{kind.__name__} is a subclass of torch.nn.{ours[0]}, with ways of its own"
+        return f"{kind.__name__}: there are kernels for torch.nn.GRU and torch.nn.LSTM"
     if "forward" in layer.__dict__:
         return "has a forward of its own"
     if layer.proj_size:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ..layers.lstm import LSTM, State
+from ..ops.packed_model import PackedModel
 from .causal import CausalModel
 from .checks import check_fraction, check_sizes, recurrent_sizes
+from .packing import layers_of, pair_of, tensors_of
 from .recurrence import between_layers, last_state_of, states_of
 
 
@@ -26,6 +28,7 @@ class LSTMModel(CausalModel):
 
     model_type: ClassVar[str] = "lstm"
     stepped_by_hand = (LSTM,)
+    packs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -63,6 +66,21 @@ class LSTMModel(CausalModel):
     def next_hidden(self, state: State, vector: Tensor) -> tuple[Tensor, State]:
         """See `CausalModel.next_hidden`."""
         return self.lstm.advance(state, vector)
+
+    def packed_from(self) -> tuple[Hashable, list[Tensor]]:
+        """See `LatentVectorModel.packed_from`."""
+        return self.normalize_delta, tensors_of([self.lstm, self.output_proj])
+
+    def packed(self, precision: str) -> PackedModel:
+        """Pack the weights for the core. See `LatentVectorModel.packed`."""
+        return PackedModel(
+            precision,
+            cell="lstm",
+            input=self.input_dim,
+            layers=layers_of(self.lstm),
+            output=pair_of(self.output_proj),
+            unit_delta=self.normalize_delta,
+        )
 
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def test_swapping_twice_says_so():
     lf.accelerate(model)
     again = lf.accelerate(model)
     assert again.swapped == {}
-    assert again.left["down"] == "is a lvm_fast.GRU already"
+    assert again.left["down"] == "is lvm_fast.GRU already"
     lf.accelerate(model, undo=True)
     assert type(model.down) is nn.GRU
 
@@ -128,11 +128,11 @@ def with_own_forward() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: Own(3, 4), r"a Own is a subclass of torch\.nn\.GRU, with ways of its own"),
+        (lambda: Own(3, 4), r"Own is a subclass of torch\.nn\.GRU, with ways of its own"),
         (lambda: parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0"), "has parametrized weights"),
         (lambda: nn.LSTM(3, 4, proj_size=2), r"has projections \(proj_size=2\)"),
-        (lambda: nn.LSTMCell(3, 4), "a LSTMCell takes one step at a time: there is nothing to gain"),
-        (lambda: nn.RNN(3, 4), r"a RNN: there are kernels for torch\.nn\.GRU and torch\.nn\.LSTM"),
+        (lambda: nn.LSTMCell(3, 4), "LSTMCell takes one step at a time: there is nothing to gain"),
+        (lambda: nn.RNN(3, 4), r"RNN: there are kernels for torch\.nn\.GRU and torch\.nn\.LSTM"),
         (with_own_forward, "has a forward of its own"),
         (lambda: torch.jit.script(nn.LSTM(3, 4)), "compiled by TorchScript"),
     ],
@@ -174,8 +174,8 @@ def test_it_prints_as_a_table():
         "accelerate: 2 swapped, 2 left as they are",
         "  swapped  down      GRU(4, 6, num_layers=2, batch_first=True, dropout=0.1)",
         "  swapped  up.first  LSTM(6, 6, batch_first=True, bidirectional=True)",
-        "  left     cell      a GRUCell takes one step at a time: there is nothing to gain",
-        "  left     plain     a RNN: there are kernels for torch.nn.GRU and torch.nn.LSTM",
+        "  left     cell      GRUCell takes one step at a time: there is nothing to gain",
+        "  left     plain     RNN: there are kernels for torch.nn.GRU and torch.nn.LSTM",
     ]
 
 
