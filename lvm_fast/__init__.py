@@ -30,6 +30,8 @@ _HOME_OF = {
     "Space": "spaces.space",
     "fit_space": "spaces.space",
     "GRU": "layers.gru",
+    "LSTM": "layers.lstm",
+    "accelerate": "layers.accelerate",
     "create_model": "models.registry",
     "load_model": "models.pretrained",
     "from_pretrained": "models.hub",
@@ -75,7 +77,9 @@ if TYPE_CHECKING:
     from .inference.predict_text import TextPredictor as TextPredictor
     from .inference.predict_text import predict_text as predict_text
     from .inference.router import Router as Router
+    from .layers.accelerate import accelerate as accelerate
     from .layers.gru import GRU as GRU
+    from .layers.lstm import LSTM as LSTM
     from .models.hub import from_pretrained as from_pretrained
     from .models.pretrained import load_model as load_model
     from .models.registry import create_model as create_model

@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import torch
 import typing
-__all__: list[str] = ['Bank', 'Filter', 'MemoryGru', 'MemoryGruStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
+__all__: list[str] = ['Bank', 'Filter', 'PackedMemory', 'PackedModel', 'PackedModelStream', 'Rows', 'dropout', 'fingerprint', 'gru_backward', 'gru_bf16_backward', 'gru_bf16_forward', 'gru_forward', 'has_bf16_gru', 'lstm_backward', 'lstm_forward', 'normalize_rows', 'normalize_rows_backward', 'num_threads', 'set_num_threads', 'set_simd_level', 'simd_level', 'simd_levels']
 class Rows:
     """
     A read-only (rows, dim) matrix: a tensor or an array of shape (..., D), dense along its rows, which it keeps alive. int8 rows need `scales`, one float32 a row; uint16 rows are taken for the bits of bfloat16 numbers if `bits_of_bf16`.
@@ -26,28 +26,36 @@ class Rows:
     @property
     def scales(self) -> typing.Any:
         ...
-class MemoryGru:
+class PackedMemory:
     """
-    A packed memory GRU; see csrc/recurrent/memory_gru.h and lvm_fast.inference.packed.
+    What a memory GRU makes of its last state; see PackedModel.
     """
-    def __init__(self, *, weights: str, layers: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], "FixedSize(4)"]], input_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], input_epsilon: typing.SupportsFloat | typing.SupportsIndex, keys: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], contents: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_epsilon: typing.SupportsFloat | typing.SupportsIndex, widen: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], narrow: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], unit_delta: bool) -> None:
+    def __init__(self, *, keys: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], contents: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], fusion_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.SupportsFloat | typing.SupportsIndex], widen: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], narrow: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]]) -> None:
         ...
-class MemoryGruStream:
+class PackedModel:
     """
-    The hidden states of B sequences in a packed memory GRU.
+    A packed recurrent model; see csrc/recurrent/packed_model.h and lvm_fast.inference.packed.
     """
-    def __init__(self, model: MemoryGru, batch: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, *, weights: str, cell: str, input: typing.SupportsInt | typing.SupportsIndex, layers: collections.abc.Sequence[typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], "FixedSize(4)"]], input_norm: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.SupportsFloat | typing.SupportsIndex] | None = None, entry: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]] | None = None, block_norms: collections.abc.Sequence[tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.SupportsFloat | typing.SupportsIndex]] = [], output: tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.float32], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]] | None = None, memory: PackedMemory | None = None, unit_delta: bool) -> None:
         ...
-    def advance(self, context: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float32] | None:
+class PackedModelStream:
+    """
+    The states of B sequences in a packed model.
+    """
+    def __init__(self, model: PackedModel, batch: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def advance(self, context: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], rows: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None = None) -> numpy.typing.NDArray[numpy.float32] | None:
         """
-        Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come next. None if a number of either is NaN or infinite; the states moved on only if it is a prediction's.
+        Take the steps of context (N, B, D), float32, and predict the unit vectors (B, D) that come next: of all sequences, or of these. None if a number of either is NaN or infinite; the states moved on only if it is a prediction's.
         """
-    def copy(self) -> MemoryGruStream:
+    def copy(self) -> PackedModelStream:
         """
         Another stream that goes on from here, with the same model.
         """
-    def reset(self) -> None:
-        ...
+    def reset(self, rows: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None = None) -> None:
+        """
+        Forget what was read, by these sequences or by all.
+        """
 class Filter:
     """
     What a question leaves out of a bank of N candidates; None for nothing. Bits are those of numpy.packbits: `allow` (N / 8,) or (B, N / 8), `held` (N / 8,); `exclude` (B, E) ids or -1; `exclude_ranges` (B, R, 2) half-open.
@@ -99,7 +107,7 @@ def fingerprint(memory: collections.abc.Sequence[torch.Tensor | numpy.ndarray]) 
     """
     64 bits over the bytes of contiguous arrays, in order; see csrc/recurrent/fingerprint.h.
     """
-def gru_backward(grad_states: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, grad_inputs: torch.Tensor | numpy.ndarray, grad_products: torch.Tensor | numpy.ndarray, grad_initial: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
+def gru_backward(grad_states: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, grad_inputs: torch.Tensor | numpy.ndarray, grad_products: torch.Tensor | numpy.ndarray, grad_initial: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
     """
     Its gradient through time; see csrc/recurrent/gru.h.
     """
@@ -111,13 +119,21 @@ def gru_bf16_forward(*, inputs: torch.Tensor | numpy.ndarray, weight_ih: torch.T
     """
     One GRU layer in bfloat16 over contiguous arrays (inputs and weight_ih: dense rows, anywhere); see csrc/recurrent/gru_bf16.h.
     """
-def gru_forward(inputs: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, bias: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None) -> None:
+def gru_forward(inputs: torch.Tensor | numpy.ndarray, weight: torch.Tensor | numpy.ndarray, bias: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, candidates: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
     """
     The recurrence of one GRU layer over contiguous arrays, float32 (lengths: int64, or None); see csrc/recurrent/gru.h.
     """
 def has_bf16_gru() -> bool:
     """
     Whether the level in force can run the bfloat16 GRU.
+    """
+def lstm_backward(grad_states: torch.Tensor | numpy.ndarray | None, weight: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, cells: torch.Tensor | numpy.ndarray, grad_gates: torch.Tensor | numpy.ndarray, grad_state: torch.Tensor | numpy.ndarray, grad_cell: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
+    """
+    Its gradient through time; see csrc/recurrent/lstm.h.
+    """
+def lstm_forward(weight: torch.Tensor | numpy.ndarray, gates: torch.Tensor | numpy.ndarray, states: torch.Tensor | numpy.ndarray, cells: torch.Tensor | numpy.ndarray, lengths: torch.Tensor | numpy.ndarray | None, reverse: bool = False) -> None:
+    """
+    The recurrence of one LSTM layer over contiguous arrays, float32 (lengths: int64, or None); see csrc/recurrent/lstm.h.
     """
 def normalize_rows(x: Rows, delta: Rows | None, out: torch.Tensor | numpy.ndarray, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int] | None:
     """

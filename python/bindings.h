@@ -22,7 +22,8 @@ void bind_runtime(pybind11::module_& module);
 void bind_core(pybind11::module_& module);
 void bind_rowwise(pybind11::module_& module);
 void bind_recurrent_gru(pybind11::module_& module);
-void bind_recurrent_memory_gru(pybind11::module_& module);
+void bind_recurrent_lstm(pybind11::module_& module);
+void bind_recurrent_packed_model(pybind11::module_& module);
 void bind_retrieval(pybind11::module_& module);
 
 }  // namespace lvm::python

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
     lvm::python::bind_core(module);
     lvm::python::bind_rowwise(module);
     lvm::python::bind_recurrent_gru(module);
-    lvm::python::bind_recurrent_memory_gru(module);
+    lvm::python::bind_recurrent_lstm(module);
+    lvm::python::bind_recurrent_packed_model(module);
     lvm::python::bind_retrieval(module);
 }

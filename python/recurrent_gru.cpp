@@ -6,30 +6,17 @@
 #include "bindings.h"
 #include "recurrent/gru.h"
 #include "recurrent/gru_bf16.h"
+#include "recurrent_shapes.h"
 
 namespace py = pybind11;
 
 namespace lvm::python {
 namespace {
 
-using Lengths = std::optional<ArrayView>;
-
-// N steps of B sequences of `array` (N, B, ...).
-GruShape shape_of(const ArrayView& array, int64_t hidden, const Lengths& lengths, const char* name) {
-    array.expect_dims(name, 3);
-    const int64_t batch = array.size(1);
-    return {array.size(0), batch, hidden, lengths ? lengths->numbers<int64_t>("lengths", {batch}) : nullptr};
-}
-
-int64_t hidden_of(const ArrayView& weight, const char* name) {
-    weight.expect_dims(name, 2);
-    return weight.size(1);
-}
-
 void forward(const ArrayView& inputs, const ArrayView& weight, const ArrayView& bias, const ArrayView& states,
-             const ArrayView& gates, const ArrayView& candidates, const Lengths& lengths) {
+             const ArrayView& gates, const ArrayView& candidates, const Lengths& lengths, bool reverse) {
     const int64_t hidden = hidden_of(weight, "weight"), wide = 3 * hidden;
-    const GruShape shape = shape_of(inputs, hidden, lengths, "inputs");
+    const RecurrentShape shape = shape_of(inputs, hidden, lengths, "inputs", reverse);
     const int64_t steps = shape.steps, batch = shape.batch;
     const GruForward arrays{inputs.numbers<float>("inputs", {steps, batch, wide}),
                             weight.numbers<float>("weight", {wide, hidden}),
@@ -43,9 +30,10 @@ void forward(const ArrayView& inputs, const ArrayView& weight, const ArrayView& 
 
 void backward(const ArrayView& grad_states, const ArrayView& weight, const ArrayView& states,
               const ArrayView& gates, const ArrayView& candidates, const ArrayView& grad_inputs,
-              const ArrayView& grad_products, const ArrayView& grad_initial, const Lengths& lengths) {
+              const ArrayView& grad_products, const ArrayView& grad_initial, const Lengths& lengths,
+              bool reverse) {
     const int64_t hidden = hidden_of(weight, "weight"), wide = 3 * hidden;
-    const GruShape shape = shape_of(grad_states, hidden, lengths, "grad_states");
+    const RecurrentShape shape = shape_of(grad_states, hidden, lengths, "grad_states", reverse);
     const int64_t steps = shape.steps, batch = shape.batch;
     const GruBackward arrays{grad_states.numbers<float>("grad_states", {steps, batch, hidden}),
                              weight.numbers<float>("weight", {wide, hidden}),
@@ -60,7 +48,8 @@ void backward(const ArrayView& grad_states, const ArrayView& weight, const Array
 }
 
 // Vectors (N, B, `width`), float32 or bfloat16, each of them dense.
-StepVectors step_vectors(const ArrayView& vectors, const GruShape& shape, int64_t width, const char* name) {
+StepVectors step_vectors(const ArrayView& vectors, const RecurrentShape& shape, int64_t width,
+                         const char* name) {
     const bool is_bf16 = vectors.type() == ElementType::bfloat16;
     if (is_bf16) {
         vectors.rows<BF16>(name, {shape.steps, shape.batch, width});
@@ -81,7 +70,7 @@ void bf16_forward(const ArrayView& inputs, const ArrayView& weight_ih, const Arr
                   const ArrayView& states, const ArrayView& final, const ArrayView& gates,
                   const ArrayView& candidates, const Lengths& lengths) {
     const int64_t hidden = hidden_of(weight_hh, "weight_hh"), padded = padded_to_tiles(hidden);
-    const GruShape shape = shape_of(inputs, hidden, lengths, "inputs");
+    const RecurrentShape shape = shape_of(inputs, hidden, lengths, "inputs");
     const int64_t batch = shape.batch, rows = shape.steps * batch, width = inputs.size(2);
     const Bf16GruForward arrays{step_vectors(inputs, shape, width, "inputs"),
                                 bf16_weights(weight_ih, weight_hh, hidden, width),
@@ -103,7 +92,7 @@ void bf16_backward(const ArrayView& inputs, const ArrayView& weight_ih, const Ar
                    const ArrayView& grad_weight_hh, const ArrayView& grad_bias_ih,
                    const ArrayView& grad_bias_hh, const ArrayView& grad_initial, const Lengths& lengths) {
     const int64_t hidden = hidden_of(weight_hh, "weight_hh"), padded = padded_to_tiles(hidden);
-    const GruShape shape = shape_of(inputs, hidden, lengths, "inputs");
+    const RecurrentShape shape = shape_of(inputs, hidden, lengths, "inputs");
     const int64_t steps = shape.steps, batch = shape.batch, rows = steps * batch, width = inputs.size(2);
     const int64_t wide = padded_to_tiles(width);
     StepVectors to_inputs{nullptr, false, 0, 0};
@@ -131,12 +120,12 @@ void bf16_backward(const ArrayView& inputs, const ArrayView& weight_ih, const Ar
 void bind_recurrent_gru(py::module_& module) {
     module.def(
         "gru_forward", &forward, py::arg("inputs"), py::arg("weight"), py::arg("bias"), py::arg("states"),
-        py::arg("gates"), py::arg("candidates"), py::arg("lengths"),
+        py::arg("gates"), py::arg("candidates"), py::arg("lengths"), py::arg("reverse") = false,
         "The recurrence of one GRU layer over contiguous arrays, float32 (lengths: int64, or None); see "
         "csrc/recurrent/gru.h.");
     module.def("gru_backward", &backward, py::arg("grad_states"), py::arg("weight"), py::arg("states"),
                py::arg("gates"), py::arg("candidates"), py::arg("grad_inputs"), py::arg("grad_products"),
-               py::arg("grad_initial"), py::arg("lengths"),
+               py::arg("grad_initial"), py::arg("lengths"), py::arg("reverse") = false,
                "Its gradient through time; see csrc/recurrent/gru.h.");
     module.def("has_bf16_gru", &has_bf16_gru, "Whether the level in force can run the bfloat16 GRU.");
     module.def(

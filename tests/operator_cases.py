@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import lvm_fast as lf
-from lvm_fast.layers.lstm import LSTM
 from lvm_fast.ops.dropout import dropout
 from lvm_fast.ops.gru_bf16 import gru_bf16_layer
 from lvm_fast.ops.gru_cudnn import gru_cudnn_layer
@@ -19,7 +18,7 @@ from lvm_fast.ops.gru_f32 import gru_layer
 from lvm_fast.ops.infonce import candidate_logsumexp
 from lvm_fast.ops.linear_grouped import grouped_linear
 from lvm_fast.ops.linear_ragged import linear_within
-from lvm_fast.ops.lstm import lstm_layer
+from lvm_fast.ops.lstm_f32 import lstm_layer
 
 Function = Callable[..., Tensor]
 
@@ -85,6 +84,16 @@ class Reader(nn.Module):
         return torch.cat((states.flatten(), final.flatten()))
 
 
+def gru_layer_in_reverse() -> Case:
+    """What is read from the end is what is turned around, of the same length."""
+    forwards = gru_layer_case(None)
+
+    def theirs(inputs: Tensor, *own: Tensor) -> Tensor:
+        return forwards.torchs(inputs.flip(0), *own).flip(0)
+
+    return Case(lambda *given: gru_layer(*given, None, False, True)[0][:-1], theirs, forwards.given)
+
+
 def gru_layer_case(lengths: list[int] | None) -> Case:
     ends = None if lengths is None else torch.tensor(lengths)
 
@@ -125,31 +134,57 @@ def cudnn_case() -> Case:
     return Case(lambda *given: gru_cudnn_layer(*given, True)[0], theirs, (numbers(3, 2, 3), numbers(2, 2), numbers(42)))
 
 
-def lstm_case() -> Case:
-    """In float64, where torch's own LSTM has forward-mode derivatives."""
-    ours, theirs = LSTM(3, 2, 2, 0.0).double(), nn.LSTM(3, 2, 2, batch_first=True).double()
+def lstm_case(dtype: torch.dtype = torch.float32, batch: int = 4, **settings: bool) -> Case:
+    """An LSTM as a function of its inputs and every parameter; torch's own runs step by step, for its derivatives."""
+    ours = lf.LSTM(3, 2, 2, batch_first=True, **settings).to(dtype)
     names = [name for name, _ in ours.named_parameters()]
 
-    def run(module: nn.Module) -> Function:
-        def states(x: Tensor, *weights: Tensor) -> Tensor:
-            result = functional_call(module, dict(zip(names, weights, strict=True)), (x,))
-            read: Tensor = result if module is ours else result[0]
-            return read
+    def run_ours(x: Tensor, *weights: Tensor) -> Tensor:
+        states, (final, cell) = functional_call(ours, dict(zip(names, weights, strict=True)), (x,))
+        return torch.cat((states.flatten(), final.flatten(), cell.flatten()))
 
-        return states
+    def run_theirs(x: Tensor, *weights: Tensor) -> Tensor:
+        values, below, finals = dict(zip(names, weights, strict=True)), list(x.unbind(1)), []
+        for layer in range(2):
+            own = [
+                values.get(f"{name}_l{layer}", x.new_zeros(8))
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
+            states, pair = [], (x.new_zeros(batch, 2), x.new_zeros(batch, 2))
+            for step in below:
+                pair = torch.lstm_cell(step, pair, *own)
+                states.append(pair[0])
+            below = states
+            finals.append(pair)
+        final, cell = (torch.stack(each) for each in zip(*finals, strict=True))
+        return torch.cat((torch.stack(below, dim=1).flatten(), final.flatten(), cell.flatten()))
 
-    given = numbers(4, 3, 3, dtype=torch.float64), *(parameter.detach() for parameter in ours.parameters())
-    return Case(run(ours), run(theirs), given)
+    given = numbers(batch, 3, 3, dtype=dtype), *(parameter.detach() for parameter in ours.parameters())
+    return Case(run_ours, run_theirs, given)
 
 
-def lstm_layer_case() -> Case:
-    def theirs(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-        zeros = inputs.new_zeros(1, 4, 2)
-        weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
-        return torch.lstm(inputs, (zeros, zeros), weights, True, 1, 0.0, False, False, True)[0]
+def lstm_layer_case(lengths: list[int] | None, reverse: bool) -> Case:
+    ends = None if lengths is None else torch.tensor(lengths)
 
-    shapes = (4, 3, 3), (8, 3), (8, 2), (8,)
-    return Case(lstm_layer, theirs, tuple(numbers(*shape, dtype=torch.float64) for shape in shapes))
+    def ours(*given: Tensor) -> Tensor:
+        states, _, _, final, cell = lstm_layer(*given, ends, reverse)
+        return torch.cat((states.flatten(), final.flatten(), cell.flatten()))
+
+    def theirs(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, h: Tensor, c: Tensor) -> Tensor:
+        every, finals = [], []
+        for b, n in enumerate(lengths or [3, 3]):
+            pair, states = (h[b : b + 1], c[b : b + 1]), [h[b]]
+            for t in reversed(range(3)) if reverse else range(3):
+                if t < n:
+                    pair = torch.lstm_cell(inputs[t, b : b + 1], pair, weight_ih, weight_hh, bias)
+                states.append(pair[0][0])
+            every.append(torch.stack(states[::-1] if reverse else states))
+            finals.append(pair)
+        final, cell = (torch.cat(each) for each in zip(*finals, strict=True))
+        return torch.cat((torch.stack(every, dim=1).flatten(), final.flatten(), cell.flatten()))
+
+    shapes = (3, 2, 3), (8, 3), (8, 2), (8,), (2, 2), (2, 2)
+    return Case(ours, theirs, tuple(numbers(*shape) for shape in shapes))
 
 
 def dropout_case() -> Case:
@@ -207,10 +242,15 @@ CASES: dict[str, Callable[[], Case]] = {
     "GRU.last_state": lambda: gru_case("last"),
     "gru_layer": lambda: gru_layer_case(None),
     "gru_layer of several lengths": lambda: gru_layer_case([3, 1]),
+    "gru_layer in reverse": gru_layer_in_reverse,
     "gru_bf16_layer": bf16_case,
     "gru_cudnn_layer": cudnn_case,
     "LSTM": lstm_case,
-    "lstm_layer": lstm_layer_case,
+    "LSTM of few sequences": lambda: lstm_case(batch=2),
+    "LSTM without bias": lambda: lstm_case(bias=False),
+    "LSTM in float64": lambda: lstm_case(torch.float64),
+    "lstm_layer": lambda: lstm_layer_case(None, False),
+    "lstm_layer of several lengths, in reverse": lambda: lstm_layer_case([3, 1], True),
     "dropout": dropout_case,
     "linear_within": ragged_case,
     "grouped_linear": grouped_case,

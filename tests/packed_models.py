@@ -23,6 +23,19 @@ def make(input_dim: int = 16, hidden_dim: int = 12, num_layers: int = 4, memory_
     return model
 
 
+def make_of(name: str, input_dim: int, hidden_dim: int, num_layers: int, memory_slots: int = 8) -> LatentVectorModel:
+    """A model of a type that packs; norms and biases are unlike fresh ones."""
+    if name == "memory_gru":
+        return make(input_dim, hidden_dim, num_layers, memory_slots)
+    torch.manual_seed(0)
+    model = lf.create_model(name, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
 def contexts(batch: int, steps: int, dim: int) -> torch.Tensor:
     return torch.randn(batch, steps, dim, generator=torch.Generator().manual_seed(1))
 

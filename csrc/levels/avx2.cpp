@@ -5,6 +5,7 @@
 #include "gemm/gemm-inl.h"
 #include "recurrent/activations-inl.h"
 #include "recurrent/gru-inl.h"
+#include "recurrent/lstm-inl.h"
 #include "recurrent/packed_weights_avx2-inl.h"
 #include "retrieval/screen_avx2-inl.h"
 #include "rowwise/row_kernels-inl.h"

@@ -6,6 +6,7 @@
 #include "gemm/gemm-inl.h"
 #include "recurrent/activations-inl.h"
 #include "recurrent/gru-inl.h"
+#include "recurrent/lstm-inl.h"
 #include "recurrent/packed_weights_scalar-inl.h"
 #include "retrieval/screen_dot-inl.h"
 #include "rowwise/row_kernels-inl.h"

@@ -1,5 +1,5 @@
-// What stands between the products of a memory GRU (activations.h): gates, layer norm, GELU and attention of
-// one instruction set. Included by the file of each level, after its Vec.
+// What stands between the products of a packed model (activations.h): gates, layer norm, GELU and attention
+// of one instruction set. Included by the file of each level, after its Vec.
 #pragma once
 
 #include "recurrent/activations.h"
@@ -14,6 +14,22 @@ void gates(const float* x, const float* products, const float* state, int64_t bl
         const Vec z = sigmoid(add(load(x + W), load(products + W)));
         const Vec n = hyperbolic_tangent(fma(r, load(products + 2 * W), load(x + 2 * W)));
         store(next, fma(z, sub(load(state), n), n));
+    }
+}
+
+void lstm_gates(const float* x, const float* products, const float* cell, int64_t blocks, float* next_cell,
+                float* next) {
+    for (int64_t b = 0; b < blocks; ++b) {
+        const auto sum = [&](int64_t gate) { return add(load(x + gate * W), load(products + gate * W)); };
+        const Vec kept = mul(sigmoid(sum(1)), load(cell));
+        const Vec c = fma(sigmoid(sum(0)), hyperbolic_tangent(sum(2)), kept);
+        store(next_cell, c);
+        store(next, mul(sigmoid(sum(3)), hyperbolic_tangent(c)));
+        x += 4 * W;
+        products += 4 * W;
+        cell += W;
+        next_cell += W;
+        next += W;
     }
 }
 
@@ -85,7 +101,7 @@ void attention(const float* x, float scale, int64_t count, float* out) {
 template <>
 const lvm::ActivationKernels& lvm::ActivationKernels::table<lvm::Level::LVM_LEVEL>() {
     namespace level = LVM_LEVEL::activations;
-    static constexpr ActivationKernels kernels{level::gates, level::layer_norm, level::gelu,
-                                               level::attention};
+    static constexpr ActivationKernels kernels{level::gates, level::lstm_gates, level::layer_norm,
+                                               level::gelu, level::attention};
     return kernels;
 }

@@ -1,4 +1,4 @@
-// What stands between the products of a memory GRU, for one instruction set.
+// What stands between the products of a packed model, for one instruction set.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,10 @@ struct ActivationKernels {
     // The states after a step, for `blocks` blocks of W units; x (W_ih input + b_ih) and products (W_hh h +
     // b_hh) come as packed gate matrices make them, [block][r, z, n][W].
     void (*gates)(const float* x, const float* products, const float* state, int64_t blocks, float* next);
+
+    // The same of an LSTM, [block][i, f, g, o][W]; the cells move on as well. next_cell may be cell.
+    void (*lstm_gates)(const float* x, const float* products, const float* cell, int64_t blocks,
+                       float* next_cell, float* next);
 
     // out = (x - mean) / sqrt(variance + epsilon) * weight + bias.
     void (*layer_norm)(const float* x, int64_t count, const float* weight, const float* bias, float epsilon,

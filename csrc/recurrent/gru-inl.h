@@ -4,32 +4,11 @@
 
 #include "recurrent/gru.h"
 #include "recurrent/gru_kernels.h"
+#include "recurrent/over_units-inl.h"
 #include "simd/math-inl.h"
 
 namespace lvm::LVM_LEVEL::gru {
 namespace {
-
-// Calls each(i, load, store) over [0, count): whole vectors, then the rest through a padded buffer.
-template <class Each>
-void over(int64_t count, const Each& each) {
-    int64_t i = 0;
-    for (; i + W <= count; i += W) {
-        each([i](const float* p) { return load(p + i); }, [i](float* p, Vec a) { store(p + i, a); });
-    }
-    if (i == count) return;
-    const size_t bytes = static_cast<size_t>(count - i) * sizeof(float);
-    each(
-        [i, bytes](const float* p) {
-            float part[W] = {};
-            std::memcpy(part, p + i, bytes);
-            return load(static_cast<const float*>(part));
-        },
-        [i, bytes](float* p, Vec a) {
-            float part[W];
-            store(static_cast<float*>(part), a);
-            std::memcpy(p + i, part, bytes);
-        });
-}
 
 void step(const float* x, const float* products, const float* bias, const float* state, int64_t hidden,
           float* gates, float* candidate, float* next) {

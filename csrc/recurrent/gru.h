@@ -10,38 +10,23 @@
 
 #include <cstdint>
 
+#include "recurrent/recurrent_shape.h"
+
 namespace lvm {
-
-// Gradients of states nearer to zero than this are taken for zero, as they become after some hundred steps
-// back: denormal numbers would make all that follows, the caller's products too, a hundred times slower.
-constexpr float kLeastGradient = 0x1p-96f;
-
-struct GruShape {
-    int64_t steps, batch, hidden;
-    // [B], non-increasing, each at most N: a sequence rests in its last state from there on, at no cost but
-    // the copy; null for N everywhere.
-    const int64_t* lengths = nullptr;
-
-    // How many of `count` sequences from `first` have a step t.
-    int64_t active(int64_t t, int64_t first, int64_t count) const {
-        while (lengths && count > 0 && lengths[first + count - 1] <= t) --count;
-        return count;
-    }
-};
 
 struct GruForward {
     const float* inputs;  // [N][B][3H]
     const float* weight;  // [3H][H]
     const float* bias;    // [3H]
-    float* states;        // [N + 1][B][H]; states[0] is the initial state, given; the others are written
+    float* states;        // [N + 1][B][H]; the initial state is given, the others are written
     float* gates;         // [N][B][3H]: r, z, n; not written beyond a length
     float* candidates;    // [N][B][H]: W_n h + b_n; the same
 };
 
-void gru_forward(const GruShape& shape, const GruForward& arrays);
+void gru_forward(const RecurrentShape& shape, const GruForward& arrays);
 
 struct GruBackward {
-    const float* grad_states;  // [N][B][H], of states[1:]
+    const float* grad_states;  // [N][B][H], of the states after each step
     const float* weight;       // [3H][H]
     const float* states;       // [N + 1][B][H]
     const float* gates;        // [N][B][3H]
@@ -52,6 +37,6 @@ struct GruBackward {
     float* grad_initial;  // [B][H]
 };
 
-void gru_backward(const GruShape& shape, const GruBackward& arrays);
+void gru_backward(const RecurrentShape& shape, const GruBackward& arrays);
 
 }  // namespace lvm

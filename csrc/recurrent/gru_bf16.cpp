@@ -26,19 +26,19 @@ const bf16::Bf16Kernels& bf16::bf16_kernels() {
                                          : Bf16Kernels::table<Level::avx512bf16>();
 }
 
-void gru_bf16_forward(const GruShape& shape, const Bf16GruForward& arrays) {
+void gru_bf16_forward(const RecurrentShape& shape, const Bf16GruForward& arrays) {
     if (!has_bf16_gru()) refuse();
     bf16::forward_pass(shape, arrays);
 }
-void gru_bf16_backward(const GruShape& shape, const Bf16GruBackward& arrays) {
+void gru_bf16_backward(const RecurrentShape& shape, const Bf16GruBackward& arrays) {
     if (!has_bf16_gru()) refuse();
     bf16::backward_pass(shape, arrays);
 }
 
 #else
 
-void gru_bf16_forward(const GruShape&, const Bf16GruForward&) { refuse(); }
-void gru_bf16_backward(const GruShape&, const Bf16GruBackward&) { refuse(); }
+void gru_bf16_forward(const RecurrentShape&, const Bf16GruForward&) { refuse(); }
+void gru_bf16_backward(const RecurrentShape&, const Bf16GruBackward&) { refuse(); }
 
 #endif
 

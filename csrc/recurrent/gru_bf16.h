@@ -51,7 +51,7 @@ struct Bf16GruForward {
     BF16* candidates;             // [live rows][Hp]: W_n h + b_n
 };
 
-void gru_bf16_forward(const GruShape& shape, const Bf16GruForward& arrays);
+void gru_bf16_forward(const RecurrentShape& shape, const Bf16GruForward& arrays);
 
 struct Bf16GruBackward {
     StepVectors inputs;
@@ -69,6 +69,6 @@ struct Bf16GruBackward {
     float* grad_initial;         // [B][Hp]
 };
 
-void gru_bf16_backward(const GruShape& shape, const Bf16GruBackward& arrays);
+void gru_bf16_backward(const RecurrentShape& shape, const Bf16GruBackward& arrays);
 
 }  // namespace lvm

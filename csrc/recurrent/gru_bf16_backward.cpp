@@ -14,7 +14,7 @@ namespace {
 // slopes, the gradients of the biases, and that of the initial state.
 class BackwardRecurrence {
   public:
-    BackwardRecurrence(const GruShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
+    BackwardRecurrence(const RecurrentShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
                        const BF16* weights, BF16* slopes)
         : shape_(shape),
           arrays_(arrays),
@@ -90,7 +90,7 @@ class BackwardRecurrence {
         }
     }
 
-    const GruShape& shape_;
+    const RecurrentShape& shape_;
     const Bf16GruBackward& arrays_;
     const LiveRows& live_;
     const BF16* weights_;
@@ -101,7 +101,7 @@ class BackwardRecurrence {
 };
 
 // grad_inputs <- slopes of x_n, x_r, x_z times W_ih.
-void backward_to_inputs(const GruShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
+void backward_to_inputs(const RecurrentShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
                         const BF16* slopes, Workspace& workspace) {
     const int64_t padded = padded_to_tiles(shape.hidden), inputs = arrays.weights.inputs,
                   width = padded_to_tiles(inputs), depth = kGates * padded;
@@ -128,7 +128,7 @@ void backward_to_inputs(const GruShape& shape, const Bf16GruBackward& arrays, co
 
 }  // namespace
 
-void backward_pass(const GruShape& shape, const Bf16GruBackward& arrays) {
+void backward_pass(const RecurrentShape& shape, const Bf16GruBackward& arrays) {
     const Borrowed workspace;
     const LiveRows live(shape);
     const int64_t hidden = shape.hidden, padded = padded_to_tiles(hidden);

@@ -12,7 +12,7 @@ namespace lvm::bf16 {
 namespace {
 
 // gates <- W_ih x + b_ih, and b_hh where it only adds (r and z).
-void project(const GruShape& shape, const Bf16GruForward& arrays, const LiveRows& live,
+void project(const RecurrentShape& shape, const Bf16GruForward& arrays, const LiveRows& live,
              Workspace& workspace) {
     const int64_t hidden = shape.hidden, padded = padded_to_tiles(hidden), inputs = arrays.weights.inputs,
                   depth = padded_to_tiles(inputs), wide = kGates * padded;
@@ -41,7 +41,8 @@ void project(const GruShape& shape, const Bf16GruForward& arrays, const LiveRows
     multiply_live(live, {right, depth, wide, bias.data(), true}, left, out);
 }
 
-void recur(const GruShape& shape, const Bf16GruForward& arrays, const LiveRows& live, Workspace& workspace) {
+void recur(const RecurrentShape& shape, const Bf16GruForward& arrays, const LiveRows& live,
+           Workspace& workspace) {
     const int64_t hidden = shape.hidden, padded = padded_to_tiles(hidden), batch = shape.batch;
     const BF16* weights =
         pack_gates(arrays.weights.recurrent, hidden, hidden, hidden,
@@ -81,7 +82,7 @@ void recur(const GruShape& shape, const Bf16GruForward& arrays, const LiveRows& 
 
 }  // namespace
 
-void forward_pass(const GruShape& shape, const Bf16GruForward& arrays) {
+void forward_pass(const RecurrentShape& shape, const Bf16GruForward& arrays) {
     const Borrowed workspace;
     const LiveRows live(shape);
     project(shape, arrays, live, *workspace);

@@ -12,7 +12,7 @@ namespace lvm::bf16 {
 
 class LiveRows {
   public:
-    explicit LiveRows(const GruShape& shape) {
+    explicit LiveRows(const RecurrentShape& shape) {
         for (int64_t t = 0; t < shape.steps; ++t) {
             first_.push_back(first_.back() + shape.active(t, 0, shape.batch));
         }

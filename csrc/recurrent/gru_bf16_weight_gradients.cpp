@@ -15,7 +15,7 @@ constexpr int64_t kColumns = 256;  // of the right operand that stay in the seco
 
 class WeightGradients {
   public:
-    WeightGradients(const GruShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
+    WeightGradients(const RecurrentShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
                     const BF16* slopes, Workspace& workspace)
         : arrays_(arrays),
           live_(live),
@@ -110,7 +110,7 @@ class WeightGradients {
 
 }  // namespace
 
-void sum_weight_gradients(const GruShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
+void sum_weight_gradients(const RecurrentShape& shape, const Bf16GruBackward& arrays, const LiveRows& live,
                           const BF16* slopes, Workspace& workspace) {
     WeightGradients(shape, arrays, live, slopes, workspace).run();
 }

@@ -2,10 +2,9 @@
 // packed_weights_<level>-inl.h, after these of its own, in the namespace packed_weights of the level:
 //   widen_pairs(p, even, odd)  W pairs of bfloat16 numbers
 //   kGroup                     int8 weights of one output side by side
-//   Digit, kSurplus            what holds a digit of a code; what is added to the upper ones
-//   Ints, load_ints(p), to_floats(ints)             W sums
-//   Digits, all(p); Weights, load_weights(p); multiply_add(sums, digits, weights)   W x kGroup products
-//   kRowsFloat, kRowsInt       vectors at once
+//   Digit, kDigits, kSurplus   what holds a digit of a code; one or two of them; what is added to the upper
+//   ones Ints, load_ints(p), to_floats(ints)             W sums Digits, all(p); Weights, load_weights(p);
+//   multiply_add(sums, digits, weights)   W x kGroup products kRowsFloat, kRowsInt       vectors at once
 #pragma once
 
 #include <cstring>
@@ -43,8 +42,16 @@ float largest_of(const float* x, int64_t count) {
     return top + zero;
 }
 
+// Codes have 15 bits, but no more than leaves the sum of whole codes within 32 bits.
+float most_code(int64_t depth) {
+    constexpr int64_t kMost = 16383, kMostSum = 2147483647, kMostWeight = 127;
+    const int64_t most = kDigits == 2 ? kMost : kMostSum / (kMostWeight * depth);
+    return static_cast<float>(most < kMost ? most : kMost);
+}
+
 float split_digits(const float* x, int64_t count, int64_t depth, uint8_t* codes) {
-    constexpr float kMostCode = 16383, kLeast = 1e-30f;
+    constexpr float kLeast = 1e-30f;
+    const float kMostCode = most_code(depth);
     constexpr float kRound = 12582912;  // 1.5 * 2^23: a number added to it is rounded into the low bits
     constexpr int32_t kRoundBits = 0x4b400000;
     const float top = largest_of(x, count), inverse = top > kLeast ? kMostCode / top : 0;
@@ -55,12 +62,16 @@ float split_digits(const float* x, int64_t count, int64_t depth, uint8_t* codes)
         int32_t code;
         std::memcpy(&code, &rounded, sizeof(code));
         code -= kRoundBits;
-        upper[i] = static_cast<Digit>((code >> 7) + kSurplus);
-        lower[i] = static_cast<Digit>(code & 127);
+        if constexpr (kDigits == 1) {
+            upper[i] = static_cast<Digit>(code);
+        } else {
+            upper[i] = static_cast<Digit>((code >> 7) + kSurplus);
+            lower[i] = static_cast<Digit>(code & 127);
+        }
     }
     for (int64_t i = count; i < depth; ++i) {
         upper[i] = static_cast<Digit>(kSurplus);
-        lower[i] = 0;
+        if constexpr (kDigits == 2) lower[i] = 0;
     }
     return top / kMostCode;
 }
@@ -154,7 +165,9 @@ void int8_blocks(const PackedMatrix& matrix, const Codes& codes, int64_t row, in
             const Weights weights = load_weights(panel + v / 3 * size + v % 3 * kGroup * W);
             for (int r = 0; r < kRows; ++r) {
                 upper[r][v] = multiply_add(upper[r][v], all(digits[r] + d), weights);
-                lower[r][v] = multiply_add(lower[r][v], all(digits[r] + depth + d), weights);
+                if constexpr (kDigits == 2) {
+                    lower[r][v] = multiply_add(lower[r][v], all(digits[r] + depth + d), weights);
+                }
             }
         }
     }
@@ -162,7 +175,8 @@ void int8_blocks(const PackedMatrix& matrix, const Codes& codes, int64_t row, in
         const Vec scale = set1(codes.scales[row + r]);
         for (int v = 0; v < V; ++v) {
             const int64_t at = first + v * W;
-            const Vec sum = fma(to_floats(upper[r][v]), set1(128), to_floats(lower[r][v]));
+            Vec sum = to_floats(upper[r][v]);
+            if constexpr (kDigits == 2) sum = fma(sum, set1(128), to_floats(lower[r][v]));
             const Vec scaled = mul(load(matrix.scales + at), scale);
             store(out + r * stride + v * W, fma(scaled, sum, load(matrix.bias + at)));
         }
@@ -216,7 +230,7 @@ void product(const PackedMatrix& matrix, const Codes& codes, int64_t rows, int64
 template <>
 const lvm::PackedKernels& lvm::PackedKernels::table<lvm::Level::LVM_LEVEL>() {
     namespace level = LVM_LEVEL::packed_weights;
-    constexpr int64_t kDigitBytes = 2 * sizeof(level::Digit);
+    constexpr int64_t kDigitBytes = level::kDigits * sizeof(level::Digit);
     static constexpr PackedKernels kernels{
         LVM_LEVEL::W,
         LVM_LEVEL::fingerprint::stir_piece,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/cache_line_vector.h"
 #include "core/conversions.h"
@@ -26,9 +27,12 @@ int64_t element_bytes(Format format) {
 
 // The row that lies in lane `lane` of vector `part` of a block, or -1 for padding.
 int64_t row_of(const PlainMatrix& plain, int64_t lanes, int64_t block, int64_t part, int64_t lane) {
-    const int64_t units = plain.rows / 3, unit = block * lanes + lane;
-    if (plain.gates) return unit < units ? part * units + unit : -1;
-    const int64_t row = (block * 3 + part) * lanes + lane;
+    const int64_t vector = block * 3 + part;
+    if (plain.gates) {
+        const int64_t units = plain.rows / plain.gates, unit = vector / plain.gates * lanes + lane;
+        return unit < units ? vector % plain.gates * units + unit : -1;
+    }
+    const int64_t row = vector * lanes + lane;
     return row < plain.rows ? row : -1;
 }
 
@@ -62,10 +66,13 @@ int64_t PackedMatrix::bytes() const {
 }
 
 PackedMatrix packed_shape(const PlainMatrix& plain, Format format, const PackedKernels& kernels) {
-    const int64_t in_block = kernels.lanes * (plain.gates ? 1 : 3);
     PackedMatrix matrix;
     matrix.format = format;
-    matrix.blocks = round_up(plain.gates ? plain.rows / 3 : plain.rows, in_block) / in_block;
+    matrix.whole = plain.gates ? std::lcm(plain.gates, int64_t{3}) / 3 : 1;
+    const int64_t at_once = 3 * kernels.lanes * matrix.whole;  // outputs
+    const int64_t padded =
+        plain.gates ? round_up(plain.rows / plain.gates, kernels.lanes) * plain.gates : plain.rows;
+    matrix.blocks = round_up(padded, at_once) / at_once * matrix.whole;
     matrix.outputs = matrix.blocks * 3 * kernels.lanes;
     matrix.depth = round_up(plain.depth, kernels.of(format).depth_multiple);
     return matrix;

@@ -1,9 +1,9 @@
 // Weight matrices packed for products with few vectors, in float32, or rounded to bfloat16 or int8.
 //
 // A block holds 3 W outputs, W the lanes of the instruction set: as three vectors of W side by side, depth by
-// depth, `group` steps of depth interleaved: [block][depth / group][3][W][group]. Of a gate matrix (r, z, n
-// of H units each) block b holds r, z and n of the units from b W, so that a block's sums make those units'
-// states.
+// depth, `group` steps of depth interleaved: [block][depth / group][3][W][group]. Of a gate matrix (three or
+// four gates of H units each) the vectors are, for W units after W units, those of each gate, so that what
+// lies side by side makes those units' states: of three gates in each block, of four in four blocks.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@ enum class Format { float32, bfloat16, int8 };
 struct PackedMatrix {
     Format format = Format::float32;
     int64_t blocks = 0, outputs = 0, depth = 0;  // outputs: 3 W a block; depth: padded with zeros
+    int64_t whole = 1;  // blocks that make whole units: no part of the work begins within them
     const int8_t* weights = nullptr;
     const float* bias = nullptr;      // [outputs]
     const float* scales = nullptr;    // int8 only: [outputs]
@@ -27,8 +28,8 @@ struct PackedMatrix {
     int64_t bytes() const;  // of all these
 };
 
-// Vectors as a format's kernels take them: one after the other, `bytes` each; int8 weights ask for two 7-bit
-// digits a number, an integer in [-2^14, 2^14) once divided by its vector's scale.
+// Vectors as a format's kernels take them: one after the other, `bytes` each; int8 weights ask for an
+// integer in [-2^14, 2^14) a number, once divided by its vector's scale: whole, or as two 7-bit digits.
 struct Codes {
     const uint8_t* data = nullptr;
     int64_t bytes = 0;
@@ -81,12 +82,13 @@ const PackedKernels& PackedKernels::table<Level::avx512>();
 template <>
 const PackedKernels& PackedKernels::table<Level::amx>();
 
-// A row-major float32 matrix to be packed. gates: its rows are r, z, n of `rows / 3` units.
+// A row-major float32 matrix to be packed. gates: of how many gates its rows are, each of `rows / gates`
+// units; 0 for any other matrix.
 struct PlainMatrix {
     const float* weights = nullptr;  // [rows][depth]
     const float* bias = nullptr;     // [rows]
     int64_t rows = 0, depth = 0;
-    bool gates = false;
+    int64_t gates = 0;
 };
 
 // The packed form's sizes, without its numbers; then the numbers, into matrix.bytes() of memory from a cache

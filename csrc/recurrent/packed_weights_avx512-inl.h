@@ -9,7 +9,7 @@
 namespace lvm::avx512::packed_weights {
 namespace {
 
-constexpr int kGroup = 4, kSurplus = 128, kRowsFloat = 8, kRowsInt = 4;
+constexpr int kGroup = 4, kDigits = 2, kSurplus = 128, kRowsFloat = 8, kRowsInt = 4;
 
 inline void widen_pairs(const BF16* p, Vec& even, Vec& odd) {
     const __m512i pairs = _mm512_loadu_si512(p);

@@ -9,7 +9,7 @@
 namespace lvm::neon::packed_weights {
 namespace {
 
-constexpr int kGroup = 4, kSurplus = 0, kRowsFloat = 6, kRowsInt = 3;
+constexpr int kGroup = 4, kDigits = 2, kSurplus = 0, kRowsFloat = 6, kRowsInt = 3;
 
 inline void widen_pairs(const BF16* p, Vec& even, Vec& odd) {
     uint32x4_t pairs;

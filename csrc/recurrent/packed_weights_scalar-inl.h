@@ -9,7 +9,7 @@
 namespace lvm::scalar::packed_weights {
 namespace {
 
-constexpr int kGroup = 1, kSurplus = 0, kRowsFloat = 4, kRowsInt = 4;
+constexpr int kGroup = 1, kDigits = 2, kSurplus = 0, kRowsFloat = 4, kRowsInt = 4;
 
 inline void widen_pairs(const BF16* p, Vec& even, Vec& odd) {
     even = load(p);

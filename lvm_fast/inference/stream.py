@@ -75,40 +75,72 @@ class Stream:
             "a Stream cannot be pickled: pickle the model, make a stream of it there (model.stream()) and push again"
         )
 
-    def reset(self) -> None:
-        """Forget every vector pushed so far."""
-        self._steps.reset()
-        self.pushed = 0
-
-    @overload
-    def push(self, vector: Tensor) -> Tensor: ...
-    @overload
-    def push(self, vector: NDArray[Any]) -> NDArray[np.float32]: ...
-
-    def push(self, vector: Tensor | NDArray[Any]) -> Tensor | NDArray[np.float32]:
-        """Read the next vector of every sequence and predict the one after it.
+    def reset(self, rows: Any = None) -> None:
+        """Forget every vector pushed so far.
 
         Args:
-            vector: (B, D), or (D,) if B is 1: a tensor or a numpy array of any float dtype.
-
-        Returns:
-            Unit next vectors (B, D), float32, a tensor (on the vector's device) or a numpy array as the vector was.
+            rows: The sequences that forget, and begin anew: different numbers from 0 to B - 1; all unless given.
 
         Raises:
-            ValueError: The vector does not fit, or holds NaN or infinity; the stream is then as it was before. Or the
-                prediction is NaN or infinite: the stream may then have read the vector, and needs a `reset`.
+            ValueError: `rows` are other numbers, or given for a model that does not run on packed weights.
         """
-        rows = self._checked(vector)
-        predicted = self._steps.advance(rows[None])
+        some = self._checked_rows("reset", rows)
+        self._steps.reset(some)
+        if some is None:
+            self.pushed = 0
+
+    @overload
+    def push(self, vector: Tensor, rows: Any = None) -> Tensor: ...
+    @overload
+    def push(self, vector: NDArray[Any], rows: Any = None) -> NDArray[np.float32]: ...
+
+    def push(self, vector: Tensor | NDArray[Any], rows: Any = None) -> Tensor | NDArray[np.float32]:
+        """Read the next vector of every sequence and predict the one after it.
+
+        With `rows` only some sequences go on, and the others wait. So a server keeps one stream of B places: who comes
+        takes a free one, which is `reset`, and pushes with all who have a vector at that time.
+
+        Args:
+            vector: (B, D), or (D,) if B is 1: a tensor or a numpy array of any float dtype. (R, D) for R `rows`.
+            rows: The sequences that go on: R different numbers from 0 to B - 1; all unless given.
+
+        Returns:
+            Unit next vectors (B, D) or (R, D), float32, a tensor (on the vector's device) or a numpy array as the
+            vector was.
+
+        Raises:
+            ValueError: An argument does not fit, or the vector holds NaN or infinity; the stream is then as it was
+                before. Or the prediction is NaN or infinite: the stream may then have read the vector, and needs a
+                `reset`. Or `rows` are given for a model that does not run on packed weights.
+        """
+        some = self._checked_rows("push", rows)
+        vectors = self._checked(vector, self.batch_size if some is None else len(some))
+        predicted = self._steps.advance(vectors[None], some)
         if predicted is None:
-            raise self._fault_of(rows)
+            raise self._fault_of(vectors)
         self.pushed += 1
         return torch.from_numpy(predicted).to(vector.device) if isinstance(vector, Tensor) else predicted
 
-    def _checked(self, vector: Any) -> NDArray[np.float32]:
+    def _checked_rows(self, where: str, rows: Any) -> list[int] | None:
+        if rows is None:
+            return None
+        if isinstance(self._steps, _ModelSteps):
+            raise ValueError(f"{where}: rows: expected none for a model that does not run on packed weights")
+        most = self.batch_size - 1
+        expected = f"different whole numbers from 0 to {most}, at least one"
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not len(numbers):
+            raise ValueError(f"{where}: rows: expected {expected}, got {plain(rows)!r}")
+        places = [int(number) for number in numbers]
+        for position, place in enumerate(places):
+            if not 0 <= place <= most or place in places[:position]:
+                raise ValueError(f"{where}: rows[{position}] is {place}; expected {expected}")
+        return places
+
+    def _checked(self, vector: Any, count: int) -> NDArray[np.float32]:
         check_floats("push", "vector", vector)
-        expected = (self.batch_size, self.input_dim)
-        if tuple(vector.shape) != expected and (self.batch_size > 1 or tuple(vector.shape) != expected[1:]):
+        expected = (count, self.input_dim)
+        if tuple(vector.shape) != expected and (count > 1 or tuple(vector.shape) != expected[1:]):
             raise ValueError(f"push: vector has shape {tuple(vector.shape)}; expected {expected}")
         if isinstance(vector, Tensor):
             vector = vector.detach().to("cpu", torch.float32).numpy()
@@ -140,9 +172,9 @@ def _check_steps(model: Any) -> None:
 
 
 class _Steps(Protocol):
-    def reset(self) -> None: ...
+    def reset(self, rows: list[int] | None) -> None: ...
     def copy(self) -> Any: ...
-    def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None: ...
+    def advance(self, context: NDArray[np.float32], rows: list[int] | None) -> NDArray[np.float32] | None: ...
 
 
 class _StepsInSpace:
@@ -151,16 +183,16 @@ class _StepsInSpace:
     def __init__(self, steps: _Steps, space: Any) -> None:
         self._steps, self._space = steps, space
 
-    def reset(self) -> None:
-        self._steps.reset()
+    def reset(self, rows: list[int] | None) -> None:
+        self._steps.reset(rows)
 
     def copy(self) -> _StepsInSpace:
         return _StepsInSpace(self._steps.copy(), self._space)
 
     @torch.no_grad()
-    def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        rows = self._space(torch.from_numpy(context)).float()
-        predicted = self._steps.advance(rows.numpy())
+    def advance(self, context: NDArray[np.float32], rows: list[int] | None) -> NDArray[np.float32] | None:
+        inside = self._space(torch.from_numpy(context)).float()
+        predicted = self._steps.advance(inside.numpy(), rows)
         if predicted is None:
             return None
         outside: NDArray[np.float32] = self._space.back(torch.from_numpy(predicted)).float().numpy()
@@ -173,7 +205,7 @@ class _ModelSteps:
     def __init__(self, model: Any, batch_size: int) -> None:
         self._model = _copied(model)
         self._batch_size = batch_size
-        self.reset()
+        self.reset(None)
 
     def copy(self) -> _ModelSteps:
         copied = copy.copy(self)
@@ -181,11 +213,11 @@ class _ModelSteps:
         return copied
 
     @torch.no_grad()
-    def reset(self) -> None:
+    def reset(self, rows: list[int] | None) -> None:
         self._state = self._model.start_steps(self._batch_size)
 
     @torch.no_grad()
-    def advance(self, context: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    def advance(self, context: NDArray[np.float32], rows: list[int] | None) -> NDArray[np.float32] | None:
         if not np.isfinite(context).all():
             return None
         device, dtype = place_of(self._model)

@@ -189,11 +189,12 @@ class LatentVectorModel(InSpace, ABC):
                 where `lengths` is given.
             lengths: Valid vectors of each row, 1 to N, integers (B,), or one integer for one context; all N unless
                 given.
-            weights: Precision of the weights: "float32", or for a memory_gru on the CPU "bfloat16" or "int8" (a scale
-                for each row), which are quicker for few contexts. All else stays float32, but that int8 weights meet
-                vectors rounded to 15 bits. A trained model of the reference's sizes, on 24 contexts of 100 vectors, was
-                off by at most 0.0021 (bfloat16) and 0.0046 (int8) of the unit vector's length, a cosine above
-                0.99998 with the float64 result; under torch's bfloat16 autocast it was off by 0.0038.
+            weights: Precision of the weights: "float32", or for a memory_gru, gru or lstm on the CPU "bfloat16" or
+                "int8" (a scale for each row), which are quicker for few contexts. All else stays float32, but that
+                int8 weights meet vectors rounded to 15 bits. A trained memory_gru of the reference's sizes, on 24
+                contexts of 100 vectors, was off by at most 0.0021 (bfloat16) and 0.0046 (int8) of the unit vector's
+                length, a cosine above 0.99998 with the float64 result; under torch's bfloat16 autocast it was off by
+                0.0038.
 
         Returns:
             Unit next vectors (B, D), or (D,) for one context (N, D): float32, a tensor or a numpy array as the context

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..layers.gru import GRU
+from ..ops.packed_model import PackedModel
 from .answering import zeros_for
 from .causal import CausalModel
 from .checks import check_sizes, numbered, tensor_of
+from .packing import layers_of, norm_of, pair_of, tensors_of
 from .recurrence import states_of
 
 
@@ -46,6 +48,7 @@ class GRUModel(CausalModel):
 
     model_type: ClassVar[str] = "gru"
     stepped_by_hand = (GRUBlock,)
+    packs: ClassVar[bool] = True
 
     def __init__(
         self, input_dim: int = 768, hidden_dim: int = 512, num_layers: int = 4, normalize_delta: bool = True
@@ -81,6 +84,31 @@ class GRUModel(CausalModel):
             hidden, after = block.advance(own[None], hidden)
             moved.append(after)
         return hidden, torch.cat(moved)
+
+    def packed_from(self) -> tuple[Hashable, list[Tensor]]:
+        """See `LatentVectorModel.packed_from`."""
+        norms, layers = self._norms(), self._layers()
+        settings = (self.normalize_delta, *(norm.eps for norm in norms))
+        return settings, tensors_of([self.input_proj, *norms, *layers, self.output_proj])
+
+    def packed(self, precision: str) -> PackedModel:
+        """Pack the weights for the core. See `LatentVectorModel.packed`."""
+        return PackedModel(
+            precision,
+            cell="gru",
+            input=self.input_dim,
+            layers=[weights for gru in self._layers() for weights in layers_of(gru)],
+            entry=pair_of(self.input_proj),
+            block_norms=[norm_of(norm) for norm in self._norms()],
+            output=pair_of(self.output_proj),
+            unit_delta=self.normalize_delta,
+        )
+
+    def _layers(self) -> list[GRU]:
+        return [block.get_submodule("gru") for block in self.blocks]  # type: ignore[misc]
+
+    def _norms(self) -> list[nn.LayerNorm]:
+        return [block.get_submodule("norm") for block in self.blocks]  # type: ignore[misc]
 
     @classmethod
     def config_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

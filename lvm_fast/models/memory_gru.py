@@ -6,17 +6,15 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._util.torch_compat import own_tensors
 from ..layers.gru import GRU
-from ..ops.packed_memory_gru import PackedMemoryGRU
+from ..ops.packed_model import PackedModel
 from .causal import CausalModel
 from .checks import check_fraction, check_sizes, recurrent_sizes, tensor_of
+from .packing import array_of, norm_of, pair_of, tensors_of
 from .recurrence import between_layers, last_state_of, runs_as_built, states_of, widening_head
 
 _KEPT = 0.9  # part of the memory that survives a write
@@ -197,10 +195,9 @@ class MemoryGRU(CausalModel):
             self.output_proj[3],
         )
         settings = (self.normalize_delta, self.input_norm.eps, self.fusion[3].eps)
-        tensors = [tensor for module in modules for tensor in own_tensors(module).values()]
-        return settings, [self.memory.memory, *tensors]
+        return settings, [self.memory.memory, *tensors_of(modules)]
 
-    def packed(self, precision: str) -> PackedMemoryGRU:
+    def packed(self, precision: str) -> PackedModel:
         """Pack the weights for the core. See `LatentVectorModel.packed`.
 
         All that does not depend on the input is folded in float64: the first memory read, and both products of the
@@ -211,25 +208,25 @@ class MemoryGRU(CausalModel):
         with torch.no_grad():
             slots, query = self.memory.memory.double(), self.memory.query_proj  # (S, D)
             fusion: Any = self.fusion[0]
-            fusion_norm: Any = self.fusion[3]
             query_weight, query_bias = query.weight.double(), query.bias.double()  # (D, H), (D,)
             from_state, from_content = fusion.weight.double().split([query.in_features, query.out_features], dim=1)
             unit_slots = F.normalize(slots, dim=1)
             keys = torch.cat((unit_slots @ query_weight, query_weight, from_state))  # (S + D + H, H)
             keys_bias = torch.cat((unit_slots @ query_bias, query_bias, fusion.bias.double()))
             contents = from_content @ slots.T  # (H, S)
-            layers = [[_array(tensor) for tensor in layer] for layer in self._packed_layers()]
-            return PackedMemoryGRU(
+            return PackedModel(
                 precision,
-                layers=layers,
-                input_norm=_pair(self.input_norm),
-                input_epsilon=self.input_norm.eps,
-                keys=(_array(keys), _array(keys_bias)),
-                contents=(_array(contents), _array(contents.mean(dim=1))),
-                fusion_norm=_pair(fusion_norm),
-                fusion_epsilon=fusion_norm.eps,
-                widen=_pair(self.output_proj[0]),
-                narrow=_pair(self.output_proj[3]),
+                cell="gru",
+                input=self.input_dim,
+                layers=[[array_of(tensor) for tensor in layer] for layer in self._packed_layers()],
+                input_norm=norm_of(self.input_norm),
+                memory={
+                    "keys": (array_of(keys), array_of(keys_bias)),
+                    "contents": (array_of(contents), array_of(contents.mean(dim=1))),
+                    "fusion_norm": norm_of(self.fusion[3]),
+                    "widen": pair_of(self.output_proj[0]),
+                    "narrow": pair_of(self.output_proj[3]),
+                },
                 unit_delta=self.normalize_delta,
             )
 
@@ -265,12 +262,3 @@ class MemoryGRU(CausalModel):
         """Read the sizes from the shapes of a state dict's tensors. Raises ValueError naming a tensor it lacks."""
         slots, input_dim = tensor_of(cls.model_type, state, "memory.memory", 2).shape
         return {**recurrent_sizes(cls.model_type, state, "gru"), "input_dim": input_dim, "memory_slots": slots}
-
-
-def _pair(module: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return _array(module.weight), _array(module.bias)
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
-    return array

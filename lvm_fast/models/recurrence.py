@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .._util.torch_compat import has_forward_hooks
 from ..layers.gru import GRU
+from ..layers.lstm import LSTM
 
 
 def last_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
@@ -16,27 +17,27 @@ def last_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
     return states[torch.arange(states.shape[0], device=states.device), lengths.to(states.device) - 1]
 
 
-def runs_as_built(gru: nn.Module) -> bool:
-    """Return whether a GRU's own ways to its states give what a call of it gives: no hook, no other module."""
-    is_ours = isinstance(gru, GRU) and type(gru).forward is GRU.forward
-    return is_ours and not has_forward_hooks(gru) and "forward" not in gru.__dict__
+def runs_as_built(recurrent: nn.Module) -> bool:
+    """Return whether the ways of a GRU or LSTM to its states give what a call gives: no hook, no other module."""
+    is_ours = isinstance(recurrent, (GRU, LSTM)) and type(recurrent).forward in (GRU.forward, LSTM.forward)
+    return is_ours and not has_forward_hooks(recurrent) and "forward" not in recurrent.__dict__
 
 
-def states_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+def states_of(recurrent: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return the last layer's states after every step: (B, N, I), lengths (B,) or None for N -> (B, N, H)."""
-    if runs_as_built(gru):
-        assert isinstance(gru, GRU)
-        return gru.states(inputs, lengths=lengths)
-    states: Tensor = gru(inputs)[0]
+    if runs_as_built(recurrent):
+        assert isinstance(recurrent, (GRU, LSTM))
+        return recurrent.states(inputs, lengths=lengths)
+    states: Tensor = recurrent(inputs)[0]
     return states
 
 
-def last_state_of(gru: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+def last_state_of(recurrent: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return the state after each sequence's last step: (B, N, I), lengths (B,) or None for N -> (B, H)."""
-    if runs_as_built(gru):
-        assert isinstance(gru, GRU)
-        return gru.last_state(inputs, lengths=lengths)
-    return last_valid(gru(inputs)[0], lengths)
+    if runs_as_built(recurrent):
+        assert isinstance(recurrent, (GRU, LSTM))
+        return recurrent.last_state(inputs, lengths=lengths)
+    return last_valid(recurrent(inputs)[0], lengths)
 
 
 def between_layers(dropout: float, num_layers: int) -> float:

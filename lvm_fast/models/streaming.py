@@ -22,10 +22,10 @@ class VectorStream(Protocol):
     weights: str
     input_dim: int
 
-    def reset(self) -> None:
-        """Forget every vector pushed so far."""
+    def reset(self, rows: Any = None) -> None:
+        """Forget every vector pushed so far; of these sequences only, where they are given."""
 
     @overload
-    def push(self, vector: Tensor) -> Tensor: ...
+    def push(self, vector: Tensor, rows: Any = None) -> Tensor: ...
     @overload
-    def push(self, vector: NDArray[Any]) -> NDArray[np.float32]: ...
+    def push(self, vector: NDArray[Any], rows: Any = None) -> NDArray[np.float32]: ...

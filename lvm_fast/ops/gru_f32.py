@@ -14,7 +14,13 @@ from .linear_ragged import linear_gradients_within
 
 
 def _fake(
-    inputs: Tensor, weight: Tensor, bias: Tensor, initial: Tensor, lengths: Tensor | None, bfloat16: bool
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+    bfloat16: bool,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     _check(inputs, weight, bias, initial, lengths)
     steps, batch, width = inputs.shape
@@ -44,6 +50,7 @@ def _fake_backward(
     candidates: Tensor,
     lengths: Tensor | None,
     bfloat16: bool,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _check_backward(grad_states, weight, states, gates, candidates, lengths)
     sizes = gates.shape, weight.shape, weight.shape[:1], states.shape[1:]
@@ -67,7 +74,8 @@ def _check_backward(
 
 
 def _save(ctx: Any, given: tuple[Any, ...], results: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, weight, _, _, lengths, ctx.bfloat16 = given
+    _, weight, _, _, lengths, bfloat16, *more = given  # torch leaves out a last one that is as by default
+    ctx.settings, ctx.others = (bfloat16, any(more)), len(given) - 4
     ctx.save_for_backward(weight, *results, lengths)
     ctx.set_materialize_grads(False)  # of gates and candidates there are some only in a gradient of a gradient
 
@@ -76,17 +84,23 @@ def _differentiate(
     ctx: Any, grad_states: Tensor | None, grad_gates: Tensor | None, grad_candidates: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     weight, states, gates, candidates, lengths = ctx.saved_tensors
-    given = (weight, states, gates, candidates, lengths, ctx.bfloat16)
+    (bfloat16, reverse), given = ctx.settings, (weight, states, gates, candidates, lengths)
     if grad_states is None or grad_gates is not None or grad_candidates is not None:
-        grads = run_layer_backward(grad_states, *given, grad_gates, grad_candidates)
+        grads = run_layer_backward(grad_states, *given, bfloat16, reverse, grad_gates, grad_candidates)
     else:
-        grads = gru_layer_backward(grad_states, *given)
-    return *grads, None, None
+        grads = gru_layer_backward(grad_states, *given, bfloat16, reverse)
+    return *grads, *(None for _ in range(ctx.others))
 
 
 @define_operator(fake=_fake, plain=run_layer, save=_save, backward=_differentiate, device="cpu")
 def gru_layer(
-    inputs: Tensor, weight: Tensor, bias: Tensor, initial: Tensor, lengths: Tensor | None, bfloat16: bool
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+    bfloat16: bool,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer over all steps: the equations of `torch.nn.GRU`, whose gates r, z, n stand in this order.
 
@@ -97,19 +111,21 @@ def gru_layer(
         initial: (B, H) float32.
         lengths: (B,) int64, non-increasing, each at most N; None for N. Beyond its length a state is the last one.
         bfloat16: Take the weight's gradient, one large product, in bfloat16.
+        reverse: Take the steps of each sequence from its last to its first.
 
     Returns:
-        states (N + 1, B, H), the initial one first; and for the gradient, gates (N, B, 3H) and candidates (N, B, H).
+        states (N + 1, B, H), the initial one first (in reverse: last); and for the gradient, gates (N, B, 3H) and
+        candidates (N, B, H).
     """
     _check(inputs, weight, bias, initial, lengths)
     inputs, weight, bias = inputs.contiguous(), weight.contiguous(), bias.contiguous()
     steps, batch, hidden = inputs.shape[0], *initial.shape
     ends = check_lengths("gru_layer", lengths, steps)
     states = inputs.new_empty(steps + 1, batch, hidden)
-    states[0] = initial
+    states[-1 if reverse else 0] = initial
     make = torch.empty_like if ends is None else torch.zeros_like  # what lies beyond a length is not written
     gates, candidates = make(inputs), make(states[1:])
-    gru_forward(inputs, weight, bias, states, gates, candidates, ends)
+    gru_forward(inputs, weight, bias, states, gates, candidates, ends, reverse)
     return states, gates, candidates
 
 
@@ -122,12 +138,13 @@ def gru_layer_backward(
     candidates: Tensor,
     lengths: Tensor | None,
     bfloat16: bool,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Go back through time.
 
     Args:
         grad_states: (N + 1, B, H), of all states.
-        weight, states, gates, candidates, lengths, bfloat16: What `gru_layer` took and gave.
+        weight, states, gates, candidates, lengths, bfloat16, reverse: What `gru_layer` took and gave.
 
     Returns:
         Gradients of gru_layer's inputs (N, B, 3H), weight (3H, H), bias (3H,) and initial state (B, H).
@@ -138,13 +155,14 @@ def gru_layer_backward(
     ends = check_lengths("gru_layer_backward", lengths, candidates.shape[0])
     grad_inputs, grad_products = torch.empty_like(gates), torch.empty_like(gates)
     grad_initial = torch.empty_like(states[0])
-    given = (grad_states[1:], weight, states, gates, candidates)
-    gru_backward(*given, grad_inputs, grad_products, grad_initial, ends)
+    after, before, first = (grad_states[:-1], states[1:], -1) if reverse else (grad_states[1:], states[:-1], 0)
+    given = (after, weight, states, gates, candidates)
+    gru_backward(*given, grad_inputs, grad_products, grad_initial, ends, reverse)
     precision = torch.bfloat16 if bfloat16 else torch.float32
-    products, before = grad_products.to(precision), states[:-1].to(precision)  # (N, B, 3H), (N, B, H)
+    products, before = grad_products.to(precision), before.to(precision)  # (N, B, 3H), (N, B, H)
     if ends is None:
         with torch.autocast("cpu", enabled=False):
             grad_weight = products.flatten(0, 1).T @ before.flatten(0, 1)
     else:
         grad_weight, _ = linear_gradients_within(products, before, ends)
-    return grad_inputs, grad_weight.float(), grad_products.sum(dim=(0, 1)), grad_initial + grad_states[0]
+    return grad_inputs, grad_weight.float(), grad_products.sum(dim=(0, 1)), grad_initial + grad_states[first]

@@ -56,12 +56,18 @@ def within(steps: Tensor, lengths: Tensor) -> Tensor:
 
 
 def run_layer(
-    inputs: Tensor, weight: Tensor, bias: Tensor, initial: Tensor, lengths: Tensor | None, bfloat16: bool = False
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None,
+    bfloat16: bool = False,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer as `gru_layer` of `gru_f32` does; beyond a length, gates and candidates are zeros."""
     states, gates, candidates = [initial], [], []
-    for step, projected in enumerate(inputs.unbind()):
-        moved, gate, candidate = advance(projected, states[-1], weight, bias)
+    for step in steps_in_order(inputs.shape[0], reverse):
+        moved, gate, candidate = advance(inputs[step], states[-1], weight, bias)
         if lengths is not None:
             live = (step < lengths)[:, None]  # (B, 1)
             moved = torch.where(live, moved, states[-1])
@@ -69,7 +75,13 @@ def run_layer(
         states.append(moved)
         gates.append(gate)
         candidates.append(candidate)
-    return torch.stack(states), torch.stack(gates), torch.stack(candidates)
+    way = -1 if reverse else 1
+    return torch.stack(states[::way]), torch.stack(gates[::way]), torch.stack(candidates[::way])
+
+
+def steps_in_order(steps: int, reverse: bool) -> range:
+    """The steps 0 to N - 1 in the order in which they are taken."""
+    return range(steps - 1, -1, -1) if reverse else range(steps)
 
 
 def run_layer_backward(
@@ -80,6 +92,7 @@ def run_layer_backward(
     candidates: Tensor,
     lengths: Tensor | None,
     bfloat16: bool = False,
+    reverse: bool = False,
     grad_gates: Tensor | None = None,
     grad_candidates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -87,26 +100,27 @@ def run_layer_backward(
     grad_states = torch.zeros_like(states) if grad_states is None else grad_states
     grad_gates = torch.zeros_like(gates) if grad_gates is None else grad_gates
     grad_candidates = torch.zeros_like(candidates) if grad_candidates is None else grad_candidates
-    grad, grad_weight, grad_inputs, grad_products = torch.zeros_like(states[0]), torch.zeros_like(weight), [], []
-    for step in reversed(range(candidates.shape[0])):
-        grad = grad + grad_states[step + 1]
+    grad, grad_weight = torch.zeros_like(states[0]), torch.zeros_like(weight)
+    grad_inputs, grad_products = {}, {}
+    for step in reversed(steps_in_order(candidates.shape[0], reverse)):
+        before, after = (step + 1, step) if reverse else (step, step + 1)
+        grad = grad + grad_states[after]
         (reset, update, new), candidate = gates[step].chunk(3, dim=1), candidates[step]
         on_reset, on_update, on_new = grad_gates[step].chunk(3, dim=1)
         new_slope = (grad * (1 - update) + on_new) * (1 - new * new)
-        update_slope = (grad * (states[step] - new) + on_update) * update * (1 - update)
+        update_slope = (grad * (states[before] - new) + on_update) * update * (1 - update)
         reset_slope = (new_slope * candidate + on_reset) * reset * (1 - reset)
         slopes = torch.cat((reset_slope, update_slope, new_slope), dim=1)  # (B, 3H)
         products = torch.cat((reset_slope, update_slope, new_slope * reset + grad_candidates[step]), dim=1)
-        before = grad * update + products @ weight
+        back = grad * update + products @ weight
         if lengths is not None:
             live = (step < lengths)[:, None]  # (B, 1)
             slopes, products = torch.where(live, slopes, 0), torch.where(live, products, 0)
-            before = torch.where(live, before, grad)
-        grad, grad_weight = before, grad_weight + products.transpose(0, 1) @ states[step]
-        grad_inputs.append(slopes)
-        grad_products.append(products)
-    grad_bias = torch.stack(grad_products).sum(dim=0).sum(dim=0)
-    return torch.stack(grad_inputs[::-1]), grad_weight, grad_bias, grad + grad_states[0]
+            back = torch.where(live, back, grad)
+        grad, grad_weight = back, grad_weight + products.transpose(0, 1) @ states[before]
+        grad_inputs[step], grad_products[step] = slopes, products
+    every, pulls = (torch.stack([made[step] for step in range(len(made))]) for made in (grad_inputs, grad_products))
+    return every, grad_weight, pulls.sum(dim=0).sum(dim=0), grad + grad_states[-1 if reverse else 0]
 
 
 def run_layer_and_back(

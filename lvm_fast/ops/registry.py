@@ -25,8 +25,8 @@ OPERATORS: Registry[Any] = Registry(
         "gru_cudnn_layer_backward": ".gru_cudnn:gru_cudnn_layer_backward",
         "candidate_logsumexp": ".infonce:candidate_logsumexp",
         "candidate_logsumexp_backward": ".infonce:candidate_logsumexp_backward",
-        "lstm_layer": ".lstm:lstm_layer",
-        "lstm_layer_backward": ".lstm:lstm_layer_backward",
+        "lstm_layer": ".lstm_f32:lstm_layer",
+        "lstm_layer_backward": ".lstm_f32:lstm_layer_backward",
     },
 )
 

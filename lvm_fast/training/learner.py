@@ -14,7 +14,7 @@ from torch import Tensor
 from .._util.device import multiplies_bfloat16
 from .._util.torch_compat import compiler_errors
 from ..data.windows import Windows
-from ..layers.gru import GRU
+from ..layers.recurrent import Recurrent
 from ..models.answering import answering
 from ..models.base import LatentVectorModel
 from ..ops.rowwise import reconstruct
@@ -83,9 +83,9 @@ class Learner:
         self.precision = recipe.precision if multiplies_bfloat16(device) else "float32"
         if recipe.objective == "all_positions" and not model.is_causal():
             raise ValueError(f"train: objective = 'all_positions' needs a causal model; {model.model_type} is none")
-        if recipe.recompute:  # a GRU's own wish to recompute stands in any case
+        if recipe.recompute:  # a layer's own wish to recompute stands in any case
             for module in model.modules():
-                if isinstance(module, GRU):
+                if isinstance(module, Recurrent):
                     module.recompute = True
         fused = device.type in ("cpu", "cuda")
         self.learns = any(True for _ in model.parameters())

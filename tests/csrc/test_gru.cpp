@@ -12,13 +12,14 @@ using Doubles = std::vector<double>;
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 // The equations in float64, one number at a time; the gradient is checked against differences of this.
-Doubles forward(const GruShape& shape, const Doubles& inputs, const Doubles& weight, const Doubles& bias,
-                const Doubles& initial) {
+Doubles forward(const RecurrentShape& shape, const Doubles& inputs, const Doubles& weight,
+                const Doubles& bias, const Doubles& initial) {
     const int64_t steps = shape.steps, batch = shape.batch, hidden = shape.hidden;
-    Doubles states = initial;
-    for (int64_t t = 0; t < steps; ++t) {
+    Doubles states = initial;  // in the order of the steps taken
+    for (int64_t k = 0; k < steps; ++k) {
+        const int64_t t = shape.reverse ? steps - 1 - k : k;
         for (int64_t b = 0; b < batch; ++b) {
-            const double* h = &states[(t * batch + b) * hidden];
+            const double* h = &states[(k * batch + b) * hidden];
             const double* x = &inputs[(t * batch + b) * 3 * hidden];
             const auto product = [&](int64_t unit) {
                 double sum = bias[unit];
@@ -39,7 +40,13 @@ Doubles forward(const GruShape& shape, const Doubles& inputs, const Doubles& wei
             states.insert(states.end(), next.begin(), next.end());
         }
     }
-    return states;
+    if (!shape.reverse) return states;
+    Doubles placed;
+    for (int64_t k = steps; k >= 0; --k) {
+        placed.insert(placed.end(), states.begin() + k * batch * hidden,
+                      states.begin() + (k + 1) * batch * hidden);
+    }
+    return placed;
 }
 
 double weighted(const Doubles& states, const std::vector<float>& weights, int64_t skip) {
@@ -58,16 +65,17 @@ double slope(Doubles argument, size_t i, const Value& value) {
     return (above - value(argument)) / (2 * kStep);
 }
 
-void check_layer(const GruShape& shape) {
+void check_layer(const RecurrentShape& shape) {
     const int64_t steps = shape.steps, batch = shape.batch, hidden = shape.hidden;
     const int64_t cells = steps * batch * hidden;
     const auto inputs = random_numbers<float>(3 * cells, 1),
                weight = random_numbers<float>(3 * hidden * hidden, 2, 0.3),
                bias = random_numbers<float>(3 * hidden, 3),
                initial = random_numbers<float>(batch * hidden, 4), weights = random_numbers<float>(cells, 5);
-    std::vector<float> states = initial, gates(3 * cells), candidates(cells), grad_inputs(3 * cells),
-                       grad_products(3 * cells), grad_initial(batch * hidden);
-    states.resize(cells + batch * hidden);
+    std::vector<float> states(cells + batch * hidden), gates(3 * cells), candidates(cells),
+        grad_inputs(3 * cells), grad_products(3 * cells), grad_initial(batch * hidden);
+    const int64_t skip = shape.reverse ? 0 : batch * hidden, before = batch * hidden - skip;
+    std::copy(initial.begin(), initial.end(), states.begin() + (shape.reverse ? cells : 0));
     gru_forward(shape,
                 {inputs.data(), weight.data(), bias.data(), states.data(), gates.data(), candidates.data()});
     gru_backward(shape, {weights.data(), weight.data(), states.data(), gates.data(), candidates.data(),
@@ -78,7 +86,6 @@ void check_layer(const GruShape& shape) {
     const Doubles expected = forward(shape, x, w, b, h);
     for (size_t i = 0; i < states.size(); ++i) CHECK(std::abs(states[i] - expected[i]) < 1e-5);
 
-    const int64_t skip = batch * hidden;
     const auto every = [](size_t size) { return size / 7 + 1; };  // a sample of each gradient is enough
     for (size_t i = 0; i < x.size(); i += every(x.size())) {
         const auto value = [&](const Doubles& a) {
@@ -96,7 +103,8 @@ void check_layer(const GruShape& shape) {
         const int64_t unit = static_cast<int64_t>(i) / hidden, from = static_cast<int64_t>(i) % hidden;
         double grad = 0;
         for (int64_t row = 0; row < steps * batch; ++row) {
-            grad += static_cast<double>(grad_products[row * 3 * hidden + unit]) * states[row * hidden + from];
+            grad += static_cast<double>(grad_products[row * 3 * hidden + unit]) *
+                    states[before + row * hidden + from];
         }
         const auto value = [&](const Doubles& a) {
             return weighted(forward(shape, x, a, b, h), weights, skip);
@@ -108,7 +116,7 @@ void check_layer(const GruShape& shape) {
 // Without weights r and z are sigmoids of the inputs, and n is a tanh: right to a few roundings over the
 // whole range.
 void check_gates() {
-    const GruShape shape{1, 3000, 7};
+    const RecurrentShape shape{1, 3000, 7};
     const int64_t wide = 3 * shape.hidden, count = shape.batch * wide;
     std::vector<float> inputs, weight(wide * shape.hidden), bias(wide), states(2 * count), gates(count),
         candidates(count);
@@ -124,7 +132,7 @@ void check_gates() {
 
 // Gates driven far beyond saturation stay finite.
 void check_extremes() {
-    const GruShape shape{2, 1, 3};
+    const RecurrentShape shape{2, 1, 3};
     std::vector<float> inputs(18), weight(27, 1e20f), bias(9, -1e30f), states(9, 1.0f), gates(18),
         candidates(6);
     for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = i % 2 ? 1e38f : -1e38f;
@@ -141,7 +149,10 @@ TEST_CASE("a layer and its gradients agree with float64") {
                 for (int64_t batch : {1, 2, 9, 40}) check_layer({3, batch, hidden});
             }
             const int64_t lengths[] = {6, 6, 5, 3, 3, 1, 1, 1, 0};
-            for (int64_t hidden : {1, 7, 33}) check_layer({6, 9, hidden, lengths});
+            for (bool reverse : {false, true}) {
+                for (int64_t hidden : {1, 7, 33}) check_layer({6, 9, hidden, lengths, reverse});
+                check_layer({5, 3, 9, nullptr, reverse});
+            }
             check_layer({1, 5, 65});
             check_layer({12, 2, 5});
         }

@@ -13,7 +13,7 @@ using Doubles = std::vector<double>;
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 struct Layer {
-    GruShape shape;
+    RecurrentShape shape;
     int64_t inputs;
     Doubles x, weight_ih, weight_hh, bias_ih, bias_hh, initial;
 };
@@ -94,7 +94,7 @@ void check_slopes(Layer& layer, Doubles Layer::* argument, const Weights& weight
 Doubles wide(const std::vector<float>& numbers) { return {numbers.begin(), numbers.end()}; }
 
 template <class T>
-void check_layer(const GruShape& shape, int64_t inputs, bool by_sequence = false) {
+void check_layer(const RecurrentShape& shape, int64_t inputs, bool by_sequence = false) {
     const int64_t steps = shape.steps, batch = shape.batch, hidden = shape.hidden,
                   padded = padded_to_tiles(hidden), width = padded_to_tiles(inputs), rows = steps * batch;
     const auto x = random_numbers<T>(rows * inputs, 1);

@@ -3,7 +3,7 @@
 
 #include "check.h"
 #include "recurrent/gru.h"
-#include "recurrent/memory_gru.h"
+#include "recurrent/packed_model.h"
 #include "retrieval/bank.h"
 #include "runtime/interrupt.h"
 #include "runtime/thread_pool.h"
@@ -60,7 +60,7 @@ void check_gru() {
     const Floats inputs(kSteps * kWide), weight(kWide * kHidden), bias(kWide);
     Floats states((kSteps + 1) * kHidden), gates(kSteps * kWide), candidates(kSteps * kHidden),
         grad_inputs(inputs.size()), grad_products(inputs.size()), grad_initial(kHidden);
-    const GruShape shape{kSteps, 1, kHidden};
+    const RecurrentShape shape{kSteps, 1, kHidden};
     check_ended([&] {
         gru_forward(shape, {inputs.data(), weight.data(), bias.data(), states.data(), gates.data(),
                             candidates.data()});
@@ -77,14 +77,14 @@ void check_memory_gru() {
     constexpr int64_t kInput = 8, kHidden = 512, kSlots = 8, kSteps = 20'000;
     const Floats numbers = random_numbers<float>(3 * kHidden * kHidden, 1, 0.05);
     const float* any = numbers.data();
-    MemoryGruWeights weights{};
+    PackedModelWeights weights{};
     weights.layers = {{any, any, any, any}, {any, any, any, any}};
     weights.input_norm = weights.fusion_norm = {any, any, 1e-5f};
     weights.keys = weights.keys_bias = weights.contents = weights.contents_bias = any;
     weights.widen = weights.widen_bias = weights.narrow = weights.narrow_bias = any;
-    const MemoryGru model({kInput, kHidden, 2, kSlots}, weights, Format::float32);
+    const PackedModel model({kInput, kHidden, 2, kSlots}, weights, Format::float32);
     const Floats context = random_numbers<float>(kSteps * kInput, 2);
-    MemoryGru::States ended(model, 1), other(model, 1);
+    PackedModel::States ended(model, 1), other(model, 1);
     Floats next(kInput), expected(kInput);
     CHECK(model.advance(context.data(), 3, ended, next.data()));
     CHECK(model.advance(context.data(), 3, other, expected.data()));

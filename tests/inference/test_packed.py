@@ -7,11 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from packed_models import LARGEST_ERROR, Constant, contexts, distance, make, reference
+from packed_models import LARGEST_ERROR, Constant, contexts, distance, make, make_of, reference
 
 import lvm_fast as lf
 from lvm_fast.inference.packed import PRECISIONS, packed
 from lvm_fast.ops import runtime
+from lvm_fast.spaces import fit_space
 
 SIZES = [  # input, hidden, layers, slots
     (3, 1, 1, 1),
@@ -21,11 +22,17 @@ SIZES = [  # input, hidden, layers, slots
 ]
 
 
+KINDS = ("memory_gru", "gru", "lstm")
+
+
 @pytest.mark.parametrize("weights", PRECISIONS)
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_predictions_agree_with_torch_in_float64_and_with_a_stream_at_every_step(simd_level, sizes, batch, weights):
-    model = make(*sizes)
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_agree_with_torch_in_float64_and_with_a_stream_at_every_step(
+    simd_level, kind, sizes, batch, weights
+):
+    model = make_of(kind, *sizes)
     context = contexts(batch, 11, sizes[0])
     stream = model.stream(batch, weights=weights)
     for steps in range(1, 12):
@@ -37,8 +44,9 @@ def test_predictions_agree_with_torch_in_float64_and_with_a_stream_at_every_step
 
 @pytest.mark.parametrize("weights", PRECISIONS)
 @pytest.mark.parametrize("hidden", [512, 513])
-def test_large_hidden_sizes_and_long_contexts(hidden, weights):
-    model = make(48, hidden, 2, 40)
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_hidden_sizes_and_long_contexts(kind, hidden, weights):
+    model = make_of(kind, 48, hidden, 2, 40)
     context = contexts(2, 140, 48)
     whole = model.predict(context, weights=weights)
     assert distance(whole, reference(model, context)) < 2 * LARGEST_ERROR[weights]
@@ -257,3 +265,65 @@ def test_weights_that_are_not_finite_are_reported(simd_level, weights, number):
                 model.stream(weights=weights).push(context[:, 0])
         else:  # a gate that an infinity has closed
             assert distance(model.predict(context, weights=weights), expected) < LARGEST_ERROR[weights], name
+
+
+@pytest.mark.parametrize("space", [False, True])
+@pytest.mark.parametrize("weights", PRECISIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_of_a_batch_join_and_leave(simd_level, kind, weights, space):
+    model, context = make_of(kind, 16, 12, 2), contexts(6, 20, 16)
+    if space:
+        model.set_space(fit_space(contexts(9, 30, 16).flatten(0, 1).numpy(), "whitened"))
+    stream = model.stream(4, weights=weights)
+    stream.push(context[:4, 0])  # at once
+    stream.push(context[[3, 1], 1], rows=[3, 1])  # two go on
+    stream.reset(rows=np.array([0]))  # one leaves, another takes its place
+    joined = stream.push(context[[4, 2], [0, 1]].numpy(), rows=torch.tensor([0, 2]))
+    expected = [model.predict(context[4, :1], weights=weights), model.predict(context[2, :2], weights=weights)]
+    np.testing.assert_allclose(joined, torch.stack(expected).numpy(), atol=2e-6)
+    every = stream.push(torch.stack([context[4, 1], context[1, 2], context[2, 2], context[3, 2]]))
+    own = [context[4, :2], context[1, :3], context[2, :3], context[3, :3]]
+    torch.testing.assert_close(every, torch.stack([model.predict(c, weights=weights) for c in own]), atol=2e-6, rtol=0)
+    alone = stream.push(context[5, 3], rows=[2])
+    assert alone.shape == (1, 16)
+    stream.reset()
+    torch.testing.assert_close(
+        stream.push(context[:4, 0]), model.predict(context[:4, :1], weights=weights), atol=2e-6, rtol=0
+    )
+
+
+def test_a_vector_that_is_not_finite_moves_none_of_the_rows():
+    model, context = make_of("gru", 16, 12, 2), contexts(3, 4, 16)
+    stream = model.stream(3)
+    stream.push(context[:, 0])
+    bad = context[:2, 1].clone()
+    bad[1, 3] = torch.nan
+    with pytest.raises(ValueError, match=r"push: vector\[1\] holds NaN or Inf"):
+        stream.push(bad, rows=[2, 0])
+    torch.testing.assert_close(stream.push(context[:, 1]), model.predict(context[:, :2]), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, 3], r"rows\[1\] is 3; expected different whole numbers from 0 to 2"),
+        ([1, 1], r"rows\[1\] is 1; expected different"),
+        ([-1], r"rows\[0\] is -1; expected different"),
+        ([], r"rows: expected different .*, at least one, got \[\]"),
+        (1, "rows: expected different .*, got 1"),
+        ([0.0], r"rows: expected different .*, got \[0\.0\]"),
+        ([True], r"rows: expected different .*, got \[True\]"),
+    ],
+)
+def test_rows_that_a_stream_lacks_are_refused(rows, message):
+    stream = make_of("lstm", 16, 12, 2).stream(3)
+    with pytest.raises(ValueError, match=f"^push: {message}"):
+        stream.push(torch.ones(1, 16), rows=rows)
+    with pytest.raises(ValueError, match=f"^reset: {message}"):
+        stream.reset(rows=rows)
+
+
+def test_a_stream_in_torch_goes_on_whole():
+    stream = lf.create_model("amn", input_dim=16, hidden_dim=4).stream(3)
+    with pytest.raises(ValueError, match="push: rows: expected none for a model that does not run on packed weights"):
+        stream.push(torch.ones(1, 16), rows=[0])

@@ -107,10 +107,10 @@ def test_other_precisions_reach_the_arms(arms):
 
 
 def test_a_precision_that_one_arm_lacks_is_refused_whichever_would_answer(arms):
-    other = lf.create_model("gru", input_dim=DIM, hidden_dim=4, num_layers=1)
+    other = lf.create_model("amn", input_dim=DIM, hidden_dim=4)
     router = lf.Router({9: arms[9], 25: other})
     for length in (5, 20):
-        with pytest.raises(ValueError, match="weights = 'int8' of a GRUModel; expected 'float32'"):
+        with pytest.raises(ValueError, match="weights = 'int8' of a AMN; expected 'float32'"):
             router.predict(contexts(1, length), weights="int8")
 
 

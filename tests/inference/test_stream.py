@@ -128,8 +128,8 @@ def test_a_prediction_that_is_not_finite_leaves_a_stream_in_torch_as_it_was(mode
 
 
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
-def test_only_memory_gru_has_other_precisions(model, weights):
-    if model.model_type == "memory_gru":
+def test_only_models_that_pack_have_other_precisions(model, weights):
+    if model.packs:
         assert model.stream(weights=weights).push(contexts(1, 1)[0]).shape == (1, 16)
         return
     message = rf"weights = '{weights}' of an? {type(model).__name__}; expected 'float32' for this model"
@@ -227,7 +227,7 @@ def test_changed_parts_that_steps_run_by_hand_are_refused():
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
 def test_a_copy_goes_on_by_itself(model, how):
     context, other = contexts(2, 30), contexts(2, 30).flip(0)
-    for weights in ("float32", "int8") if model.model_type == "memory_gru" else ("float32",):
+    for weights in ("float32", "int8") if model.packs else ("float32",):
         stream = model.stream(2, weights)
         for t in range(17):  # past what caches have room for at first
             stream.push(context[:, t])

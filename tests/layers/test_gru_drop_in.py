@@ -1,4 +1,4 @@
-"""What programs do with a `torch.nn.GRU` besides running it, done with ours: the same outcome."""
+"""What programs do with a `torch.nn.GRU` or `torch.nn.LSTM` besides running it, done with ours: the same outcome."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from gru_pairs import check_same, learn, steps
+from gru_pairs import check_same, learn, steps, tensors_of
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
@@ -51,7 +51,7 @@ def weight_drop(module: nn.Module):
 
 
 def another_parameter(module: nn.Module):
-    module.weight_hh_l1 = nn.Parameter(torch.ones(18, 6))
+    module.weight_hh_l1 = nn.Parameter(torch.ones_like(module.weight_hh_l1))
     return learn(module)
 
 
@@ -143,8 +143,8 @@ WRITES = {
 def test_results_may_be_written_to(write, written, batch_first):
     def use(module: nn.Module):
         results = module(steps())
-        WRITES[write](results[written])
-        loss = sum(result.sin().sum() for result in results)
+        WRITES[write](tensors_of(results[written])[0])
+        loss = sum(result.sin().sum() for result in (results[0], *tensors_of(results[1])))
         return [*results, *torch.autograd.grad(loss, list(module.parameters()))]
 
     check_same(use, batch_first=batch_first)
@@ -155,8 +155,9 @@ def test_results_may_be_written_to(write, written, batch_first):
 def test_writes_that_torch_does_not_see_change_no_gradient(write, written):
     def use(module: nn.Module):
         results = module(steps())
-        loss = sum((3 * result).sum() for result in results)  # whose gradient does not need the results
-        write(results[written])
+        every = (results[0], *tensors_of(results[1]))
+        loss = sum((3 * result).sum() for result in every)  # whose gradient does not need the results
+        write(tensors_of(results[written])[0])
         return torch.autograd.grad(loss, list(module.parameters()))
 
     check_same(use)
@@ -180,15 +181,17 @@ def test_states_may_be_written_to(write, lengths):
 def packed_in_any_order(module: nn.Module):
     packed = pack_padded_sequence(steps(), torch.tensor([2, 5, 1, 4, 4, 5]), enforce_sorted=False)
     states, final = module(packed)
-    slopes = torch.autograd.grad(states.data.sin().sum() + final.cos().sum(), list(module.parameters()))
-    return [*states, final, *slopes]
+    loss = states.data.sin().sum() + sum(each.cos().sum() for each in tensors_of(final))
+    return [*states, final, *torch.autograd.grad(loss, list(module.parameters()))]
 
 
 def packed_in_order(module: nn.Module):
-    initial = torch.linspace(-1, 1, 48).view(2, 4, 6).requires_grad_()
+    count = 4 if module.bidirectional else 2
+    initial = torch.linspace(-1, 1, 24 * count).view(count, 4, 6).requires_grad_()
     packed = pack_sequence([steps()[:count, place] for place, count in enumerate((5, 3, 3, 1))])
-    states, final = module(packed, initial)
-    slopes = torch.autograd.grad(states.data.sin().sum() + final.cos().sum(), [initial, *module.parameters()])
+    states, final = module(packed, initial if module.mode == "GRU" else (initial, 2 * initial))
+    loss = states.data.sin().sum() + sum(each.cos().sum() for each in tensors_of(final))
+    slopes = torch.autograd.grad(loss, [initial, *module.parameters()])
     return [states.data, states.batch_sizes, final, *slopes]
 
 
@@ -197,16 +200,39 @@ def test_packed_sequences(use):
     check_same(use)
 
 
-@pytest.mark.parametrize("use", [learn, packed_in_any_order])
-def test_both_directions(use):
-    check_same(use, bidirectional=True)
+def without_gradients(module: nn.Module):
+    with torch.no_grad():
+        return [module(steps()), module(steps()[:, :2]), module(steps()[:, 0])]
 
 
-def test_what_reads_forwards_only_says_so():
-    both, x = lf.GRU(4, 6, bidirectional=True), steps()
-    for read in (both.states, both.last_state, both.layer_states, lambda x: both(x, lengths=torch.ones(6).long())):
-        with pytest.raises(ValueError, match="expected a GRU that reads forwards only, got bidirectional=True"):
-            read(x)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("use", [learn, packed_in_any_order, packed_in_order, without_gradients, second_order_step])
+def test_both_directions(use, bias):
+    check_same(use, bidirectional=True, bias=bias)
+
+
+@pytest.mark.parametrize("lengths", [[5, 5, 4, 2, 1, 1], [1, 5, 2, 5, 3, 4]])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_both_directions_of_several_lengths_equal_one_by_one(simd_level, kind, lengths):
+    torch.manual_seed(0)
+    ours = getattr(lf, kind)(7, 6, 2, bidirectional=True)
+    theirs = getattr(nn, kind)(7, 6, 2, bidirectional=True).double()
+    theirs.load_state_dict(ours.state_dict())
+    x, shared = steps(), torch.randn(3)
+    states, final = ours(x, constant=shared, lengths=torch.tensor(lengths))
+    every, _ = ours(x, constant=shared, lengths=torch.tensor(lengths), every_layer=True)
+    last = ours.last_state(x.transpose(0, 1), shared, torch.tensor(lengths))
+    torch.testing.assert_close(every[-1], states)
+    found, expected = [], []
+    for place, count in enumerate(lengths):
+        whole = torch.cat((x[:count, place], shared.expand(count, 3)), dim=1)
+        alone, end = theirs(whole.double())
+        found += [states[:count, place], *(each[:, place] for each in tensors_of(final)), last[place]]
+        expected += [alone, *tensors_of(end), tensors_of(end)[0][-2:].flatten()]
+    torch.testing.assert_close([each.double() for each in found], expected, atol=1e-5, rtol=1e-4)
+    slopes = torch.autograd.grad(sum(each.sin().sum() for each in found), list(ours.parameters()))
+    right = torch.autograd.grad(sum(each.sin().sum() for each in expected), list(theirs.parameters()))
+    torch.testing.assert_close([each.double() for each in slopes], list(right), atol=2e-5, rtol=1e-4)
 
 
 def test_lengths_and_constant_inputs_as_arguments():
@@ -229,13 +255,20 @@ def test_lengths_and_constant_inputs_as_arguments():
         ({"batch_first": "no"}, TypeError, "batch_first should be of type bool, got: str"),
         ({"hidden_size": 4.0}, TypeError, "hidden_size should be of type int, got: float"),
         ({"num_layers": 0}, ValueError, "num_layers must be greater than zero"),
-        ({"proj_size": 2}, ValueError, "proj_size argument is only supported for LSTM"),
     ],
 )
 def test_what_cannot_be_built_is_refused_as_torch_refuses_it(settings, kind, message):
-    for gru in (lf.GRU, nn.GRU):
+    for module in (lf.GRU, nn.GRU, lf.LSTM, nn.LSTM):
         with pytest.raises(kind, match=message):
-            gru(**{"input_size": 4, "hidden_size": 6, **settings})
+            module(**{"input_size": 4, "hidden_size": 6, **settings})
+
+
+def test_projections_are_refused():
+    for gru in (lf.GRU, nn.GRU):
+        with pytest.raises(ValueError, match="proj_size argument is only supported for LSTM"):
+            gru(4, 6, proj_size=2)
+    with pytest.raises(ValueError, match=r"^LSTM: proj_size: expected 0, got 2: .*use that class"):
+        lf.LSTM(4, 6, proj_size=2)
 
 
 @pytest.mark.parametrize("learns", [False, True])
@@ -272,6 +305,26 @@ def test_what_cannot_be_built_is_refused_as_torch_refuses_it(settings, kind, mes
 def test_what_does_not_fit_is_refused_with_and_without_gradients(run, message, learns):
     with torch.set_grad_enabled(learns), pytest.raises(ValueError, match=rf"^GRU: {message}|^GRU: .*{message}"):
         run(lf.GRU(4, 6), steps())
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize(
+    ("hx", "message"),
+    [
+        (torch.zeros(1, 6, 6), "hx: expected a tuple of hidden and cell states, got Tensor"),
+        ((torch.zeros(1, 6, 6),), "hx: expected a tuple of hidden and cell states, got 1 of them"),
+        ((torch.zeros(1, 6, 6), None), r"hx\[1\]: expected a torch tensor, got NoneType"),
+        ((torch.zeros(6, 6), torch.zeros(6, 6)), r"hx\[0\]: expected 3 dimensions, as many as input has, got 2"),
+        (
+            (torch.zeros(1, 6, 6), torch.zeros(1, 5, 6)),
+            r"hx\[1\]: Expected hidden\[1\] size \(1, 6, 6\), got \(1, 5, 6\)",
+        ),
+        ((torch.zeros(1, 6, 6), torch.zeros(1, 6, 6).double()), r"hx\[1\]: expected torch\.float32, .* torch\.float64"),
+    ],
+)
+def test_states_of_an_lstm_that_do_not_fit_are_refused(hx, message, learns):
+    with torch.set_grad_enabled(learns), pytest.raises(ValueError, match=rf"^LSTM: {message}"):
+        lf.LSTM(4, 6)(steps(), hx)
 
 
 def both_ways() -> lf.GRU:

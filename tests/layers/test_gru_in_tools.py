@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from gru_pairs import Part, check_same, learn, steps
+from gru_pairs import Part, check_same, learn, steps, tensors_of
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils._per_sample_grad import call_for_per_sample_grads
@@ -75,8 +75,18 @@ def test_torchscript_takes_packed_and_single_sequences():
         def forward(self, given: torch.nn.utils.rnn.PackedSequence, initial: Tensor):
             return self.gru(given, initial)
 
+    class PackedPair(Packed):
+        def forward(self, given: torch.nn.utils.rnn.PackedSequence, initial: Tensor):
+            return self.gru(given, (initial, 2 * initial))
+
     packed = pack_sequence([steps()[:2, 0], steps()[:, 1], steps()[:4, 2]], enforce_sorted=False)
-    check_same(lambda module: list(torch.jit.script(Packed(module))(packed, torch.ones(2, 3, 6))[0]))
+
+    def use(module: nn.Module):
+        states, final = torch.jit.script(module)(packed, torch.ones(2, 3, 6))
+        return [*states, *tensors_of(final)]
+
+    for kind, holder in (("GRU", Packed), ("LSTM", PackedPair)):
+        check_same(lambda module, holder=holder: use(holder(module)), (kind,))
     check_same(lambda module: torch.jit.script(Part(module))(steps()[:, 0]), batch_first=True)
 
 

@@ -10,7 +10,6 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import lvm_fast as lf
-from lvm_fast.layers.lstm import LSTM
 
 LENGTHS = torch.tensor([5, 2, 4, 1])
 
@@ -114,11 +113,12 @@ def test_second_gradients_of_packed_sequences():
 
 def test_an_lstm_in_float32_has_the_tangents_that_torchs_own_lacks():
     torch.manual_seed(0)
-    module, x, direction = LSTM(3, 6, 2, 0.0), torch.randn(4, 5, 3), torch.randn(4, 5, 3)
-    _, found = jvp(module, (x,), (direction,))
-    _, expected = jvp(module.double(), (x.double(),), (direction.double(),))
+    module, x, direction = lf.LSTM(3, 6, 2), torch.randn(4, 5, 3), torch.randn(4, 5, 3)
+    _, found = jvp(module.states, (x,), (direction,))
+    _, expected = jvp(module.double().states, (x.double(),), (direction.double(),))
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(vmap(module.float())(torch.stack((x, direction)))[1], module(direction))
+    module = module.float()
+    torch.testing.assert_close(vmap(module.states)(torch.stack((x, direction)))[1], module.states(direction))
 
 
 def dual(function, x: Tensor, direction: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ USES = {
 def test_transforms_within_the_compiler(name, use):
     torch.compiler.reset()
     module, x, direction = gru()
-    function = {"GRU": module.states, "LSTM": LSTM(3, 6, 2, 0.0), "l2_normalize": lf.l2_normalize}[name]
+    function = {"GRU": module.states, "LSTM": lf.LSTM(3, 6, 2).states, "l2_normalize": lf.l2_normalize}[name]
     compiled = torch.compile(lambda *given: USES[use](function, *given), backend="aot_eager")
     found, expected = compiled(x, direction), USES[use](function, x, direction)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

@@ -66,7 +66,26 @@ def bf16_backward_arguments() -> dict[str, torch.Tensor]:
     }
 
 
+def lstm_arguments() -> dict:
+    return {
+        "weight": torch.randn(4 * H, H),
+        "gates": torch.randn(N, B, 4 * H),
+        "states": torch.zeros(N + 1, B, H),
+        "cells": torch.zeros(N + 1, B, H),
+        "lengths": torch.tensor([N] * B),
+    }
+
+
+def lstm_backward_arguments() -> dict:
+    own = lstm_arguments()
+    del own["states"]
+    grads = {"grad_states": torch.randn(N, B, H), "grad_gates": torch.zeros(N, B, 4 * H)}
+    return {**own, **grads, "grad_state": torch.zeros(B, H), "grad_cell": torch.zeros(B, H)}
+
+
 OPERATORS = {
+    "lstm_forward": lstm_arguments,
+    "lstm_backward": lstm_backward_arguments,
     "gru_forward": forward_arguments,
     "gru_backward": backward_arguments,
     "gru_bf16_forward": bf16_arguments,

@@ -14,11 +14,19 @@ import lvm_fast.ops.linear_grouped
 import lvm_fast.ops.rowwise_torch  # noqa: F401
 from lvm_fast.ops.gru_bf16 import bf16_is_offered
 from lvm_fast.ops.gru_naive import run_layer
+from lvm_fast.ops.lstm_naive import run_layer as run_lstm_layer
 
 OPERATORS = torch.ops.lvm_fast
 LAYER = {"inputs": (4, 3, 15), "weight": (15, 5), "bias": (15,), "initial": (3, 5)}
 BF16 = {"inputs": (4, 3, 7), "weight_ih": (15, 7), "weight_hh": (15, 5), "bias_ih": (15,), "bias_hh": (15,)}
-LSTM = {"inputs": (3, 4, 6), "weight_ih": (20, 6), "weight_hh": (20, 5), "bias": (20,)}
+LSTM = {
+    "inputs": (4, 3, 6),
+    "weight_ih": (20, 6),
+    "weight_hh": (20, 5),
+    "bias": (20,),
+    "state": (3, 5),
+    "cell": (3, 5),
+}
 LENGTHS = torch.tensor([4, 3, 1])
 
 
@@ -55,11 +63,13 @@ def gru_cudnn_layer_backward() -> list:
 
 
 def lstm_layer() -> list:
-    return made(LSTM)
+    return [*made(LSTM), LENGTHS, True]
 
 
 def lstm_layer_backward() -> list:
-    return [torch.randn(3, 4, 5), torch.randn(3, 4, 5), *lstm_layer()]
+    *given, reverse = lstm_layer()
+    states, cells, gates, _, _ = run_lstm_layer(*given, reverse)
+    return [torch.randn(5, 3, 5), torch.randn(3, 5), torch.randn(3, 5), *given, states, cells, gates, reverse, True]
 
 
 def dropout() -> list:

@@ -5,7 +5,7 @@
 
 #include "check.h"
 #include "recurrent/fingerprint.h"
-#include "recurrent/memory_gru.h"
+#include "recurrent/packed_model.h"
 #include "runtime/phases.h"
 #include "runtime/thread_pool.h"
 
@@ -26,13 +26,13 @@ double norm(const Doubles& x) {
 
 // A model's weights, and the model itself in float64, one number at a time.
 struct Oracle {
-    MemoryGruSizes sizes;
+    PackedModelSizes sizes;
     std::vector<std::vector<Floats>> layers;
     Floats norm_weight, norm_bias, keys, keys_bias, contents, contents_bias, fusion_weight, fusion_bias,
         widen, widen_bias, narrow, narrow_bias;
     bool unit_delta;
 
-    Oracle(const MemoryGruSizes& s, bool unit) : sizes(s), unit_delta(unit) {
+    Oracle(const PackedModelSizes& s, bool unit) : sizes(s), unit_delta(unit) {
         unsigned seed = 1;
         const auto make = [&](int64_t count, double scale) {
             return random_numbers<float>(count, seed++, scale);
@@ -59,8 +59,8 @@ struct Oracle {
         narrow_bias = make(d, 0.3);
     }
 
-    MemoryGruWeights weights() const {
-        MemoryGruWeights w{};
+    PackedModelWeights weights() const {
+        PackedModelWeights w{};
         for (const auto& l : layers) w.layers.push_back({l[0].data(), l[1].data(), l[2].data(), l[3].data()});
         w.input_norm = {norm_weight.data(), norm_bias.data(), 1e-5f};
         w.keys = keys.data();
@@ -140,15 +140,15 @@ double most_error(Format format) {
 }
 
 // Step by step against float64, and all steps at once against step by step.
-void check_model(const MemoryGruSizes& sizes, int64_t batch, int64_t steps, Format format) {
+void check_model(const PackedModelSizes& sizes, int64_t batch, int64_t steps, Format format) {
     const Oracle oracle(sizes, (sizes.hidden + steps) % 2 == 0);
-    const MemoryGru model(sizes, oracle.weights(), format);
+    const PackedModel model(sizes, oracle.weights(), format);
     const int64_t row = batch * sizes.input;
     const Floats context = random_numbers<float>(steps * row, 77);
     std::vector<std::vector<Doubles>> states(
         static_cast<size_t>(batch),
         std::vector<Doubles>(static_cast<size_t>(sizes.layers), Doubles(static_cast<size_t>(sizes.hidden))));
-    MemoryGru::States stream(model, batch), whole(model, batch);
+    PackedModel::States stream(model, batch), whole(model, batch);
     Floats next(static_cast<size_t>(row)), at_once(next.size());
     double square = 0, worst = 0;
     for (int64_t t = 0; t < steps; ++t) {
@@ -177,8 +177,8 @@ void check_model(const MemoryGruSizes& sizes, int64_t batch, int64_t steps, Form
     CHECK(model.advance(context.data(), 1, whole, at_once.data()));
     for (size_t i = 0; i < next.size(); ++i) CHECK(std::abs(next[i] - at_once[i]) <= apart);
     stream.reset();
-    const MemoryGru::States fresh(model, batch);
-    MemoryGru::States begun = fresh;
+    const PackedModel::States fresh(model, batch);
+    PackedModel::States begun = fresh;
     CHECK(model.advance(context.data(), 1, stream, next.data()));
     CHECK(model.advance(context.data(), 1, begun, at_once.data()));
     CHECK(next == at_once);
@@ -186,7 +186,7 @@ void check_model(const MemoryGruSizes& sizes, int64_t batch, int64_t steps, Form
 
 // The packed products alone: exact weights for bfloat16 and int8 codes, so that only the codes' rounding is
 // left.
-void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors, bool gates) {
+void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors, int64_t gates) {
     const PackedKernels& kernels = kernels_in_force<PackedKernels>();
     const FormatKernels& own = kernels.of(format);
     Floats weights = random_numbers<float>(rows * depth, 3), bias = random_numbers<float>(rows, 4);
@@ -214,8 +214,9 @@ void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors,
                 prepare(x.data() + v * depth, depth, matrix.depth, codes.data() + v * bytes);
         }
         const Codes all{codes.data(), bytes, scales.data()};
-        (many ? own.many : own.few)(matrix, all, vectors, 0, matrix.blocks / 2, out.data());
-        (many ? own.many : own.few)(matrix, all, vectors, matrix.blocks / 2, matrix.blocks, out.data());
+        const int64_t half = matrix.blocks / matrix.whole / 2 * matrix.whole;
+        (many ? own.many : own.few)(matrix, all, vectors, 0, half, out.data());
+        (many ? own.many : own.few)(matrix, all, vectors, half, matrix.blocks, out.data());
         for (int64_t v = 0; v < vectors; ++v) {
             for (int64_t r = 0; r < rows; ++r) {
                 double expected = bias[static_cast<size_t>(r)], size = 0, largest = 0;
@@ -226,8 +227,8 @@ void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors,
                     size += std::abs(w);
                     largest = std::max(largest, std::abs(a));
                 }
-                const int64_t units = rows / 3, unit = r % units, lanes = kernels.lanes;
-                const int64_t at = gates ? (unit / lanes * 3 + r / units) * lanes + unit % lanes : r;
+                const int64_t units = gates ? rows / gates : rows, unit = r % units, lanes = kernels.lanes;
+                const int64_t at = gates ? (unit / lanes * gates + r / units) * lanes + unit % lanes : r;
                 const double rounding = format == Format::int8       ? 0.51 / 16383
                                         : format == Format::bfloat16 ? 1e-5
                                                                      : 1e-6;
@@ -240,10 +241,10 @@ void check_products(Format format, int64_t rows, int64_t depth, int64_t vectors,
 
 // A context that is not finite is refused and changes nothing.
 void check_faults() {
-    const MemoryGruSizes sizes{5, 4, 2, 3};
+    const PackedModelSizes sizes{5, 4, 2, 3};
     const Oracle oracle(sizes, true);
-    const MemoryGru model(sizes, oracle.weights(), Format::float32);
-    MemoryGru::States one(model, 1), other(model, 1);
+    const PackedModel model(sizes, oracle.weights(), Format::float32);
+    PackedModel::States one(model, 1), other(model, 1);
     Floats vector(5, 0.5f), bad(5, 0.5f), next(5), expected(5);
     for (float fault : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         bad[3] = fault;
@@ -282,12 +283,12 @@ void check_phases() {
 
 // Two threads ask one model at once: each gets the answer of one alone.
 void check_concurrent_callers() {
-    const MemoryGruSizes sizes{9, 40, 2, 6};
+    const PackedModelSizes sizes{9, 40, 2, 6};
     const Oracle oracle(sizes, true);
-    const MemoryGru model(sizes, oracle.weights(), Format::int8);
+    const PackedModel model(sizes, oracle.weights(), Format::int8);
     const Floats context = random_numbers<float>(30 * 9, 8);
     const auto predict = [&] {
-        MemoryGru::States states(model, 1);
+        PackedModel::States states(model, 1);
         Floats next(9);
         CHECK(model.advance(context.data(), 30, states, next.data()));
         return next;
@@ -330,8 +331,9 @@ TEST_CASE("packed products agree with float64") {
         for (Format format : kFormats) {
             for (int64_t depth : {1, 2, 7, 64, 65, 513}) {
                 for (int64_t vectors : {1, 2, 9, 17}) {
-                    check_products(format, 51, depth, vectors, depth % 2 == 0);
-                    check_products(format, 3, depth, vectors, true);
+                    check_products(format, 51, depth, vectors, depth % 2 == 0 ? 3 : 0);
+                    check_products(format, 3, depth, vectors, 3);
+                    check_products(format, 4 * 13, depth, vectors, 4);
                 }
             }
         }
