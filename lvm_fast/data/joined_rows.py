@@ -161,12 +161,17 @@ class JoinedRows:
 
     def _gather(self, places: Int64) -> Raw:
         sources = self._sources_of(places)
-        self._pages.touch(len(places) * self._row_bytes + int(np.count_nonzero(np.diff(sources) != 1)) * _AROUND)
-        owner = np.searchsorted(self._firsts, sources, side="right") - 1
         gathered = np.empty((len(places), *self.shape[1:]), self.dtype)
-        for part in np.unique(owner).tolist():
-            here = owner == part
-            gathered[here] = self._parts[part][sources[here] - self._firsts[part]]
+        jumps = np.diff(sources, prepend=_LEAST_STEP) != 1
+        costs = np.cumsum(self._row_bytes + _AROUND * jumps)  # bytes that are mapped by then
+        cuts = np.flatnonzero(np.diff(costs // _HELD_BYTES)) + 1
+        for first, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(places)], strict=True):
+            some, into = sources[first:stop], gathered[first:stop]
+            self._pages.touch(len(some) * self._row_bytes + int(np.count_nonzero(jumps[first:stop])) * _AROUND)
+            owner = np.searchsorted(self._firsts, some, side="right") - 1
+            for part in np.unique(owner).tolist():
+                here = owner == part
+                into[here] = self._parts[part][some[here] - self._firsts[part]]
         return gathered
 
 

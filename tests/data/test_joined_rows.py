@@ -100,6 +100,8 @@ def test_pages_of_mapped_files_are_given_back(tmp_path: Path, monkeypatch: pytes
     for first in range(0, len(some), 3):
         np.testing.assert_array_equal(joined[some[first : first + 3]], rows[some[first : first + 3]])
     assert mapped_bytes() - before < 16 << 20
+    np.testing.assert_array_equal(joined[some], rows[some])  # at once
+    assert mapped_bytes() - before < 16 << 20
     for first in range(0, len(rows), 1000):
         np.testing.assert_array_equal(joined.select(slice(first, first + 1000))[:], rows[first : first + 1000])
     assert mapped_bytes() - before < 16 << 20
