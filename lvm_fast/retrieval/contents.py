@@ -15,6 +15,7 @@ from .._core import Bank, Rows
 from ..data.vectors import Vectors
 from .checked_input import Matrix, blocks_of, matrix_of
 from .filters import Bits, Exclusions
+from .prefixes import Axes, add_prefixes, prefixes_of, principal_axes
 
 _TIER = 8  # as many segments of one order of magnitude, base 8, become one
 
@@ -27,6 +28,7 @@ class Segment:
         core: Their packed form.
         vectors: (n, D), as they were given.
         size: n.
+        axes: Those of its prefixes (P, D), the same in all segments of a bank, or None.
         held: Bits (`numpy.packbits`) of those that were not removed; None where all are held.
         give_back: Called after each reading of the whole segment.
     """
@@ -34,13 +36,30 @@ class Segment:
     core: Bank
     vectors: Any
     size: int
+    axes: Axes | None = None
     held: Bits | None = None
     give_back: Callable[[], None] | None = None
 
     @classmethod
-    def packed(cls, matrix: Matrix, metric: str, held: Bits | None = None) -> Segment:
+    def packed(cls, matrix: Matrix, metric: str, axes: Axes | None = None, held: Bits | None = None) -> Segment:
         """Pack rows. Raises ValueError for a row that cannot be scored."""
-        return cls(Bank(matrix.rows, metric), matrix.given, matrix.rows.rows, held)
+        core = Bank(matrix.rows, metric)
+        if axes is not None:
+            add_prefixes(core, Vectors.of(matrix.given), axes, metric)
+        return cls(core, matrix.given, matrix.rows.rows, axes, held)
+
+    def searched_often(self, metric: str) -> Segment:
+        """Return the segment with prefixes, where they pay."""
+        vectors = Vectors.of(self.vectors)
+        axes = principal_axes(vectors, metric)
+        if axes is None:
+            return self
+        add_prefixes(self.core, vectors, axes, metric)
+        return replace(self, axes=axes)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays of the packed form by name, as `bank_file.py` keeps them."""
+        return self.core.packed() | ({} if self.axes is None else {"axes": self.axes})
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -116,7 +135,8 @@ class Contents:
         if before:
             parts = [*(segment.vectors for segment in before), matrix.given]
             matrix = matrix_of(joined([Vectors.of(part) for part in parts]), "vectors")
-        return Contents((*self.segments[:count], Segment.packed(matrix, metric, held)))
+        segment = Segment.packed(matrix, metric, self.segments[0].axes, held)
+        return Contents((*self.segments[:count], segment))
 
     def without(self, ids: NDArray[np.int64]) -> Contents:
         """Return the contents without some ids, which are held."""
@@ -165,20 +185,27 @@ class Contents:
 
     def best(
         self,
-        queries: Rows,
+        asked: Matrix,
         low: NDArray[np.float64],
         high: NDArray[np.float64],
         limit: int,
         left_out: Exclusions,
+        metric: str,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best with low <= score < high: scores and ids (B, limit), padded with -infinity and -1."""
         if limit == 0:  # everything was removed; the core still checks the queries
-            scores, ids = self.best(queries, low, high, 1, left_out)
+            scores, ids = self.best(asked, low, high, 1, left_out, metric)
             return scores[:, :0], ids[:, :0]
         best: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
+        axes, prefixes, tails = self.segments[0].axes, None, None
+        if axes is not None:
+            count = asked.rows.rows
+            vectors = Vectors.of(asked.given)[:] if count else np.empty((0, axes.shape[1]), np.float32)
+            rows, tails = prefixes_of(vectors, axes, metric)
+            prefixes = Rows(rows)
         for first, segment in self.placed():
             wanted, count = left_out.of_ids(first, segment.size, segment.held), min(limit, segment.size)
-            scores, ids = segment.core.best(queries, low, high, count, wanted)
+            scores, ids = segment.core.best(asked.rows, low, high, count, wanted, prefixes, tails)
             if first:
                 ids[ids >= 0] += first
             best = (scores, ids) if best is None else merged([best, (scores, ids)], limit)
@@ -196,7 +223,8 @@ class Contents:
 
     def take_tally(self) -> NDArray[np.int64]:
         """Return the pairs screened, refined and rescored since the last call."""
-        return np.sum([segment.core.take_tally() for segment in self.segments], axis=0)
+        tally: NDArray[np.int64] = np.sum([segment.core.take_tally() for segment in self.segments], axis=0)
+        return tally
 
     def _check_held(self, ids: NDArray[np.int64]) -> None:
         outside = (ids < 0) | (ids >= self.size)

@@ -18,9 +18,11 @@ from .bank_file import check_some_rows, digest_of, metric_of_packed, read_bank, 
 from .checked_input import Matrix, Names, ids_of, matrix_of, renamed
 from .contents import Contents, Segment
 from .filters import Bits
+from .prefixes import Axes
 
 Kind = TypeVar("Kind", bound="HeldVectors")
 METRICS = ("ip", "cosine", "l2")
+BUILDS = ("fast", "search")
 
 
 class HeldVectors:
@@ -30,15 +32,21 @@ class HeldVectors:
     in its place.
     """
 
-    def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip") -> None:
-        self._fill(vectors, metric_of(metric, normalize, "VectorBank"), Names("VectorBank"))
+    def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip", build: str = "fast") -> None:
+        if build not in BUILDS:
+            raise ValueError(f"VectorBank: build: expected one of {', '.join(BUILDS)}, got {build!r}")
+        self._fill(vectors, metric_of(metric, normalize, "VectorBank"), Names("VectorBank"), build)
 
-    def _fill(self, vectors: Any, metric: str, names: Names) -> None:
+    def _fill(self, vectors: Any, metric: str, names: Names, build: str = "fast") -> None:
         matrix = bank_rows(vectors, names)
-        self._hold(Contents((renamed(names, Segment.packed, matrix, metric),)), matrix.rows.dim, metric)
+        segment = renamed(names, Segment.packed, matrix, metric)
+        if build == "search":  # after the packing, which refuses rows that cannot be scored
+            segment = segment.searched_often(metric)
+        self._hold(Contents((segment,)), matrix.rows.dim, metric, build)
 
-    def _hold(self, contents: Contents, dim: int, metric: str) -> None:
+    def _hold(self, contents: Contents, dim: int, metric: str, build: str) -> None:
         self.dim, self.metric, self.normalize = dim, metric, metric == "cosine"
+        self.build = build
         self._contents, self._changing = contents, threading.Lock()
         self._core = contents.segments[0].core  # whose memory a refill takes
 
@@ -59,7 +67,8 @@ class HeldVectors:
             core = self._core
             self._contents = Contents()
             renamed("VectorBank.refill", core.refill, matrix.rows)
-            self._contents = Contents((Segment(core, matrix.given, matrix.rows.rows),))
+            segment = Segment(core, matrix.given, matrix.rows.rows)
+            self._contents = Contents((segment.searched_often(self.metric) if self.build == "search" else segment,))
 
     def append(self, vectors: Any) -> NDArray[np.int64]:
         """Add candidates without packing the others again; the bank refers to the array, as the constructor does.
@@ -128,8 +137,8 @@ class HeldVectors:
         contents = self._contents
         if not contents.is_whole:
             matrix = bank_rows(contents.kept_vectors("VectorBank.save"), Names("VectorBank.save"))
-            contents = Contents((Segment.packed(matrix, self.metric),))
-        write_bank(path, contents.vectors("VectorBank.save"), contents.segments[0].core.packed())
+            contents = Contents((Segment.packed(matrix, self.metric, contents.segments[0].axes),))
+        write_bank(path, contents.vectors("VectorBank.save"), contents.segments[0].arrays())
 
     @classmethod
     def open(cls: type[Kind], path: str | os.PathLike[str]) -> Kind:
@@ -148,11 +157,14 @@ class HeldVectors:
     @classmethod
     def _of_file(cls: type[Kind], vectors: Any, packed: dict[str, NDArray[Any]], path: str, where: str) -> Kind:
         matrix = bank_rows(vectors, Names(where))
-        arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
+        axes = packed.get("axes")
+        arrays = [
+            packed.get(name) for name in ("coarse", "fine", "bounds", "factors", "offsets", "prefix", "prefix_bounds")
+        ]
         bank = cls.__new__(cls)
-        core = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"), packed.get("offsets"))
-        contents = Contents((Segment(core, matrix.given, matrix.rows.rows),), path)
-        bank._hold(contents, matrix.rows.dim, metric_of_packed(packed))
+        core = renamed(where, Bank.open, matrix.rows, *arrays, 0 if axes is None else len(axes))
+        contents = Contents((Segment(core, matrix.given, matrix.rows.rows, axes),), path)
+        bank._hold(contents, matrix.rows.dim, metric_of_packed(packed), "fast" if axes is None else "search")
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -160,9 +172,9 @@ class HeldVectors:
         contents = self._contents
         if contents.path is None:
             parts = [(_copied(segment.vectors), segment.held) for segment in contents.segments]
-            return _made_again, (type(self), parts, self.metric)
+            return _made_again, (type(self), parts, self.metric, self.build, contents.segments[0].axes)
         [segment] = contents.segments
-        return _opened_again, (type(self), contents.path, digest_of(segment.vectors, segment.core.packed()))
+        return _opened_again, (type(self), contents.path, digest_of(segment.vectors, segment.arrays()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HeldVectors:
         self.check_filled("VectorBank: deepcopy")
@@ -172,7 +184,7 @@ class HeldVectors:
             copied: HeldVectors = make(*arguments)
             return copied
         [segment] = contents.segments  # of a file, which nobody writes
-        return self._of_file(segment.vectors, segment.core.packed(), contents.path, "VectorBank: deepcopy")
+        return self._of_file(segment.vectors, segment.arrays(), contents.path, "VectorBank: deepcopy")
 
     @property
     def vectors(self) -> Vectors:
@@ -221,12 +233,14 @@ def metric_of(metric: Any, normalize: Any, where: str) -> str:
     return "cosine"
 
 
-def _made_again(kind: type[HeldVectors], parts: list[tuple[Any, Bits | None]], metric: str) -> HeldVectors:
+def _made_again(
+    kind: type[HeldVectors], parts: list[tuple[Any, Bits | None]], metric: str, build: str, axes: Axes | None
+) -> HeldVectors:
     """Return the bank that holds these segments: vectors, and bits of what was not removed."""
     matrices = [bank_rows(vectors, Names(kind.__name__)) for vectors, _ in parts]
-    segments = [Segment.packed(rows, metric, held) for rows, (_, held) in zip(matrices, parts, strict=True)]
+    segments = [Segment.packed(rows, metric, axes, held) for rows, (_, held) in zip(matrices, parts, strict=True)]
     bank = kind.__new__(kind)
-    bank._hold(Contents(tuple(segments)), matrices[0].rows.dim, metric)
+    bank._hold(Contents(tuple(segments)), matrices[0].rows.dim, metric, build)
     return bank
 
 
@@ -234,6 +248,6 @@ def _opened_again(kind: type[HeldVectors], path: str, digest: str) -> HeldVector
     """Return the bank of a file, as it was when it was pickled."""
     bank = kind.open(path)
     [segment] = bank._contents.segments
-    if digest_of(segment.vectors, segment.core.packed()) != digest:
+    if digest_of(segment.vectors, segment.arrays()) != digest:
         raise ValueError(f"VectorBank.open: {path}: holds another bank than when this one was pickled")
     return bank
