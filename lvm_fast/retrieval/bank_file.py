@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from .prefixes import Axes, add_prefixes, are_orthonormal
 FORMAT = {"format": "lvm_fast.VectorBank", "version": "1"}
 NEW_FORMAT = FORMAT | {"version": "2"}  # with arrays that readers of version 1 do not know
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8"}
+_PACKED_ROWS = 1 << 15  # packed at once: whole blocks of codes
 BLOCK_BYTES = 8 << 20  # written at once: signals are heard in between
 _PACKED = {
     "axes": "F64",
@@ -59,6 +61,55 @@ def write_bank(path: str | os.PathLike[str], vectors: Vectors, packed: dict[str,
             rows = max(1, BLOCK_BYTES // max(1, arrays[name][:1].nbytes))
             for first in range(0, len(arrays[name]), rows):
                 writer.put(name, first, arrays[name][first : first + rows])
+
+
+def pack_into_file(path: str | os.PathLike[str], vectors: Vectors, metric: str, axes: Axes | None) -> None:
+    """Pack vectors into a file block by block, in little memory; with axes, for search.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left behind.
+        ValueError: a row cannot be scored; the message begins with "vectors".
+    """
+    (count, dim), padded = vectors.shape, -(-len(vectors) // 32) * 32
+    planes = {"coarse": dim, "fine": dim} | ({} if axes is None else {"prefix": len(axes)})
+    shapes: dict[str, tuple[int, ...]] = {name: (padded * code_columns(columns),) for name, columns in planes.items()}
+    shapes |= {"vectors": vectors.raw.shape, "bounds": (padded, 6)}
+    if vectors.scales is not None:
+        shapes["scales"] = (count,)
+    if metric != "ip":
+        shapes[next(name for name, of in _OF_A_METRIC.items() if of == metric)] = (count,)
+    if axes is not None:
+        shapes |= {"axes": axes.shape, "prefix_bounds": (padded, 6)}
+    codes = {"vectors": CODES[vectors.dtype_name], "scales": "F32"} | _PACKED
+    names = sorted(shapes, key=lambda name: -DTYPES[codes[name]].itemsize)  # wider numbers first: all stay aligned
+    layout = {name: (codes[name], shapes[name]) for name in names}
+    with atomic_path(path) as temporary, TensorWriter(temporary, layout, _format_of(shapes)) as writer:
+        if axes is not None:
+            writer.put("axes", 0, axes)
+        for first in range(0, count, _PACKED_ROWS):
+            some = vectors.select(slice(first, first + _PACKED_ROWS))
+            core = _packed_block(some, first, metric, axes)
+            writer.put("vectors", first, some.raw)
+            if some.scales is not None:
+                writer.put("scales", first, some.scales)
+            for name, array in core.packed().items():
+                writer.put(name, first * (code_columns(planes[name]) if name in planes else 1), array)
+
+
+def code_columns(columns: int) -> int:
+    """Return the bytes of a row in a plane of codes: whole chunks of 64."""
+    return -(-columns // 64) * 64
+
+
+def _packed_block(some: Vectors, first: int, metric: str, axes: Axes | None) -> Bank:
+    try:
+        core = Bank(matrix_of(some, "vectors").rows, metric)
+    except ValueError as error:
+        told = re.sub(r"row (\d+)", lambda found: f"row {first + int(found[1])}", str(error), count=1)
+        raise ValueError(told) from None
+    if axes is not None:
+        add_prefixes(core, some, axes, metric)
+    return core
 
 
 def read_bank(path: str | os.PathLike[str], where: str) -> BankFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -15,6 +15,7 @@ from .._core import Bank, Rows
 from ..data.vectors import Vectors
 from .checked_input import Matrix, blocks_of, matrix_of
 from .filters import Bits, Exclusions
+from .opened_file import OpenedFile, Pages
 from .prefixes import Axes, add_prefixes, prefixes_of, principal_axes
 
 _TIER = 8  # as many segments of one order of magnitude, base 8, become one
@@ -30,7 +31,7 @@ class Segment:
         size: n.
         axes: Those of its prefixes (P, D), the same in all segments of a bank, or None.
         held: Bits (`numpy.packbits`) of those that were not removed; None where all are held.
-        give_back: Called after each reading of the whole segment.
+        pages: Its mapped memory, which is given back after each question; or None.
     """
 
     core: Bank
@@ -38,7 +39,7 @@ class Segment:
     size: int
     axes: Axes | None = None
     held: Bits | None = None
-    give_back: Callable[[], None] | None = None
+    pages: Pages | None = None
 
     @classmethod
     def packed(cls, matrix: Matrix, metric: str, axes: Axes | None = None, held: Bits | None = None) -> Segment:
@@ -81,11 +82,20 @@ class Contents:
 
     Attributes:
         segments: None after a refill that failed.
-        path: The file that holds just this, or None.
+        file: The mapped file that holds just this, or None.
     """
 
     segments: tuple[Segment, ...] = ()
-    path: str | None = None
+    file: OpenedFile | None = None
+
+    @classmethod
+    def of_file(cls, file: OpenedFile, where: str) -> Contents:
+        """Return the contents of a saved bank. Raises ValueError where its arrays do not fit together."""
+        axes = file.packed.get("axes")
+        parts = [
+            Segment(part.core, part.vectors, len(part.vectors), axes, None, part.pages) for part in file.parts(where)
+        ]
+        return cls(tuple(parts), file)
 
     @cached_property
     def firsts(self) -> list[int]:
@@ -115,6 +125,8 @@ class Contents:
 
     def vectors(self, where: str) -> Vectors:
         """Return all vectors, the removed ones too: as they were given, or a copy where there are several segments."""
+        if self.file is not None:
+            return self.file.vectors
         return joined([Vectors.of(segment.vectors, None, where) for segment in self.segments])
 
     def kept_vectors(self, where: str) -> Vectors:
@@ -141,17 +153,27 @@ class Contents:
     def without(self, ids: NDArray[np.int64]) -> Contents:
         """Return the contents without some ids, which are held."""
         segments = []
-        for first, segment in self.placed():
+        for first, segment in zip(self.firsts, self.segments, strict=False):
             places = ids[(ids >= first) & (ids < first + segment.size)] - first
             segments.append(segment.without(places) if len(places) else segment)
         return Contents(tuple(segments))
 
-    def placed(self) -> Iterator[tuple[int, Segment]]:
-        """Walk over (first id, segment), giving back the memory of each afterwards where it can be."""
+    def placed(self, reads_all: bool = True) -> Iterator[tuple[int, Segment]]:
+        """Walk over (first id, segment), giving back the memory of each afterwards where it is a piece of a file."""
         for first, segment in zip(self.firsts, self.segments, strict=False):
-            yield first, segment
-            if segment.give_back is not None:
-                segment.give_back()
+            if segment.pages is not None and reads_all:
+                segment.pages.will_need()
+            try:
+                yield first, segment
+            finally:
+                if segment.pages is not None:
+                    segment.pages.give_back()
+
+    def give_back(self) -> None:
+        """Give back the memory of all pieces of a file."""
+        for segment in self.segments:
+            if segment.pages is not None:
+                segment.pages.give_back()
 
     def pair_scores(self, queries: Rows, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the core's score of each query with one id, (B,). Raises ValueError for an id that is not held."""
@@ -159,7 +181,7 @@ class Contents:
         if len(self.segments) == 1:
             return self.segments[0].core.pair_scores(queries, ids)
         scores = np.zeros(len(ids))
-        for first, segment in self.placed():
+        for first, segment in self.placed(reads_all=False):
             inside = (ids >= first) & (ids < first + segment.size)
             if inside.any():  # of the others, the first candidate's scores, which are not looked at
                 own = segment.core.pair_scores(queries, np.where(inside, ids - first, 0))

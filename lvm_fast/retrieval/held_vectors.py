@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core import Bank
-from .._util.numbers import truth_value
+from .._util.numbers import truth_value, whole_number
 from ..data.vectors import Vectors
 from ..ops.rows import is_tensor
-from .bank_file import check_some_rows, digest_of, metric_of_packed, read_bank, write_bank
+from .bank_file import check_some_rows, digest_of, metric_of_packed, pack_into_file, read_bank, write_bank
 from .checked_input import Matrix, Names, ids_of, matrix_of, renamed
 from .contents import Contents, Segment
 from .filters import Bits
-from .prefixes import Axes
+from .opened_file import OpenedFile
+from .prefixes import Axes, principal_axes
 
 Kind = TypeVar("Kind", bound="HeldVectors")
 METRICS = ("ip", "cosine", "l2")
@@ -33,9 +33,8 @@ class HeldVectors:
     """
 
     def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip", build: str = "fast") -> None:
-        if build not in BUILDS:
-            raise ValueError(f"VectorBank: build: expected one of {', '.join(BUILDS)}, got {build!r}")
-        self._fill(vectors, metric_of(metric, normalize, "VectorBank"), Names("VectorBank"), build)
+        kind, build = metric_of(metric, normalize, "VectorBank"), build_of(build, "VectorBank")
+        self._fill(vectors, kind, Names("VectorBank"), build)
 
     def _fill(self, vectors: Any, metric: str, names: Names, build: str = "fast") -> None:
         matrix = bank_rows(vectors, names)
@@ -135,56 +134,81 @@ class HeldVectors:
         """
         self.check_filled("VectorBank.save")
         contents = self._contents
+        if contents.file is not None:
+            return write_bank(path, contents.file.vectors, contents.file.packed)
         if not contents.is_whole:
             matrix = bank_rows(contents.kept_vectors("VectorBank.save"), Names("VectorBank.save"))
             contents = Contents((Segment.packed(matrix, self.metric, contents.segments[0].axes),))
         write_bank(path, contents.vectors("VectorBank.save"), contents.segments[0].arrays())
 
+    @staticmethod
+    def pack(
+        path: str | os.PathLike[str], vectors: Any, normalize: bool = False, *, metric: str = "ip", build: str = "fast"
+    ) -> None:
+        """Pack vectors into a file that `open` maps, some rows at a time: for banks larger than memory.
+
+        The file is that of ``VectorBank(vectors, ...).save(path)``.
+
+        Args:
+            path: The file.
+            vectors: As the constructor takes them; `ChainStore.vectors`, which are mapped, are read once.
+            normalize, metric, build: As the constructor takes them.
+
+        Raises:
+            OSError: the file cannot be written; nothing is left behind.
+            ValueError: as the constructor.
+        """
+        names, kind = Names("VectorBank.pack"), metric_of(metric, normalize, "VectorBank.pack")
+        given = Vectors.of(bank_rows(vectors, names).given)
+        axes = principal_axes(given, kind) if build_of(build, "VectorBank.pack") == "search" else None
+        renamed(names, pack_into_file, path, given, kind, axes)
+
     @classmethod
-    def open(cls: type[Kind], path: str | os.PathLike[str]) -> Kind:
+    def open(cls: type[Kind], path: str | os.PathLike[str], *, max_memory: int | None = None) -> Kind:
         """Map a saved bank: the time does not depend on its size. Some rows are checked against their packed form.
+
+        Args:
+            path: What `save` wrote.
+            max_memory: Answer with at most so many bytes of the file in memory, piece by piece: for banks larger than
+                memory. Queries, results and each thread's own are not counted, and two questions at the same time take
+                twice as much. None leaves it to the system.
 
         Raises:
             OSError: the file cannot be opened.
-            ValueError: it is truncated, not a bank, or its packed form does not belong to its vectors.
+            ValueError: it is truncated, not a bank, or its packed form does not belong to its vectors; or less than 32
+                rows of it fit `max_memory`.
         """
         where = f"VectorBank.open: {os.fspath(path)}"
-        vectors, packed = read_bank(path, where)
-        bank = cls._of_file(vectors, packed, os.path.abspath(path), where)
-        check_some_rows(vectors, packed, where)
+        most = None if max_memory is None else whole_number(max_memory, "VectorBank.open: max_memory", 1)
+        file = OpenedFile(os.path.abspath(path), *read_bank(path, where), most)
+        bank = cls._of_file(file, where)
+        check_some_rows(file.vectors, file.packed, where)
+        bank._contents.give_back()
         return bank
 
     @classmethod
-    def _of_file(cls: type[Kind], vectors: Any, packed: dict[str, NDArray[Any]], path: str, where: str) -> Kind:
-        matrix = bank_rows(vectors, Names(where))
-        axes = packed.get("axes")
-        arrays = [
-            packed.get(name) for name in ("coarse", "fine", "bounds", "factors", "offsets", "prefix", "prefix_bounds")
-        ]
+    def _of_file(cls: type[Kind], file: OpenedFile, where: str) -> Kind:
         bank = cls.__new__(cls)
-        core = renamed(where, Bank.open, matrix.rows, *arrays, 0 if axes is None else len(axes))
-        contents = Contents((Segment(core, matrix.given, matrix.rows.rows, axes),), path)
-        bank._hold(contents, matrix.rows.dim, metric_of_packed(packed), "fast" if axes is None else "search")
+        build = "search" if "axes" in file.packed else "fast"
+        bank._hold(Contents.of_file(file, where), file.vectors.shape[1], metric_of_packed(file.packed), build)
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.check_filled("VectorBank: pickle")
         contents = self._contents
-        if contents.path is None:
+        if contents.file is None:
             parts = [(_copied(segment.vectors), segment.held) for segment in contents.segments]
             return _made_again, (type(self), parts, self.metric, self.build, contents.segments[0].axes)
-        [segment] = contents.segments
-        return _opened_again, (type(self), contents.path, digest_of(segment.vectors, segment.arrays()))
+        file = contents.file
+        return _opened_again, (type(self), file.path, digest_of(file.vectors, file.packed), file.max_memory)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HeldVectors:
         self.check_filled("VectorBank: deepcopy")
-        contents = self._contents
-        if contents.path is None:
+        if self._contents.file is None:
             make, arguments = self.__reduce__()
             copied: HeldVectors = make(*arguments)
             return copied
-        [segment] = contents.segments  # of a file, which nobody writes
-        return self._of_file(segment.vectors, segment.arrays(), contents.path, "VectorBank: deepcopy")
+        return self._of_file(self._contents.file, "VectorBank: deepcopy")  # which nobody writes
 
     @property
     def vectors(self) -> Vectors:
@@ -233,6 +257,13 @@ def metric_of(metric: Any, normalize: Any, where: str) -> str:
     return "cosine"
 
 
+def build_of(build: Any, where: str) -> str:
+    """Return how a bank is built. Raises ValueError where there is no such way."""
+    if build not in BUILDS:
+        raise ValueError(f"{where}: build: expected one of {', '.join(BUILDS)}, got {build!r}")
+    return str(build)
+
+
 def _made_again(
     kind: type[HeldVectors], parts: list[tuple[Any, Bits | None]], metric: str, build: str, axes: Axes | None
 ) -> HeldVectors:
@@ -244,10 +275,10 @@ def _made_again(
     return bank
 
 
-def _opened_again(kind: type[HeldVectors], path: str, digest: str) -> HeldVectors:
+def _opened_again(kind: type[HeldVectors], path: str, digest: str, max_memory: int | None = None) -> HeldVectors:
     """Return the bank of a file, as it was when it was pickled."""
-    bank = kind.open(path)
-    [segment] = bank._contents.segments
-    if digest_of(segment.vectors, segment.arrays()) != digest:
+    bank = kind.open(path, max_memory=max_memory)
+    file = bank._contents.file
+    if file is None or digest_of(file.vectors, file.packed) != digest:
         raise ValueError(f"VectorBank.open: {path}: holds another bank than when this one was pickled")
     return bank
