@@ -29,25 +29,25 @@ class Segment:
         core: Their packed form.
         vectors: (n, D), as they were given.
         size: n.
-        axes: Those of its prefixes (P, D), the same in all segments of a bank, or None.
         held: Bits (`numpy.packbits`) of those that were not removed; None where all are held.
+        axes: Those of its prefixes (P, D), the same in all segments of a bank, or None.
         pages: Its mapped memory, which is given back after each question; or None.
     """
 
     core: Bank
     vectors: Any
     size: int
-    axes: Axes | None = None
     held: Bits | None = None
+    axes: Axes | None = None
     pages: Pages | None = None
 
     @classmethod
-    def packed(cls, matrix: Matrix, metric: str, axes: Axes | None = None, held: Bits | None = None) -> Segment:
+    def packed(cls, matrix: Matrix, metric: str, held: Bits | None = None, axes: Axes | None = None) -> Segment:
         """Pack rows. Raises ValueError for a row that cannot be scored."""
         core = Bank(matrix.rows, metric)
         if axes is not None:
             add_prefixes(core, Vectors.of(matrix.given), axes, metric)
-        return cls(core, matrix.given, matrix.rows.rows, axes, held)
+        return cls(core, matrix.given, matrix.rows.rows, held, axes)
 
     def searched_often(self, metric: str) -> Segment:
         """Return the segment with prefixes, where they pay."""
@@ -93,7 +93,7 @@ class Contents:
         """Return the contents of a saved bank. Raises ValueError where its arrays do not fit together."""
         axes = file.packed.get("axes")
         parts = [
-            Segment(part.core, part.vectors, len(part.vectors), axes, None, part.pages) for part in file.parts(where)
+            Segment(part.core, part.vectors, len(part.vectors), None, axes, part.pages) for part in file.parts(where)
         ]
         return cls(tuple(parts), file)
 
@@ -147,7 +147,7 @@ class Contents:
         if before:
             parts = [*(segment.vectors for segment in before), matrix.given]
             matrix = matrix_of(joined([Vectors.of(part) for part in parts]), "vectors")
-        segment = Segment.packed(matrix, metric, self.segments[0].axes, held)
+        segment = Segment.packed(matrix, metric, held, self.segments[0].axes)
         return Contents((*self.segments[:count], segment))
 
     def without(self, ids: NDArray[np.int64]) -> Contents:
@@ -158,10 +158,10 @@ class Contents:
             segments.append(segment.without(places) if len(places) else segment)
         return Contents(tuple(segments))
 
-    def placed(self, reads_all: bool = True) -> Iterator[tuple[int, Segment]]:
+    def placed(self) -> Iterator[tuple[int, Segment]]:
         """Walk over (first id, segment), giving back the memory of each afterwards where it is a piece of a file."""
         for first, segment in zip(self.firsts, self.segments, strict=False):
-            if segment.pages is not None and reads_all:
+            if segment.pages is not None:
                 segment.pages.will_need()
             try:
                 yield first, segment
@@ -181,11 +181,13 @@ class Contents:
         if len(self.segments) == 1:
             return self.segments[0].core.pair_scores(queries, ids)
         scores = np.zeros(len(ids))
-        for first, segment in self.placed(reads_all=False):
+        for first, segment in zip(self.firsts, self.segments, strict=False):
             inside = (ids >= first) & (ids < first + segment.size)
             if inside.any():  # of the others, the first candidate's scores, which are not looked at
                 own = segment.core.pair_scores(queries, np.where(inside, ids - first, 0))
                 scores[inside] = own[inside]
+                if segment.pages is not None:
+                    segment.pages.give_back()
         return scores
 
     def rank(

@@ -138,7 +138,7 @@ class HeldVectors:
             return write_bank(path, contents.file.vectors, contents.file.packed)
         if not contents.is_whole:
             matrix = bank_rows(contents.kept_vectors("VectorBank.save"), Names("VectorBank.save"))
-            contents = Contents((Segment.packed(matrix, self.metric, contents.segments[0].axes),))
+            contents = Contents((Segment.packed(matrix, self.metric, axes=contents.segments[0].axes),))
         write_bank(path, contents.vectors("VectorBank.save"), contents.segments[0].arrays())
 
     @staticmethod
@@ -269,7 +269,7 @@ def _made_again(
 ) -> HeldVectors:
     """Return the bank that holds these segments: vectors, and bits of what was not removed."""
     matrices = [bank_rows(vectors, Names(kind.__name__)) for vectors, _ in parts]
-    segments = [Segment.packed(rows, metric, axes, held) for rows, (_, held) in zip(matrices, parts, strict=True)]
+    segments = [Segment.packed(rows, metric, held, axes) for rows, (_, held) in zip(matrices, parts, strict=True)]
     bank = kind.__new__(kind)
     bank._hold(Contents(tuple(segments)), matrices[0].rows.dim, metric, build)
     return bank
