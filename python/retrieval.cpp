@@ -97,7 +97,8 @@ std::unique_ptr<HeldBank> make_bank(const HeldRows& rows, const std::string& met
 
 std::unique_ptr<HeldBank> open_bank(const HeldRows& rows, const Codes& coarse, const Codes& fine,
                                     const Scores& bounds, const std::optional<Bounds>& factors,
-                                    const std::optional<Scores>& offsets) {
+                                    const std::optional<Scores>& offsets, const std::optional<Codes>& prefix,
+                                    const std::optional<Scores>& prefix_bounds, int64_t prefix_dim) {
     check_rows(rows);
     const int64_t bytes = plane_bytes(rows.rows, rows.dim);
     check_shape(coarse, {bytes}, "coarse");
@@ -105,9 +106,16 @@ std::unique_ptr<HeldBank> open_bank(const HeldRows& rows, const Codes& coarse, c
     check_shape(bounds, {padded_rows(rows.rows), kBoundsFields}, "bounds");
     if (factors) check_shape(*factors, {rows.rows}, "factors");
     if (offsets) check_shape(*offsets, {rows.rows}, "offsets");
+    if (prefix.has_value() != prefix_bounds.has_value() || prefix.has_value() != prefix_dim > 0)
+        throw py::value_error("prefix: expected codes, bounds and their dimension, or none of them");
+    if (prefix) check_shape(*prefix, {plane_bytes(rows.rows, prefix_dim)}, "prefix");
+    if (prefix) check_shape(*prefix_bounds, {padded_rows(rows.rows), kBoundsFields}, "prefix_bounds");
     auto bank = std::make_unique<HeldBank>(
         rows, PackedView{coarse.data(), fine.data(), reinterpret_cast<const CodeBounds*>(bounds.data()),
-                         factors ? factors->data() : nullptr, offsets ? offsets->data() : nullptr});
+                         factors ? factors->data() : nullptr, offsets ? offsets->data() : nullptr,
+                         prefix ? prefix->data() : nullptr,
+                         prefix ? reinterpret_cast<const CodeBounds*>(prefix_bounds->data()) : nullptr,
+                         prefix_dim});
     bank->held = rows;
     return bank;
 }
@@ -123,6 +131,12 @@ py::typing::Dict<py::str, py::array> packed(const py::object& self) {
     arrays["bounds"] = Scores(std::vector<int64_t>{padded_rows(bank.size()), kBoundsFields},
                               reinterpret_cast<const float*>(view.bounds), self);
     if (view.factors) arrays["factors"] = Bounds(std::vector<int64_t>{bank.size()}, view.factors, self);
+    if (view.prefix) {
+        const int64_t prefix_bytes = plane_bytes(bank.size(), view.prefix_dim);
+        arrays["prefix"] = Codes({prefix_bytes}, {1}, view.prefix, self);
+        arrays["prefix_bounds"] = Scores(std::vector<int64_t>{padded_rows(bank.size()), kBoundsFields},
+                                         reinterpret_cast<const float*>(view.prefix_bounds), self);
+    }
     if (view.offsets) arrays["offsets"] = Scores(std::vector<int64_t>{bank.size()}, view.offsets, self);
     return arrays;
 }
@@ -168,8 +182,28 @@ Ids rank(const HeldBank& bank, const HeldRows& queries, const Bounds& scores, co
     return ranks;
 }
 
+// The tails of prefixes (rows, dim).
+const float* checked_prefixes(const HeldRows& prefixes, const std::optional<Scores>& tails, int64_t rows,
+                              int64_t dim) {
+    if (prefixes.dtype != DType::float32 || prefixes.rows != rows || prefixes.dim != dim || dim == 0 ||
+        !tails)
+        throw py::value_error("prefixes: expected float32 rows as the bank has them, with tails");
+    check_shape(*tails, {rows}, "tails");
+    return tails->data();
+}
+
+void add_prefixes(HeldBank& bank, const HeldRows& prefixes, const Scores& tails, int64_t first) {
+    const float* numbers = checked_prefixes(prefixes, tails, prefixes.rows, prefixes.dim);
+    const bool is_next = first == 0 || prefixes.dim == bank.packed().prefix_dim;
+    if (first < 0 || first % kBlockRows != 0 || prefixes.rows > bank.size() - first || !is_next)
+        throw py::value_error("prefixes: expected those of whole blocks of the bank's rows");
+    const WithoutGil released;
+    bank.add_prefixes(prefixes, numbers, first);
+}
+
 std::pair<Bounds, Ids> best(const HeldBank& bank, const HeldRows& queries, const Bounds& low,
-                            const Bounds& high, int64_t limit, const HeldFilter& filter) {
+                            const Bounds& high, int64_t limit, const HeldFilter& filter,
+                            const std::optional<HeldRows>& prefixes, const std::optional<Scores>& tails) {
     check_queries(bank, queries);
     check_shape(low, {queries.rows}, "low");
     check_shape(high, {queries.rows}, "high");
@@ -177,11 +211,14 @@ std::pair<Bounds, Ids> best(const HeldBank& bank, const HeldRows& queries, const
     Bounds scores({queries.rows, limit});
     Ids ids({queries.rows, limit});
     const Band band{low.data(), high.data()};
+    QueryPrefixes first{};
+    if (prefixes)
+        first = {*prefixes, checked_prefixes(*prefixes, tails, queries.rows, bank.packed().prefix_dim)};
     double* best_scores = scores.mutable_data();
     int64_t* best_ids = ids.mutable_data();
     {
         const WithoutGil released;
-        bank.best(queries, band, limit, allowed, best_scores, best_ids);
+        bank.best(queries, band, limit, allowed, prefixes ? &first : nullptr, best_scores, best_ids);
     }
     return {scores, ids};
 }
@@ -219,10 +256,12 @@ void bind_retrieval(py::module_& module) {
         "Exact scoring over rows, which it keeps alive; see lvm_fast.retrieval.bank.VectorBank.")
         .def(py::init(&make_bank), py::arg("rows"), py::arg("metric"))
         .def_static("open", &open_bank, py::arg("rows"), py::arg("coarse"), py::arg("fine"),
-                    py::arg("bounds"), py::arg("factors"), py::arg("offsets"), py::keep_alive<0, 2>(),
+                    py::arg("bounds"), py::arg("factors"), py::arg("offsets"), py::arg("prefix"),
+                    py::arg("prefix_bounds"), py::arg("prefix_dim"), py::keep_alive<0, 2>(),
                     py::keep_alive<0, 3>(), py::keep_alive<0, 4>(), py::keep_alive<0, 5>(),
-                    py::keep_alive<0, 6>())
+                    py::keep_alive<0, 6>(), py::keep_alive<0, 7>(), py::keep_alive<0, 8>())
         .def("packed", &packed)
+        .def("add_prefixes", &add_prefixes, py::arg("prefixes"), py::arg("tails"), py::arg("first"))
         .def(
             "take_tally",
             [](const HeldBank& bank) {
@@ -235,7 +274,7 @@ void bind_retrieval(py::module_& module) {
         .def("rank", &rank, py::arg("queries"), py::arg("scores"), py::arg("ids"), py::arg("first_id"),
              py::arg("max_rank"), py::arg("filter"))
         .def("best", &best, py::arg("queries"), py::arg("low"), py::arg("high"), py::arg("limit"),
-             py::arg("filter"))
+             py::arg("filter"), py::arg("prefixes"), py::arg("tails"))
         .def("sum_exp", &sum_exp, py::arg("queries"), py::arg("factor"), py::arg("best"), py::arg("held"));
 }
 

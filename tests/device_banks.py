@@ -28,7 +28,7 @@ def on(place: Place, vectors: Any, normalize: bool = False, metric: str = "ip") 
     """A bank whose engine is the device's, at a place."""
     bank, matrix = lf.VectorBank(vectors, normalize, metric=metric), matrix_of(vectors, "vectors")
     engine = DeviceBank(matrix.rows, bank.metric, place)
-    bank._hold(Contents((Segment(engine, matrix.given, matrix.rows.rows),)), bank.dim, bank.metric)
+    bank._hold(Contents((Segment(engine, matrix.given, matrix.rows.rows),)), bank.dim, bank.metric, bank.build)
     return bank
 
 

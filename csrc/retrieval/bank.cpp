@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -81,6 +82,11 @@ void Bank::refill(const Rows& rows) {
     rows_ = rows;
 }
 
+void Bank::add_prefixes(const Rows& prefixes, const float* tails, int64_t first) {
+    own_.pack_prefixes(prefixes, tails, first, size());
+    packed_ = own_.view();
+}
+
 const float* Bank::stored_row(int64_t i, float* buffer) const {
     if (scored_in_place(rows_, normalize())) return rows_.row<float>(i);
     load_row(rows_, i, normalize() ? packed_.factors[i] : 1, buffer);
@@ -136,8 +142,8 @@ void Bank::rank(const Rows& queries, const double* scores, const int64_t* ids, i
     });
 }
 
-void Bank::best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
-                int64_t* ids) const {
+void Bank::best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter,
+                const QueryPrefixes* prefixes, double* scores, int64_t* ids) const {
     constexpr int64_t kQueriesPerPiece = 16;
     const int workers = num_threads();
     const ThresholdSeed seed(size(), limit);
@@ -151,7 +157,13 @@ void Bank::best(const Rows& queries, const Band& band, int64_t limit, const Filt
             scan_small(*this, block, panels, wanted, workers, seed, policy);
         } else {
             seed.apply(*this, block, panels, wanted, workers, policy);
-            scan(*this, block, panels, wanted, workers, policy);
+            std::optional<QueryPanels> first_panels;
+            if (prefixes) {
+                const QueryBlock prefix_block(prefixes->rows, Metric::inner_product, first,
+                                              first + block.count());
+                first_panels.emplace(prefix_block, as_given(block.count()), prefixes->tails + first);
+            }
+            scan(*this, block, panels, wanted, workers, policy, first_panels ? &*first_panels : nullptr);
         }
         policy.gather();
         const auto piece = [&](int64_t begin, int64_t end, int worker) {

@@ -30,6 +30,12 @@ struct Band {
     const double* high;
 };
 
+// The prefixes of queries in the axes of a bank's own, float32, and upper bounds of their tails.
+struct QueryPrefixes {
+    Rows rows;
+    const float* tails;  // [B]
+};
+
 class Bank {
   public:
     static constexpr int64_t kMostDims = 65536;  // beyond it integer products could overflow
@@ -47,6 +53,11 @@ class Bank {
     // Refers to other rows from now on, packed into the same memory. Same errors; after one the bank is
     // empty.
     void refill(const Rows& rows);
+
+    // Adds the prefixes of the rows from `first` on (0, and then in order; whole blocks but for the last
+    // ones), in some orthogonal axes, and upper bounds of their tails; both are such that a product of two
+    // rows differs from that of their prefixes by at most the product of their tails.
+    void add_prefixes(const Rows& prefixes, const float* tails, int64_t first);
 
     int64_t size() const { return rows_.rows; }
     int64_t dim() const { return rows_.dim; }
@@ -73,9 +84,9 @@ class Bank {
               int64_t max_rank, const Filter& filter, int64_t* ranks) const;
 
     // Up to `limit` allowed ids in the band, best first, [B][limit], padded with -1, and their scores, padded
-    // with -infinity; 1 <= limit <= size().
-    void best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter, double* scores,
-              int64_t* ids) const;
+    // with -infinity; 1 <= limit <= size(). `prefixes`, if not null, are looked at first.
+    void best(const Rows& queries, const Band& band, int64_t limit, const Filter& filter,
+              const QueryPrefixes* prefixes, double* scores, int64_t* ids) const;
 
     // sums[b] = sum over the bank of exp(factor * (score - best[b].score)), scores in float32; factor > 0; of
     // the candidates whose bit in `held` (as in Filter) is 1, or all where that is null.

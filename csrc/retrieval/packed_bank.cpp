@@ -18,6 +18,7 @@ void PackedRows::pack(const Rows& rows, Metric metric) {
     const bool normalize = metric == Metric::cosine;
     factors_.resize(normalize ? static_cast<size_t>(rows.rows) : 0);
     offsets_.resize(metric == Metric::l2 ? static_cast<size_t>(rows.rows) : 0);
+    prefix_dim_ = 0;
     FirstBadRow bad;
     parallel_for(blocks, kBlocksPerPiece, [&](int64_t begin, int64_t end, int) {
         RowEncoder encoder(rows, normalize);
@@ -44,9 +45,42 @@ void PackedRows::pack(const Rows& rows, Metric metric) {
     bad.raise("vectors");
 }
 
+void PackedRows::pack_prefixes(const Rows& prefixes, const float* tails, int64_t first, int64_t total) {
+    constexpr int64_t kBlocksPerPiece = 32;
+    const int64_t chunks = chunks_of(prefixes.dim);
+    if (first == 0) {
+        const int64_t bytes = plane_bytes(total, prefixes.dim);
+        prefix_.reserve(bytes);
+        std::memset(prefix_.data(), 0, static_cast<size_t>(bytes));
+        prefix_bounds_.assign(static_cast<size_t>(padded_rows(total)), {});
+    }
+    parallel_for(
+        padded_rows(prefixes.rows) / kBlockRows, kBlocksPerPiece, [&](int64_t begin, int64_t end, int) {
+            RowEncoder encoder(prefixes, false);
+            std::vector<int8_t> fine(static_cast<size_t>(chunks * kTileBytes));  // not kept
+            double factor = 1;
+            for (int64_t i = begin * kBlockRows; i < std::min(end * kBlockRows, prefixes.rows); ++i) {
+                CodeBounds& bounds = prefix_bounds_[static_cast<size_t>(first + i)];
+                bounds =
+                    encoder.encode(i, {prefix_.data() + code_offset(first + i, chunks), fine.data(), false},
+                                   &factor, nullptr);
+                bounds.fine_rest = tails[i];
+                bounds.fine_sum = 0;
+            }
+        });
+    prefix_dim_ = prefixes.dim;
+}
+
 PackedView PackedRows::view() const {
-    return {coarse_.data(), fine_.data(), bounds_.data(), factors_.empty() ? nullptr : factors_.data(),
-            offsets_.empty() ? nullptr : offsets_.data()};
+    const bool has_prefixes = prefix_dim_ > 0;
+    return {coarse_.data(),
+            fine_.data(),
+            bounds_.data(),
+            factors_.empty() ? nullptr : factors_.data(),
+            offsets_.empty() ? nullptr : offsets_.data(),
+            has_prefixes ? prefix_.data() : nullptr,
+            has_prefixes ? prefix_bounds_.data() : nullptr,
+            prefix_dim_};
 }
 
 }  // namespace lvm

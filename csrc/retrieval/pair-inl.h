@@ -1,4 +1,4 @@
-// The fine integer products of one query with one candidate. Included by screen-inl.h, after the Ints of the
+// The integer products of one query with one candidate. Included by screen-inl.h, after the Ints of the
 // level (see screen_dot-inl.h).
 #pragma once
 
@@ -26,6 +26,19 @@ inline int32_t pair_product(PairCodes query, PairCodes candidate, int32_t sums, 
     // Unsigned: what is too much may pass 2^31 before it is taken off.
     const uint32_t product = static_cast<uint32_t>(sum_of(add(first, second)));
     return static_cast<int32_t>(product - static_cast<uint32_t>(kSurplus * sums));
+}
+
+// coarse x coarse; `sum` is that of the candidate's coarse codes.
+inline int32_t coarse_pair_product(const int8_t* query, const int8_t* candidate, int32_t sum,
+                                   int64_t chunks) {
+    constexpr int kBytes = 4 * kLanes32;
+    Ints products = all(0);
+    for (int64_t at = 0; at < chunks * kTileBytes; at += kTileBytes) {
+        for (int64_t d = at; d < at + kTileDims; d += kBytes)
+            products = multiply_add(products, queries(query + d), load_ints(candidate + d));
+    }
+    const uint32_t product = static_cast<uint32_t>(sum_of(products));
+    return static_cast<int32_t>(product - static_cast<uint32_t>(kSurplus * sum));
 }
 
 }  // namespace

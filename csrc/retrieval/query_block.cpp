@@ -58,7 +58,7 @@ QueryBlock::QueryBlock(const Rows& queries, Metric metric, int64_t begin, int64_
     bad.raise("queries");
 }
 
-QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries)
+QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries, const float* tails)
     : queries_(std::move(queries)),
       coarse_(round_up(static_cast<int64_t>(queries_.size()), kPanelQueries) * block.chunks() * kTileDims),
       fine_(round_up(static_cast<int64_t>(queries_.size()), kPanelQueries) * block.chunks() * kTileDims),
@@ -66,13 +66,13 @@ QueryPanels::QueryPanels(const QueryBlock& block, std::vector<int64_t> queries)
       units_(panels_.size() * kPanelQueries, 1.0) {
     parallel_for(count(), kPanelsPerPiece, [&](int64_t begin, int64_t end, int) {
         for (int64_t p = begin; p < end; ++p) {
-            for (int64_t lane = 0; lane < members(p); ++lane) place(block, p, lane);
+            for (int64_t lane = 0; lane < members(p); ++lane) place(block, p, lane, tails);
             interleave_codes(p, block.chunks());
         }
     });
 }
 
-void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
+void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane, const float* tails) {
     const int64_t q = query(p, lane);
     QueryPanel& panel = panels_[static_cast<size_t>(p)];
     const CodeBounds& bounds = block.bounds(q);
@@ -86,6 +86,7 @@ void QueryPanels::place(const QueryBlock& block, int64_t p, int64_t lane) {
     panel.norm_error2[lane] = rounded_up((fine + kSlack * norm) / unit);
     panel.rest_share2[lane] = rounded_up((norm + coarse + 2 * fine) / unit);
     panel.cross_share[lane] = rounded_up((coarse + fine) / unit);
+    panel.tail_share[lane] = tails ? rounded_up(static_cast<double>(tails[q]) / unit) : 0;
     panel.inverse_unit[lane] = static_cast<float>(1 / unit);
     units_[static_cast<size_t>(p * kPanelQueries + lane)] = unit;
 }

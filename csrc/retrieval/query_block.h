@@ -59,7 +59,8 @@ class QueryBlock {
 // Some queries of a block, laid out for the products.
 class QueryPanels {
   public:
-    QueryPanels(const QueryBlock& block, std::vector<int64_t> queries);
+    // `tails`, of prefixes: upper bounds of what each query of the block has beyond its prefix; else null.
+    QueryPanels(const QueryBlock& block, std::vector<int64_t> queries, const float* tails = nullptr);
 
     int64_t count() const { return static_cast<int64_t>(panels_.size()); }
     const QueryPanel& panel(int64_t p) const { return panels_[static_cast<size_t>(p)]; }
@@ -78,7 +79,7 @@ class QueryPanels {
     }
 
   private:
-    void place(const QueryBlock& block, int64_t p, int64_t lane);
+    void place(const QueryBlock& block, int64_t p, int64_t lane, const float* tails);
     void interleave_codes(int64_t p, int64_t chunks);
 
     std::vector<int64_t> queries_;

@@ -46,11 +46,12 @@ template <class Policy>
 class ScanWorker {
   public:
     ScanWorker(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels,
-               const BlockFilter& filter, int worker, Policy& policy)
+               const BlockFilter& filter, int worker, Policy& policy, const QueryPanels* prefixes = nullptr)
         : bank_(bank),
           queries_(queries),
           panels_(&panels),
           filter_(filter),
+          prefixes_(prefixes),
           worker_(worker),
           policy_(policy),
           most_(screened_at_once(queries.chunks())) {}
@@ -109,8 +110,12 @@ class ScanWorker {
             const int64_t q = panels_->query(p, lane);
             const Open open = policy_.open(q);
             // Scores that no float32 reaches are as good as the largest; the rounding is outwards.
-            low_[lane] = rounded(queries_.screened(q, open.low, -1) / panels_->unit(p, lane), -1);
-            high_[lane] = rounded(queries_.screened(q, open.high, 1) / panels_->unit(p, lane), 1);
+            const double low = queries_.screened(q, open.low, -1), high = queries_.screened(q, open.high, 1);
+            low_[lane] = rounded(low / panels_->unit(p, lane), -1);
+            high_[lane] = rounded(high / panels_->unit(p, lane), 1);
+            if (!prefixes_) continue;
+            prefix_low_[lane] = rounded(low / prefixes_->unit(p, lane), -1);
+            prefix_high_[lane] = rounded(high / prefixes_->unit(p, lane), 1);
         }
         const uint32_t present = members == 32 ? ~uint32_t{0} : (uint32_t{1} << members) - 1;
         const PackedView& packed = bank_.packed();
@@ -121,9 +126,14 @@ class ScanWorker {
             allowed = allowed_;
         }
         const float* offsets = packed.offsets ? packed.offsets + begin : nullptr;
-        const Screened done = screen_kernels().screen(
-            {&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset, packed.bounds + begin,
-             offsets, count, present, allowed, low_, high_, above_, open_, products});
+        const bool begins_with_prefixes = prefixes_ && unused_turns_ == 0;
+        PrefixTask prefix;
+        if (begins_with_prefixes) prefix = prefix_task(p, begin);
+        const Screened done =
+            screen_kernels().screen({&panels_->panel(p), chunks, packed.coarse + offset, packed.fine + offset,
+                                     packed.bounds + begin, offsets, count, present, allowed, low_, high_,
+                                     above_, open_, products, begins_with_prefixes ? &prefix : nullptr});
+        if (prefixes_) note_use(begins_with_prefixes, done.left, members * count);
         for (int64_t lane = 0; lane < members; ++lane) {
             if (above_[lane]) policy_.above(panels_->query(p, lane), above_[lane]);
         }
@@ -138,10 +148,28 @@ class ScanWorker {
         }
     }
 
+    PrefixTask prefix_task(int64_t p, int64_t begin) const {
+        const PackedView& packed = bank_.packed();
+        const int64_t chunks = chunks_of(packed.prefix_dim);
+        return {&prefixes_->panel(p),         chunks,      packed.prefix + code_offset(begin, chunks),
+                packed.prefix_bounds + begin, prefix_low_, prefix_high_};
+    }
+
+    // Prefixes that leave more than an eighth undecided cost more than they spare: then they wait a while.
+    void note_use(bool used, int64_t left, int64_t pairs) {
+        constexpr int kTurns = 64;
+        if (!used) {
+            --unused_turns_;
+        } else if (8 * left > pairs) {
+            unused_turns_ = kTurns;
+        }
+    }
+
     const Bank& bank_;
     const QueryBlock& queries_;
     const QueryPanels* panels_;
     const BlockFilter& filter_;
+    const QueryPanels* prefixes_;  // the same queries in the same places; or null
     std::unique_ptr<QueryPanels> fewer_;
     int worker_;
     Policy& policy_;
@@ -149,6 +177,8 @@ class ScanWorker {
     Tally tally_;
     int64_t width_ = kBlockRows;  // narrow at first: the first candidates narrow the open intervals most
     alignas(64) float low_[kPanelQueries] = {}, high_[kPanelQueries] = {};
+    alignas(64) float prefix_low_[kPanelQueries] = {}, prefix_high_[kPanelQueries] = {};
+    int unused_turns_ = 0;
     int32_t above_[kPanelQueries];
     uint32_t allowed_[kMostScreened];
     OpenPair open_[kMostScreened * kPanelQueries];
@@ -158,12 +188,12 @@ class ScanWorker {
 // `panels`: the queries, best those together that will be settled or undecided together.
 template <class Policy>
 void scan(const Bank& bank, const QueryBlock& queries, const QueryPanels& panels, const BlockFilter& filter,
-          int workers, Policy& policy) {
+          int workers, Policy& policy, const QueryPanels* prefixes = nullptr) {
     constexpr int64_t kPiecesPerWorker = 4;  // so that workers finish together
     std::vector<ScanWorker<Policy>> states;
     states.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker)
-        states.emplace_back(bank, queries, panels, filter, worker, policy);
+        states.emplace_back(bank, queries, panels, filter, worker, policy, prefixes);
     const int64_t share = bank.size() / (workers * kPiecesPerWorker) / kBlockRows * kBlockRows;
     const int64_t width = std::clamp(share, kBlockRows, kMostScreened);
     const int64_t pieces = (bank.size() + width - 1) / width;

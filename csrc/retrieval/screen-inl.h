@@ -38,20 +38,31 @@ struct Bracket {
 // What an offset adds to the error: the roundings of the float32 arithmetic, each 2^-24 of it.
 constexpr float kOffsetSlack = 0x1p-20f;
 
-// |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz. Scores beyond
-// float32 give NaN, which decides nothing.
-template <bool kOffset>
+// |score - coarse score| <= norm_error * ||c|| + rest_share * coarse_rest, by Cauchy-Schwarz; of prefixes
+// also
+// + ||tail of q|| ||tail of c||. Scores beyond float32 give NaN, which decides nothing.
+template <bool kOffset, bool kTail = false>
 inline Bracket<Vec> coarse_bracket(const QueryPanel& panel, const CodeBounds& row, const int32_t* products,
                                    float offset, int64_t lane) {
     Vec score = mul(load(products + lane), set1(row.scale));
     Vec error = mul(load(panel.rest_share + lane), set1(row.coarse_rest));
     error = fma(load(panel.norm_error + lane), set1(row.norm), error);
+    if constexpr (kTail) error = fma(load(panel.tail_share + lane), set1(row.fine_rest), error);
     if constexpr (kOffset) {
         const Vec taken = mul(load(panel.inverse_unit + lane), set1(offset));
         score = sub(score, taken);
         error = fma(taken, set1(kOffsetSlack), error);
     }
     return {sub(score, error), add(score, error)};
+}
+
+inline Bracket<float> coarse_bracket(const QueryPanel& panel, const CodeBounds& row, int32_t product,
+                                     float offset, int64_t lane) {
+    const float taken = panel.inverse_unit[lane] * offset;
+    const float score = static_cast<float>(product) * row.scale - taken;
+    const float error =
+        panel.norm_error[lane] * row.norm + panel.rest_share[lane] * row.coarse_rest + taken * kOffsetSlack;
+    return {score - error, score + error};
 }
 
 // The same with the fine products added; what they leave out is bounded by the fine rests.
@@ -96,28 +107,41 @@ class Judge {
                           : coarse_rows<false, false>(block, from, to);
         }
     }
+
+    // Decides candidates from `first` by the products of their prefixes; masks[i] gets the queries that are
+    // left, of which it returns the number.
+    int64_t prefix(int64_t first, int64_t count, const int32_t* products, uint32_t* masks) {
+        return task_.offsets ? prefix_rows<true>(first, count, products, masks)
+                             : prefix_rows<false>(first, count, products, masks);
+    }
+
+    // Decides pair by pair, by coarse and then fine products, what the prefixes left open.
+    void decide_pairs(int64_t first, int64_t count, const uint32_t* masks) {
+        for (int64_t candidate = first; candidate < first + count; ++candidate) {
+            const CodeBounds& row = task_.bounds[candidate];
+            const int8_t* codes = task_.coarse + code_offset(candidate, task_.chunks);
+            for (uint32_t bits = masks[candidate - first]; bits; bits &= bits - 1) {
+                const int32_t lane = __builtin_ctz(bits);
+                const int32_t product = coarse_pair_product(
+                    panel_.coarse_row[lane], codes, static_cast<int32_t>(row.coarse_sum), task_.chunks);
+                const auto [lower, upper] = coarse_bracket(panel_, row, product, offset_of(candidate), lane);
+                if (lower > task_.high[lane]) {
+                    ++fine_above_[lane];
+                } else if (!(upper < task_.low[lane])) {
+                    refine_pair(candidate, lane, product);
+                }
+            }
+        }
+    }
+
     // Decides again by their fine products, pair by pair, what the coarse ones left open; takes down the
     // rest.
     void refine_pairs(const Block& block) {
         if (block.opened == 0) return;
-        const int64_t offset = code_offset(block.bounds - task_.bounds, task_.chunks);
         for (int64_t i = 0; i < block.count; ++i) {
-            if (block.open[i] == 0) continue;
-            const CodeBounds& row = block.bounds[i];
-            const int64_t at = offset + code_offset(i, task_.chunks);
-            const PairCodes codes{task_.coarse + at, task_.fine + at};
-            const int32_t sums = static_cast<int32_t>(row.coarse_sum) + static_cast<int32_t>(row.fine_sum);
             for (uint32_t bits = block.open[i]; bits; bits &= bits - 1) {
                 const int32_t lane = __builtin_ctz(bits);
-                const int32_t products =
-                    pair_product({panel_.coarse_row[lane], panel_.fine_row[lane]}, codes, sums, task_.chunks);
-                const auto [lower, upper] = fine_bracket(panel_, row, block.coarse[i * kPanelQueries + lane],
-                                                         products, offset_of(block, i), lane);
-                if (lower > task_.high[lane]) {
-                    ++fine_above_[lane];
-                } else if (!(upper < task_.low[lane])) {
-                    note(block, i, lane, lower, upper);
-                }
+                refine_pair(block.bounds - task_.bounds + i, lane, block.coarse[i * kPanelQueries + lane]);
             }
         }
     }
@@ -126,12 +150,13 @@ class Judge {
     void refine_block(const Block& block, const int32_t* fine_products) {
         for (int64_t i = 0; i < block.count; ++i) {
             if (block.open[i] == 0) continue;
+            const int64_t candidate = block.bounds - task_.bounds + i;
             alignas(64) float lower[kPanelQueries], upper[kPanelQueries];
             uint64_t over = 0, kept = 0;
             for (int v = 0; v < V; ++v) {
                 const auto bracket =
                     fine_bracket(panel_, block.bounds[i], block.coarse + i * kPanelQueries,
-                                 fine_products + i * kPanelQueries, offset_of(block, i), v * W);
+                                 fine_products + i * kPanelQueries, offset_of(candidate), v * W);
                 store(lower + v * W, bracket.lower);
                 store(upper + v * W, bracket.upper);
                 over |= greater(bracket.lower, high_[v]) << (v * W);
@@ -142,7 +167,7 @@ class Judge {
             uint32_t rest = block.open[i] & static_cast<uint32_t>(kept & ~over);
             for (; rest; rest &= rest - 1) {
                 const int32_t lane = __builtin_ctz(rest);
-                note(block, i, lane, lower[lane], upper[lane]);
+                note(candidate, lane, lower[lane], upper[lane]);
             }
         }
     }
@@ -156,8 +181,46 @@ class Judge {
     }
 
   private:
-    float offset_of(const Block& block, int64_t i) const {
-        return task_.offsets ? task_.offsets[block.bounds - task_.bounds + i] : 0;
+    float offset_of(int64_t candidate) const { return task_.offsets ? task_.offsets[candidate] : 0; }
+
+    void refine_pair(int64_t candidate, int32_t lane, int32_t coarse_product) {
+        const CodeBounds& row = task_.bounds[candidate];
+        const int64_t at = code_offset(candidate, task_.chunks);
+        const int32_t sums = static_cast<int32_t>(row.coarse_sum) + static_cast<int32_t>(row.fine_sum);
+        const int32_t products = pair_product({panel_.coarse_row[lane], panel_.fine_row[lane]},
+                                              {task_.coarse + at, task_.fine + at}, sums, task_.chunks);
+        const auto [lower, upper] =
+            fine_bracket(panel_, row, coarse_product, products, offset_of(candidate), lane);
+        if (lower > task_.high[lane]) {
+            ++fine_above_[lane];
+        } else if (!(upper < task_.low[lane])) {
+            note(candidate, lane, lower, upper);
+        }
+    }
+
+    template <bool kOffset>
+    int64_t prefix_rows(int64_t first, int64_t count, const int32_t* products, uint32_t* masks) {
+        constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        const PrefixTask& prefix = *task_.prefix;
+        int64_t left = 0;
+        for (int64_t i = 0; i < count; ++i) {
+            const uint32_t asking = task_.allowed ? task_.allowed[first + i] & task_.members : task_.members;
+            const float taken = kOffset ? offset_of(first + i) : 0;
+            uint64_t over = 0, kept = 0;
+            for (int v = 0; v < V; ++v) {
+                const auto [lower, upper] = coarse_bracket<kOffset, true>(
+                    *prefix.panel, prefix.bounds[first + i], products + i * kPanelQueries, taken, v * W);
+                const Vec high = where_bits(asking >> (v * W), load(prefix.high + v * W), set1(kInfinity));
+                count_greater(above_[v], lower, high);
+                over |= greater(lower, high) << (v * W);
+                kept |= not_less(upper, load(prefix.low + v * W)) << (v * W);
+            }
+            masks[i] = static_cast<uint32_t>(kept & ~over) & asking;
+            if (masks[i] == 0) continue;
+            left += __builtin_popcount(masks[i]);
+            fetch(task_.coarse, first + i);
+        }
+        return left;
     }
 
     template <bool kFiltered, bool kOffset>
@@ -167,7 +230,7 @@ class Judge {
             const uint32_t asking = kFiltered ? block.allowed[i] & task_.members : task_.members;
             block.open[i] = 0;
             if (kFiltered && asking == 0) continue;
-            const float taken = kOffset ? offset_of(block, i) : 0;
+            const float taken = kOffset ? offset_of(block.bounds - task_.bounds + i) : 0;
             uint64_t over = 0, kept = 0;
             for (int v = 0; v < V; ++v) {
                 const auto [lower, upper] = coarse_bracket<kOffset>(
@@ -181,19 +244,18 @@ class Judge {
             block.open[i] = static_cast<uint32_t>(kept & ~over) & asking;
             if (block.open[i] == 0) continue;
             block.opened += __builtin_popcount(block.open[i]);
-            fetch_fine(block.bounds - task_.bounds + i);
+            fetch(task_.fine, block.bounds - task_.bounds + i);
         }
     }
 
-    // The fine codes of a candidate lie in far memory: they come while the next products are made.
-    void fetch_fine(int64_t candidate) const {
-        const int8_t* codes = task_.fine + code_offset(candidate, task_.chunks);
+    // The codes of a candidate lie in far memory: they come while the next products are made.
+    void fetch(const int8_t* plane, int64_t candidate) const {
+        const int8_t* codes = plane + code_offset(candidate, task_.chunks);
         for (int64_t c = 0; c < task_.chunks; ++c) __builtin_prefetch(codes + c * kTileBytes);
     }
 
-    void note(const Block& block, int64_t i, int32_t lane, float lower, float upper) {
-        const int32_t candidate = static_cast<int32_t>(block.bounds - task_.bounds + i);
-        task_.open[opened_++] = {candidate, lane, lower, upper};
+    void note(int64_t candidate, int32_t lane, float lower, float upper) {
+        task_.open[opened_++] = {static_cast<int32_t>(candidate), lane, lower, upper};
     }
 
     const ScreenTask& task_;
@@ -211,16 +273,17 @@ Screened screen(const ScreenTask& task) {
     const Product product;
     Judge judge(task);
     Block block{};  // the one before that which is being multiplied
+    const uint32_t* allowed = task.allowed;
     int64_t refined = 0;
 
     const auto judge_part = [&](int64_t step) {
         judge.coarse(block, block.count * step / steps, block.count * (step + 1) / steps);
     };
+    const auto nothing = [](int64_t) {};
     const auto finish = [&] {
         refined += block.opened;
         if (block.opened <= Product::few_open) return judge.refine_pairs(block);
         const int64_t offset = (block.bounds - task.bounds) * chunks * kTileDims;
-        const auto nothing = [](int64_t) {};
         product.template multiply<false>(task.fine + offset, &block.bounds->fine_sum, panel.coarse, chunks,
                                          fine, nothing);
         product.template multiply<true>(task.coarse + offset, &block.bounds->coarse_sum, panel.fine, chunks,
@@ -233,13 +296,14 @@ Screened screen(const ScreenTask& task) {
         block.count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
         block.opened = 0;
         block.coarse = products;
-        block.allowed = task.allowed ? task.allowed + first : nullptr;
+        block.allowed = allowed ? allowed + first : nullptr;
     };
-    const auto is_asked = [&](int64_t first) {
-        if (!task.allowed) return true;
-        uint32_t asking = 0;
-        for (int64_t i = first; i < first + kBlockRows && i < task.count; ++i) asking |= task.allowed[i];
-        return (asking & task.members) != 0;
+    const auto asking = [&](int64_t first) {  // pairs of a block
+        if (!allowed) return kScores;
+        int64_t pairs = 0;
+        for (int64_t i = first; i < first + kBlockRows && i < task.count; ++i)
+            pairs += __builtin_popcount(allowed[i] & task.members);
+        return pairs;
     };
 
     if (task.products) {
@@ -248,10 +312,30 @@ Screened screen(const ScreenTask& task) {
             judge.coarse(block, 0, block.count);
             finish();
         }
-        return {judge.finish(), refined};
+        return {judge.finish(), refined, 0};
+    }
+    uint32_t masks[kMostScreened];
+    int64_t left = 0;
+    if (task.prefix) {
+        const PrefixTask& prefix = *task.prefix;
+        for (int64_t first = 0; first < task.count; first += kBlockRows) {
+            const int64_t count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+            product.template multiply<false>(prefix.codes + first * prefix.chunks * kTileDims,
+                                             &prefix.bounds[first].coarse_sum, prefix.panel->coarse,
+                                             prefix.chunks, fine, nothing);
+            left += judge.prefix(first, count, fine, masks + first);
+        }
+        allowed = masks;
     }
     for (int64_t first = 0, turn = 0; first < task.count; first += kBlockRows) {
-        if (!is_asked(first)) continue;
+        const int64_t pairs = asking(first);
+        if (pairs == 0) continue;
+        if (task.prefix && pairs <= Product::few_open) {
+            const int64_t count = task.count - first < kBlockRows ? task.count - first : kBlockRows;
+            judge.decide_pairs(first, count, masks + first);
+            refined += pairs;
+            continue;
+        }
         const CodeBounds* bounds = task.bounds + first;
         product.template multiply<false>(task.coarse + first * chunks * kTileDims, &bounds->coarse_sum,
                                          panel.coarse, chunks, coarse[turn], judge_part);
@@ -261,7 +345,7 @@ Screened screen(const ScreenTask& task) {
     }
     judge.coarse(block, 0, block.count);
     finish();
-    return {judge.finish(), refined};
+    return {judge.finish(), refined, left};
 }
 
 // The best lower bound of each query in a group of blocks.

@@ -33,6 +33,7 @@ struct QueryPanel {
     alignas(64) float rest_share2[kPanelQueries];   // fine_rest
     alignas(64) float cross_share[kPanelQueries];   // and coarse_rest
     alignas(64) float inverse_unit[kPanelQueries];  // 1 / the query's scale
+    alignas(64) float tail_share[kPanelQueries];    // of prefixes: times a candidate's tail
 };
 
 // A pair that its bracket does not decide, in units of the query's scale: lower <= score <= upper.
@@ -40,6 +41,16 @@ struct OpenPair {
     int32_t candidate;  // of the task
     int32_t lane;       // of the panel
     float lower, upper;
+};
+
+// The prefixes of a panel and of the candidates (see packed_bank.h), which are looked at first.
+struct PrefixTask {
+    const QueryPanel* panel;
+    int64_t chunks;
+    const int8_t* codes;
+    const CodeBounds* bounds;  // fine_rest is the tail
+    const float* low;          // [32] as in ScreenTask, in units of the prefix's scale
+    const float* high;
 };
 
 // A panel against up to kMostScreened candidates.
@@ -51,18 +62,20 @@ struct ScreenTask {
     const CodeBounds* bounds;
     const float* offsets;  // [count] taken from the products of each candidate; null: nothing
     int64_t count;
-    uint32_t members;         // one bit a query that is there
-    const uint32_t* allowed;  // [count] the queries that may find a candidate, one bit each; null: all
-    const float* low;         // [32] what cannot reach this is decided: no
-    const float* high;        // [32] what certainly exceeds this is decided: yes
-    int32_t* above;           // [32] gets how many candidates certainly exceed high
-    OpenPair* open;           // [count * 32] gets the undecided pairs
-    const int32_t* products;  // [count][32] the coarse products, where they are known; else null
+    uint32_t members;          // one bit a query that is there
+    const uint32_t* allowed;   // [count] the queries that may find a candidate, one bit each; null: all
+    const float* low;          // [32] what cannot reach this is decided: no
+    const float* high;         // [32] what certainly exceeds this is decided: yes
+    int32_t* above;            // [32] gets how many candidates certainly exceed high
+    OpenPair* open;            // [count * 32] gets the undecided pairs
+    const int32_t* products;   // [count][32] the coarse products, where they are known; else null
+    const PrefixTask* prefix;  // null: no prefixes, as always where products are known
 };
 
 struct Screened {
     int64_t open;     // how many pairs are undecided
     int64_t refined;  // how many the coarse products left undecided
+    int64_t left;     // how many the prefixes left undecided
 };
 
 // A panel against every stride-th block of candidates: which one of each group of blocks promises most.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -15,6 +15,8 @@ from .._core import Bank, Rows
 from ..data.vectors import Vectors
 from .checked_input import Matrix, blocks_of, matrix_of
 from .filters import Bits, Exclusions
+from .opened_file import OpenedFile, Pages
+from .prefixes import Axes, add_prefixes, prefixes_of, principal_axes
 
 if TYPE_CHECKING:
     from .device_bank import DeviceBank
@@ -31,19 +33,39 @@ class Segment:
         vectors: (n, D), as they were given.
         size: n.
         held: Bits (`numpy.packbits`) of those that were not removed; None where all are held.
-        give_back: Called after each reading of the whole segment.
+        axes: Those of its prefixes (P, D), the same in all segments of a bank, or None.
+        pages: Its mapped memory, which is given back after each question; or None.
     """
 
     core: Bank | DeviceBank
     vectors: Any
     size: int
     held: Bits | None = None
-    give_back: Callable[[], None] | None = None
+    axes: Axes | None = None
+    pages: Pages | None = None
 
     @classmethod
-    def packed(cls, matrix: Matrix, metric: str, held: Bits | None = None, device: str = "cpu") -> Segment:
+    def packed(
+        cls, matrix: Matrix, metric: str, held: Bits | None = None, axes: Axes | None = None, device: str = "cpu"
+    ) -> Segment:
         """Pack rows. Raises ValueError for a row that cannot be scored, or a device that is not there."""
-        return cls(engine_on(device, matrix.rows, metric), matrix.given, matrix.rows.rows, held)
+        core = engine_on(device, matrix.rows, metric)
+        if axes is not None and isinstance(core, Bank):
+            add_prefixes(core, Vectors.of(matrix.given), axes, metric)
+        return cls(core, matrix.given, matrix.rows.rows, held, axes)
+
+    def searched_often(self, metric: str) -> Segment:
+        """Return the segment with prefixes, where they pay."""
+        vectors = Vectors.of(self.vectors)
+        axes = principal_axes(vectors, metric) if isinstance(self.core, Bank) else None
+        if axes is None or not isinstance(self.core, Bank):
+            return self
+        add_prefixes(self.core, vectors, axes, metric)
+        return replace(self, axes=axes)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays of the packed form by name, as `bank_file.py` keeps them."""
+        return self.core.packed() | ({} if self.axes is None else {"axes": self.axes})
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -65,12 +87,21 @@ class Contents:
 
     Attributes:
         segments: None after a refill that failed.
-        path: The file that holds just this, or None.
+        file: The mapped file that holds just this, or None.
     """
 
     segments: tuple[Segment, ...] = ()
-    path: str | None = None
-    is_streamed: ClassVar[bool] = False  # whether every question reads all of it from disk
+    file: OpenedFile | None = None
+    is_streamed: ClassVar[bool] = False  # whether every question reads all of it from several files
+
+    @classmethod
+    def of_file(cls, file: OpenedFile, where: str) -> Contents:
+        """Return the contents of a saved bank. Raises ValueError where its arrays do not fit together."""
+        axes = file.packed.get("axes")
+        parts = [
+            Segment(part.core, part.vectors, len(part.vectors), None, axes, part.pages) for part in file.parts(where)
+        ]
+        return cls(tuple(parts), file)
 
     @cached_property
     def firsts(self) -> list[int]:
@@ -100,6 +131,8 @@ class Contents:
 
     def vectors(self, where: str) -> Vectors:
         """Return all vectors, the removed ones too: as they were given, or a copy where there are several segments."""
+        if self.file is not None:
+            return self.file.vectors
         return joined([Vectors.of(segment.vectors, None, where) for segment in self.segments])
 
     def kept_vectors(self, where: str) -> Vectors:
@@ -120,22 +153,33 @@ class Contents:
         if before:
             parts = [*(segment.vectors for segment in before), matrix.given]
             matrix = matrix_of(joined([Vectors.of(part) for part in parts]), "vectors")
-        return Contents((*self.segments[:count], Segment.packed(matrix, metric, held, device)))
+        segment = Segment.packed(matrix, metric, held, self.segments[0].axes, device)
+        return Contents((*self.segments[:count], segment))
 
     def without(self, ids: NDArray[np.int64]) -> Contents:
         """Return the contents without some ids, which are held."""
         segments = []
-        for first, segment in self.placed():
+        for first, segment in zip(self.firsts, self.segments, strict=False):
             places = ids[(ids >= first) & (ids < first + segment.size)] - first
             segments.append(segment.without(places) if len(places) else segment)
-        return replace(self, segments=tuple(segments), path=None)
+        return replace(self, segments=tuple(segments), file=None)
 
     def placed(self) -> Iterator[tuple[int, Segment]]:
-        """Walk over (first id, segment), giving back the memory of each afterwards where it can be."""
+        """Walk over (first id, segment), giving back the memory of each afterwards where it is a piece of a file."""
         for first, segment in zip(self.firsts, self.segments, strict=False):
-            yield first, segment
-            if segment.give_back is not None:
-                segment.give_back()
+            if segment.pages is not None:
+                segment.pages.will_need()
+            try:
+                yield first, segment
+            finally:
+                if segment.pages is not None:
+                    segment.pages.give_back()
+
+    def give_back(self) -> None:
+        """Give back the memory of all pieces of a file."""
+        for segment in self.segments:
+            if segment.pages is not None:
+                segment.pages.give_back()
 
     def pair_scores(self, queries: Rows, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the core's score of each query with one id, (B,). Raises ValueError for an id that is not held."""
@@ -143,11 +187,13 @@ class Contents:
         if len(self.segments) == 1:
             return self.segments[0].core.pair_scores(queries, ids)
         scores = np.zeros(len(ids))
-        for first, segment in self.placed():
+        for first, segment in zip(self.firsts, self.segments, strict=False):
             inside = (ids >= first) & (ids < first + segment.size)
             if inside.any():  # of the others, the first candidate's scores, which are not looked at
                 own = segment.core.pair_scores(queries, np.where(inside, ids - first, 0))
                 scores[inside] = own[inside]
+                if segment.pages is not None:
+                    segment.pages.give_back()
         return scores
 
     def rank(
@@ -169,20 +215,27 @@ class Contents:
 
     def best(
         self,
-        queries: Rows,
+        asked: Matrix,
         low: NDArray[np.float64],
         high: NDArray[np.float64],
         limit: int,
         left_out: Exclusions,
+        metric: str,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best with low <= score < high: scores and ids (B, limit), padded with -infinity and -1."""
         if limit == 0:  # everything was removed; the core still checks the queries
-            scores, ids = self.best(queries, low, high, 1, left_out)
+            scores, ids = self.best(asked, low, high, 1, left_out, metric)
             return scores[:, :0], ids[:, :0]
         best: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
+        axes, prefixes, tails = self.segments[0].axes, None, None
+        if axes is not None:
+            count = asked.rows.rows
+            vectors = Vectors.of(asked.given)[:] if count else np.empty((0, axes.shape[1]), np.float32)
+            rows, tails = prefixes_of(vectors, axes, metric)
+            prefixes = Rows(rows)
         for first, segment in self.placed():
             wanted, count = left_out.of_ids(first, segment.size, segment.held), min(limit, segment.size)
-            scores, ids = segment.core.best(queries, low, high, count, wanted)
+            scores, ids = segment.core.best(asked.rows, low, high, count, wanted, prefixes, tails)
             if first:
                 ids[ids >= 0] += first
             best = (scores, ids) if best is None else merged([best, (scores, ids)], limit)

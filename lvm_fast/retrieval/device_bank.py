@@ -93,9 +93,19 @@ class DeviceBank:
         return ranks
 
     def best(
-        self, queries: Rows, low: NDArray[np.float64], high: NDArray[np.float64], limit: int, filter: Filter
+        self,
+        queries: Rows,
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        limit: int,
+        filter: Filter,
+        prefixes: Rows | None = None,
+        tails: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the best with low <= score < high: scores padded with -infinity and ids with -1, (B, limit)."""
+        """Return the best with low <= score < high: scores padded with -infinity and ids with -1, (B, limit).
+
+        A device screens without prefixes, which change no answer.
+        """
         scores, ids = np.full((queries.rows, limit), -np.inf), np.full((queries.rows, limit), -1, np.int64)
         with _exactly(self._place):
             for some, block in self._blocks(queries, max(1, min(_MOST_QUERIES, _MOST_LISTED // limit))):

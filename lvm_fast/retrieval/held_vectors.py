@@ -10,18 +10,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core import Bank
-from .._util.numbers import truth_value
+from .._util.numbers import truth_value, whole_number
 from ..data.vectors import Vectors
 from ..ops.rows import is_tensor
-from .bank_file import check_some_rows, digest_of, metric_of_packed, read_bank, write_bank
+from .bank_file import check_some_rows, digest_of, metric_of_packed, pack_into_file, read_bank, write_bank
 from .checked_input import Matrix, Names, ids_of, matrix_of, renamed
 from .contents import Contents, Segment
 from .filters import Bits
+from .opened_file import OpenedFile
+from .prefixes import Axes, principal_axes
 from .streamed_contents import StreamedContents
 
 Kind = TypeVar("Kind", bound="HeldVectors")
 METRICS = ("ip", "cosine", "l2")
+BUILDS = ("fast", "search")
 
 
 class HeldVectors:
@@ -33,21 +35,26 @@ class HeldVectors:
 
     device = "cpu"
 
-    def __init__(self, vectors: Any, normalize: bool = False, *, metric: str = "ip", device: Any = "cpu") -> None:
+    def __init__(
+        self, vectors: Any, normalize: bool = False, *, metric: str = "ip", device: Any = "cpu", build: str = "fast"
+    ) -> None:
+        kind, build = metric_of(metric, normalize, "VectorBank"), build_of(build, "VectorBank")
         self.device = str(device)
-        self._fill(vectors, metric_of(metric, normalize, "VectorBank"), Names("VectorBank"))
+        self._fill(vectors, kind, Names("VectorBank"), build)
 
-    def _fill(self, vectors: Any, metric: str, names: Names) -> None:
+    def _fill(self, vectors: Any, metric: str, names: Names, build: str = "fast") -> None:
         if getattr(vectors, "is_joined", False):
             contents = renamed(names, StreamedContents.of, vectors, metric, self.device)
-            return self._hold(contents, vectors.shape[1], metric)
+            return self._hold(contents, vectors.shape[1], metric, build)
         matrix = bank_rows(vectors, names)
-        self._hold(
-            Contents((renamed(names, Segment.packed, matrix, metric, None, self.device),)), matrix.rows.dim, metric
-        )
+        segment = renamed(names, Segment.packed, matrix, metric, None, None, self.device)
+        if build == "search":  # after the packing, which refuses rows that cannot be scored
+            segment = segment.searched_often(metric)
+        self._hold(Contents((segment,)), matrix.rows.dim, metric, build)
 
-    def _hold(self, contents: Contents, dim: int, metric: str) -> None:
+    def _hold(self, contents: Contents, dim: int, metric: str, build: str) -> None:
         self.dim, self.metric, self.normalize = dim, metric, metric == "cosine"
+        self.build = build
         self._contents, self._changing = contents, threading.Lock()
         self._core = contents.segments[0].core  # whose memory a refill takes
 
@@ -70,7 +77,8 @@ class HeldVectors:
             core = self._core
             self._contents = Contents()
             renamed("VectorBank.refill", core.refill, matrix.rows)
-            self._contents = Contents((Segment(core, matrix.given, matrix.rows.rows),))
+            segment = Segment(core, matrix.given, matrix.rows.rows)
+            self._contents = Contents((segment.searched_often(self.metric) if self.build == "search" else segment,))
 
     def append(self, vectors: Any) -> NDArray[np.int64]:
         """Add candidates without packing the others again; the bank refers to the array, as the constructor does.
@@ -144,33 +152,63 @@ class HeldVectors:
         contents = self._contents
         if contents.is_streamed:
             raise ValueError("VectorBank.save: the bank reads several files; expected rows in memory or in one file")
+        if contents.file is not None:
+            return write_bank(path, contents.file.vectors, contents.file.packed)
         if not contents.is_whole:
             matrix = bank_rows(contents.kept_vectors("VectorBank.save"), Names("VectorBank.save"))
-            contents = Contents((Segment.packed(matrix, self.metric),))
-        write_bank(path, contents.vectors("VectorBank.save"), contents.segments[0].core.packed())
+            contents = Contents((Segment.packed(matrix, self.metric, axes=contents.segments[0].axes),))
+        write_bank(path, contents.vectors("VectorBank.save"), contents.segments[0].arrays())
+
+    @staticmethod
+    def pack(
+        path: str | os.PathLike[str], vectors: Any, normalize: bool = False, *, metric: str = "ip", build: str = "fast"
+    ) -> None:
+        """Pack vectors into a file that `open` maps, some rows at a time: for banks larger than memory.
+
+        The file is that of ``VectorBank(vectors, ...).save(path)``.
+
+        Args:
+            path: The file.
+            vectors: As the constructor takes them; `ChainStore.vectors`, which are mapped, are read once.
+            normalize, metric, build: As the constructor takes them.
+
+        Raises:
+            OSError: the file cannot be written; nothing is left behind.
+            ValueError: as the constructor.
+        """
+        names, kind = Names("VectorBank.pack"), metric_of(metric, normalize, "VectorBank.pack")
+        given = Vectors.of(bank_rows(vectors, names).given)
+        axes = principal_axes(given, kind) if build_of(build, "VectorBank.pack") == "search" else None
+        renamed(names, pack_into_file, path, given, kind, axes)
 
     @classmethod
-    def open(cls: type[Kind], path: str | os.PathLike[str]) -> Kind:
+    def open(cls: type[Kind], path: str | os.PathLike[str], *, max_memory: int | None = None) -> Kind:
         """Map a saved bank: the time does not depend on its size. Some rows are checked against their packed form.
+
+        Args:
+            path: What `save` wrote.
+            max_memory: Answer with at most so many bytes of the file in memory, piece by piece: for banks larger than
+                memory. Queries, results and each thread's own are not counted, and two questions at the same time take
+                twice as much. None leaves it to the system.
 
         Raises:
             OSError: the file cannot be opened.
-            ValueError: it is truncated, not a bank, or its packed form does not belong to its vectors.
+            ValueError: it is truncated, not a bank, or its packed form does not belong to its vectors; or less than 32
+                rows of it fit `max_memory`.
         """
         where = f"VectorBank.open: {os.fspath(path)}"
-        vectors, packed = read_bank(path, where)
-        bank = cls._of_file(vectors, packed, os.path.abspath(path), where)
-        check_some_rows(vectors, packed, where)
+        most = None if max_memory is None else whole_number(max_memory, "VectorBank.open: max_memory", 1)
+        file = OpenedFile(os.path.abspath(path), *read_bank(path, where), most)
+        bank = cls._of_file(file, where)
+        check_some_rows(file.vectors, file.packed, where)
+        bank._contents.give_back()
         return bank
 
     @classmethod
-    def _of_file(cls: type[Kind], vectors: Any, packed: dict[str, NDArray[Any]], path: str, where: str) -> Kind:
-        matrix = bank_rows(vectors, Names(where))
-        arrays = (packed[name] for name in ("coarse", "fine", "bounds"))
+    def _of_file(cls: type[Kind], file: OpenedFile, where: str) -> Kind:
         bank = cls.__new__(cls)
-        core = renamed(where, Bank.open, matrix.rows, *arrays, packed.get("factors"), packed.get("offsets"))
-        contents = Contents((Segment(core, matrix.given, matrix.rows.rows),), path)
-        bank._hold(contents, matrix.rows.dim, metric_of_packed(packed))
+        build = "search" if "axes" in file.packed else "fast"
+        bank._hold(Contents.of_file(file, where), file.vectors.shape[1], metric_of_packed(file.packed), build)
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -178,22 +216,20 @@ class HeldVectors:
         contents = self._contents
         if contents.is_streamed:
             held = [segment.held for segment in contents.segments]
-            return _streamed_again, (type(self), self.vectors, self.metric, self.device, held)
-        if contents.path is None:
+            return _streamed_again, (type(self), self.vectors, self.metric, self.device, self.build, held)
+        if contents.file is None:
             parts = [(_copied(segment.vectors), segment.held) for segment in contents.segments]
-            return _made_again, (type(self), parts, self.metric, self.device)
-        [segment] = contents.segments
-        return _opened_again, (type(self), contents.path, digest_of(segment.vectors, segment.core.packed()))
+            return _made_again, (type(self), parts, self.metric, self.device, self.build, contents.segments[0].axes)
+        file = contents.file
+        return _opened_again, (type(self), file.path, digest_of(file.vectors, file.packed), file.max_memory)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HeldVectors:
         self.check_filled("VectorBank: deepcopy")
-        contents = self._contents
-        if contents.path is None:
+        if self._contents.file is None:
             make, arguments = self.__reduce__()
             copied: HeldVectors = make(*arguments)
             return copied
-        [segment] = contents.segments  # of a file, which nobody writes
-        return self._of_file(segment.vectors, segment.core.packed(), contents.path, "VectorBank: deepcopy")
+        return self._of_file(self._contents.file, "VectorBank: deepcopy")  # which nobody writes
 
     @property
     def vectors(self) -> Vectors:
@@ -242,32 +278,46 @@ def metric_of(metric: Any, normalize: Any, where: str) -> str:
     return "cosine"
 
 
+def build_of(build: Any, where: str) -> str:
+    """Return how a bank is built. Raises ValueError where there is no such way."""
+    if build not in BUILDS:
+        raise ValueError(f"{where}: build: expected one of {', '.join(BUILDS)}, got {build!r}")
+    return str(build)
+
+
 def _made_again(
-    kind: type[HeldVectors], parts: list[tuple[Any, Bits | None]], metric: str, device: str = "cpu"
+    kind: type[HeldVectors],
+    parts: list[tuple[Any, Bits | None]],
+    metric: str,
+    device: str,
+    build: str,
+    axes: Axes | None,
 ) -> HeldVectors:
     """Return the bank that holds these segments: vectors, and bits of what was not removed."""
     matrices = [bank_rows(vectors, Names(kind.__name__)) for vectors, _ in parts]
-    segments = [Segment.packed(rows, metric, held, device) for rows, (_, held) in zip(matrices, parts, strict=True)]
+    segments = [
+        Segment.packed(rows, metric, held, axes, device) for rows, (_, held) in zip(matrices, parts, strict=True)
+    ]
     bank = kind.__new__(kind)
     bank.device = device
-    bank._hold(Contents(tuple(segments)), matrices[0].rows.dim, metric)
+    bank._hold(Contents(tuple(segments)), matrices[0].rows.dim, metric, build)
     return bank
 
 
 def _streamed_again(
-    kind: type[HeldVectors], rows: Vectors, metric: str, device: str, held: list[Bits | None]
+    kind: type[HeldVectors], rows: Vectors, metric: str, device: str, build: str, held: list[Bits | None]
 ) -> HeldVectors:
     """Return the bank of rows in several files, and bits of what was not removed."""
     bank = kind.__new__(kind)
     bank.device = device
-    bank._hold(StreamedContents.of(rows, metric, device, held), rows.shape[1], metric)
+    bank._hold(StreamedContents.of(rows, metric, device, held), rows.shape[1], metric, build)
     return bank
 
 
-def _opened_again(kind: type[HeldVectors], path: str, digest: str) -> HeldVectors:
+def _opened_again(kind: type[HeldVectors], path: str, digest: str, max_memory: int | None = None) -> HeldVectors:
     """Return the bank of a file, as it was when it was pickled."""
-    bank = kind.open(path)
-    [segment] = bank._contents.segments
-    if digest_of(segment.vectors, segment.core.packed()) != digest:
+    bank = kind.open(path, max_memory=max_memory)
+    file = bank._contents.file
+    if file is None or digest_of(file.vectors, file.packed) != digest:
         raise ValueError(f"VectorBank.open: {path}: holds another bank than when this one was pickled")
     return bank

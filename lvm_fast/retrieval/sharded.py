@@ -161,7 +161,9 @@ class ShardedBank:
         """Return the best of this process: scores (B, min(k, n)) float64 and ids."""
         everything, count = np.full(asked.rows.rows, np.inf), min(k, len(self._shard))
         search = self._shard._contents.best
-        scores, ids = renamed("ShardedBank.topk", search, asked.rows, -everything, everything, count, Exclusions())
+        scores, ids = renamed(
+            "ShardedBank.topk", search, asked, -everything, everything, count, Exclusions(), self.metric
+        )
         return scores, ids + self._first
 
     def _queries(self, queries: Any, where: str) -> Matrix:

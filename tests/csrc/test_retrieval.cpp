@@ -88,9 +88,9 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale,
     const double middle = metric == Metric::l2 ? -2.0 * static_cast<double>(dim) * scale * scale : 0;
     const std::vector<double> low(count, middle - scale), high(count, middle + scale),
         least(count, -kInfinity), most(count, kInfinity);
-    bank.best(rows, {least.data(), most.data()}, k, {}, scores.data(), ids.data());
+    bank.best(rows, {least.data(), most.data()}, k, {}, nullptr, scores.data(), ids.data());
     const Filter no_targets{.exclude = targets.data(), .excluded = 1};
-    bank.best(rows, {low.data(), high.data()}, k, no_targets, band_scores.data(), in_band.data());
+    bank.best(rows, {low.data(), high.data()}, k, no_targets, nullptr, band_scores.data(), in_band.data());
     const std::vector<uint8_t> allow = random_bits(count, size);
     const std::vector<int64_t> ranges = random_ranges(count, size);
     const Filter filter{.allow = allow.data(),
@@ -102,7 +102,8 @@ void check_bank(int64_t count, int64_t size, int64_t dim, double scale,
     std::vector<int64_t> allowed_ranks(count), allowed_best(count * k);
     std::vector<double> allowed_scores(count * k);
     bank.rank(rows, target_scores.data(), targets.data(), 0, size, filter, allowed_ranks.data());
-    bank.best(rows, {least.data(), most.data()}, k, filter, allowed_scores.data(), allowed_best.data());
+    bank.best(rows, {least.data(), most.data()}, k, filter, nullptr, allowed_scores.data(),
+              allowed_best.data());
 
     for (int64_t b = 0; b < count; ++b) {
         std::vector<double> exact;
