@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from oracles import best_first, fixed_order_scores
 
 from lvm_fast.adapters.faiss import METRIC_INNER_PRODUCT, METRIC_L2, IndexFlat, IndexFlatIP, IndexFlatL2
 
+if sys.platform == "darwin":
+    pytest.skip("FAISS brings an OpenMP that aborts beside torch's", allow_module_level=True)
 faiss = pytest.importorskip("faiss")
 METRICS = {"ip": METRIC_INNER_PRODUCT, "l2": METRIC_L2}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,8 @@ def model(similarity):
 @pytest.fixture(params=["COSINE", "DOT_PRODUCT", "EUCLIDEAN"])
 def both(request):
     meta, encoder_index = pytest.importorskip("mteb.models.model_meta"), pytest.importorskip("mteb.models")
+    if sys.platform == "darwin":
+        pytest.skip("FAISS brings an OpenMP that aborts beside torch's")
     pytest.importorskip("faiss")
     kind = model(getattr(meta.ScoringFunction, request.param))
     pair = ExactSearchIndex(kind), encoder_index.search_encoder_index.FaissSearchIndex(kind)
