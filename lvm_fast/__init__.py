@@ -51,7 +51,7 @@ _HOME_OF = {
     "verify_coreai": "export.coreai.verify",
 }
 
-_MODULES = ("kernels", "ops", "scoring")  # two of them by their old paths
+_MODULES = ("adapters", "kernels", "ops", "scoring")  # two of them by their old paths
 
 keep_old_paths()
 

@@ -28,6 +28,7 @@ MEANINGS = {
     "layers": "GRU, LSTM, heads",
     "data": "text, chains, splits, windows",
     "spaces": "raw, centred, whitened",
+    "adapters": "calls of other libraries",
     "retrieval": "exact search and mining",
     "models": "one file an architecture",
     "inference": "predictions, streams, routers",

@@ -143,11 +143,11 @@ def _screened_block(scored: Tensor, normalize: bool, place: Place, called: str, 
     return ScreenedRows(
         scored,
         codes,
-        torch.where(is_odd, 0, power_of_two(exponent)),
-        torch.where(is_odd, torch.inf, length * (1 + _LEAVE_FLOAT64)),
+        torch.where(is_odd, 0, power_of_two(exponent)).float(),
+        torch.where(is_odd, torch.inf, length * (1 + _LEAVE_FLOAT64)).float(),
         torch.where(is_odd, 0, share),
         exponent,
-        torch.where(is_odd, 0, length.square() / 2),
+        torch.where(is_odd, 0, length.square() / 2).float(),
     )
 
 

@@ -269,7 +269,7 @@ def _copied(vectors: Any) -> Any:
 
 def metric_of(metric: Any, normalize: Any, where: str) -> str:
     """Return the metric that a bank is made with. Raises ValueError where it is none, or the two contradict."""
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise ValueError(f"{where}: metric: expected one of {', '.join(METRICS)}, got {metric!r}")
     if not truth_value(normalize, f"{where}: normalize"):
         return str(metric)

@@ -24,12 +24,12 @@ def place(request):
     return PLACES[request.param]
 
 
-@pytest.fixture(params=PRODUCTS, ids=str)
+@pytest.fixture(params=PRODUCTS[:2], ids=str)
 def small_tiles(request):
     return Place(CPU, CPU, request.param, 2000)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 31, 32, 33, 65, 768])
+@pytest.mark.parametrize("dim", [1, 31, 32, 33, 768])
 def test_random_vectors_of_awkward_sizes(place, rng, dim):
     for count, size in ((1, 1), (3, 65), (20, 63)):
         queries, vectors = (rng.standard_normal((n, dim)).astype(np.float32) for n in (count, size))
@@ -211,7 +211,7 @@ def test_mistakes_are_told_as_the_core_tells_them(call, monkeypatch):
     assert str(of_device.value) == str(of_core.value)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 150), st.integers(1, 70)),
     seed=st.integers(0, 2**32 - 1),
