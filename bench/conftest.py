@@ -57,12 +57,19 @@ class Limits:
         "VECTORS_INT8": ["-mavx512f", "-mavx512vnni"],
         "VECTORS_BF16": ["-mavx512f", "-mavx512bf16"],
         "VECTORS_FP32": ["-mavx512f"],
+        "HALF_VECTORS_FP32": ["-mavx2", "-mfma"],
     }
 
     def int8_ops(self, level: str) -> float | None:
         """Measure TOP/s of int8 products at an instruction set; None without a micro-benchmark."""
         units = {"amx": "TILES_INT8", "avx512bf16": "VECTORS_INT8", "avx512": "VECTORS_INT8"}
         return self.ops(units[level]) if level in units else None
+
+    def fp32_ops(self, level: str) -> float | None:
+        """Measure TFLOP/s of float32 products at an instruction set; None without a micro-benchmark."""
+        if level in ("avx2", "avxvnni"):
+            return self.ops("HALF_VECTORS_FP32")
+        return self.ops("VECTORS_FP32") if level in ("amx", "avx512bf16", "avx512") else None
 
     @cache  # noqa: B019 - one object a run
     def ops(self, unit: str) -> float | None:

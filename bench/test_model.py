@@ -105,10 +105,11 @@ def note_of_training(model: Any, limits: Any, bf16: bool, length: int, batch: in
     dim, hidden, layers = (model.config[name] for name in ("input_dim", "hidden_dim", "num_layers"))
     weights = 3 * hidden * (dim + hidden + (layers - 1) * 2 * hidden)  # the memory's part of the input folded
     operations = 3 * 2 * weights * length * batch  # forward, to the inputs, to the weights
-    bf16_unit = "TILES_BF16" if lf.kernels.simd_level() == "amx" else "VECTORS_BF16"
+    level = lf.kernels.simd_level()
+    bf16_unit = "TILES_BF16" if level == "amx" else "VECTORS_BF16"
 
     def note(_: Any, median: float) -> str:
-        ceiling, rate = limits.ops(bf16_unit if bf16 else "VECTORS_FP32"), operations / median
+        ceiling, rate = limits.ops(bf16_unit) if bf16 else limits.fp32_ops(level), operations / median
         share = f" = {rate / ceiling / 1e12:.0%} of {ceiling * 1e3:.0f}" if ceiling else ""
         return f"{batch / median:.3g} sequences/s; {rate / 1e9:.0f} GFLOP/s{share}"
 

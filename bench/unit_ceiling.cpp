@@ -1,5 +1,5 @@
 // What a unit of the machine can do at best: sums of products in registers, no memory. Prints TOP/s. The unit
-// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8, VECTORS_BF16 or VECTORS_FP32.
+// is UNIT: TILES_INT8, TILES_BF16, VECTORS_INT8, VECTORS_BF16, VECTORS_FP32 or HALF_VECTORS_FP32 (of AVX2).
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +17,7 @@
 #define VECTORS_INT8 3
 #define VECTORS_FP32 4
 #define VECTORS_BF16 5
+#define HALF_VECTORS_FP32 6
 
 #if UNIT == TILES_INT8 || UNIT == TILES_BF16
 #if UNIT == TILES_INT8
@@ -46,8 +47,17 @@ void work(int64_t rounds) {
     _tile_release();
 }
 #else
+#if UNIT == HALF_VECTORS_FP32
+constexpr int kSums = 12;
+#define MORE_LINES
+#else
 constexpr int kSums = 16;
-#if UNIT == VECTORS_INT8
+#define MORE_LINES LINE(12) LINE(13) LINE(14) LINE(15)
+#endif
+#if UNIT == HALF_VECTORS_FP32
+constexpr double kOpsARound = kSums * 2.0 * 8;
+#define LINE(sum) "vfmadd231ps %%ymm15, %%ymm15, %%ymm" #sum "\n"
+#elif UNIT == VECTORS_INT8
 constexpr double kOpsARound = kSums * 2.0 * 64;
 #define LINE(sum) "vpdpbusd %%zmm16, %%zmm16, %%zmm" #sum "\n"
 #elif UNIT == VECTORS_BF16
@@ -62,7 +72,7 @@ void work(int64_t rounds) {
     // In assembler, because a compiler that sees the sums thrown away would not keep them in registers.
     for (int64_t i = 0; i < rounds; ++i) {
         asm volatile(LINE(0) LINE(1) LINE(2) LINE(3) LINE(4) LINE(5) LINE(6) LINE(7) LINE(8) LINE(9) LINE(10)
-                         LINE(11) LINE(12) LINE(13) LINE(14) LINE(15)::
+                         LINE(11) MORE_LINES::
                              : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
                                "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     }

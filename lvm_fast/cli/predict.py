@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         default="float32",
         metavar="float32|bfloat16|int8",
-        help="precision of the weights; bfloat16 and int8 need a memory_gru, gru or lstm on the CPU (default: %(default)s)",
+        help="precision of the weights; bfloat16, int8: memory_gru, gru and lstm on the CPU (default: %(default)s)",
     )
 
 
