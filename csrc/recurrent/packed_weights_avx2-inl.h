@@ -9,7 +9,7 @@
 namespace lvm::avx2::packed_weights {
 namespace {
 
-constexpr int kGroup = 2, kDigits = 1, kSurplus = 0, kRowsFloat = 4, kRowsInt = 4;
+constexpr int kGroup = 2, kDigits = 1, kSurplus = 0, kRowsFloat = 4, kRowsInt = 3;
 
 inline void widen_pairs(const BF16* p, Vec& even, Vec& odd) {
     const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 import lvm_fast as lf
 
@@ -156,6 +156,30 @@ def test_a_compiled_module_is_swapped_within():
     torch.testing.assert_close(compiled(x), expected)
     assert lf.accelerate(compiled).swapped.keys() == {"_orig_mod.down", "_orig_mod.up.first"}
     torch.testing.assert_close(compiled(x), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's weight_norm of old is deprecated
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: nn.utils.weight_norm(layer, "weight_hh_l0"),
+        lambda layer: prune.l1_unstructured(layer, "weight_ih_l0", 0.5),
+        lambda layer: layer.compile(backend="aot_eager"),
+    ],
+)
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_what_hooks_and_the_compiler_have_changed_goes_on(kind, change):
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    layer, x = kind(4, 6), torch.randn(7, 5, 4)
+    change(layer)
+    results = []
+    for swap in (False, True):
+        if swap:
+            assert lf.accelerate(layer).swapped
+        states = layer(x)[0]
+        results.append([states, *torch.autograd.grad(states.sin().sum(), list(layer.parameters()))])
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
 
 
 def test_swapped_layers_can_be_scripted_and_saved():
