@@ -203,6 +203,32 @@ class TestRanks:
         _, ids = self.ours(timed, limits, work, f"exact top-10, half allowed by {'each' if each else 'all'}", call)
         assert np.take_along_axis(np.broadcast_to(allow, (len(ids), len(work.pool))), ids, 1).all()
 
+    def test_top_10_built_for_search(self, timed: Timed, limits: Any, work: Work) -> None:
+        if len(work.pool) == QUERIES:
+            pytest.skip("too few candidates for prefixes")
+        taken, bank = Taken(work, limits), lf.VectorBank(work.pool, build="search")
+        _, ids = timed(
+            self.group("exact top-10", work),
+            "lvm_fast, built for search",
+            lambda: taken.after(bank, bank.topk(work.queries, K)),
+            15,
+            taken.note,
+        )
+        np.testing.assert_array_equal(ids, exact_best(work))
+
+    @pytest.mark.parametrize("peer", ["lvm_fast", "FAISS flat"])
+    def test_nearest_10(self, timed: Timed, work: Work, peer: str) -> None:
+        """By squared distance; of unit vectors the order is that of their cosines."""
+        if peer == "lvm_fast":
+            bank = lf.VectorBank(work.pool, metric="l2")
+            call: Callable[[], Any] = lambda: bank.topk(work.queries, K)[1]  # noqa: E731
+        else:
+            index = faiss.IndexFlatL2(work.pool.shape[1])
+            index.add(work.pool)
+            call = lambda: index.search(work.queries, K)[1]  # noqa: E731
+        best = exact_best(work)
+        timed(self.group("10 nearest", work), peer, call, 5, note=lambda ids, _: wrong_lists(ids, best))
+
     def test_top_10_with_torch(self, timed: Timed, work: Work) -> None:
         call, _ = PEERS["torch fp32"](work)
         best = exact_best(work)
@@ -311,12 +337,14 @@ class TestMillion:
 class TestMining:
     """Every chunk of the store against every other: cosines in a band, the best 16."""
 
-    def test_band(self, timed: Timed, limits: Any, vectors: np.ndarray) -> None:
-        bank, itself = lf.VectorBank(vectors), np.arange(len(vectors))
+    @pytest.mark.parametrize("build", ["fast", "search"])
+    def test_band(self, timed: Timed, limits: Any, vectors: np.ndarray, build: str) -> None:
+        bank, itself = lf.VectorBank(vectors, build=build), np.arange(len(vectors))
         work = Work(f"real, {len(vectors):,} x {len(vectors):,}", vectors, vectors, itself, np.empty(0))
         taken = Taken(work, limits)
         call = lambda: taken.after(bank, bank.band(vectors, LOW, HIGH, LIMIT, exclude=itself[:, None]))  # noqa: E731
-        ids = timed(f"band mining, {work.name}", "lvm_fast", call, 3, taken.note)
+        name = "lvm_fast" if build == "fast" else "lvm_fast, built for search"
+        ids = timed(f"band mining, {work.name}", name, call, 3, taken.note)
         some = np.random.default_rng(0).integers(0, len(vectors), 20)
         for i in some:
             scores = vectors.astype(np.float64) @ vectors[i].astype(np.float64)
