@@ -57,9 +57,9 @@ class VectorBank(HeldVectors):
         vectors: (N, D) numbers, or `ChainStore.vectors` (int8 too); D at most 65,536. A torch tensor is on the CPU.
         normalize: Score cosines instead of inner products: the same as metric="cosine".
         metric: "ip" (inner product), "cosine" or "l2" (squared Euclidean distance).
-        build: "search" for a bank that is asked for lists and bands often: packing takes some 50 times as long (a second
-            of one core for 30,000 x 768) and a quarter of a byte a number more, and real vectors, whose length lies in
-            few directions, are found in half the time or less. Answers are the same. "fast" packs at once.
+        build: "search" for a bank that is asked for lists and bands often: packing takes some 50 times as long (a
+            second of one core for 30,000 x 768) and a quarter of a byte a number more, and real vectors, whose length
+            lies in few directions, are found in half the time or less. Answers are the same. "fast" packs at once.
 
     Attributes:
         build: As given.
