@@ -291,6 +291,19 @@ class TestRanks:
         call, _ = PEERS[peer](work)
         timed(self.group("exact top-10", work), PEER_NAMES[peer], call, 5, note=note_of_peer(work, peer, limits))
 
+    def test_top_10_built_for_search(self, timed: Timed, limits: Any, work: Work) -> None:
+        if len(work.pool) == QUERIES:
+            pytest.skip("too few candidates for prefixes")
+        taken, bank = Taken(work, limits), lf.VectorBank(work.pool, build="search")
+        _, ids = timed(
+            self.group("exact top-10", work),
+            "lvm_fast, built for search",
+            lambda: taken.after(bank, bank.topk(work.queries, K)),
+            15,
+            taken.note,
+        )
+        np.testing.assert_array_equal(ids, exact_best(work))
+
 
 MILLION = """
 import numpy as np, lvm_fast as lf
@@ -348,12 +361,14 @@ class TestMillion:
 class TestMining:
     """Every chunk of the store against every other: cosines in a band, the best 16."""
 
-    def test_band(self, timed: Timed, limits: Any, vectors: np.ndarray) -> None:
-        bank, itself = lf.VectorBank(vectors), np.arange(len(vectors))
+    @pytest.mark.parametrize("build", ["fast", "search"])
+    def test_band(self, timed: Timed, limits: Any, vectors: np.ndarray, build: str) -> None:
+        bank, itself = lf.VectorBank(vectors, build=build), np.arange(len(vectors))
         work = Work(f"real, {len(vectors):,} x {len(vectors):,}", vectors, vectors, itself, np.empty(0))
         taken = Taken(work, limits)
         call = lambda: taken.after(bank, bank.band(vectors, LOW, HIGH, LIMIT, exclude=itself[:, None]))  # noqa: E731
-        ids = timed(f"band mining, {work.name}", "lvm_fast", call, 3, taken.note)
+        name = "lvm_fast" if build == "fast" else "lvm_fast, built for search"
+        ids = timed(f"band mining, {work.name}", name, call, 3, taken.note)
         some = np.random.default_rng(0).integers(0, len(vectors), 20)
         for i in some:
             scores = vectors.astype(np.float64) @ vectors[i].astype(np.float64)

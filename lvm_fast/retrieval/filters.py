@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from .._core import Filter
 from .checked_input import Matrix, Names, ids_a_query, ids_of, plain_array
 
 Bits = NDArray[np.uint8]
+Filters = tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None]  # exclude, exclude_ranges, allow
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,22 @@ class Exclusions:
         if first == 0:  # ids beyond `size` meet no candidate
             allow = None if self.allow is None else _first_bytes(self.allow, size)
             return Filter(allow, held, self.exclude, self.ranges)
-        ids = None if self.exclude is None else _inside(self.exclude - first, size)
-        ranges = None if self.ranges is None else np.clip(self.ranges - first, 0, size)
-        return Filter(None if self.allow is None else bits_from(self.allow, first, size), held, ids, ranges)
+        own = self.part(first, size)
+        return Filter(own.allow, held, own.exclude, own.ranges)
+
+    def part(self, first: int, size: int) -> Exclusions:
+        """Return what is left out of the ids from `first` to before `first + size`, counted from 0."""
+        return Exclusions(
+            None if self.exclude is None else _inside(self.exclude - first, size),
+            None if self.ranges is None else np.clip(self.ranges - first, 0, size),
+            None if self.allow is None else bits_from(self.allow, first, size),
+        )
+
+    def digest(self) -> str:
+        """Return a digest of all arrays."""
+        parts = [(name, array) for name, array in vars(self).items() if array is not None]
+        told = b"".join(f"{name} {array.shape}".encode() + array.tobytes() for name, array in parts)
+        return hashlib.sha256(told).hexdigest()
 
 
 def exclusions_of(

@@ -63,13 +63,12 @@ def hit_at_k(
     most, asked = None if mrr else max(wanted), Names("hit_at_k", {"queries": "predictions"})
     scorer: Any = bank  # a ShardedBank speaks for itself
     is_whole = isinstance(scorer, VectorBank)
-    filters = (exclude, exclude_ranges, allow)
     if is_whole:
-        answered = scorer._rank(predictions, targets, most, asked, filters)
-    elif any(given is not None for given in filters):
-        raise ValueError("hit_at_k: exclude, exclude_ranges, allow: expected a VectorBank, got a ShardedBank")
+        answered = scorer._rank(predictions, targets, most, asked, (exclude, exclude_ranges, allow))
     else:
-        answered = scorer.rank(predictions, targets, most)
+        filters = {"exclude": exclude, "exclude_ranges": exclude_ranges, "allow": allow}
+        given = {name: value for name, value in filters.items() if value is not None}
+        answered = scorer.rank(predictions, targets, most, **given)
     ranks = np.atleast_1d(answered)
     if len(ranks) == 0:
         raise ValueError("hit_at_k: predictions: expected at least one row, got none")

@@ -136,7 +136,7 @@ def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path],
     left = sum(min(block, total - first) for first in missing)
     if not missing:
         return
-    bank = VectorBank(store.vectors, normalize=True)
+    bank = VectorBank(store.vectors, normalize=True, build="search")
     with progress_bar(total, "chunk", None if progress else False, initial=total - left) as bar:
         for first in missing:
             rows = np.arange(first, min(first + block, total))

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._util.numbers import whole_number
 from .bank import VectorBank
-from .checked_input import Matrix, at_least_one, float32_of, one_id_a_query, queries_of, renamed
+from .checked_input import Matrix, Names, at_least_one, float32_of, one_id_a_query, queries_of, renamed
 from .contents import merged
-from .filters import Exclusions
+from .filters import Exclusions, Filters, exclusions_of
 from .held_vectors import metric_of
 
 Result = TypeVar("Result")
@@ -77,13 +77,23 @@ class ShardedBank:
         kind = 'metric="l2"' if self.metric == "l2" else f"normalize={self.normalize}"
         return f"ShardedBank({self._size} x {self.dim}, {kind}, {shard})"
 
-    def rank(self, queries: Any, targets: ArrayLike, max_rank: int | None = None) -> NDArray[np.int64]:
+    def rank(
+        self,
+        queries: Any,
+        targets: ArrayLike,
+        max_rank: int | None = None,
+        *,
+        exclude: ArrayLike | None = None,
+        exclude_ranges: ArrayLike | None = None,
+        allow: ArrayLike | None = None,
+    ) -> NDArray[np.int64]:
         """Count the candidates of all processes that beat each query's target: 0 means that the target is the best.
 
         Args:
             queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
             targets: (B,) ids from 0 to N - 1, or one; the same on every process.
             max_rank: Stop counting there: any rank >= max_rank comes back as max_rank.
+            exclude, exclude_ranges, allow: As `VectorBank.rank`, by the ids of all; the same on every process.
 
         Returns:
             (B,) int64, or one number, the same on every process.
@@ -96,13 +106,15 @@ class ShardedBank:
             asked = self._queries(queries, "ShardedBank.rank")
             ids = self._checked_targets(targets, asked)
             most = self._size if max_rank is None else at_least_one(max_rank, "ShardedBank.rank: max_rank")
-            return "rank", _digest(asked), ids.tolist(), most
+            left_out = exclusions_of(asked, self._size, Names("ShardedBank.rank"), *filters)
+            return "rank", _digest(asked), left_out.digest(), ids.tolist(), most
 
+        filters = (exclude, exclude_ranges, allow)
         *_, known, most = self._peers.gather_same(check, "ShardedBank.rank")
         ids, asked = np.array(known, np.int64), self._queries(queries, "ShardedBank.rank")
         scores = self._peers.total(lambda: self._own_scores(asked, ids), ids.shape, np.float64, "ShardedBank.rank")
         counts = self._peers.total(
-            lambda: renamed("ShardedBank.rank", self._own_ranks, asked, scores, ids, most),
+            lambda: renamed("ShardedBank.rank", self._own_ranks, asked, scores, ids, most, filters),
             ids.shape,
             np.int64,
             "ShardedBank.rank",
@@ -110,16 +122,25 @@ class ShardedBank:
         ranks: NDArray[np.int64] = asked.answer(np.minimum(counts, most))
         return ranks
 
-    def topk(self, queries: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def topk(
+        self,
+        queries: Any,
+        k: int,
+        *,
+        exclude: ArrayLike | None = None,
+        exclude_ranges: ArrayLike | None = None,
+        allow: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the k best candidates of each query over all processes, best first.
 
         Args:
             queries: (B, D), or (D,), as `VectorBank` takes them; the same on every process.
             k: How many, from 1 to N.
+            exclude, exclude_ranges, allow: As `VectorBank.topk`, by the ids of all; the same on every process.
 
         Returns:
-            scores (B, k) float32 (by metric="l2", squared distances) and ids (B, k) int64, or (k,) and (k,), the same
-            on every process.
+            scores (B, k) float32 (by metric="l2", squared distances) and ids (B, k) int64, or (k,) and (k,), padded as
+            those of `VectorBank.topk`, the same on every process.
 
         Raises:
             ValueError: as `VectorBank.topk`, or the processes do not ask the same.
@@ -129,11 +150,14 @@ class ShardedBank:
             count = at_least_one(k, "ShardedBank.topk: k")
             if count > self._size:
                 raise ValueError(f"ShardedBank.topk: k: expected 1 to {self._size} (the bank's size), got {count}")
-            return "topk", _digest(self._queries(queries, "ShardedBank.topk")), count
+            asked = self._queries(queries, "ShardedBank.topk")
+            left_out = exclusions_of(asked, self._size, Names("ShardedBank.topk"), *filters)
+            return "topk", _digest(asked), left_out.digest(), count
 
+        filters = (exclude, exclude_ranges, allow)
         *_, count = self._peers.gather_same(check, "ShardedBank.topk")
         asked = self._queries(queries, "ShardedBank.topk")
-        shards = self._peers.gather(lambda: self._own_best(asked, count), "ShardedBank.topk")
+        shards = self._peers.gather(lambda: self._own_best(asked, count, filters), "ShardedBank.topk")
         scores, ids = merged(shards, count)
         return asked.answer(self._shard._shown(float32_of(scores))), asked.answer(ids)
 
@@ -152,19 +176,24 @@ class ShardedBank:
         return np.where(own, known, 0.0)
 
     def _own_ranks(
-        self, asked: Matrix, scores: NDArray[np.float64], ids: NDArray[np.int64], most: int
+        self, asked: Matrix, scores: NDArray[np.float64], ids: NDArray[np.int64], most: int, filters: Filters
     ) -> NDArray[np.int64]:
         """(B,) how many candidates of this process beat each score and id."""
-        return self._shard._contents.rank(asked.rows, scores, ids, self._first, most, Exclusions())
+        left_out = self._own_exclusions(asked, filters)
+        return self._shard._contents.rank(asked.rows, scores, ids, self._first, most, left_out)
 
-    def _own_best(self, asked: Matrix, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def _own_best(self, asked: Matrix, k: int, filters: Filters) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the best of this process: scores (B, min(k, n)) float64 and ids."""
         everything, count = np.full(asked.rows.rows, np.inf), min(k, len(self._shard))
         search = self._shard._contents.best
-        scores, ids = renamed(
-            "ShardedBank.topk", search, asked, -everything, everything, count, Exclusions(), self.metric
-        )
-        return scores, ids + self._first
+        left_out = self._own_exclusions(asked, filters)
+        scores, ids = renamed("ShardedBank.topk", search, asked, -everything, everything, count, left_out, self.metric)
+        return scores, np.where(ids < 0, -1, ids + self._first)
+
+    def _own_exclusions(self, asked: Matrix, filters: Filters) -> Exclusions:
+        """What the filters leave out of this process's candidates."""
+        left_out = exclusions_of(asked, self._size, Names("ShardedBank"), *filters)
+        return left_out.part(self._first, len(self._shard))
 
     def _queries(self, queries: Any, where: str) -> Matrix:
         return queries_of(queries, self.dim, f"{where}: queries")

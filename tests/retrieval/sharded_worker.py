@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
+import lvm_fast as lf
 from lvm_fast.retrieval.sharded import ShardedBank
 
 EDGES = (0, 60, 61, 150, 211)  # uneven shards, one of a single row
@@ -34,6 +35,16 @@ def answers(bank: Any) -> dict[str, Any]:
     found = {f"rank {most}": bank.rank(queries, targets, most) for most in MOST}
     for k in KS:
         found[f"scores {k}"], found[f"ids {k}"] = bank.topk(queries, k)
+    rng = np.random.default_rng(4)
+    size, count = len(bank), len(queries)
+    filters: dict[str, Any] = {
+        "exclude": rng.integers(-1, size, (count, 5)),
+        "exclude_ranges": np.sort(rng.integers(0, size + 1, (count, 2, 2))),
+        "allow": rng.random((count, size)) < 0.1,
+    }
+    found["filtered ranks"] = bank.rank(queries, targets, **filters)
+    found["filtered scores"], found["filtered ids"] = bank.topk(queries, 7, **filters)
+    found["hits"] = np.array(lf.hit_at_k(queries, targets, (3,), bank, **filters)["hit@3"])
     return found | {"no queries": bank.rank(queries[:0], targets[:0])}
 
 
@@ -70,6 +81,8 @@ def errors(here: int) -> dict[str, str]:
         "other width": lambda: ShardedBank(mine[:, : 24 - (here == 1)], EDGES[here]),
         "queries of other width": lambda: bank.rank(queries[:, : 24 - (here == 1)], targets),
         "other queries": lambda: bank.rank(queries + here, targets),
+        "other filters": lambda: bank.topk(queries, 3, exclude=np.full((len(queries), 1), here)),
+        "a bad filter": lambda: bank.rank(queries, targets, allow=np.ones(211 - (here == 3), bool)),
         "other targets": lambda: bank.rank(queries, targets if here < 3 else targets[::-1]),
         "other calls": lambda: bank.rank(queries, targets) if here < 2 else bank.topk(queries, 3),
         "target": lambda: bank.rank(queries, targets + 211),

@@ -25,7 +25,16 @@ def few_directions(rng, size, dim):
     return (1 + rng.standard_normal((size, dim)) * lengths) @ turned
 
 
+def told_apart_by_tails(rng, size, dim):
+    """All but 60 lie in few directions; of those, each is a little shorter or longer than one at the other end."""
+    vectors = np.where(np.arange(dim) < 64, rng.standard_normal((size, dim)), 0)
+    tails = np.where(np.arange(dim) < 64, 0, rng.standard_normal((30, dim)))
+    vectors[:30], vectors[-30:] = 0.9 * tails, tails
+    return vectors
+
+
 SETS = {
+    "told apart by tails": told_apart_by_tails,
     "few directions": few_directions,
     "no direction": lambda rng, size, dim: rng.standard_normal((size, dim)),
     "all in a prefix": lambda rng, size, dim: rng.standard_normal((size, 9)) @ rng.standard_normal((9, dim)),
@@ -50,7 +59,8 @@ def test_lists_and_bands(simd_level, rng, kind, metric):
     if metric == "cosine" and kind in ("zeros", "sparse"):
         pytest.skip("zero rows have no direction")
     vectors = SETS[kind](rng, ROWS, DIM).astype(np.float32)
-    queries = np.concatenate([vectors[::400], SETS[kind](rng, 30, DIM).astype(np.float32)])
+    more = vectors[-10:] if kind == "told apart by tails" else SETS[kind](rng, 10, DIM).astype(np.float32)
+    queries = np.concatenate([vectors[::400], more])
     bank = lf.VectorBank(vectors, metric=metric, build="search")
     assert bank._contents.segments[0].axes is not None
     scores = fixed_order_scores(as_scored(queries, metric), as_scored(vectors, metric), metric)

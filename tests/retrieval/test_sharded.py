@@ -95,6 +95,8 @@ ERRORS = {
         "rank: process 1 failed: ",
     ),
     "other queries": (None, "ValueError: ShardedBank.rank: process 1 asks something else than process 0", ""),
+    "other filters": (None, "ValueError: ShardedBank.topk: process 1 asks something else than process 0", ""),
+    "a bad filter": (3, "rank: allow: expected truth values (211,)", "rank: process 3 failed: ShardedBank.rank: allow"),
     "other targets": (None, "ValueError: ShardedBank.rank: process 3 asks something else than process 0", ""),
     "other calls": (None, "process 2 asks something else than process 0; expected the same", ""),
     "target": (None, "ValueError: ShardedBank.rank: targets[0] = ", ""),
