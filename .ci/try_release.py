@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 TRY = """
 import lvm_fast as lf
 store = lf.sample()
-run = lf.train(lf.Recipe(data="sample", model_type="gru", hidden_dim=8, num_layers=1, context_length=20, stride=200,
-                         epochs=1, device="cpu", output_dir="run"))
+run = lf.train(lf.Recipe(data="sample", model_type="gru", model={"hidden_dim": 8, "num_layers": 1}, stride=200,
+                         context_length=20, epochs=1, device="cpu", output_dir="run"))
 print(len(store), "chains;", lf.load_model(run.checkpoint).predict(store.vectors[:20][None]).shape)
 """
 

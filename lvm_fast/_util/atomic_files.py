@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .exchange import exchange
-from .temporary_names import held_beside, name_beside
+from .temporary_names import held_beside
 
 _DISK_IS_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _CANNOT_SAVE = "cannot save: "
@@ -152,16 +152,17 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     target = Path(os.path.realpath(path))
     if target.exists() and not overwrite:
         raise FileExistsError(errno.EEXIST, "already exists; pass overwrite=True to replace it", str(path))
-    with _naming_target(path), held_beside(target, os.mkdir) as temporary:
+    with _naming_target(path), held_beside(target, os.mkdir) as held:
+        temporary = held / target.name  # within the held one, for writers that make their folder anew
         try:
+            temporary.mkdir()
             yield temporary
             for item in sorted(temporary.rglob("*")):
                 if item.is_file():
                     _sync(item)
             _replace_folder(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
     _sync_folder(target.parent)
 
 
@@ -187,25 +188,17 @@ def _make_file(path: Path) -> None:
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """Rename `new` to `target`; what stood there changes places with it, and is removed last."""
+    """Rename `new` to `target`; what stood there goes to the name of `new`, or beside it."""
     if not target.exists():
         new.rename(target)
-        return
-    old = new if exchange(new, target) else _set_apart(new, target)
-    with suppress(FileNotFoundError):  # another process may remove it, too: nothing holds it
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
-
-
-def _set_apart(new: Path, target: Path) -> Path:
-    """Rename `new` to `target` where no exchange can be had, and what stood there to the name that is returned."""
-    old = name_beside(target)
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    return old
+    elif not exchange(new, target):
+        old = new.with_name(f"old-{new.name}")
+        target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
 
 
 @contextmanager
@@ -216,7 +209,8 @@ def _naming_target(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         if (error.strerror or "").startswith(_CANNOT_SAVE):  # by a save within this one, which names its own path
             raise
-        hidden = error.filename is not None and Path(os.fsdecode(error.filename)).name.startswith(".")
+        place = Path(os.fsdecode(error.filename or "_"))
+        hidden = place.name.startswith(".") or place.parent.name.startswith(".")
         if not hidden and error.errno not in _DISK_IS_FULL:
             raise
         raise type(error)(error.errno, f"{_CANNOT_SAVE}{error.strerror}", str(path)) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 _ASIDE = "aside."  # what stands there until the block ends, and comes back after a kill
 
 
-def name_beside(target: Path) -> Path:
+def _name_beside(target: Path) -> Path:
     """Return a hidden name beside `target` that nothing has, with its suffix."""
     return target.with_name(f".{secrets.token_hex(4)}.{target.name}")
 
@@ -37,7 +37,7 @@ def held_beside(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
         with suppress(OSError), _held(left):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     while True:
-        temporary = name_beside(target)
+        temporary = _name_beside(target)
         make(temporary)
         with suppress(BlockingIOError, FileNotFoundError):  # another process took it for left, before it was held
             held = _hold(temporary)
@@ -64,7 +64,7 @@ def set_aside(path: str | os.PathLike[str]) -> Iterator[None]:
     if not os.path.lexists(place):
         yield
         return
-    aside = name_beside(place.with_name(_ASIDE + place.name))
+    aside = _name_beside(place.with_name(_ASIDE + place.name))
     with _held(place):
         place.rename(aside)
         try:
