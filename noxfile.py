@@ -7,14 +7,16 @@ the variable LVM_FAST_WHEEL holds the path of a wheel, sessions install that whe
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import sys
 from pathlib import Path
 
 import nox
 
 ROOT = Path(__file__).parent
-PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+SAMPLE = str(ROOT / "examples" / "sample")
+MOST_BYTES = 4_000_000  # of the wheel
 CONSTRAINTS = str(ROOT / ".ci" / "constraints.txt")
 BUILD_TOOLS = ("cmake>=3.25", "ninja")
 
@@ -34,7 +36,7 @@ if shutil.which("ccache"):
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style of Python and C++, and the directions in which the rooms may import each other."""
-    session.install(*developer_tools("ruff", "clang-format", "import-linter"))
+    session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("clang-format", "--dry-run", "--Werror", *cpp_files(session))
@@ -44,9 +46,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict types of the package, of bench, and of the tests' helpers. Needs no compiled core."""
-    session.install(
-        *PROJECT["dependencies"], *developer_tools("hypothesis", "mypy", "pytest", "types-PyYAML", "types-tqdm")
-    )
+    session.install(*PYPROJECT["project"]["dependencies"], *group("types"))
     session.run("mypy")
     for conftest in sorted(ROOT.glob("tests/**/conftest.py")):  # all of one name: mypy takes one at a time
         session.run("mypy", str(conftest))
@@ -76,37 +76,65 @@ def coreai(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as a site in build/docs; any warning is an error."""
-    install_package(session, "docs")
+    install_package(session, "coreml,plot", *group("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "--quiet", "-b", "html", "docs", "build/docs")
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Builds the wheel into dist/ and tries it away from the sources."""
-    shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    session.install("build")
-    session.run("python", "-m", "build", "--wheel", "--outdir", "dist")
-    (built,) = (ROOT / "dist").glob("*.whl")
-    session.install(str(built))
-    session.chdir(session.create_tmp())
-    session.run("lvm-fast", "info")
-    session.run("python", "-c", "import lvm_fast as lf; print(len(lf.sample()), 'chains in the bundled sample')")
-    found = session.run("lvm-fast", "search", "--data", "sample", "--chunk", "35400", "-k", "1", "--json", silent=True)
-    if '"text": "' not in str(found):
-        session.error("the wheel lacks the texts of the bundled sample")
+    """Builds sdist, wheel and sample into dist/, publishes them to an index on this machine, and tries them from it."""
+    session.install(*group("release"))
+    built = build_release(session, ROOT / "dist")
+    session.run("twine", "check", "--strict", *map(str, (ROOT / "dist").iterdir()))
+    if sys.platform == "linux":
+        session.run("auditwheel", "show", str(built))
+    if built.stat().st_size > MOST_BYTES:
+        session.error(f"{built.name} has {built.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}")
+    session.run("python", ".ci/try_release.py", "dist", str(Path(session.create_tmp()) / "fresh"))
+
+
+@nox.session
+def reproducible(session: nox.Session) -> None:
+    """Builds the release twice, in two places and without a cache: the same bytes come out."""
+    session.install(*group("release"))
+    os.environ.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
+    places = [Path(session.create_tmp()) / name for name in ("first", "another place")]
+    for place in places:
+        build_release(session, place)
+    names = sorted(file.name for file in places[0].iterdir())
+    differ = [name for name in names if len({(place / name).read_bytes() for place in places}) > 1]
+    if differ:
+        session.error(f"two builds differ: {', '.join(differ)}")
+
+
+@nox.session
+@nox.parametrize("resolution", ["lowest-direct", "highest"])
+def versions(session: nox.Session, resolution: str) -> None:
+    """The tests with the lowest versions that pyproject.toml allows, and with the newest."""
+    session.env.update(UV_CONSTRAINT="", PIP_CONSTRAINT="")
+    session.install("uv")
+    extras = "coreml,documents,encode,hub,plot"
+    # what only the tests need has no lowest version of its own to try
+    session.run("uv", "pip", "install", "--resolution", resolution, f".[{extras}]", SAMPLE)
+    frozen = str(session.run("uv", "pip", "freeze", "--exclude-editable", silent=True))
+    pins = [line for line in frozen.splitlines() if "==" in line]
+    session.log("%s", ", ".join(pins))
+    (Path(session.create_tmp()) / "pins.txt").write_text("\n".join(pins))
+    session.run("uv", "pip", "install", "-c", str(Path(session.create_tmp()) / "pins.txt"), ".[test]")
+    session.run("pytest", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """The quick table of timings beside other libraries."""
-    install_package(session, "bench")
+    install_package(session, "test", *group("bench"))
     session.run("python", "bench/table.py", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Reports which lines the tests run, in Python and in C++. It is no gate."""
-    session.install("-e", ".[test]", *BUILD_TOOLS, *developer_tools("gcovr", "pytest-cov"))
+    session.install("-e", ".[test]", *BUILD_TOOLS, *group("coverage"))
     session.run("pytest", "--cov=lvm_fast", "--cov-report=term", *session.posargs)
     counted = "--coverage -fprofile-update=atomic"  # threads count the same lines
     build = configure(session, "coverage", "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_CXX_FLAGS={counted}")
@@ -159,7 +187,7 @@ def neon(session: nox.Session) -> None:
 @nox.session
 def tidy(session: nox.Session) -> None:
     """Advice of clang-tidy on the core. It is no gate."""
-    session.install(*BUILD_TOOLS, *developer_tools("clang-tidy"))
+    session.install(*BUILD_TOOLS, "clang-tidy>=18")
     clang = shutil.which("clang++-14") or shutil.which("clang++")
     options = [f"-DCMAKE_CXX_COMPILER={clang}"] if clang else []
     build = configure(session, "tidy", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", *options)
@@ -169,18 +197,32 @@ def tidy(session: nox.Session) -> None:
 # ---- What the sessions share -----------------------------------------------------------------------------------------
 
 
-def install_package(session: nox.Session, extra: str) -> None:
-    """Install the package with an extra: the wheel that LVM_FAST_WHEEL names, or else a fresh build."""
+def install_package(session: nox.Session, extra: str, *others: str) -> None:
+    """Install the package with an extra, and the sample: the wheel that LVM_FAST_WHEEL names, or else a fresh build."""
     built = os.environ.get("LVM_FAST_WHEEL")
     source = str(Path(built).resolve()) if built else "."
-    session.install(f"{source}[{extra}]")
+    session.install(f"{source}[{extra}]", SAMPLE, *others)
 
 
-def developer_tools(*names: str) -> list[str]:
-    """The requirements of these tools, as the extras `dev` and `test` of pyproject.toml state them."""
-    extras = PROJECT["optional-dependencies"]
-    stated = {re.split(r"[<>=!~\[ ]", entry)[0]: entry for extra in ("dev", "test") for entry in extras[extra]}
-    return [stated[name] for name in names]
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def build_release(session: nox.Session, place: Path) -> Path:
+    """Build sdist, the wheel from it, and the sample's wheel into a folder, which is emptied first; returns the wheel.
+
+    The variable LVM_FAST_REPOSITORY holds the address of the repository, which the index page then links to.
+    """
+    shutil.rmtree(place, ignore_errors=True)
+    committed = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    dated = {"SOURCE_DATE_EPOCH": str(committed).strip()}
+    tree = str(Path(session.create_tmp()) / "release")
+    session.run("python", ".ci/release_tree.py", tree, os.environ.get("LVM_FAST_REPOSITORY", ""))
+    session.run("python", "-m", "build", "--outdir", str(place), tree, env=dated)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(place), SAMPLE, env=dated)
+    (built,) = place.glob("lvm_fast-*.whl")
+    return built
 
 
 def cpp_files(session: nox.Session) -> list[str]:

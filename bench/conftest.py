@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also a million vectors, mining, long contexts")
-    parser.addoption("--store", help="a chain store whose vectors are scored (default: the bundled sample)")
+    parser.addoption("--store", help="a chain store whose vectors are scored (default: the sample)")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """Run the benchmarks and print one Markdown table: medians, ratios to lvm_fast, the machine and the versions.
 
-python bench/table.py                       # everything, on the bundled sample
+python bench/table.py                       # everything, on the sample
 python bench/table.py --long                # a million vectors, mining, long contexts too: 15 minutes, 10 GB
 python bench/table.py --store FILE -k rows  # further arguments go to pytest
 """

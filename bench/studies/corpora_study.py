@@ -3,7 +3,7 @@
 python bench/studies/corpora_study.py --folder runs/corpora --output runs/study  # an hour or more
 python bench/studies/corpora_study.py --folder runs/corpora --output runs/study --only sotu  # one corpus
 
-`corpora.py` makes the corpora; "sotu" is the bundled sample. A corpus with fewer than 50 test chains is dealt
+`corpora.py` makes the corpora; "sotu" is the sample. A corpus with fewer than 50 test chains is dealt
 into five folds by chain, each held out once; others are split once, 60/20/20. Every question has 1,149 candidates: the
 answers of all questions, and where they are fewer, random chunks of the training part. What a question's chain has said
 before is left out. Means, covariances, decays and everything learned come from the training part; the best epoch and

@@ -219,7 +219,7 @@ CORPORA = (
     ),
     Corpus(
         "addresses-american",
-        "speeches (State of the Union addresses that the bundled sample leaves out)",
+        "speeches (State of the Union addresses that the sample leaves out)",
         "en",
         "public domain",
         True,

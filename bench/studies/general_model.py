@@ -21,7 +21,7 @@ from lvm_fast.models.in_space import VECTORS
 from lvm_fast.models.seen import save_sketch, sketch_of
 from lvm_fast.spaces import fit_space
 
-SAMPLE = "addresses-union"  # the bundled sample's corpus, or the whole of it
+SAMPLE = "addresses-union"  # the sample's corpus, or the whole of it
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ class Row(NamedTuple):
 def main() -> None:
     prepare_for_training()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", default="sample", help="a chain store (default: the bundled sample)")
+    parser.add_argument("--store", default="sample", help="a chain store (default: the sample)")
     parser.add_argument("--contexts", type=int, nargs="+", default=[100, 500, 1000])
     parser.add_argument("--epochs", type=int, default=8, help="passes over the windows, without early stopping")
     parser.add_argument("--pool", type=int, default=1149, help="the fixed pool (default: the reference's largest)")

@@ -1,7 +1,7 @@
 """Train every method of the package on one split, with three seeds, and score all of them on one pool of test chains.
 
 python bench/studies/methods.py --store STORE --folder runs/methods  # hours on two cores; again to go on
-python bench/studies/methods.py --epochs 1 --seeds 42 --methods champion lstm  # the bundled sample, minutes
+python bench/studies/methods.py --epochs 1 --seeds 42 --methods champion lstm  # the sample, minutes
 
 The chains are dealt into training, validation and test. Training chooses its best epoch on validation; nothing is
 chosen on test, which the table is about. Most methods share one recipe, "phase 1, every position", and differ from it
@@ -93,7 +93,7 @@ METHODS = {
 def main() -> None:
     prepare_for_training()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", default="sample", help="a chain store (default: the bundled sample)")
+    parser.add_argument("--store", default="sample", help="a chain store (default: the sample)")
     parser.add_argument("--folder", type=Path, default=Path("runs/methods"), help="where runs are kept")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="of weights, order and dropout")

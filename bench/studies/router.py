@@ -2,7 +2,7 @@
 
 python bench/studies/router.py --store STORE --fast runs/fast --accurate runs/accurate  # models of one split
 python bench/studies/router.py --store STORE  # two models trained on the spot
-python bench/studies/router.py --lengths 10 20 40 80 --limits 20 80 --epochs 1  # the bundled sample, a few minutes
+python bench/studies/router.py --lengths 10 20 40 80 --limits 20 80 --epochs 1  # the sample, a few minutes
 
 The router is Router({100: fast, 500: accurate}). How sure the fast model must be to answer a longer context is read off
 held-out chains; so that no threshold is scored on the chains it was read off, these are dealt into two halves, and each
@@ -41,7 +41,7 @@ METRIC = "hit@5"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", default="sample", help="a chain store (default: the bundled sample)")
+    parser.add_argument("--store", default="sample", help="a chain store (default: the sample)")
     parser.add_argument("--fast", type=Path, help="a run, checkpoint or saved model (default: trained now)")
     parser.add_argument("--accurate", type=Path, help="the same, for longer contexts")
     parser.add_argument("--limits", type=int, nargs=2, default=[100, 500], help="the longest context of each")

@@ -43,7 +43,7 @@ class Run(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store", nargs="?", default="sample", help="a chain store (default: the bundled sample)")
+    parser.add_argument("store", nargs="?", default="sample", help="a chain store (default: the sample)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--pool", default="store", help="'targets', 'store' or a size (default: store)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the recipe")

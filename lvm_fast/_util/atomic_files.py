@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .exchange import exchange
+from .temporary_names import held_beside
 
 _DISK_IS_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _CANNOT_SAVE = "cannot save: "
@@ -19,49 +21,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; on success it is synced and takes the name `path`.
 
     The temporary file exists (empty) from the start, keeps the suffix of `path`, and is removed when the block raises.
-    A symbolic link is written through.
+    A symbolic link is written through. What killed processes left of such files is removed first.
 
     Raises:
         OSError: the folder is missing or not writable, `path` is a folder or a device, or the disk is full; each names
             `path`.
     """
     target = Path(os.path.realpath(path))
-    temporary = _new_file_beside(path, target)
-    try:
-        with _naming_target(path):
-            yield temporary
-            _sync(temporary)
-            os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _new_file_beside(path, target) as temporary:
+        try:
+            with _naming_target(path):
+                yield temporary
+                _sync(temporary)
+                os.replace(temporary, target)
+            _sync_folder(target.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError of `atomic_path` now, before the work that ends with saving to `path`; nothing is left."""
-    _new_file_beside(path, Path(os.path.realpath(path))).unlink()
-
-
-@contextmanager
-def set_aside(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Remove a file, where there is one, with the block: it has another name meanwhile, and stays if the block raises.
-
-    Raises:
-        OSError: The file cannot be renamed.
-    """
-    place = Path(path)
-    if not os.path.lexists(place):
-        yield
-        return
-    aside = _name_beside(place)
-    place.rename(aside)
-    try:
-        yield
-    except BaseException:
-        aside.rename(place)
-        raise
-    aside.unlink()
+    with _new_file_beside(path, Path(os.path.realpath(path))) as temporary:
+        temporary.unlink()
 
 
 def check_output(
@@ -111,10 +93,8 @@ def check_holds_no_input(path: str | os.PathLike[str], called: str, inputs: Iter
 
 def check_folder_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError of `atomic_folder` now, where no folder can be made beside `path`; nothing is left."""
-    temporary = _name_beside(Path(os.path.realpath(path)))
-    with _naming_target(path):
-        temporary.mkdir()
-    temporary.rmdir()
+    with _naming_target(path), held_beside(Path(os.path.realpath(path)), os.mkdir) as temporary:
+        temporary.rmdir()
 
 
 def check_room(folder: str | os.PathLike[str], size: int) -> None:
@@ -123,14 +103,14 @@ def check_room(folder: str | os.PathLike[str], size: int) -> None:
     It is for writers that end the process where they find no room.
     """
     block = os.urandom(1 << 20)  # which no file system can compress
-    trial = Path(folder, f".{secrets.token_hex(4)}")
-    try:
-        with open(trial, "xb", buffering=0) as file:
-            while size > 0:
-                size -= file.write(block[:size])
-            os.fsync(file.fileno())
-    finally:
-        trial.unlink(missing_ok=True)
+    with held_beside(Path(folder, "room"), _make_file) as trial:
+        try:
+            with open(trial, "wb", buffering=0) as file:
+                while size > 0:
+                    size -= file.write(block[:size])
+                os.fsync(file.fileno())
+        finally:
+            trial.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -162,7 +142,8 @@ def made_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """Give a fresh, empty folder beside `path` to fill; on success it is synced and takes the name `path`.
 
-    With `overwrite=True` a file or folder already at `path` is replaced as a whole.
+    With `overwrite=True` a file or folder already at `path` is replaced as a whole. What killed processes left of such
+    folders is removed first.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
@@ -171,20 +152,18 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     target = Path(os.path.realpath(path))
     if target.exists() and not overwrite:
         raise FileExistsError(errno.EEXIST, "already exists; pass overwrite=True to replace it", str(path))
-    temporary = _name_beside(target)
-    with _naming_target(path):
-        temporary.mkdir()
-    try:
-        with _naming_target(path):
+    with _naming_target(path), held_beside(target, os.mkdir) as held:
+        temporary = held / target.name  # within the held one, for writers that make their folder anew
+        try:
+            temporary.mkdir()
             yield temporary
             for item in sorted(temporary.rglob("*")):
                 if item.is_file():
                     _sync(item)
             _replace_folder(temporary, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
+    _sync_folder(target.parent)
 
 
 def size_of(path: str | os.PathLike[str]) -> int:
@@ -194,37 +173,32 @@ def size_of(path: str | os.PathLike[str]) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _new_file_beside(path: str | os.PathLike[str], target: Path) -> Path:
+@contextmanager
+def _new_file_beside(path: str | os.PathLike[str], target: Path) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file to write, found a folder", str(path))
     if target.exists() and not target.is_file():
         raise FileExistsError(errno.EEXIST, "expected a plain file to write, found a device or the like", str(path))
-    temporary = _name_beside(target)
-    with _naming_target(path):
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return temporary
+    with _naming_target(path), held_beside(target, _make_file) as temporary:
+        yield temporary
 
 
-def _name_beside(target: Path) -> Path:
-    return target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+def _make_file(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """Rename `new` to `target`; what stood there is set aside first, put back on failure, and removed last."""
+    """Rename `new` to `target`; what stood there goes to the name of `new`, or beside it."""
     if not target.exists():
         new.rename(target)
-        return
-    old = _name_beside(target)
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    if old.is_dir():
-        shutil.rmtree(old)
-    else:
-        old.unlink()
+    elif not exchange(new, target):
+        old = new.with_name(f"old-{new.name}")
+        target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
 
 
 @contextmanager
@@ -235,7 +209,8 @@ def _naming_target(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         if (error.strerror or "").startswith(_CANNOT_SAVE):  # by a save within this one, which names its own path
             raise
-        hidden = error.filename is not None and Path(os.fsdecode(error.filename)).name.startswith(".")
+        place = Path(os.fsdecode(error.filename or "_"))
+        hidden = place.name.startswith(".") or place.parent.name.startswith(".")
         if not hidden and error.errno not in _DISK_IS_FULL:
             raise
         raise type(error)(error.errno, f"{_CANNOT_SAVE}{error.strerror}", str(path)) from error

@@ -6,6 +6,7 @@ A command is a module with HELP, add_arguments(parser) and run(args). A new one 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import NoReturn
 from .._util.argparse_compat import flags_of
 from .._util.did_you_mean import unknown_name
 from .._util.registry import Registry
+from ._completion import complete
 from ._errors import BUG, print_bug, user_error_message
 from ._options import expand_paths
 from ._streams import exit_code, standard_streams
@@ -60,7 +62,7 @@ def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         "2 a mistake in the command or its input, 3 nothing could be verified here (verify), 70 a bug, "
         "130 interrupted, 141 nobody reads the output.",
     )
-    parser.add_argument("--version", action="version", version=f"lvm-fast {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"lvm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
         module = COMMANDS.load(name)
@@ -102,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        complete(build_parser())
     try:
         args = _parse(words)
         with chosen_verbosity(args):

@@ -28,7 +28,7 @@ def add_lookup_options(parser: argparse.ArgumentParser, of_run: bool = False) ->
         type=path_or_name,
         required=not of_run,
         metavar="PATH|sample",
-        help=f"the chain store, or 'sample' for the bundled one{default}",
+        help=f"the chain store, or 'sample'{default}",
     )
     parser.add_argument("-k", type=int, default=10, metavar="N", help="how many chunks (default: %(default)s)")
     parser.add_argument(

@@ -42,7 +42,7 @@ def add_query_options(parser: argparse.ArgumentParser | ArgumentGroup, whose: st
         "--data",
         type=path_or_name,
         metavar="PATH|sample",
-        help=f"the chain store, or 'sample' for the bundled one (default: {whose} own)",
+        help=f"the chain store, or 'sample' (default: {whose} own)",
     )
     parser.add_argument("--split", choices=("val", "all"), default="val", help="which chains to score (default: val)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`lvm-fast demo`: trains, scores, exports and verifies on the bundled sample, in a few minutes on two cores."""
+"""`lvm-fast demo`: trains, scores, exports and verifies on the sample, in a few minutes on two cores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
 QUESTIONS = 2000  # that the page keeps
-HELP = "train, score, export and verify the champion on the bundled sample, beside memory_gru, in minutes"
+HELP = "train, score, export and verify the champion on the sample, beside memory_gru, in minutes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ HELP = "find hard negatives for every chunk of a chain store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=path_or_name, required=True, help="the chain store; 'sample' is the bundled one")
+    parser.add_argument("--data", type=path_or_name, required=True, help="the chain store, or 'sample'")
     parser.add_argument(
         "--output",
         type=Path,

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=path_or_name,
         metavar="PATH|sample",
-        help="the chain store whose vectors make the contexts (default: the run's own, else the bundled sample)",
+        help="the chain store whose vectors make the contexts (default: the run's own, else the sample)",
     )
     parser.add_argument(
         "--bank",

@@ -1,1 +1,1 @@
-"""Data: chain stores, splits, windows, text encoding and the bundled sample."""
+"""Data: chain stores, splits, windows, text encoding and the sample."""

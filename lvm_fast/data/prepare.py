@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from .._util.atomic_files import set_aside
 from .._util.numbers import whole_number
+from .._util.temporary_names import set_aside
 from .._util.text import unicode_text
 from .chain_names import free_mark
 from .chain_store import ChainStore

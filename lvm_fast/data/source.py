@@ -18,10 +18,10 @@ _TO_PREPARE = (SEQUENCES, ".npy", ".jsonl")
 
 
 def open_source(source: Any, name: str) -> ChainStore:
-    """Open a chain store and read every row once to check it; the bundled sample needs no check.
+    """Open a chain store and read every row once to check it; the sample needs no check.
 
     Args:
-        source: A `ChainStore`, what `ChainStore.open` takes, or "sample" for the bundled one.
+        source: A `ChainStore`, what `ChainStore.open` takes, or "sample" for the one of lvm-fast-sample.
         name: What messages call it, such as ``train: data``.
 
     Raises:

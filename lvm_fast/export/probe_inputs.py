@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.sample import sample
+from ..data.chain_store import ChainStore
+from ..data.sample import sample_path
 from ..models.answering import answering, place_of
 from ..models.base import LatentVectorModel
 from ..ops.rowwise import l2_normalize
@@ -76,9 +77,10 @@ class ProbeOutputs(NamedTuple):
 
 
 def sample_rows(dim: int) -> NDArray[np.float32]:
-    """Return the vectors of the bundled sample, (T, D) float32, or random unit vectors for models of another width."""
-    vectors = sample().vectors
-    if vectors.shape[1] == dim:
+    """Return the sample's vectors, (T, D) float32; random unit vectors without it, and for models of another width."""
+    path = sample_path()
+    vectors = None if path is None else ChainStore.open(path).vectors
+    if vectors is not None and vectors.shape[1] == dim:
         return np.asarray(vectors, np.float32)
     rows = np.random.default_rng(0).standard_normal((1024, dim)).astype(np.float32)
     return l2_normalize(rows)

@@ -49,8 +49,8 @@ def verify_coreml(
     Args:
         path: The ``.mlpackage``.
         model: The model or router it was exported from.
-        vectors: Rows to cut contexts from, (T, D) float32. The default is the bundled sample, or random unit vectors
-            for a model of another width.
+        vectors: Rows to cut contexts from, (T, D) float32. The default is the sample; without it, or for a
+            model of another width, random unit vectors.
         contexts: How many contexts each ``predict_N`` function runs on.
         bank: The candidates that ``topk`` was exported with, to compare its rows with. Without them only the digest of
             the rows is checked.

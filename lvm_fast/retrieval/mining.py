@@ -7,6 +7,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,10 @@ def _mine_missing(store: ChainStore, settings: _Settings, kept: dict[int, Path],
         for first in missing:
             rows = np.arange(first, min(first + block, total))
             mined = _mine_block(store, bank, rows, settings)
+            content = BytesIO()  # numpy's own way into a file does not say that the disk is full
+            np.save(content, mined)
             with atomic_path(kept[first]) as temporary:
-                np.save(temporary, mined)
+                temporary.write_bytes(content.getbuffer())
             bar.update(len(rows))
 
 

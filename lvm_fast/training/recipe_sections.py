@@ -27,7 +27,7 @@ from ..spaces import KINDS
 from .negative_sources import SHARED_CANDIDATES, named_sources
 from .trackers import TRACKERS
 
-_DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample' for the bundled store"
+_DATA = "chain store to train on, an .npz of windows (their length is the context's), or 'sample'"
 _DATA_DIGEST = "SHA-256 of the data's vectors, which training writes down; where it is given, other data is refused"
 _VALIDATION_DATA = "chain store or .npz to validate on, instead of a part of the data"
 _STRIDE = "vectors between training windows; half the context unless given, all of it for all_positions"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +34,50 @@ def test_help_lists_every_command(tmp_path):
     assert all(command in shown.stdout for command in cli.COMMANDS)
 
 
-def test_version(capsys):
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(flag, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["--version"])
+        cli.main([flag])
+    assert capsys.readouterr().out.strip() == f"lvm-fast {lf.__version__}"
+
+
+@pytest.mark.parametrize("words", [["info"], ["search", "--data", "sample", "--chunk", "3"], ["train"]])
+def test_sources_without_the_core_say_so(words, tmp_path):
+    sources = Path(lf.__file__).parent
+    shutil.copytree(sources, tmp_path / "lvm_fast", ignore=shutil.ignore_patterns("_core*.so", "_core*.pyd", "general"))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-S", "-m", "lvm_fast", *words]  # -S: an editable install would find its own core
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lvm-fast: error: lvm_fast was found in its source folder ({tmp_path / 'lvm_fast'}), which has no compiled "
+        "core; start Python in another folder, or install with `pip install -e .`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("lvm-fast tra", ["train"]),
+        ("lvm-fast e", ["encode", "evaluate", "explore", "export"]),
+        ("lvm-fast train --epo", ["--epochs"]),
+        ("lvm-fast info --js", ["--json"]),
+    ],
+)
+def test_the_shell_completes_commands_and_flags(typed, offered, tmp_path):
+    pytest.importorskip("argcomplete")
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "words")}
+    env = {**os.environ, **asked, "COMP_LINE": typed, "COMP_POINT": str(len(typed))}
+    done = subprocess.run([sys.executable, "-m", "lvm_fast"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(word.strip() for word in (tmp_path / "words").read_text().split("\n")) == offered
+
+
+def test_without_argcomplete_a_command_runs_as_ever(monkeypatch, capsys):
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    with pytest.raises(SystemExit):
+        cli.main(["-V"])
     assert capsys.readouterr().out.strip() == f"lvm-fast {lf.__version__}"
 
 

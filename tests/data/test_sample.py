@@ -3,12 +3,18 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import lvm_fast as lf
+from lvm_fast.cli import main
 from lvm_fast.data import sample as sample_module
+from lvm_fast.data.sample import sample_path
 from lvm_fast.retrieval.chunk_texts import ChunkTexts, Place, RowTexts
 
 
@@ -22,8 +28,7 @@ def test_the_sample_is_what_its_note_says() -> None:
     assert (years[0], years[-1]) == (1790, 2021)
     assert years == sorted(years)
     assert np.diff(years).max() <= 6  # evenly spread
-    path = os.path.join(os.path.dirname(sample_module.__file__), "sotu-sample.safetensors")
-    assert os.path.getsize(path) <= 32_000_000
+    assert sample_path().stat().st_size <= 32_000_000
 
 
 def test_the_sample_holds_unit_vectors_in_reading_order() -> None:
@@ -38,7 +43,7 @@ def test_the_sample_holds_unit_vectors_in_reading_order() -> None:
 
 
 def test_the_sample_comes_with_the_texts_of_its_chunks() -> None:
-    path = Path(sample_module.__file__).with_name("sotu-sample.chunks.jsonl.gz")
+    path = sample_path().with_name("sotu-sample.chunks.jsonl.gz")
     assert path.stat().st_size <= 1_800_000
     store, texts = lf.sample(), ChunkTexts(path)
     records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
@@ -67,3 +72,56 @@ def test_a_part_of_the_sample_says_what_its_rows_say() -> None:
             == whole.place(at)
             == Place(at, store.ids[(chain := int(store.chain_of(at)))], at - int(store.offsets[chain]))
         )
+
+
+@pytest.fixture
+def installed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Says what the installer's record of where lvm_fast came from holds; lvm-fast-sample is not installed."""
+
+    def installed(record: str | None) -> None:
+        monkeypatch.setattr(sample_module, "_PACKAGE", "no_such_package")
+
+        class Distribution:
+            def read_text(self, name: str) -> str | None:
+                assert name == "direct_url.json"
+                return record
+
+        monkeypatch.setattr(sample_module, "distribution", lambda name: Distribution())
+
+    return installed
+
+
+def test_a_clone_has_the_sample(installed_from, tmp_path):
+    clone = tmp_path / "a clone"
+    path = clone / "examples" / "sample" / "lvm_fast_sample" / "sotu-sample.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    for about in ({}, {"editable": True}):
+        installed_from(json.dumps({"url": clone.as_uri(), "dir_info": about}))
+        assert sample_path() == path
+    path.unlink()
+    assert sample_path() is None
+
+
+@pytest.mark.parametrize("record", [None, '{"url": "file:///x/lvm_fast.whl", "archive_info": {}}'])
+def test_an_installation_without_the_sample_says_what_to_install(installed_from, record, capsys):
+    installed_from(record)
+    with pytest.raises(ModuleNotFoundError, match="not installed; `pip install lvm-fast-sample` brings it"):
+        lf.sample()
+    assert main(["search", "--data", "sample", "--chunk", "3"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lvm-fast: error: the sample is not installed; `pip install lvm-fast-sample`")
+    assert said.count("\n") == 1
+
+
+def test_an_installed_package_comes_before_the_clone(tmp_path):
+    package = tmp_path / "lvm_fast_sample"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    lf.ChainStore.write(package / "sotu-sample.safetensors", np.eye(3, dtype=np.float32), [0, 3], ids=["installed"])
+    code = "import lvm_fast as lf; print(lf.sample().ids)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['installed']"

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lvm_fast as lf
+from lvm_fast.export import probe_inputs
 from lvm_fast.export.agreement import largest_error
-from lvm_fast.export.probe_inputs import ProbeOutputs
+from lvm_fast.export.probe_inputs import ProbeOutputs, sample_rows
 from lvm_fast.export.verification_result import FunctionCheck, Verification
 from lvm_fast.models.base import LatentVectorModel
 
@@ -93,12 +94,19 @@ def test_any_number_of_layers_exports(
     assert lf.verify_coreml(package, model).passed
 
 
-def test_the_bundled_sample_serves_models_of_its_width(
-    small_model: Callable[..., LatentVectorModel], tmp_path: Path
-) -> None:
+def test_the_sample_serves_models_of_its_width(small_model: Callable[..., LatentVectorModel], tmp_path: Path) -> None:
     model = small_model(input_dim=768, hidden_dim=8)
     package = lf.export_coreml(model, tmp_path / "m.mlpackage", contexts=(7,))
     assert lf.verify_coreml(package, model).passed
+
+
+def test_without_the_sample_random_vectors_serve_every_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sample_rows(768)
+    np.testing.assert_array_equal(whole, np.asarray(lf.sample().vectors, np.float32))
+    monkeypatch.setattr(probe_inputs, "sample_path", lambda: None)
+    rows = sample_rows(768)
+    assert rows.shape == (1024, 768)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
 
 def test_own_vectors_may_be_fewer_than_a_context(package: Path, model: LatentVectorModel) -> None:

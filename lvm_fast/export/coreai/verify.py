@@ -49,8 +49,8 @@ def verify_coreai(
     Args:
         path: The ``.aimodel``.
         model: The model or router it was exported from.
-        vectors: Rows to cut contexts from, (T, D) float32; the bundled sample unless given, or random unit vectors
-            where the model's width is another than the sample's.
+        vectors: Rows to cut contexts from, (T, D) float32. The default is the sample; without it, or for a
+            model of another width, random unit vectors.
         contexts: How many contexts each ``predict_N`` function runs on.
         bank: The candidates that ``topk`` was given, to compare its rows with; else only their digest is checked.
 
