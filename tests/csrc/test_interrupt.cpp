@@ -43,15 +43,20 @@ void check_scoring() {
     std::vector<double> scores(ids.size());
     check_ended([&] { bank.pair_scores(endless, ids.data(), scores.data()); });
     check_ended([&] { bank.rank(queries, scores.data(), ids.data(), 0, kSize, {}, ids.data()); });
-    check_ended([&] { bank.topk(queries, 1, scores.data(), ids.data()); });
-    check_ended([&] { bank.band(queries, {-1, 1}, 1, scores.data(), ids.data()); });
+    const std::vector<double> low(kCount, -1), high(kCount, 1), least(kCount, -1e300), most(kCount, 1e300);
+    const Band all{least.data(), most.data()};
+    check_ended([&] { bank.best(queries, all, 1, {}, nullptr, scores.data(), ids.data()); });
+    check_ended(
+        [&] { bank.best(queries, {low.data(), high.data()}, 1, {}, nullptr, scores.data(), ids.data()); });
     check_ended([&] { bank.sum_exp(queries, 1, scores.data(), nullptr, scores.data()); });
-    bank.topk({numbers.data(), DType::float32, 3, kDim, kDim}, 1, scores.data(), ids.data());
+    bank.best({numbers.data(), DType::float32, 3, kDim, kDim}, all, 1, {}, nullptr, scores.data(),
+              ids.data());
     for (int64_t q = 0; q < 3; ++q) CHECK(ids[static_cast<size_t>(q)] == q);
     check_ended([&] { bank.refill(many); });
     CHECK(bank.size() == 0);
     bank.refill({numbers.data(), DType::float32, 2, kDim, kDim});
-    bank.topk({numbers.data() + kDim, DType::float32, 1, kDim, kDim}, 1, scores.data(), ids.data());
+    bank.best({numbers.data() + kDim, DType::float32, 1, kDim, kDim}, all, 1, {}, nullptr, scores.data(),
+              ids.data());
     CHECK(ids[0] == 1);
 }
 
