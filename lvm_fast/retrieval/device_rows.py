@@ -42,7 +42,7 @@ class ScreenedRows(NamedTuple):
     """Rows of a bank or a block of queries, (n, D).
 
     A row is 2^exponent times a row of norm 0.5 to 1 (or 0), which `codes` holds rounded to the products' dtype. Rows
-    beyond the exponents have codes of zero, a norm of infinity and scale 0.
+    beyond the exponents have a norm of infinity and scale 0: nothing is known of their scores.
 
     Attributes:
         scored: (n, D) float32, float16 or bfloat16: the numbers whose float64 inner products are the scores.
@@ -138,7 +138,6 @@ def _screened_block(scored: Tensor, normalize: bool, place: Place, called: str, 
     is_odd = exponent.abs() > _MOST_EXPONENT
     scaled = wide * power_of_two(-exponent)[:, None]
     codes, rest = rounded(scaled, place.products)
-    codes[is_odd] = 0
     share = rest / torch.where(length > 0, scaled.square().sum(1).sqrt(), 1)
     return ScreenedRows(
         scored,

@@ -122,6 +122,15 @@ def test_more_undecided_than_wait(small_tiles, rng, kind):
     np.testing.assert_array_equal(got, best_first(scores)[:, 1:6])
 
 
+def test_what_comes_after_many_that_are_alike(small_tiles, rng):
+    base = rng.standard_normal(16).astype(np.float32)
+    factors = np.concatenate([[2.0], 1 - 1e-6 * np.arange(1000), [1.5, 1.2]])
+    vectors = (factors[:, None] * base).astype(np.float32)
+    bank, scores = on(small_tiles, vectors), fixed_order_scores(base[None], vectors)
+    for k in (2, 5):
+        np.testing.assert_array_equal(bank.topk(base[None], k)[1], best_first(scores)[:, :k])
+
+
 def test_settled_queries_leave_and_more_queries_than_one_block(small_tiles, rng, monkeypatch):
     monkeypatch.setattr("lvm_fast.retrieval.device_bank._MOST_QUERIES", 16)
     vectors = rng.standard_normal((500, 8)).astype(np.float32)

@@ -42,6 +42,18 @@ def test_brackets_hold_the_score(rng, kind, products, metric):
     assert (down <= narrow_upper.T).all()
 
 
+@pytest.mark.parametrize("kind", HARD_SETS)
+def test_norms_are_upper_bounds(rng, kind):
+    vectors = HARD_SETS[kind](rng, 150, 300).astype(np.float32)
+    held = screened_rows(matrix_of(vectors, "").rows, False, Place(CPU, CPU, torch.float16, 1000), "vectors")
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    is_known = (norms == 0) | ((norms > 2.0**-60) & (norms < 2.0**59))
+    assert np.isinf(held.norm.numpy()[~is_known & (norms < 2.0**-62)]).all()
+    assert (held.norm.numpy() >= norms).all()
+    np.testing.assert_allclose(held.norm.numpy()[is_known], norms[is_known], rtol=2e-6)
+    np.testing.assert_allclose(held.half_square.numpy()[is_known], norms[is_known] ** 2 / 2, rtol=1e-6)
+
+
 def test_brackets_are_as_narrow_as_their_numbers_allow(rng, unit_rows):
     rows = matrix_of(unit_rows(100, 768), "").rows
     for products, most in ((torch.float32, 3e-4), (torch.float16, 1.7e-3), (torch.bfloat16, 9e-3)):
