@@ -91,7 +91,7 @@ def train(folder: Path, version: int) -> None:
         epochs=4,
         batch_size=16,
         device="cpu",
-        output_dir=folder / "run",
+        output_dir=str(folder / "run"),
         resume=(folder / "run" / "recipe.yaml").exists(),
     )
     lf.train(recipe)
