@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from corpora_study import together
 from corpus_table import CORPORA
+from safetensors.torch import load_file, save
 
 import lvm_fast as lf
 from lvm_fast.models.in_space import VECTORS
 from lvm_fast.models.seen import save_sketch, sketch_of
+from lvm_fast.models.symmetric import folded
 from lvm_fast.spaces import fit_space
 
 SAMPLE = "addresses-union"  # the sample's corpus, or the whole of it
@@ -45,6 +47,9 @@ def main() -> None:
     model.config["space"]["encoder"] = "sentence-transformers/all-mpnet-base-v2"
     model.metrics, model.recipe_digest = {}, None  # those of a split that nobody can repeat
     model.half().save_pretrained(args.output)
+    weights = Path(args.output, "model.safetensors")
+    about = {"format": "pt", "model_type": model.model_type}
+    weights.write_bytes(save(folded(load_file(weights)), about))
     sketches = [sketch_of(store.vectors) for store in stores.values()]
     save_sketch(args.output, np.unique(np.concatenate(sketches)))  # by which it knows what it has seen
     print(f"{args.output}: trained on {', '.join(sorted(stores))}")

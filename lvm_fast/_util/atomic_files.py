@@ -93,7 +93,7 @@ def check_holds_no_input(path: str | os.PathLike[str], called: str, inputs: Iter
 
 def check_folder_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError of `atomic_folder` now, where no folder can be made beside `path`; nothing is left."""
-    with _naming_target(path), held_beside(Path(os.path.realpath(path)), os.mkdir) as temporary:
+    with _naming_target(path), held_beside(Path(os.path.realpath(path)), Path.mkdir) as temporary:
         temporary.rmdir()
 
 
@@ -152,7 +152,7 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     target = Path(os.path.realpath(path))
     if target.exists() and not overwrite:
         raise FileExistsError(errno.EEXIST, "already exists; pass overwrite=True to replace it", str(path))
-    with _naming_target(path), held_beside(target, os.mkdir) as held:
+    with _naming_target(path), held_beside(target, Path.mkdir) as held:
         temporary = held / target.name  # within the held one, for writers that make their folder anew
         try:
             temporary.mkdir()

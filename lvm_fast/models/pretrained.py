@@ -19,6 +19,7 @@ from .base import INFERENCE, LatentVectorModel
 from .foreign import foreign_contents
 from .registry import create_model, model_class, size_names
 from .saving import CONFIG, ROUTER, WEIGHTS, recipe_digest
+from .symmetric import unfolded
 
 BEST_CHECKPOINT = "best_val_hit5.pt"
 PACKAGED = {"general": Path(__file__).with_name("general")}  # models that come with the package
@@ -146,6 +147,7 @@ def _build(path: Path, model_type: Any, state: Any, config: Any, metrics: Any) -
     _check_tensors(path, state)
     is_double = any(tensor.dtype == torch.float64 for tensor in state.values())
     try:
+        state = unfolded(state)
         known = (*size_names(model_type), "space")
         habits = {name: value for name, value in _dict_or_empty(config).items() if name in known}
         model = create_model(model_type, **{**habits, **model_class(model_type).config_from_state(state)})

@@ -6,11 +6,12 @@ import importlib.util
 import json
 import re
 import sys
-from importlib.metadata import distribution
+from importlib.metadata import distribution, requires
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 import lvm_fast as lf
 from lvm_fast import _core
@@ -104,3 +105,30 @@ def test_the_core_leaves_a_free_threaded_python_free():
     assert _core.__name__ == "lvm_fast._core"
     built_free = "t" in getattr(sys, "abiflags", "")
     assert sys._is_gil_enabled() is not built_free  # type: ignore[attr-defined]
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for():
+    jinja2 = pytest.importorskip("jinja2")
+    path = ROOT / ".ci" / "conda" / "meta.yaml"
+    if not path.exists():
+        pytest.skip("an sdist has no .ci")
+    version_file = (ROOT / "lvm_fast" / "_version.py").read_text(encoding="utf-8")
+    text = jinja2.Template(path.read_text(encoding="utf-8")).render(
+        load_file_regex=lambda load_file, regex_pattern: re.search(regex_pattern, version_file),
+        compiler=lambda language: f"{language}-compiler",
+        stdlib=lambda language: f"{language}-stdlib",
+        PYTHON="python",
+    )
+    recipe = yaml.safe_load(text)
+    assert recipe["package"]["version"] == lf.__version__
+    stated = requires("lvm_fast") or []
+    needed = {
+        re.sub(r"[<>=].*", "", entry): sorted(re.findall(r"[<>]=?[\d.]+", entry))
+        for entry in stated
+        if ";" not in entry
+    }
+    needed["pytorch"] = needed.pop("torch")
+    run = [entry.partition(" ") for entry in recipe["requirements"]["run"] if entry != "python"]
+    assert {name.lower(): sorted(limits.split(",")) for name, _, limits in run} == {
+        name.lower(): limits for name, limits in needed.items()
+    }
