@@ -56,7 +56,7 @@ def open_members(path: str | os.PathLike[str], names: tuple[str, ...]) -> Iterat
     """
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # a damaged version of the format is "not implemented"
         raise ValueError(f"not an .npz file ({error}); expected a zip of arrays") from error
     with archive:
         held = set(archive.namelist())
@@ -72,7 +72,7 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):
         return []
 
 
