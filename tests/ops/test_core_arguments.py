@@ -182,7 +182,7 @@ def test_scales_are_one_float32_a_row():
 def test_rows_and_banks_keep_their_memory_alive():
     vectors = np.eye(4, dtype=np.float32)
     expected, gone = vectors.copy(), weakref.ref(vectors)
-    bank = _core.Bank(_core.Rows(vectors), False)
+    bank = _core.Bank(_core.Rows(vectors), "ip")
     del vectors
     gc.collect()
     assert gone() is not None
