@@ -76,7 +76,7 @@ def coreai(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as a site in build/docs; any warning is an error."""
-    install_package(session, "coreml,plot", *group("docs"))
+    install_package(session, "adapters,coreml,plot", *group("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "--quiet", "-b", "html", "docs", "build/docs")
 
 
