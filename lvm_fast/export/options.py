@@ -223,18 +223,21 @@ def check_weights(model: Exportable, where: str = "export_coreml") -> None:
 
 
 def _is_untrained(model: LatentVectorModel) -> bool:
-    """Tell whether all LayerNorms have their initial values; in a model without any, whether all linear layers do.
+    """Tell whether all LayerNorms have their initial values; in a model without any, whether all other layers do.
 
-    One optimiser step changes a LayerNorm, and takes some numbers of a linear layer out of the bounds that they were
-    drawn from, +-1 / sqrt(its inputs). A model that starts at a closed form needs no training.
+    One optimiser step changes a LayerNorm, and takes some numbers of a linear or recurrent layer out of the bounds that
+    they were drawn from, +-1 / sqrt(its inputs, or its width). A model that starts at a closed form needs no training.
     """
     if model.starts_at_closed_form:
         return False
     norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
     if norms:
         return all(bool((norm.weight == 1).all() and (norm.bias == 0).all()) for norm in norms)
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return all(bool((module.weight.abs() <= module.in_features**-0.5).all()) for module in linear)
+    drawn = [(module.weight, module.in_features) for module in model.modules() if isinstance(module, nn.Linear)]
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            drawn += [(weight, module.hidden_size) for weight in module.parameters()]
+    return all(bool((weight.abs() <= inputs**-0.5).all()) for weight, inputs in drawn)
 
 
 def _length(value: object, name: str) -> int:

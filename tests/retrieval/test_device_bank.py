@@ -214,7 +214,7 @@ def test_mistakes_are_told_as_the_core_tells_them(call, monkeypatch):
     with pytest.raises(ValueError, match="expected") as of_core:
         call(lf.VectorBank)
     engine = lambda device, rows, metric: DeviceBank(rows, metric, Place(CPU, CPU, torch.float16, 4))  # noqa: E731
-    monkeypatch.setattr("lvm_fast.retrieval.contents._engine_on", engine)
+    monkeypatch.setattr("lvm_fast.retrieval.contents.engine_on", engine)
     with pytest.raises(ValueError, match="expected") as of_device:
         call(lf.VectorBank)
     assert str(of_device.value) == str(of_core.value)
