@@ -186,7 +186,8 @@ def test_rows_and_banks_keep_their_memory_alive():
     del vectors
     gc.collect()
     assert gone() is not None
-    scores, ids = bank.topk(_core.Rows(expected), 1)
+    everything = np.full(4, np.inf)
+    scores, ids = bank.best(_core.Rows(expected), -everything, everything, 1, _core.Filter(), None, None)
     assert ids[:, 0].tolist() == [0, 1, 2, 3]
     assert scores[:, 0].tolist() == [1, 1, 1, 1]
     bank.refill(_core.Rows(expected))
