@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="QUERIES",
         help="a .npy of vectors (B, D), or a chain store whose chunks are the queries",
     )
-    parser.add_argument(
-        "data", type=path_or_name, metavar="STORE", help="the chain store to search; 'sample' is the bundled one"
-    )
+    parser.add_argument("data", type=path_or_name, metavar="STORE", help="the chain store to search, or 'sample'")
     parser.add_argument("-k", "--k", type=int, default=10, metavar="N", help="how many a query (default: %(default)s)")
     parser.add_argument(
         "--output",

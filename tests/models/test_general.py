@@ -10,6 +10,7 @@ import torch
 
 import lvm_fast as lf
 from lvm_fast.cli import main
+from lvm_fast.inference.adapt import QUERIES, adapt_to
 from lvm_fast.models.pretrained import PACKAGED, load_single_model
 from lvm_fast.training.recipe import Recipe
 from lvm_fast.training.warm_start import start_candidate
@@ -73,6 +74,23 @@ def test_evaluate_is_silent_about_chunks_it_has_not_seen(tmp_path, monkeypatch):
     stranger().save(tmp_path / "s.safetensors")
     assert main(["evaluate", "general", "--data", "s.safetensors", "--bootstrap", "20"]) == 0
     assert "no held-out score" not in report_in(tmp_path)
+
+
+@pytest.mark.parametrize(("split", "most"), [("all", 0), ("val", QUERIES)])
+def test_the_questions_chunks_are_no_query_bank(tmp_path, monkeypatch, split, most):
+    monkeypatch.chdir(tmp_path)
+    stranger().save(tmp_path / "s.safetensors")
+    asked = []
+
+    def noted(model, store, queries):
+        asked.append((len(store), queries))
+        return adapt_to(model, store, queries)
+
+    monkeypatch.setattr("lvm_fast.inference.adapt.adapt_to", noted)
+    assert main(["evaluate", "general", "--data", "s.safetensors", "--split", split, "--bootstrap", "20"]) == 0
+    [(chains, queries)] = asked
+    assert queries == most
+    assert (chains == 12) == (split == "all")  # else those of the training part
 
 
 def stranger(chains: int = 12, length: int = 40) -> lf.ChainStore:
